@@ -1,0 +1,134 @@
+"""`gpt2x`: the command line's front door.
+
+It knows the name and one-line help of each command, and imports a command's file only when that command is asked
+for: `gpt2x --help` answers at once, and no tokenizer command waits for torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+import typer.core
+import typer.main
+
+from gpt2x._version import __version__
+from gpt2x.errors import exit_with_one_sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Where a command lives: ``module`` holds a `typer.Typer` called ``app``."""
+
+    name: str
+    module: str
+    help: str
+
+
+COMMANDS = (
+    Command(
+        "bench", "gpt2x.cli.bench", "Climb the training-optimisation ladder and show what each rung buys."
+    ),
+    Command("bpe", "gpt2x.cli.bpe", "Learn a byte-level BPE vocabulary; encode, decode and count with one."),
+    Command("train", "gpt2x.train.__main__", "Train a GPT-2 (the same code as torchrun -m gpt2x.train)."),
+    Command("sing", "gpt2x.cli.sing", "Write lyrics about a topic, streamed as they come."),
+    Command("classify", "gpt2x.cli.classify", "Compare, train and use the four document classifiers."),
+    Command("data", "gpt2x.cli.data", "List the data sets and fetch one."),
+    Command("export", "gpt2x.cli.export", "Write a run as a Hugging Face folder or a GGUF file."),
+    Command("ops", "gpt2x.cli.ops", "The fused operators: which implementation runs here, and why."),
+    Command(
+        "env", "gpt2x.cli.env", "Report versions, hardware, operators, and where data and vocabularies are."
+    ),
+)
+
+EPILOG = """\b
+Examples:
+  gpt2x bench
+  gpt2x bpe train --vocab 512 book.txt
+  gpt2x sing "ex-girlfriend"
+  torchrun --nproc-per-node 2 -m gpt2x.train lyrics
+
+\b
+Exit codes: 0 fine, 1 failed, 2 usage, 3 input data, 4 missing component, 130 interrupted.
+"""
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """A command group that imports a command's module when the command is used.
+
+    Contexts and commands are typed `Any`: newer typer carries its own copy of click, older typer imports it.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names in the order in which they are shown."""
+        return [command.name for command in COMMANDS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import and return one command; None for an unknown name, for which the nearest is then suggested."""
+        found = next((command for command in COMMANDS if command.name == cmd_name), None)
+        if found is None:
+            return None
+        loaded = typer.main.get_command(importlib.import_module(found.module).app)
+        loaded.name = found.name
+        return loaded
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is asked for; an unknown name is refused with the nearest known one."""
+        names = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in names:
+            close = difflib.get_close_matches(args[0], names, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+            ctx.fail(f"No such command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands from the table above, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(command.name, command.help) for command in COMMANDS])
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command behind the one boundary that turns errors into a sentence and an exit code."""
+        with exit_with_one_sentence():
+            return super().invoke(ctx)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"gpt2x {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EPILOG,
+)
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+    traceback: bool = typer.Option(False, "--traceback", help="Show the traceback of an error."),
+) -> None:
+    """The GPT-2 workbench: climb the training ladder, learn and use BPE, classify documents, write lyrics."""
+    if traceback:
+        os.environ["GPT2X_TRACEBACK"] = "1"
+
+
+def main() -> None:
+    """Entry point of the ``gpt2x`` script."""
+    app(prog_name="gpt2x")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""`gpt2x env`: what is here, what runs, and why; the first thing to put in a bug report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from gpt2x import paths
+from gpt2x._version import __version__
+from gpt2x.cli.options import Json, examples
+from gpt2x.console import emit, emit_json, key_value_lines
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "tiktoken",
+    "regex",
+    "scikit-learn",
+    "typer",
+    "safetensors",
+    "pybind11",
+    "ninja",
+)
+EXTRAS = {
+    "test": ("pytest", "hypothesis", "transformers", "tokenizers"),
+    "plots": ("matplotlib",),
+    "data": ("huggingface_hub", "kagglehub"),
+    "export": ("gguf",),
+    "demo": ("gradio",),
+}
+# Instruction sets that a fast path here asks for, as Linux names them.
+INSTRUCTION_SETS = (
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512bw",
+    "avx512vbmi",
+    "avx512_bf16",
+    "avx512_vnni",
+    "amx_bf16",
+    "asimd",
+)
+
+
+@app.command(epilog=examples("gpt2x env", "gpt2x env --json"))
+def env(json: Json = False) -> None:
+    """Report versions, hardware, operators, and where data and vocabularies are."""
+    report = collect()
+    if json:
+        emit_json(report)
+        return
+    for title, section in report.items():
+        emit(f"{title}")
+        lines = key_value_lines({key: _plain(value) for key, value in section.items()})
+        emit("\n".join(f"  {line}" for line in lines.splitlines()) + "\n")
+
+
+def collect() -> dict[str, dict[str, Any]]:
+    """Everything that the command prints, section by section (the shape of ``--json``)."""
+    return {
+        "versions": {"gpt2x": __version__, "python": platform.python_version(), **_package_versions()},
+        "extras": {name: _extra_state(members) for name, members in EXTRAS.items()},
+        "cpu": _cpu(),
+        "gpu": _gpu(),
+        "tokenizer": _tokenizer(),
+        "operators": _operators(),
+        "places": _places(),
+    }
+
+
+def _package_versions() -> dict[str, str]:
+    return {name: _version(name) or "not installed" for name in PACKAGES}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _extra_state(members: tuple[str, ...]) -> str:
+    missing = [name for name in members if _version(name) is None]
+    return "installed" if not missing else f"missing {', '.join(missing)}"
+
+
+def _cpu() -> dict[str, Any]:
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+    present = set(flags.group(1).split()) if flags else set()
+    return {
+        "model": model.group(1) if model else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "instruction_sets": [name for name in INSTRUCTION_SETS if name in present],
+    }
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError):
+        return None
+
+
+def _gpu() -> dict[str, Any]:
+    import torch
+
+    if not torch.cuda.is_available():
+        reason = "torch is built without CUDA" if torch.version.cuda is None else "torch sees no CUDA device"
+        return {"devices": [], "reason": reason}
+    devices = []
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        capability = f"sm_{properties.major}{properties.minor}"
+        devices.append(f"{properties.name} ({capability}, {properties.total_memory / 2**30:.0f} GiB)")
+    return {"devices": devices, "cuda": torch.version.cuda}
+
+
+def _tokenizer() -> dict[str, Any]:
+    from gpt2x import _bpe
+    from gpt2x.tokenizer import registry
+
+    return {
+        "native core": "gpt2x._bpe",
+        "unicode version": _bpe.unicode_version,
+        "gpt2 vocabulary": registry.describe(),
+    }
+
+
+def _operators() -> dict[str, Any]:
+    from gpt2x.ops import backend
+
+    return {status.name: f"{status.implementation}: {status.reason}" for status in backend.report()}
+
+
+def _places() -> dict[str, Any]:
+    songs = paths.assets_dir() / "songs.csv"
+    return {
+        "packaged songs": str(songs),
+        "cache (GPT2X_CACHE)": str(paths.cache_dir()),
+        "own models (GPT2X_HOME)": str(paths.data_home()),
+        "runs (GPT2X_RUNS)": str(paths.runs_dir().resolve()),
+    }
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {inner}" for key, inner in value.items())
+    return str(value)

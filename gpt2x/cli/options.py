@@ -1,0 +1,41 @@
+"""Options that mean the same in every command have the same name, help and default everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpt2x.console import set_quiet
+
+
+def _silence(quiet: bool) -> bool:
+    if quiet:
+        set_quiet(True)
+    return quiet
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same result tomorrow.")]
+Device = Annotated[
+    str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or cuda:N.", metavar="DEVICE")
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="No talk and no progress on stderr.", callback=_silence),
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the result.", metavar="PATH")]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="A TOML file with settings.", metavar="FILE", show_default=False),
+]
+ShowConfig = Annotated[
+    bool,
+    typer.Option("--show-config", help="Print each setting, its value and where it came from, and stop."),
+]
+
+
+def examples(*lines: str) -> str:
+    """The last paragraph of a command's help: examples that can be copied."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,98 @@
+"""What can go wrong, with the exit code that each kind of failure has on the command line.
+
+Every error that a user can cause is a `Gpt2xError`. Its text is one sentence: what happened, with which
+value, and what to do. The command line prints that sentence and exits; a traceback appears only with
+``--traceback`` (or ``GPT2X_TRACEBACK=1``). Idea: httpie's ``status.py``, which gives exit codes names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every gpt2x command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    INPUT_DATA = 3
+    MISSING_COMPONENT = 4
+    INTERRUPTED = 130
+
+
+class Gpt2xError(Exception):
+    """Base of all errors that a user can cause; `str(error)` is one sentence with the remedy."""
+
+    exit_code = ExitCode.FAILED
+
+
+class UsageError(Gpt2xError, ValueError):
+    """An option or argument has a value that can never work."""
+
+    exit_code = ExitCode.USAGE
+
+
+class InputDataError(Gpt2xError, ValueError):
+    """A file or text that was given is missing, empty, corrupt or of another format."""
+
+    exit_code = ExitCode.INPUT_DATA
+
+
+class MissingComponentError(Gpt2xError, RuntimeError):
+    """Something optional that is needed here is not installed or not built (a package, a vocabulary, a GPU)."""
+
+    exit_code = ExitCode.MISSING_COMPONENT
+
+
+class OutputError(Gpt2xError, OSError):
+    """A result could not be written (no space, no permission); nothing half-written is left behind."""
+
+    exit_code = ExitCode.FAILED
+
+
+def wants_traceback() -> bool:
+    """True when the user asked to see tracebacks (``GPT2X_TRACEBACK`` is set to anything but 0)."""
+    return os.environ.get("GPT2X_TRACEBACK", "0") not in ("", "0")
+
+
+@contextlib.contextmanager
+def exit_with_one_sentence() -> Iterator[None]:
+    """Turn errors into one sentence on stderr and a named exit code; the boundary of every command.
+
+    Raises:
+        SystemExit: with the error's `ExitCode`, or 130 after Ctrl-C.
+
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        _leave("interrupted", ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of stdout went away (`gpt2x … | head`): not an error. Point stdout at nothing, so that
+        # the interpreter does not fail again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(ExitCode.OK) from None
+    except Gpt2xError as error:
+        if wants_traceback():
+            raise
+        _leave(str(error), error.exit_code)
+    except OSError as error:
+        if wants_traceback():
+            raise
+        _leave(describe_os_error(error), ExitCode.FAILED)
+
+
+def describe_os_error(error: OSError) -> str:
+    """One sentence for an operating-system error: ``No such file or directory: songs.csv``."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{reason}: {error.filename}" if error.filename is not None else reason
+
+
+def _leave(sentence: str, code: ExitCode) -> None:
+    print(f"gpt2x: {sentence}", file=sys.stderr)
+    raise SystemExit(code)

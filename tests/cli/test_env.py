@@ -1,0 +1,27 @@
+"""`gpt2x env` says what is here and why."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gpt2x import __version__
+from gpt2x.cli import env
+
+
+def test_the_report_covers_versions_hardware_operators_and_places(capsys: pytest.CaptureFixture[str]) -> None:
+    env.env(json=True)
+    report = json.loads(capsys.readouterr().out)
+    assert report["versions"]["gpt2x"] == __version__
+    assert report["cpu"]["cores"] >= 1
+    assert report["tokenizer"]["unicode version"] == "16.0.0"
+    assert report["operators"], "no operator is reported"
+    assert all(": " in line for line in report["operators"].values()), "an operator without a reason"
+    assert report["places"]["packaged songs"].endswith("songs.csv")
+
+
+def test_the_plain_report_has_every_section(capsys: pytest.CaptureFixture[str]) -> None:
+    env.env(json=False)
+    printed = capsys.readouterr().out
+    assert all(f"\n{title}\n" in f"\n{printed}" for title in env.collect())

@@ -1,0 +1,58 @@
+"""Errors become one sentence and a named exit code at the command line's boundary."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from gpt2x.errors import (
+    ExitCode,
+    Gpt2xError,
+    InputDataError,
+    MissingComponentError,
+    OutputError,
+    UsageError,
+    describe_os_error,
+    exit_with_one_sentence,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Gpt2xError("it broke"), ExitCode.FAILED),
+        (UsageError("--vocab 3 is too small"), ExitCode.USAGE),
+        (InputDataError("songs.csv is empty"), ExitCode.INPUT_DATA),
+        (MissingComponentError("matplotlib is missing"), ExitCode.MISSING_COMPONENT),
+        (OutputError("disk full"), ExitCode.FAILED),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "songs.csv"), ExitCode.FAILED),
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value.name,
+)
+def test_each_kind_of_error_has_its_exit_code_and_prints_one_line(
+    error: BaseException, code: ExitCode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as leaving, exit_with_one_sentence():
+        raise error
+    assert leaving.value.code == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("gpt2x: ")
+    assert printed.err.count("\n") == 1
+
+
+def test_a_traceback_is_shown_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPT2X_TRACEBACK", "1")
+    with pytest.raises(UsageError), exit_with_one_sentence():
+        raise UsageError("x")
+
+
+def test_defects_of_our_own_are_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError), exit_with_one_sentence():
+        _ = 1 / 0
+
+
+def test_an_operating_system_error_names_its_file() -> None:
+    assert describe_os_error(OSError(errno.EACCES, "Permission denied", "/x")) == "Permission denied: /x"

@@ -1,0 +1,128 @@
+"""The house has floors, and imports only go down (see CONTRIBUTING.md)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "gpt2x"
+FLOORS = {
+    "__init__": 0, "_version": 0, "errors": 0, "paths": 0, "console": 0, "settings": 0, "_bpe": 0, "_ops": 0,
+    "tokenizer": 1, "ops": 1,
+    "model": 2, "data": 2,
+    "generate": 3, "export": 3,
+    "train": 4, "classify": 4,
+    "bench": 5,
+    "cli": 6,
+}  # fmt: skip
+NEVER_THE_TRAINER = ("generate", "export", "classify", "cli/sing.py", "cli/classify.py", "cli/export.py")
+LIGHT_COMMANDS = (
+    ["--help"],
+    ["--version"],
+    ["bpe", "--help"],
+    ["bpe", "train", "--help"],
+    ["train", "--help"],
+)
+
+
+def imports_of(file: Path) -> list[tuple[int, str]]:
+    """All modules that a file imports, anywhere in it, as (line, absolute dotted name)."""
+    found = []
+    package = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: -node.level]) + "." if node.level else ""
+            module = (base + (node.module or "")).rstrip(".")
+            found.append((node.lineno, module))
+            if module == "gpt2x":
+                found += [(node.lineno, f"gpt2x.{alias.name}") for alias in node.names]
+    return found
+
+
+def room_of(module: str) -> str:
+    """The room a dotted name belongs to: gpt2x.model.gpt -> model."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def all_files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def test_every_room_stands_on_a_floor() -> None:
+    rooms = {
+        path.stem if path.is_file() else path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"
+    }
+    rooms = {room for room in rooms if (PACKAGE / room).is_dir() or (PACKAGE / f"{room}.py").exists()}
+    assert rooms <= set(FLOORS), f"give these a floor in {Path(__file__).name}: {sorted(rooms - set(FLOORS))}"
+
+
+def test_imports_only_go_down() -> None:
+    wrong = []
+    for file in all_files():
+        here = room_of(".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts))
+        for line, module in imports_of(file):
+            if not module.startswith("gpt2x.") and module != "gpt2x":
+                continue
+            there = room_of(module)
+            same_floor_neighbour = FLOORS[there] == FLOORS[here] and there != here and FLOORS[here] > 0
+            if FLOORS[there] > FLOORS[here] or same_floor_neighbour:
+                wrong.append(f"{file.relative_to(PACKAGE.parent)}:{line} ({here}) imports {module}")
+    assert not wrong, "imports that go up or sideways:\n" + "\n".join(wrong)
+
+
+def test_singing_classifying_and_exporting_never_import_the_trainer() -> None:
+    wrong = []
+    for place in NEVER_THE_TRAINER:
+        target = PACKAGE / place
+        for file in [target] if target.is_file() else sorted(target.rglob("*.py")):
+            wrong += [
+                f"{file.name}:{line}" for line, module in imports_of(file) if module.startswith("gpt2x.train")
+            ]
+    assert not wrong
+
+
+def test_the_tokenizer_never_imports_torch() -> None:
+    files = [
+        *sorted((PACKAGE / "tokenizer").rglob("*.py")),
+        PACKAGE / "cli" / "bpe.py",
+        *sorted(PACKAGE.glob("*.py")),
+    ]
+    wrong = [f"{f.name}:{n}" for f in files for n, module in imports_of(f) if module.split(".")[0] == "torch"]
+    assert not wrong
+
+
+@pytest.mark.parametrize("arguments", LIGHT_COMMANDS, ids=" ".join)
+def test_help_and_tokenizer_commands_start_without_torch(arguments: list[str]) -> None:
+    assert "torch" not in modules_after(
+        f"from gpt2x.cli.app import app; app({arguments!r}, prog_name='gpt2x')"
+    )
+
+
+def test_importing_gpt2x_loads_neither_torch_nor_native_modules() -> None:
+    loaded = modules_after("import gpt2x")
+    assert not {"torch", "gpt2x._bpe", "gpt2x._ops", "numpy"} & loaded
+
+
+def test_encoding_and_learning_a_vocabulary_need_no_torch() -> None:
+    program = "from gpt2x.tokenizer import train; train(['low lower lowest'] * 9, 260).encode('low')"
+    assert "torch" not in modules_after(program)
+
+
+def modules_after(program: str) -> set[str]:
+    """Names of the modules that are loaded once `program` has run in a fresh interpreter."""
+    wrapped = (
+        "import sys, atexit, os\n"
+        "atexit.register(lambda: os.write(2, ('\\nMODULES ' + ' '.join(sys.modules)).encode()))\n" + program
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", wrapped], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    return set(result.stderr.rsplit("MODULES ", 1)[1].split())
