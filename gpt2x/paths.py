@@ -13,6 +13,7 @@ import lzma
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -153,6 +154,20 @@ def open_input(path: str | os.PathLike[str]) -> IO[bytes]:
         raise InputDataError(f"cannot read {path}: {describe_os_error(error)}") from error
 
 
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Read a whole file (``.xz`` and ``.gz`` are unpacked).
+
+    Raises:
+        InputDataError: missing or damaged.
+
+    """
+    with open_input(path) as file:
+        try:
+            return file.read()
+        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+            raise InputDataError(f"cannot unpack {path}: {error}; is the file complete?") from error
+
+
 def read_text(path: str | os.PathLike[str], *, errors: str = "strict") -> str:
     """Read a whole text file as UTF-8 (``.xz`` and ``.gz`` are unpacked).
 
@@ -160,11 +175,7 @@ def read_text(path: str | os.PathLike[str], *, errors: str = "strict") -> str:
         InputDataError: missing, damaged, or not UTF-8 (the message names the byte offset).
 
     """
-    with open_input(path) as file:
-        try:
-            data = file.read()
-        except (OSError, EOFError, lzma.LZMAError) as error:
-            raise InputDataError(f"cannot unpack {path}: {error}; is the file complete?") from error
+    data = read_bytes(path)
     try:
         return data.decode("utf-8", errors)
     except UnicodeDecodeError as error:

@@ -30,6 +30,7 @@ def shared_data() -> Callable[[str], Path]:
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tests away from the user's runs, cache and models."""
+    """Keep tests away from the user's runs, cache and models, and from the network."""
     for variable in ("GPT2X_RUNS", "GPT2X_CACHE", "GPT2X_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
+    monkeypatch.setenv("GPT2X_OFFLINE", "1")

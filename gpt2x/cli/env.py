@@ -135,10 +135,11 @@ def _tokenizer() -> dict[str, Any]:
     from gpt2x import _bpe
     from gpt2x.tokenizer import registry
 
+    found = registry.describe()
     return {
         "native core": "gpt2x._bpe",
         "unicode version": _bpe.unicode_version,
-        "gpt2 vocabulary": registry.describe(),
+        "gpt2 vocabulary": found["path"] or f"{found['source']}: {found['reason']}",
     }
 
 
@@ -161,6 +162,4 @@ def _places() -> dict[str, Any]:
 def _plain(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {inner}" for key, inner in value.items())
     return str(value)

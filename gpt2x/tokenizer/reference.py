@@ -1,0 +1,260 @@
+r"""Byte-level BPE in its simplest form: the specification of the C++ core, and the place to learn how it works.
+
+Encoding has three steps. `split` cuts text into pieces (roughly words) that merges never cross; a piece becomes
+its UTF-8 bytes, one token each; `merge` joins the adjacent pair with the lowest rank until no pair is a token.
+Training (`learn_merges`) runs the same idea forwards: the pair that occurs most often becomes the next token.
+Everything is written for reading: quadratic where the core is linear, and held equal to it by the tests.
+
+Character classes are those of Unicode 16.0. Python's own `unicodedata` follows the version of the interpreter (14.0
+in 3.11, 16.0 in 3.14) and the `regex` package a later one, so neither can say what a letter is here; `classify`
+asks the regular-expression engine inside tiktoken, which is what "equal to tiktoken" means. It is independent of
+the core's table, so that a test that compares the two means something.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from gpt2x.tokenizer.alphabet import SINGLE_BYTES
+
+if TYPE_CHECKING:
+    import tiktoken
+
+UNICODE_VERSION = "16.0.0"
+
+Pair = tuple[int, int]
+
+CONTRACTIONS = ("'s", "'d", "'m", "'t", "'ll", "'ve", "'re")
+WHITE_SPACE = frozenset(
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Splitting
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def classify(character: str) -> str:
+    r"""The class of one character: "letter" (``\p{L}``), "number" (``\p{N}``), "space" (``\s``) or "other".
+
+    >>> [classify(c) for c in "aж4 ½!"]
+    ['letter', 'letter', 'number', 'space', 'number', 'other']
+    """
+    if character in WHITE_SPACE:
+        return "space"
+    for name, pattern in (("letter", r"\p{L}"), ("number", r"\p{N}")):
+        if _matcher(pattern).encode_ordinary(character):
+            return name
+    return "other"
+
+
+@functools.cache
+def _matcher(pattern: str) -> tiktoken.Encoding:
+    """A tokenizer that encodes what `pattern` matches and drops the rest."""
+    import tiktoken
+
+    ranks = {token: rank for rank, token in enumerate(SINGLE_BYTES)}
+    return tiktoken.Encoding(pattern, pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+
+
+def split(text: str) -> list[str]:
+    r"""Cut text into the pieces of GPT-2's pattern; joined together they are the text.
+
+    The pattern, whose alternatives are tried in this order at each place::
+
+        '(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s
+
+    >>> split("It's 3 o'clock   now")
+    ['It', "'s", ' 3', ' o', "'", 'clock', '  ', ' now']
+    """
+    pieces = []
+    start = 0
+    while start < len(text):
+        end = _piece_end(text, start)
+        pieces.append(text[start:end])
+        start = end
+    return pieces
+
+
+def _piece_end(text: str, start: int) -> int:
+    for contraction in CONTRACTIONS:
+        if text.startswith(contraction, start):
+            return start + len(contraction)
+    # One class of characters, with at most one space (U+0020 only) before it.
+    first = start + 1 if text[start] == " " and start + 1 < len(text) else start
+    kind = classify(text[first])
+    if kind != "space":
+        return _run_end(text, first, kind)
+    # White space: all of it at the end of the text; otherwise all but its last character, which is left for the
+    # piece that follows (where it is a space, it belongs to the next word).
+    end = _run_end(text, start, "space")
+    return end if end == len(text) else max(end - 1, start + 1)
+
+
+def _run_end(text: str, start: int, kind: str) -> int:
+    end = start
+    while end < len(text) and classify(text[end]) == kind:
+        end += 1
+    return end
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Encoding
+
+
+def merge(piece: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
+    """Join adjacent tokens, lowest rank first and leftmost among equals, until no pair is a token.
+
+    >>> ranks = {b"l": 0, b"o": 1, b"w": 2, b"lo": 3, b"low": 4}
+    >>> merge(b"lowlo", ranks)
+    [b'low', b'lo']
+    """
+    tokens = [piece[i : i + 1] for i in range(len(piece))]
+    for _, tokens in merge_steps(piece, ranks):  # noqa: B007  (only the last step counts)
+        pass
+    return tokens
+
+
+def merge_steps(piece: bytes, ranks: Mapping[bytes, int]) -> Iterator[tuple[int, list[bytes]]]:
+    """Every step of `merge`: the rank of the token that was made, and the tokens after it."""
+    tokens = [piece[i : i + 1] for i in range(len(piece))]
+    while True:
+        joined = [left + right for left, right in pairwise(tokens)]
+        candidates = [(ranks[token], i) for i, token in enumerate(joined) if token in ranks]
+        if not candidates:
+            return
+        rank, i = min(candidates)
+        tokens = [*tokens[:i], joined[i], *tokens[i + 2 :]]
+        yield rank, tokens
+
+
+def encode_piece(piece: bytes, ranks: Mapping[bytes, int]) -> list[int]:
+    """The ids of one piece; a piece that is a token itself is never taken apart."""
+    return [ranks[piece]] if piece in ranks else [ranks[token] for token in merge(piece, ranks)]
+
+
+def encode(text: str, ranks: Mapping[bytes, int]) -> list[int]:
+    """The ids of a text without special tokens."""
+    return [token for piece in split(text) for token in encode_piece(piece.encode(), ranks)]
+
+
+def encode_bytes(text: bytes, ranks: Mapping[bytes, int]) -> list[int]:
+    """The ids of any bytes: valid UTF-8 as `encode`, for the rest see `encode_broken`."""
+    return encode_broken(
+        text,
+        lambda piece: encode_piece(piece, ranks),
+        {rank: token for token, rank in ranks.items()}.__getitem__,
+    )
+
+
+def encode_broken(
+    text: bytes,
+    encode_one: Callable[[bytes], list[int]],
+    token_bytes: Callable[[int], bytes],
+    split_text: Callable[[str], list[str]] = split,
+) -> list[int]:
+    """Encode bytes that need not be UTF-8, as tiktoken's `_encode_bytes` does.
+
+    The valid start is split and encoded; the tokens of its last piece (and, when that begins with white space, the
+    white-space tokens before it) are taken back and merged with all the bytes from the first invalid one on, as one
+    piece. Only the valid start was ever text, so there is nothing to split the rest by.
+    """
+    valid = _valid_length(text)
+    encoded = [encode_one(piece.encode()) for piece in split_text(text[:valid].decode())]
+    ids = [token for piece in encoded for token in piece]
+    if valid == len(text):
+        return ids
+
+    def is_space(position: int) -> bool:
+        return set(token_bytes(ids[position])) <= set(b" \n\t")
+
+    keep = len(ids) - (len(encoded[-1]) if encoded else 0)
+    if keep < len(ids) and is_space(keep):
+        while keep > 0 and is_space(keep - 1):
+            keep -= 1
+    rest = b"".join(token_bytes(token) for token in ids[keep:]) + text[valid:]
+    return ids[:keep] + encode_one(rest)
+
+
+def _valid_length(text: bytes) -> int:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(text)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Training
+
+
+def count_pieces(texts: Iterable[str]) -> Counter[bytes]:
+    """How often each piece occurs in the texts; the only thing that training needs to know of them."""
+    return Counter(piece.encode() for text in texts for piece in split(text))
+
+
+def learn_merges(
+    pieces: Mapping[bytes, int], num_merges: int, min_frequency: int = 1
+) -> list[tuple[int, int, int]]:
+    """Learn merges as (left id, right id, count); merge number i makes id 256 + i.
+
+    The pair that occurs most often wins; among equals the smallest (left id, right id). That rule, and ids 0-255 in
+    GPT-2's order of bytes, make the merges those of Hugging Face's BpeTrainer. Stops when no pair is left that
+    occurs `min_frequency` times.
+
+    >>> learn_merges({b"aaab": 2}, 2)
+    [(64, 64, 4), (64, 65, 2)]
+    """
+    byte_id = {token[0]: rank for rank, token in enumerate(SINGLE_BYTES)}
+    words = {piece: [byte_id[byte] for byte in piece] for piece in pieces}
+    merges: list[tuple[int, int, int]] = []
+    while len(merges) < num_merges:
+        counts: Counter[Pair] = Counter()
+        for piece, ids in words.items():
+            for pair in pairwise(ids):
+                counts[pair] += pieces[piece]
+        if not counts:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        if counts[best] < max(min_frequency, 1):
+            break
+        merges.append((*best, counts[best]))
+        new_id = 255 + len(merges)
+        words = {piece: replace_pair(ids, best, new_id) for piece, ids in words.items()}
+    return merges
+
+
+def replace_pair(ids: list[int], pair: Pair, new_id: int) -> list[int]:
+    """Put `new_id` where `pair` stands, from left to right.
+
+    >>> replace_pair([5, 5, 5, 9], (5, 5), 300)
+    [300, 5, 9]
+    """
+    out: list[int] = []
+    i = 0
+    while i < len(ids):
+        if tuple(ids[i : i + 2]) == pair:
+            out.append(new_id)
+            i += 2
+        else:
+            out.append(ids[i])
+            i += 1
+    return out
+
+
+def tokens_of(merges: Iterable[tuple[int, int, int]]) -> list[bytes]:
+    """The bytes of every token: the 256 single bytes, then one token for each merge.
+
+    >>> tokens_of([(64, 64, 4)])[-1]
+    b'aa'
+    """
+    tokens = list(SINGLE_BYTES)
+    for left, right, _ in merges:
+        tokens.append(tokens[left] + tokens[right])
+    return tokens
