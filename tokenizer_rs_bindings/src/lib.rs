@@ -1,0 +1,180 @@
+//! Byte-level BPE, token for token equal to tiktoken: the gpt2x tokenizer core behind a safe face.
+//!
+//! ```
+//! use gpt2x_bpe::Tokenizer;
+//!
+//! // A vocabulary of the 256 bytes alone, ids in the order of their values.
+//! let ranks: String = (0..=255u8).map(|byte| format!("{} {byte}\n", base64(byte))).collect();
+//! let tokenizer = Tokenizer::from_ranks(ranks.as_bytes(), "gpt2")?;
+//! assert_eq!(tokenizer.encode("hi".as_bytes()), [104, 105]);
+//! assert_eq!(tokenizer.decode(&[104, 105])?, b"hi");
+//!
+//! # fn base64(byte: u8) -> String {
+//! #     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+//! #     format!("{}{}==", DIGITS[usize::from(byte >> 2)] as char, DIGITS[usize::from(byte & 3) << 4] as char)
+//! # }
+//! # Ok::<(), gpt2x_bpe::Error>(())
+//! ```
+
+mod error;
+mod ffi;
+
+use std::ffi::{c_char, CStr, CString};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+
+pub use error::{Error, ErrorKind};
+
+/// An immutable tokenizer; it may be shared between threads.
+#[derive(Debug)]
+pub struct Tokenizer {
+    raw: NonNull<ffi::RawTokenizer>,
+}
+
+// SAFETY: the core never changes a tokenizer after it is made, and keeps no thread-local state in it.
+unsafe impl Send for Tokenizer {}
+// SAFETY: as above.
+unsafe impl Sync for Tokenizer {}
+
+impl Tokenizer {
+    /// Load a rank file (tiktoken's format: base64 token, space, rank). `pattern` names how text is split ("gpt2").
+    pub fn load(path: impl AsRef<Path>, pattern: &str) -> Result<Self, Error> {
+        let path = path_text(path.as_ref())?;
+        let pattern = c_text(pattern)?;
+        // SAFETY: both texts are zero-terminated and outlive the call; `out` is valid for writing.
+        Self::adopt(|out| unsafe { ffi::gpt2x_bpe_load(path.as_ptr(), pattern.as_ptr(), out) })
+    }
+
+    /// The same from a rank file in memory.
+    pub fn from_ranks(data: &[u8], pattern: &str) -> Result<Self, Error> {
+        let pattern = c_text(pattern)?;
+        // SAFETY: `data` is valid for its length, the pattern is zero-terminated, `out` is valid for writing.
+        Self::adopt(|out| unsafe {
+            ffi::gpt2x_bpe_load_memory(data.as_ptr().cast(), data.len(), pattern.as_ptr(), out)
+        })
+    }
+
+    fn adopt(make: impl FnOnce(*mut *mut ffi::RawTokenizer) -> std::ffi::c_int) -> Result<Self, Error> {
+        let mut raw = ptr::null_mut();
+        match (make(&mut raw), NonNull::new(raw)) {
+            (ffi::OK, Some(raw)) => Ok(Self { raw }),
+            (status, _) => Err(Error::from_status(status)),
+        }
+    }
+
+    /// The number of ids: one more than the largest.
+    pub fn vocab_size(&self) -> u32 {
+        // SAFETY: the handle is alive as long as `self`.
+        unsafe { ffi::gpt2x_bpe_vocab_size(self.raw.as_ptr()) }
+    }
+
+    /// Encode text without special tokens. Bytes that are no UTF-8 are allowed and survive the round trip.
+    ///
+    /// # Panics
+    ///
+    /// When memory runs out, as `Vec` does.
+    pub fn encode(&self, text: &[u8]) -> Vec<u32> {
+        let mut ids: Vec<u32> = Vec::with_capacity(text.len() / 3 + 16);
+        let mut count = self.encode_into(text, &mut ids);
+        if count > ids.capacity() {
+            ids.reserve_exact(count); // the first call has told the size that is needed
+            count = self.encode_into(text, &mut ids);
+        }
+        // SAFETY: the core has written `count` ids, and the capacity holds them.
+        unsafe { ids.set_len(count) };
+        ids
+    }
+
+    /// Write ids into the spare capacity of an empty vector; gives the number that the whole text has.
+    fn encode_into(&self, text: &[u8], ids: &mut Vec<u32>) -> usize {
+        let mut count = 0;
+        // SAFETY: `text` and the vector's capacity are valid for the lengths that are passed.
+        let status = unsafe {
+            ffi::gpt2x_bpe_encode(
+                self.raw.as_ptr(),
+                text.as_ptr().cast(),
+                text.len(),
+                ids.as_mut_ptr(),
+                ids.capacity(),
+                &mut count,
+            )
+        };
+        match status {
+            ffi::OK | ffi::BUFFER_TOO_SMALL => count,
+            status => panic!("encoding failed: {}", Error::from_status(status)),
+        }
+    }
+
+    /// Decode ids to bytes, which may be half a character at either end.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UnknownToken`] names the first id that the vocabulary does not have.
+    pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>, Error> {
+        let mut bytes: Vec<u8> = Vec::with_capacity(ids.len() * 6 + 16);
+        let mut size = self.decode_into(ids, &mut bytes)?;
+        if size > bytes.capacity() {
+            bytes.reserve_exact(size);
+            size = self.decode_into(ids, &mut bytes)?;
+        }
+        // SAFETY: the core has written `size` bytes, and the capacity holds them.
+        unsafe { bytes.set_len(size) };
+        Ok(bytes)
+    }
+
+    fn decode_into(&self, ids: &[u32], bytes: &mut Vec<u8>) -> Result<usize, Error> {
+        let mut size = 0;
+        // SAFETY: `ids` and the vector's capacity are valid for the lengths that are passed.
+        let status = unsafe {
+            ffi::gpt2x_bpe_decode(
+                self.raw.as_ptr(),
+                ids.as_ptr(),
+                ids.len(),
+                bytes.as_mut_ptr().cast::<c_char>(),
+                bytes.capacity(),
+                &mut size,
+            )
+        };
+        match status {
+            ffi::OK | ffi::BUFFER_TOO_SMALL => Ok(size),
+            status => Err(Error::from_status(status)),
+        }
+    }
+}
+
+impl Drop for Tokenizer {
+    fn drop(&mut self) {
+        // SAFETY: the handle is ours and is freed once.
+        unsafe { ffi::gpt2x_bpe_free(self.raw.as_ptr()) }
+    }
+}
+
+/// The version of the C++ core, "major.minor.patch".
+pub fn core_version() -> &'static str {
+    // SAFETY: the core returns a constant, zero-terminated ASCII text.
+    unsafe { CStr::from_ptr(ffi::gpt2x_bpe_version()) }.to_str().unwrap_or("?")
+}
+
+/// The Unicode version of the character classes, "16.0.0".
+pub fn unicode_version() -> &'static str {
+    // SAFETY: as above.
+    unsafe { CStr::from_ptr(ffi::gpt2x_bpe_unicode_version()) }.to_str().unwrap_or("?")
+}
+
+fn c_text(text: &str) -> Result<CString, Error> {
+    CString::new(text).map_err(|_| Error::invalid_argument(format!("{text:?} has a zero byte inside")))
+}
+
+#[cfg(unix)]
+fn path_text(path: &Path) -> Result<CString, Error> {
+    use std::os::unix::ffi::OsStrExt;
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::invalid_argument(format!("the path {path:?} has a zero byte inside")))
+}
+
+#[cfg(not(unix))]
+fn path_text(path: &Path) -> Result<CString, Error> {
+    path.to_str()
+        .ok_or_else(|| Error::invalid_argument(format!("the path {path:?} is not Unicode")))
+        .and_then(c_text)
+}
