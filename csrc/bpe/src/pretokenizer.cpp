@@ -1,0 +1,144 @@
+#include "gpt2x/bpe/pretokenizer.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "gpt2x/bpe/unicode.hpp"
+
+namespace gpt2x::bpe {
+namespace {
+
+struct Character {
+  CharClass char_class;
+  std::size_t length;
+};
+
+constexpr CharClass ascii_class(unsigned byte) {
+  const unsigned lower = byte | 0x20;
+  if (lower >= 'a' && lower <= 'z') return CharClass::kLetter;
+  if (byte >= '0' && byte <= '9') return CharClass::kNumber;
+  if (byte == ' ' || (byte >= '\t' && byte <= '\r')) return CharClass::kSpace;
+  return CharClass::kOther;
+}
+
+constexpr auto kAsciiClasses = [] {
+  std::array<CharClass, 128> classes{};
+  for (unsigned byte = 0; byte < 128; ++byte) classes[byte] = ascii_class(byte);
+  return classes;
+}();
+
+Character classify(Utf8Char character) {
+  return {char_class(character.code_point), character.length};
+}
+
+// One load for ASCII, which is nearly all of English; the table of all characters for the rest.
+inline Character character_at(std::string_view text, std::size_t pos) {
+  const auto byte = static_cast<std::uint8_t>(text[pos]);
+  if (byte < 0x80) [[likely]]
+    return {kAsciiClasses[byte], 1};
+  return classify(decode_utf8(text, pos));
+}
+
+// Where the run of characters of one class that reaches `pos` ends.
+template <CharClass kClass>
+std::size_t run_end(std::string_view text, std::size_t pos) {
+  while (pos < text.size()) {
+    const Character character = character_at(text, pos);
+    if (character.char_class != kClass) break;
+    pos += character.length;
+  }
+  return pos;
+}
+
+// `'(?:[sdmt]|ll|ve|re)`: how long the contraction at `pos` is, 0 if there is none.
+std::size_t contraction_length(std::string_view text, std::size_t pos) {
+  if (text[pos] != '\'') return 0;
+  const std::string_view rest = text.substr(pos + 1, 2);
+  if (rest == "ll" || rest == "ve" || rest == "re") return 3;
+  const bool one_letter = !rest.empty() && std::string_view("sdmt").find(rest[0]) != std::string_view::npos;
+  return one_letter ? 2 : 0;
+}
+
+// `\s+(?!\S)|\s+`: a run of white space keeps back its last character for the piece that follows, unless
+// nothing follows, or the run has only that one.
+std::size_t space_end(std::string_view text, std::size_t start) {
+  std::size_t last = start;
+  std::size_t pos = start;
+  while (pos < text.size()) {
+    const Character character = character_at(text, pos);
+    if (character.char_class != CharClass::kSpace) return last > start ? last : pos;
+    last = pos;
+    pos += character.length;
+  }
+  return pos;
+}
+
+std::size_t gpt2_piece_end(std::string_view text, std::size_t start) {
+  if (const std::size_t length = contraction_length(text, start)) return start + length;
+
+  std::size_t pos = start;
+  Character first = character_at(text, pos);
+  if (text[start] == ' ' && start + 1 < text.size()) {  // ` ?`: one blank goes with what follows
+    const Character second = character_at(text, start + 1);
+    if (second.char_class != CharClass::kSpace) {
+      first = second;
+      pos = start + 1;
+    }
+  }
+  pos += first.length;
+  switch (first.char_class) {
+    case CharClass::kLetter:
+      return run_end<CharClass::kLetter>(text, pos);
+    case CharClass::kNumber:
+      return run_end<CharClass::kNumber>(text, pos);
+    case CharClass::kOther:
+      return run_end<CharClass::kOther>(text, pos);
+    case CharClass::kSpace:
+      break;
+  }
+  return space_end(text, start);
+}
+
+// White space that follows something else starts a piece: no alternative of the pattern goes on from
+// something else into white space, and none looks back.
+std::size_t find_gpt2_safe_cut(std::string_view text, std::size_t from) {
+  const auto is_ascii_space = [](char c) {
+    return ascii_class(static_cast<std::uint8_t>(c)) == CharClass::kSpace;
+  };
+  for (std::size_t pos = std::max<std::size_t>(from, 1); pos < text.size(); ++pos) {
+    if (!is_ascii_space(text[pos])) continue;
+    if (classify(decode_utf8_before(text, pos)).char_class != CharClass::kSpace) return pos;
+  }
+  return text.size();
+}
+
+}  // namespace
+
+Pattern pattern_from_name(std::string_view name) {
+  if (name == kPatternNames[0]) return Pattern::kGpt2;
+  throw std::invalid_argument("unknown splitting pattern '" + std::string(name) + "'; known is 'gpt2'");
+}
+
+std::size_t next_piece_ends(Pattern pattern, std::string_view text, std::size_t start,
+                            std::span<std::size_t> ends) {
+  std::size_t num_ends = 0;
+  switch (pattern) {
+    case Pattern::kGpt2:
+      for (std::size_t pos = start; pos < text.size() && num_ends < ends.size();) {
+        pos = gpt2_piece_end(text, pos);
+        ends[num_ends++] = pos;
+      }
+  }
+  return num_ends;
+}
+
+std::size_t find_safe_cut(Pattern pattern, std::string_view text, std::size_t from) {
+  switch (pattern) {
+    case Pattern::kGpt2:
+      return find_gpt2_safe_cut(text, from);
+  }
+  return text.size();
+}
+
+}  // namespace gpt2x::bpe

@@ -1,0 +1,121 @@
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <thread>
+
+#include "check.hpp"
+#include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/rank_file.hpp"
+#include "gpt2x/bpe/tokenizer.hpp"
+#include "samples.hpp"
+
+using namespace gpt2x::bpe;
+
+namespace {
+
+using Tokens = std::vector<TokenId>;
+
+Tokenizer sample_tokenizer() {
+  return {samples::vocabulary(samples::ranks()), Pattern::kGpt2};
+}
+
+std::string from_hex(std::string_view hex) {
+  std::string bytes;
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2) {
+    bytes += static_cast<char>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16));
+  }
+  return bytes;
+}
+
+}  // namespace
+
+TEST("encoding equals the reference on text and on bytes that are none") {
+  std::mt19937 random(7);
+  const Tokenizer tokenizer = sample_tokenizer();
+  for (int i = 0; i < 6'000; ++i) {
+    const std::string text = samples::random_text(random, random() % 20, i % 2 == 0);
+    const Tokens tokens = tokenizer.encode(text);
+    CHECK_EQ(tokens, reference::encode(samples::ranks(), text));
+    CHECK_EQ(tokenizer.count(text), tokens.size());
+    CHECK_EQ(tokenizer.decode(tokens), text);
+  }
+}
+
+TEST("random bytes come back from their tokens") {
+  std::mt19937 random(8);
+  const Tokenizer tokenizer = sample_tokenizer();
+  for (int i = 0; i < 3'000; ++i) {
+    std::string bytes(random() % 200, '\0');
+    for (char& byte : bytes) byte = static_cast<char>(random());
+    CHECK_EQ(tokenizer.decode(tokenizer.encode(bytes)), bytes);
+  }
+}
+
+TEST("white space before broken UTF-8 is merged again together with it") {
+  const Tokenizer tokenizer = sample_tokenizer();
+  for (const std::string_view text :
+       {"a  \xff", "  \n\t \xff ", "\xff", "  \xe2\x80", "the town \xc3", "\u3000\xff"}) {
+    CHECK_EQ(tokenizer.encode(text), reference::encode(samples::ranks(), text));
+  }
+}
+
+TEST("an unknown id is named") {
+  const Tokenizer tokenizer = sample_tokenizer();
+  CHECK_THROWS(tokenizer.decode(Tokens{1, 999'999}), UnknownTokenError, "999999");
+  CHECK_THROWS(tokenizer.decode(Tokens{kNoToken}), UnknownTokenError, "4294967295");
+  CHECK_EQ(tokenizer.decode({}), "");
+}
+
+TEST("a batch gives each text's tokens for any number of threads") {
+  std::mt19937 random(9);
+  const Tokenizer tokenizer = sample_tokenizer();
+  std::vector<std::string> texts;
+  for (int i = 0; i < 50; ++i) texts.push_back(samples::random_text(random, random() % 200, false));
+  const std::vector<std::string_view> views(texts.begin(), texts.end());
+  std::vector<Tokens> expected;
+  for (const std::string& text : texts) expected.push_back(tokenizer.encode(text));
+  for (const unsigned num_threads : {0, 1, 2, 7, 100})
+    CHECK_EQ(tokenizer.encode_batch(views, num_threads), expected);
+  CHECK_EQ(tokenizer.encode_batch({}, 2).size(), 0u);
+}
+
+TEST("threads may share a tokenizer") {
+  const Tokenizer tokenizer = sample_tokenizer();
+  const Tokens expected = tokenizer.encode(samples::kText);
+  std::vector<int> num_equal(4, 0);
+  {
+    std::vector<std::jthread> threads;
+    for (int& equal : num_equal) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 100; ++i) {
+          const Tokens tokens = tokenizer.encode(samples::kText);
+          equal += tokens == expected && tokenizer.decode(tokens) == samples::kText;
+        }
+      });
+    }
+  }
+  CHECK_EQ(num_equal, std::vector<int>(4, 100));
+}
+
+// Each line: the hexadecimal bytes of a text, a tab, its ids with blanks between. The same files serve Python
+// and Rust.
+TEST("the golden vectors hold") {
+  const std::filesystem::path folder = GPT2X_GOLDEN_DIR;
+  const std::filesystem::path ranks = folder / "songs.tiktoken";
+  const std::filesystem::path vectors = folder / "encode_vectors.tsv";
+  if (!exists(ranks) || !exists(vectors)) return;  // a source tree without the shared test data
+
+  const Tokenizer tokenizer(vocabulary_from_ranks(parse_rank_file(read_file(ranks))), Pattern::kGpt2);
+  std::ifstream file(vectors);
+  std::size_t num_lines = 0;
+  for (std::string line; std::getline(file, line); ++num_lines) {
+    const std::size_t tab = line.find('\t');
+    CHECK(tab != std::string::npos);
+    const std::string text = from_hex(std::string_view(line).substr(0, tab));
+    std::istringstream numbers(line.substr(tab + 1));
+    const Tokens expected{std::istream_iterator<TokenId>(numbers), {}};
+    CHECK_EQ(tokenizer.encode(text), expected);
+    CHECK_EQ(tokenizer.decode(expected), text);
+  }
+  CHECK(num_lines > 0);
+}

@@ -1,0 +1,71 @@
+#include "check.hpp"
+#include "gpt2x/bpe/unicode.hpp"
+
+using namespace gpt2x::bpe;
+
+TEST("the class table has as many characters as Unicode 16.0 and tiktoken") {
+  std::size_t counts[4] = {};
+  for (char32_t code_point = 0; code_point < 0x110000; ++code_point) {
+    ++counts[static_cast<std::size_t>(char_class(code_point))];
+  }
+  CHECK_EQ(std::string(unicode_version()), "16.0.0");
+  CHECK_EQ(counts[static_cast<std::size_t>(CharClass::kLetter)], 141'028u);
+  CHECK_EQ(counts[static_cast<std::size_t>(CharClass::kNumber)], 1'911u);
+  CHECK_EQ(counts[static_cast<std::size_t>(CharClass::kSpace)], 25u);
+}
+
+TEST("white space is the White_Space property, not what looks like it") {
+  for (const char32_t space : {0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x20, 0x85, 0xA0, 0x1680, 0x2000, 0x200A, 0x2028,
+                               0x2029, 0x202F, 0x205F, 0x3000}) {
+    CHECK(char_class(space) == CharClass::kSpace);
+  }
+  for (const char32_t other : {0x00, 0x08, 0x1C, 0x1D, 0x1E, 0x1F, 0x180E, 0x200B, 0x2060, 0xFEFF}) {
+    CHECK(char_class(other) == CharClass::kOther);
+  }
+}
+
+TEST("letters and numbers of every plane have their class") {
+  for (const char32_t letter : {0x41, 0xE9, 0x3B1, 0x4E2D, 0xD55C, 0x10400, 0x20000, 0x323AF}) {
+    CHECK(char_class(letter) == CharClass::kLetter);
+  }
+  for (const char32_t number : {0x30, 0xB2, 0x2167, 0x0E50, 0x1D7D8, 0x1FBF9}) {
+    CHECK(char_class(number) == CharClass::kNumber);
+  }
+  for (const char32_t other : {0x301, 0x1F600, 0xD800, 0xE000, 0x10FFFF}) {
+    CHECK(char_class(other) == CharClass::kOther);
+  }
+}
+
+TEST("every code point but the surrogates survives a round trip through UTF-8") {
+  const auto encode = [](char32_t c) -> std::string {
+    const auto byte = [](char32_t value) { return static_cast<char>(value); };
+    const auto tail = [&](unsigned shift) { return byte(0x80 | (c >> shift & 0x3F)); };
+    if (c < 0x80) return {byte(c)};
+    if (c < 0x800) return {byte(0xC0 | c >> 6), tail(0)};
+    if (c < 0x10000) return {byte(0xE0 | c >> 12), tail(6), tail(0)};
+    return {byte(0xF0 | c >> 18), tail(12), tail(6), tail(0)};
+  };
+  for (char32_t code_point = 0; code_point < 0x110000; ++code_point) {
+    const std::string bytes = encode(code_point);
+    const bool surrogate = code_point >= 0xD800 && code_point < 0xE000;
+    const Utf8Char decoded = decode_utf8(bytes, 0);
+    const Utf8Char before = decode_utf8_before(bytes, bytes.size());
+    CHECK_EQ(valid_utf8_prefix(bytes), surrogate ? 0 : bytes.size());
+    CHECK_EQ(static_cast<std::uint32_t>(decoded.code_point), surrogate ? 0xFFFD : code_point);
+    CHECK_EQ(decoded.length, surrogate ? 1 : bytes.size());
+    CHECK(before.code_point == decoded.code_point && before.length == decoded.length);
+  }
+}
+
+TEST("malformed bytes count one by one, and a valid prefix ends before them") {
+  for (const std::string_view broken :
+       {"\x80", "\xc3", "\xc3(", "\xc0\xaf", "\xe2\x82", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80",
+        "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\xff"}) {
+    CHECK_EQ(decode_utf8(broken, 0).length, 1u);
+    CHECK_EQ(static_cast<std::uint32_t>(decode_utf8(broken, 0).code_point), 0xFFFDu);
+    for (std::size_t before = 0; before < 20;
+         ++before) {  // the check steps over eight bytes of ASCII at a time
+      CHECK_EQ(valid_utf8_prefix(std::string(before, 'x').append(broken).append("tail")), before);
+    }
+  }
+}

@@ -1,0 +1,104 @@
+#include "check.hpp"
+#include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/rank_file.hpp"
+#include "gpt2x/bpe/vocabulary.hpp"
+#include "samples.hpp"
+
+using namespace gpt2x::bpe;
+
+namespace {
+
+std::string rank_file_of_bytes() {
+  return format_rank_file(samples::vocabulary(samples::ranks(0)));
+}
+
+Vocabulary load(const std::string& contents) {
+  return vocabulary_from_ranks(parse_rank_file(contents));
+}
+
+}  // namespace
+
+TEST("tokens are found by their bytes and bytes by their token") {
+  const reference::Ranks& ranks = samples::ranks();
+  const Vocabulary vocabulary = samples::vocabulary(ranks);
+  CHECK_EQ(vocabulary.size(), ranks.size());
+  for (const auto& [bytes, rank] : ranks) {
+    CHECK_EQ(vocabulary.find(bytes), rank);
+    CHECK_EQ(vocabulary.bytes_of(rank), bytes);
+  }
+  CHECK_EQ(vocabulary.find("no such token"), kNoToken);
+  CHECK_EQ(vocabulary.find(""), kNoToken);
+  CHECK_EQ(vocabulary.bytes_of(vocabulary.size()), "");
+}
+
+TEST("two tokens merge exactly if their bytes together are a token") {
+  const reference::Ranks& ranks = samples::ranks();
+  const Vocabulary vocabulary = samples::vocabulary(ranks);
+  for (const auto& [left_bytes, left] : ranks) {
+    for (const auto& [right_bytes, right] : ranks) {
+      const auto whole = ranks.find(left_bytes + right_bytes);
+      CHECK_EQ(vocabulary.merged({left, right}), whole == ranks.end() ? kNoToken : whole->second);
+    }
+  }
+}
+
+TEST("tokens that share their first eight bytes, their length or their zeros are told apart") {
+  std::string contents = rank_file_of_bytes();
+  reference::Ranks ranks = samples::ranks(0);
+  for (const std::string_view bytes :
+       {std::string_view("abcdefgh"), std::string_view("abcdefghi"), std::string_view("abcdefghj"),
+        std::string_view("abcdefgh\0", 9), std::string_view("a\0", 2), std::string_view("\0\0", 2),
+        std::string_view("\0a", 2)}) {
+    ranks[std::string(bytes)] = static_cast<TokenId>(ranks.size());
+  }
+  const Vocabulary vocabulary = samples::vocabulary(ranks);
+  for (const auto& [bytes, rank] : ranks) CHECK_EQ(vocabulary.find(bytes), rank);
+}
+
+TEST("ids may have holes") {
+  const Vocabulary vocabulary = load(rank_file_of_bytes() + "YWI= 1000\n");
+  CHECK_EQ(vocabulary.size(), 1001u);
+  CHECK_EQ(vocabulary.find("ab"), 1000u);
+  CHECK_EQ(vocabulary.bytes_of(999), "");
+}
+
+TEST("a vocabulary that is none is refused with the reason") {
+  const std::string bytes = rank_file_of_bytes();
+  CHECK_THROWS(load(""), FormatError, "no token for the single byte \"\\x00\"");
+  CHECK_THROWS(load(bytes.substr(bytes.find('\n') + 1)), FormatError, "no token for the single byte \"!\"");
+  CHECK_THROWS(load(bytes + "YWI= 5\n"), FormatError, "id 5 is given to two tokens, \"&\" and \"ab\"");
+  CHECK_THROWS(load(bytes + "YWI= 256\nYWI= 257\n"), FormatError, "token \"ab\" has two ids, 256 and 257");
+  CHECK_THROWS(load(bytes + " 256\n"), FormatError, "token 256 is empty");
+  CHECK_THROWS(load(bytes + "YWI= 4000000000\n"), FormatError, "4000000000");
+}
+
+TEST("a broken rank file is refused with its line") {
+  CHECK_THROWS(parse_rank_file("IQ== 0\nIg= 1\n"), FormatError, "line 2: the token is not base64");
+  CHECK_THROWS(parse_rank_file("IQ 0\n"), FormatError, "line 1: the token is not base64");
+  CHECK_THROWS(parse_rank_file("I=Q= 0\n"), FormatError, "not base64");
+  CHECK_THROWS(parse_rank_file("IQ==\n"), FormatError, "no space between token and rank");
+  CHECK_THROWS(parse_rank_file("IQ== \n"), FormatError, "the rank is not a number");
+  CHECK_THROWS(parse_rank_file("IQ== -1\n"), FormatError, "the rank is not a number");
+  CHECK_THROWS(parse_rank_file("IQ== 1x\n"), FormatError, "the rank is not a number");
+  CHECK_THROWS(parse_rank_file("IQ== 99999999999\n"), FormatError, "the rank is not a number");
+  CHECK_THROWS(parse_rank_file(std::string("\0\xff binary", 9)), FormatError, "\\x00\\xff");
+}
+
+TEST("empty lines, carriage returns and a missing last newline are no errors") {
+  const std::vector<RankedToken> tokens = parse_rank_file("IQ== 0\r\n\nIg== 1");
+  CHECK_EQ(tokens.size(), 2u);
+}
+
+TEST("a rank file that is written reads back the same") {
+  const Vocabulary vocabulary = samples::vocabulary(samples::ranks());
+  const std::string contents = format_rank_file(vocabulary);
+  const Vocabulary again = load(contents);
+  CHECK_EQ(again.size(), vocabulary.size());
+  for (TokenId id = 0; id < vocabulary.size(); ++id) CHECK_EQ(again.bytes_of(id), vocabulary.bytes_of(id));
+  CHECK(contents.starts_with("IQ== 0\nIg== 1\n"));
+}
+
+TEST("a file that cannot be read is an IoError naming it") {
+  CHECK_THROWS(read_file("/no/such/file"), IoError, "cannot read '/no/such/file': No such file");
+  CHECK_THROWS(read_file("."), IoError, "cannot read '.': Is a directory");
+}
