@@ -1,0 +1,12 @@
+// Compiles a function for several instruction sets; the loader picks one when the library is loaded.
+//
+// What ships is never built with -march=native: x86-64-v4 is AVX-512, v3 is AVX2 with FMA. Where the compiler
+// or the loader knows no clones, the function is compiled once.
+#pragma once
+
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && \
+    __GNUC__ >= 12
+#define GPT2X_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define GPT2X_CLONES
+#endif

@@ -1,0 +1,75 @@
+/* The C boundary of the CUDA kernels: raw device pointers, sizes, and the stream as a pointer-sized integer.
+ *
+ * It knows neither torch nor Python, so one library serves any version of both; it links the CUDA runtime
+ * statically and loads on a machine without a GPU. gpt2x/ops/cuda.py allocates, checks and calls.
+ *
+ * Every function launches on `stream`, does not wait, and returns 0 or a cudaError_t (gpt2x_cuda_error gives
+ * its text). dtype: 0 is float32, 1 is bfloat16. All arrays are contiguous. Parameters are in the dtype of
+ * the activations, or in float32 beside bfloat16. A pointer that may be null is marked so. `losses`, `mean`,
+ * `rstd` and partial sums are float32.
+ */
+#ifndef GPT2X_CUDA_H
+#define GPT2X_CUDA_H
+
+#include <stdint.h>
+
+#define GPT2X_CUDA_API __attribute__((visibility("default")))
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Raised by one whenever a signature below changes; gpt2x/ops/cuda.py refuses a library of another number. */
+#define GPT2X_CUDA_INTERFACE 1
+GPT2X_CUDA_API int gpt2x_cuda_interface(void);
+GPT2X_CUDA_API const char* gpt2x_cuda_error(int code);
+
+/* x, residual (nullable), sum (nullable, with residual), y: N x C; weight, bias (nullable): C; mean, rstd: N
+ */
+GPT2X_CUDA_API int gpt2x_cuda_add_layer_norm(int dtype, int parameter_dtype, const void* x,
+                                             const void* residual, const void* weight, const void* bias,
+                                             int64_t N, int64_t C, double eps, void* sum, void* y,
+                                             float* mean, float* rstd, void* stream);
+
+/* partials: num_blocks x 2C of scratch; dweight, dbias (nullable): C; dsum (nullable): N x C */
+GPT2X_CUDA_API int gpt2x_cuda_add_layer_norm_backward(int dtype, int parameter_dtype, const void* dy,
+                                                      const void* dsum, const void* sum, const void* weight,
+                                                      const float* mean, const float* rstd, int64_t N,
+                                                      int64_t C, void* dx, void* dweight, void* dbias,
+                                                      float* partials, int64_t num_blocks, void* stream);
+
+/* x, y: N x C; bias (nullable): C */
+GPT2X_CUDA_API int gpt2x_cuda_bias_gelu(int dtype, int parameter_dtype, const void* x, const void* bias,
+                                        int64_t N, int64_t C, void* y, void* stream);
+
+/* partials: num_blocks x C of scratch and dbias: C, both null without a bias */
+GPT2X_CUDA_API int gpt2x_cuda_bias_gelu_backward(int dtype, int parameter_dtype, const void* dy,
+                                                 const void* x, const void* bias, int64_t N, int64_t C,
+                                                 void* dx, void* dbias, float* partials, int64_t num_blocks,
+                                                 void* stream);
+
+/* logits: N x Vp, overwritten with their gradient when write_gradient; targets: N; losses: N, NaN where a
+ * target is out of range; scale: one float on the device, 1 / number of rows that count */
+GPT2X_CUDA_API int gpt2x_cuda_linear_cross_entropy(int dtype, void* logits, const int64_t* targets, int64_t N,
+                                                   int64_t V, int64_t Vp, int64_t ignore_index,
+                                                   const float* scale, int write_gradient, float* losses,
+                                                   void* stream);
+
+/* tensors, sizes, dtypes: host arrays of `count`; partials: count x gpt2x_cuda_norm_blocks() doubles of
+ * scratch; norm: one float on the device */
+GPT2X_CUDA_API int64_t gpt2x_cuda_norm_blocks(void);
+GPT2X_CUDA_API int gpt2x_cuda_global_norm(int64_t count, const void* const* tensors, const int64_t* sizes,
+                                          const int* dtypes, double* partials, float* norm, void* stream);
+
+/* Host arrays of `count`; dtype of params and grads, moment_dtype of both moments; grad_norm (nullable): one
+ * float on the device; max_norm <= 0: no clipping */
+GPT2X_CUDA_API int gpt2x_cuda_adamw(int dtype, int moment_dtype, int64_t count, void* const* params,
+                                    const void* const* grads, void* const* exp_avgs, void* const* exp_avg_sqs,
+                                    const int64_t* sizes, const double* weight_decay, int64_t step, double lr,
+                                    double beta1, double beta2, double eps, const float* grad_norm,
+                                    double max_norm, void* stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,55 @@
+// AdamW on a span of elements (Loshchilov and Hutter 2019, algorithm 2): decoupled decay, clip factor folded
+// in.
+#pragma once
+
+#include "team.h"
+
+namespace gpt2x::rows {
+
+// What all elements of a step share, prepared once in double.
+template <class W>
+struct AdamwStep {
+  W beta1, beta2, eps;
+  W step_size;                // lr / (1 - beta1^step)
+  W inverse_root_correction;  // 1 / sqrt(1 - beta2^step)
+};
+
+inline AdamwStep<double> adamw_step(int64_t step, double lr, double beta1, double beta2, double eps) {
+  const double count = static_cast<double>(step);
+  return {beta1, beta2, eps, lr / (1.0 - std::pow(beta1, count)),
+          1.0 / std::sqrt(1.0 - std::pow(beta2, count))};
+}
+
+template <class W>
+inline AdamwStep<W> cast_step(const AdamwStep<double>& step) {
+  return {static_cast<W>(step.beta1), static_cast<W>(step.beta2), static_cast<W>(step.eps),
+          static_cast<W>(step.step_size), static_cast<W>(step.inverse_root_correction)};
+}
+
+// min(1, max_norm / (norm + 1e-6)), as torch's clip_grad_norm_; a NaN norm gives NaN. max_norm <= 0 means no
+// clipping.
+template <class W>
+GPT2X_HD W clip_factor(W norm, W max_norm) {
+  if (!(max_norm > W(0))) return W(1);
+  const W factor = max_norm / (norm + W(1e-6));
+  return factor > W(1) ? W(1) : factor;
+}
+
+// P stores parameters and gradients, S the moments. `shrink` is 1 - lr * weight_decay, `clip` multiplies
+// gradients.
+template <class Team, class P, class S, class W = Wide<P>>
+GPT2X_HD void adamw_span(const Team& team, P* param, const P* grad, S* exp_avg, S* exp_avg_sq, int64_t n,
+                         const AdamwStep<W>& step, W shrink, W clip) {
+  GPT2X_SIMD
+  for (int64_t i = team.lane(); i < n; i += team.stride()) {
+    const W g = widen(grad[i]) * clip;
+    const W m = step.beta1 * widen_to<W>(exp_avg[i]) + (W(1) - step.beta1) * g;
+    const W v = step.beta2 * widen_to<W>(exp_avg_sq[i]) + (W(1) - step.beta2) * g * g;
+    const W denominator = static_cast<W>(sqrt(v)) * step.inverse_root_correction + step.eps;
+    param[i] = narrow<P>(widen(param[i]) * shrink - step.step_size * m / denominator);
+    exp_avg[i] = narrow<S>(m);
+    exp_avg_sq[i] = narrow<S>(v);
+  }
+}
+
+}  // namespace gpt2x::rows

@@ -1,0 +1,33 @@
+// The signature of every operator. Kernels: cpu/<name>.cpp and, through gpt2x/ops/cuda.py, cuda/<name>.cu.
+// Shapes without data and gradients: gpt2x/ops/registration.py. What they compute: gpt2x/ops/reference.py.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(gpt2x, m) {
+  // x (..., C) -> y, sum (empty without a residual: sum would be x itself), mean (...), rstd (...)
+  m.def(
+      "add_layer_norm(Tensor x, Tensor? residual, Tensor weight, Tensor? bias, float eps)"
+      " -> (Tensor y, Tensor sum, Tensor mean, Tensor rstd)");
+  // -> dx (also that of the residual), dweight (C), dbias (C; empty without a bias)
+  m.def(
+      "add_layer_norm_backward(Tensor dy, Tensor? dsum, Tensor sum, Tensor weight, Tensor mean, Tensor rstd,"
+      " bool has_bias) -> (Tensor dx, Tensor dweight, Tensor dbias)");
+
+  m.def("bias_gelu(Tensor x, Tensor? bias) -> Tensor");
+  // -> dx, dbias (C; empty without a bias)
+  m.def("bias_gelu_backward(Tensor dy, Tensor x, Tensor? bias) -> (Tensor dx, Tensor dbias)");
+
+  // hidden (N, C), weight (Vp, C), targets (N) -> mean loss, dhidden and dweight for a loss gradient of 1
+  // (each empty unless asked for)
+  m.def(
+      "linear_cross_entropy(Tensor hidden, Tensor weight, Tensor targets, int ignore_index, int vocab_size,"
+      " bool need_dhidden, bool need_dweight) -> (Tensor loss, Tensor dhidden, Tensor dweight)");
+
+  m.def("global_norm(Tensor[] tensors) -> Tensor");
+
+  // max_norm <= 0 or no grad_norm: no clipping
+  m.def(
+      "adamw_(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs, int step,"
+      " float lr, float beta1, float beta2, float eps, float[] weight_decay, Tensor? grad_norm, float "
+      "max_norm)"
+      " -> ()");
+}

@@ -1,0 +1,91 @@
+"""``gpt2x ops``: for each fused operator, which implementation runs here, why, and how exact it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from gpt2x.cli.options import Device, Json, Quiet, examples
+from gpt2x.console import emit, emit_json, format_table, say
+from gpt2x.errors import MissingComponentError, UsageError
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command(epilog=examples("gpt2x ops", "gpt2x ops --json", "GPT2X_OPS=reference gpt2x ops"))
+def ops(device: Device = "auto", json: Json = False, quiet: Quiet = False) -> None:
+    """Show which implementation of each fused operator runs here, why, and its error against float64.
+
+    The error is the largest one over results and gradients on a small input, relative to the largest true element;
+    the error of plain torch in the same dtype stands in brackets. GPT2X_OPS=auto|native|reference chooses.
+    """
+    found = describe(device)
+    if json:
+        emit_json(found)
+        return
+    dtypes = list(found["operators"][0]["errors"])
+    rows = [
+        [op["name"], op["implementation"], *(_errors(op["errors"][dtype]) for dtype in dtypes), op["reason"]]
+        for op in found["operators"]
+    ]
+    emit(format_table(["operator", "runs", *(f"error {dtype}" for dtype in dtypes), "why"], rows))
+    say(f"\ndevice {found['device']}, torch {found['torch']}, GPT2X_OPS={found['setting']}")
+
+
+def describe(device: str = "auto") -> dict[str, Any]:
+    """What ``gpt2x ops --json`` prints.
+
+    Raises:
+        UsageError: the device is unknown.
+        MissingComponentError: the device is not there.
+
+    """
+    import torch
+
+    from gpt2x.ops import backend, selfcheck
+
+    where = _resolve_device(device)
+    errors: dict[str, dict[str, dict[str, float]]] = {}
+    for error in selfcheck.measure_errors(where):
+        figures = {"served": error.served, "reference": error.reference}
+        errors.setdefault(error.name, {})[error.dtype] = figures
+    return {
+        "device": where,
+        "torch": torch.__version__,
+        "setting": backend.current_mode(),
+        "operators": [
+            {
+                "name": status.name,
+                "implementation": status.implementation,
+                "reason": status.reason,
+                "errors": errors[status.name],
+            }
+            for status in backend.report(where)
+        ],
+    }
+
+
+def _resolve_device(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda"):
+        raise UsageError(f"--device {device!r} is not auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise MissingComponentError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
+    return device
+
+
+def _errors(error: dict[str, float]) -> str:
+    return f"{error['served']:.1e} ({error['reference']:.1e})"

@@ -1,0 +1,161 @@
+"""Which implementation of the operators serves here, and why.
+
+Three sources, looked at once, when `gpt2x.ops` is imported:
+
+- ``gpt2x._ops``: schemas and CPU kernels, on torch's stable ABI, so one file serves torch 2.10 and later;
+- ``gpt2x._cuda``: CUDA kernels behind a C boundary that knows no torch (`gpt2x.ops.cuda` calls it);
+- `gpt2x.ops.reference`: plain torch, always there.
+
+``GPT2X_OPS`` chooses: ``auto`` (native where it can, the default), ``native`` (an error where it cannot) or
+``reference``. A native library that is missing or does not load never breaks anything: one warning says what to do,
+and the plain-torch twins serve.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from gpt2x.errors import MissingComponentError, UsageError
+
+OPERATORS = ("add_layer_norm", "bias_gelu", "linear_cross_entropy", "adamw_", "global_norm")
+MODES = ("auto", "native", "reference")
+REMEDY = (
+    "reinstall gpt2x from its source folder with a C++ compiler at hand (pip install -e . or "
+    "python setup.py build_ext --inplace), or set GPT2X_OPS=reference to choose plain torch knowingly"
+)
+
+# What the native kernels are compiled for; every other dtype is served by the twins.
+_CPU_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
+_CUDA_DTYPES = (torch.float32, torch.bfloat16)
+
+
+@dataclass(frozen=True, slots=True)
+class OpStatus:
+    """Which implementation of one operator serves on a device: ``native`` or ``reference``, and why."""
+
+    name: str
+    implementation: str
+    reason: str
+
+
+def mode_from_environment() -> str:
+    """The value of ``GPT2X_OPS``.
+
+    Raises:
+        UsageError: it is not one of auto, native, reference.
+
+    """
+    mode = os.environ.get("GPT2X_OPS", "") or "auto"
+    if mode not in MODES:
+        raise UsageError(f"GPT2X_OPS={mode!r} is not one of {', '.join(MODES)}")
+    return mode
+
+
+def _load_cpu() -> str:
+    """Load ``gpt2x._ops``; the reason why it cannot be used, or an empty text."""
+    if _torch_version() < (2, 10):
+        return f"gpt2x._ops needs torch 2.10 or later and this is {torch.__version__}"
+    try:
+        library = importlib.import_module("gpt2x._ops")
+    except ModuleNotFoundError:
+        return "gpt2x._ops is not built"
+    except (ImportError, OSError) as error:
+        return f"gpt2x._ops does not load: {str(error).splitlines()[0]}"
+    from gpt2x.ops import registration
+
+    if library.interface != registration.INTERFACE:
+        return "gpt2x._ops is of another version of gpt2x"
+    registration.register()
+    return ""
+
+
+def _load_cuda(cpu_reason: str) -> str:
+    """Load ``gpt2x._cuda``; the reason why it cannot be used, or an empty text. Does not initialise CUDA."""
+    if torch.version.cuda is None:
+        return "this torch is built without CUDA"
+    if cpu_reason:
+        return cpu_reason  # the schemas live there
+    from gpt2x.ops import cuda
+
+    return cuda.load()
+
+
+def _torch_version() -> tuple[int, int]:
+    major, minor = torch.__version__.split(".")[:2]
+    return int(major), int(minor)
+
+
+_mode = mode_from_environment()
+_missing: dict[str, str] = {"cpu": _load_cpu()}
+_missing["cuda"] = _load_cuda(_missing["cpu"])
+_native_dtypes: dict[str, tuple[torch.dtype, ...]] = {
+    "cpu": () if _missing["cpu"] else _CPU_DTYPES,
+    "cuda": () if _missing["cuda"] else _CUDA_DTYPES,
+}
+
+if _missing["cpu"] and _mode == "auto":
+    warnings.warn(
+        f"gpt2x runs its operators in plain torch, which is slower: {_missing['cpu']}; {REMEDY}",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def serves(device_type: str, dtype: torch.dtype) -> bool:
+    """True when the native kernels serve tensors of this dtype on this device.
+
+    Raises:
+        MissingComponentError: they do not, and ``GPT2X_OPS=native`` demands them.
+
+    """
+    if _mode == "reference":
+        return False
+    native = dtype in _native_dtypes.get(device_type, ())
+    if _mode == "native" and not native:
+        raise MissingComponentError(f"GPT2X_OPS=native, but {_why_not(device_type, dtype)}; {REMEDY}")
+    return native
+
+
+def report(device: str = "cpu", dtype: torch.dtype = torch.float32) -> list[OpStatus]:
+    """For each operator: what serves tensors of this dtype on this device, and why."""
+    device_type = torch.device(device).type
+    if _mode == "reference":
+        implementation, reason = "reference", "GPT2X_OPS=reference"
+    elif dtype in _native_dtypes.get(device_type, ()):
+        implementation, reason = "native", "GPT2X_OPS=native" if _mode == "native" else "built and loaded"
+    else:
+        implementation, reason = "reference", _why_not(device_type, dtype)
+    return [OpStatus(name, implementation, reason) for name in OPERATORS]
+
+
+@contextlib.contextmanager
+def using(mode: str) -> Iterator[None]:
+    """Switch the implementation inside a block (tests, benchmarks): ``auto``, ``native`` or ``reference``."""
+    global _mode  # noqa: PLW0603  (the one switch of this module)
+    if mode not in MODES:
+        raise UsageError(f"mode {mode!r} is not one of {', '.join(MODES)}")
+    before, _mode = _mode, mode
+    try:
+        yield
+    finally:
+        _mode = before
+
+
+def current_mode() -> str:
+    """The mode that holds: ``auto``, ``native`` or ``reference``."""
+    return _mode
+
+
+def _why_not(device_type: str, dtype: torch.dtype) -> str:
+    if device_type not in _missing:
+        return f"there are no kernels for {device_type} devices"
+    return (
+        _missing[device_type] or f"there are no {device_type} kernels for {str(dtype).removeprefix('torch.')}"
+    )

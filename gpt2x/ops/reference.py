@@ -1,0 +1,116 @@
+"""The operators in plain torch: specification, fallback and test oracle of everything in `gpt2x.ops`.
+
+Each function here has the name, the arguments and the result of its fused twin, and says in a few lines what that one
+computes. Autograd differentiates them as they stand. They are used where no native operator serves (no compiler at
+install time, a device or dtype without a kernel, ``GPT2X_OPS=reference``), and in float64 they are the truth that the
+tests measure the fused ones against.
+
+Letters: N rows, C channels, V vocabulary, Vp padded vocabulary. Statistics are float32 whatever the storage, or
+float64 when the storage is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """The tensor in the dtype that statistics are computed in: float64 stays, all else becomes float32."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def add_layer_norm(
+    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor | None = None, eps: float = 1e-5
+) -> tuple[Tensor, Tensor]:
+    """Add, then normalise each row: ``sum = x + residual``; ``y = (sum - mean) * rstd * weight + bias``.
+
+    The sum is rounded to the storage type before the statistics are taken, as in ``F.layer_norm(x + residual)``
+    (Ba et al. 2016, "Layer Normalization", eq. 4; the variance is the biased one).
+
+    Returns:
+        ``(y, sum)``, both shaped like x. Without a residual the sum is x itself.
+
+    """
+    total = x if residual is None else x + residual
+    wide_bias = None if bias is None else _wide(bias)
+    y = F.layer_norm(_wide(total), (total.shape[-1],), _wide(weight).to(_wide(total).dtype), wide_bias, eps)
+    return y.to(total.dtype), total
+
+
+def bias_gelu(x: Tensor, bias: Tensor | None = None) -> Tensor:
+    """GELU of ``x + bias`` in GPT-2's tanh form: ``0.5 u (1 + tanh(sqrt(2/pi) (u + 0.044715 u^3)))``.
+
+    Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", section 2. The sum is not rounded in between.
+    """
+    total = _wide(x) if bias is None else _wide(x) + _wide(bias)
+    return F.gelu(total, approximate="tanh").to(x.dtype)
+
+
+def linear_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    ignore_index: int = -100,
+    vocab_size: int | None = None,
+) -> Tensor:
+    """Mean cross-entropy of ``softmax(hidden @ weight.T)`` against the targets; holds all logits at once.
+
+    The product runs in the dtype of `hidden`, softmax and mean in float32. Columns from `vocab_size` on are padding
+    and get no probability. With every target ignored the mean is 0/0 = NaN, as in torch.
+    """
+    size = weight.shape[0] if vocab_size is None else vocab_size
+    logits = hidden.reshape(-1, hidden.shape[-1]) @ weight[:size].to(hidden.dtype).T  # (N, V)
+    return F.cross_entropy(_wide(logits), targets.reshape(-1), ignore_index=ignore_index)
+
+
+def global_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """The Euclidean norm of all tensors laid end to end, as a 0-dim float32 (float64 when a tensor is)."""
+    if not tensors:
+        return torch.zeros(())
+    wide = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+    norms = [torch.linalg.vector_norm(t.detach(), dtype=wide) for t in tensors]
+    return torch.linalg.vector_norm(torch.stack(norms))
+
+
+def clip_factor(grad_norm: Tensor, max_norm: float) -> Tensor:
+    """What the gradients are multiplied by: ``min(1, max_norm / (grad_norm + 1e-6))``, as torch's clip_grad_norm_."""
+    return torch.clamp(max_norm / (grad_norm + 1e-6), max=1.0)
+
+
+@torch.no_grad()
+def adamw_(
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
+    *,
+    step: int,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.95),
+    eps: float = 1e-8,
+    weight_decay: float | Sequence[float] = 0.0,
+    grad_norm: Tensor | None = None,
+    max_norm: float | None = None,
+) -> None:
+    """One AdamW step on every tensor, in place (Loshchilov and Hutter 2019, algorithm 2, decoupled decay).
+
+    With `grad_norm` and `max_norm` the gradients count as multiplied by `clip_factor`; they are not written.
+    """
+    beta1, beta2 = betas
+    correction1, correction2 = 1 - beta1**step, 1 - beta2**step
+    clip = None if grad_norm is None or max_norm is None else clip_factor(grad_norm, max_norm)
+    decays = [weight_decay] * len(params) if isinstance(weight_decay, int | float) else weight_decay
+    for p, grad, m, v, decay in zip(params, grads, exp_avgs, exp_avg_sqs, decays, strict=True):
+        g = _wide(grad) if clip is None else _wide(grad) * clip
+        wide_p, wide_m, wide_v = _wide(p), _wide(m), _wide(v)  # the tensors themselves where they are wide
+        wide_m.lerp_(g, 1 - beta1)
+        wide_v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+        denominator = (wide_v / correction2).sqrt_().add_(eps)
+        wide_p.mul_(1 - lr * decay).addcdiv_(wide_m, denominator, value=-lr / correction1)
+        for stored, wide in ((p, wide_p), (m, wide_m), (v, wide_v)):
+            if stored is not wide:
+                stored.copy_(wide)

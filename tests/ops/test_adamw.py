@@ -1,0 +1,200 @@
+"""adamw_: native against its twin and torch's own AdamW, clipping, layouts, bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from ops_support import draw, relative_error, require_native
+from torch import Tensor
+
+from gpt2x.ops import adamw_, backend, global_norm, reference
+
+SHAPES = [(5,), (17, 33), (0,), (), (32769,)]
+# params and grads, moments
+COMBINATIONS = {
+    "float64": (torch.float64, torch.float64, 1e-13),
+    "float32": (torch.float32, torch.float32, 2e-6),
+    "bfloat16": (torch.bfloat16, torch.bfloat16, 2.0**-7),  # a rounded moment is read back in the next step
+    "bfloat16 with float32 moments": (torch.bfloat16, torch.float32, 2.0**-8),
+}
+
+
+def _tensors(params: torch.dtype, moments: torch.dtype, device: str) -> list[list[Tensor]]:
+    values = [
+        [draw(10 * k + i, *s, dtype=params, device=device) for i, s in enumerate(SHAPES)] for k in range(2)
+    ]
+    zeros = [[torch.zeros(s, dtype=moments, device=device) for s in SHAPES] for _ in range(2)]
+    return [*values, *zeros]
+
+
+def _train(ops: Any, lists: list[list[Tensor]], steps: int = 3) -> list[Tensor]:
+    for step in range(1, steps + 1):
+        norm = ops.global_norm(lists[1])
+        decay = [0.1, 0.0, 0.1, 0.0, 0.2]
+        ops.adamw_(*lists, step=step, lr=0.01, weight_decay=decay, grad_norm=norm, max_norm=1.0)
+    return [tensor for group in (lists[0], lists[2], lists[3]) for tensor in group]
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_three_clipped_steps_are_as_exact_as_the_twins(device: str, name: str) -> None:
+    params, moments, floor = COMBINATIONS[name]
+    require_native(device, params)
+    import gpt2x.ops as native
+
+    got = _train(native, _tensors(params, moments, device))
+    twin = _train(reference, _tensors(params, moments, device))
+    truth = _train(reference, [[t.double() for t in group] for group in _tensors(params, moments, device)])
+    for one, other, exact in zip(got, twin, truth, strict=True):
+        assert one.dtype == other.dtype
+        assert relative_error(one, exact) <= 2 * relative_error(other, exact) + floor
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+def test_it_is_torchs_adamw_with_torchs_clipping(mode: str) -> None:
+    params = [draw(1, 6, 7).requires_grad_(), draw(2, 9).requires_grad_()]
+    mine = [p.detach().clone() for p in params]
+    first, second = ([torch.zeros_like(p) for p in mine] for _ in range(2))
+    optimizer = torch.optim.AdamW(
+        [{"params": params[:1], "weight_decay": 0.3}, {"params": params[1:], "weight_decay": 0.0}],
+        lr=0.02,
+        betas=(0.8, 0.9),
+    )
+    for step in range(1, 6):
+        grads = [draw(step * 10 + i, *p.shape) for i, p in enumerate(params)]
+        for p, grad in zip(params, grads, strict=True):
+            p.grad = grad.clone()
+        torch.nn.utils.clip_grad_norm_(params, 0.5)
+        optimizer.step()
+        options = {"step": step, "lr": 0.02, "betas": (0.8, 0.9), "weight_decay": [0.3, 0.0]}
+        with backend.using(mode):
+            adamw_(mine, grads, first, second, **options, grad_norm=global_norm(grads), max_norm=0.5)
+    for one, other in zip(mine, params, strict=True):
+        assert relative_error(one, other.detach()) < 2e-6
+
+
+def test_gradients_are_only_read_and_a_small_norm_does_not_scale_them(device: str) -> None:
+    lists = _tensors(torch.float32, torch.float32, device)
+    again = _tensors(torch.float32, torch.float32, device)
+    adamw_(*lists, step=1, lr=0.1, grad_norm=global_norm(lists[1]), max_norm=1e9)
+    adamw_(*again, step=1, lr=0.1)
+    for one, other in zip(
+        [t for group in lists for t in group], [t for group in again for t in group], strict=True
+    ):
+        assert torch.equal(one, other)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(lists[1], _tensors(torch.float32, torch.float32, device)[1], strict=True)
+    )
+
+
+def test_parameters_that_need_gradients_are_updated_and_their_version_moves(device: str) -> None:
+    p = torch.ones(4, device=device, requires_grad=True)
+    saved = (p * p).sum()  # its graph keeps p
+    adamw_(
+        [p],
+        [torch.ones(4, device=device)],
+        [torch.zeros(4, device=device)],
+        [torch.zeros(4, device=device)],
+        step=1,
+        lr=0.1,
+    )
+    assert (p.detach() < 1).all()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        saved.backward()
+
+
+@pytest.mark.parametrize("which", ["params", "grads", "exp_avgs"])
+def test_transposed_layouts_give_what_contiguous_ones_give(device: str, which: str) -> None:
+    names = ["params", "grads", "exp_avgs", "exp_avg_sqs"]
+    plain = [
+        draw(1, 6, 4, device=device),
+        draw(2, 6, 4, device=device),
+        *(torch.zeros(6, 4, device=device) for _ in range(2)),
+    ]
+    odd = [
+        t.clone().T.contiguous().T if name == which else t.clone()
+        for name, t in zip(names, plain, strict=True)
+    ]
+    adamw_(*[[t] for t in plain], step=1, lr=0.1)
+    adamw_(*[[t] for t in odd], step=1, lr=0.1)
+    for one, other in zip(odd, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_is_not_hidden_by_clipping(device: str, bad: float) -> None:
+    lists = [[torch.ones(2, device=device)] for _ in range(2)] + [
+        [torch.zeros(2, device=device)] for _ in range(2)
+    ]
+    lists[1][0][0] = bad
+    adamw_(*lists, step=1, lr=0.1, grad_norm=global_norm(lists[1]), max_norm=1.0)
+    assert lists[0][0][0].isnan()
+
+
+def test_no_tensors_are_no_work() -> None:
+    adamw_([], [], [], [], step=1, lr=0.1)
+
+
+one, zero = [torch.ones(3)], [torch.zeros(3)]
+GOOD = {"step": 1, "lr": 0.1}
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+@pytest.mark.parametrize(
+    ("lists", "options", "words"),
+    [
+        ((one, [], zero, zero), GOOD, "grads: expected 1 tensors as params, got 0"),
+        (
+            (one, [torch.ones(4)], zero, zero),
+            GOOD,
+            r"grads\[0\]: expected shape \(3,\) as params\[0\], got \(4,\)",
+        ),
+        ((one, one, [torch.zeros(3).long()], zero), GOOD, r"exp_avgs\[0\]: expected dtype"),
+        (
+            (one, [torch.ones(3).double()], zero, zero),
+            GOOD,
+            r"grads\[0\]: expected dtype float32 as params\[0\]",
+        ),
+        (
+            (one, one, [torch.zeros(3).double()], zero),
+            GOOD,
+            r"exp_avgs\[0\]: expected dtype float32 as params\[0\]",
+        ),
+        ((one, one, zero, [torch.zeros(3).bfloat16()]), GOOD, r"exp_avg_sqs\[0\]: expected dtype float32"),
+        ((one, one, zero, zero), {"step": 0, "lr": 0.1}, "step: expected a count from 1 on, got 0"),
+        ((one, one, zero, zero), {"step": 1, "lr": float("nan")}, "lr: expected a finite number"),
+        ((one, one, zero, zero), {**GOOD, "betas": (1.0, 0.9)}, "betas: expected"),
+        ((one, one, zero, zero), {**GOOD, "eps": -1.0}, "eps: expected a number"),
+        (
+            (one, one, zero, zero),
+            {**GOOD, "weight_decay": [0.1, 0.2]},
+            "weight_decay: expected one number or 1, got 2",
+        ),
+        (
+            (one, one, zero, zero),
+            {**GOOD, "max_norm": 1.0},
+            "grad_norm: expected a tensor beside max_norm, got None",
+        ),
+        (
+            (one, one, zero, zero),
+            {**GOOD, "max_norm": -1.0, "grad_norm": torch.ones(())},
+            "max_norm: expected",
+        ),
+        (
+            (one, one, zero, zero),
+            {**GOOD, "max_norm": 1.0, "grad_norm": torch.ones(2)},
+            "grad_norm: expected one",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(mode: str, lists: tuple, options: dict, words: str) -> None:
+    with backend.using(mode), pytest.raises(ValueError, match=words):
+        adamw_(*lists, **options)
+
+
+def test_the_kernel_itself_refuses_lists_that_do_not_fit() -> None:
+    require_native("cpu")
+    with pytest.raises(ValueError, match="grads: expected shape"):
+        torch.ops.gpt2x.adamw_(one, [torch.ones(2)], zero, zero, 1, 0.1, 0.9, 0.95, 1e-8, [0.0], None, 0.0)

@@ -1,0 +1,125 @@
+"""The C boundary of the CUDA kernels, as far as a machine without a GPU can test it: Python passes what C expects."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ops_support import draw
+from torch import Tensor
+
+from gpt2x.ops import cuda
+
+HEADER = Path(__file__).parent.parent.parent / "csrc" / "ops" / "cuda" / "gpt2x_cuda.h"
+KINDS = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "double": ctypes.c_double}
+
+
+def _header() -> str:
+    if not HEADER.exists():
+        pytest.skip("the sources are not here")
+    return re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.DOTALL)
+
+
+def test_python_declares_every_function_as_the_header_does() -> None:
+    declared = {}
+    for name, arguments in re.findall(r"GPT2X_CUDA_API int gpt2x_cuda_(\w+)\(([^)]*)\);", _header()):
+        kinds = [" ".join(argument.split()) for argument in arguments.split(",")]
+        declared[name] = [ctypes.c_void_p if "*" in kind else KINDS.get(kind.split()[0]) for kind in kinds]
+    del declared["interface"]
+    assert declared == cuda._SIGNATURES
+
+
+def test_python_and_the_header_agree_on_the_interface() -> None:
+    found = re.search(r"#define GPT2X_CUDA_INTERFACE (\d+)", _header())
+    assert found is not None
+    assert int(found[1]) == cuda.INTERFACE
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Catch the calls into the library and check their arguments against the declared types."""
+    seen: list[str] = []
+
+    def check(name: str, device: torch.device, *arguments: Any) -> None:
+        kinds = cuda._SIGNATURES[name][:-1]  # without the stream
+        assert len(arguments) == len(kinds), name
+        for place, (argument, kind) in enumerate(zip(arguments, kinds, strict=True)):
+            if kind is ctypes.c_void_p:
+                fits = argument is None or isinstance(argument, Tensor | ctypes.Array)
+                assert not isinstance(argument, Tensor) or argument.is_contiguous()
+            else:
+                fits = isinstance(argument, (int, float) if kind is ctypes.c_double else int)
+            assert fits, f"{name}: argument {place} is {argument!r} for {kind}"
+        seen.append(name)
+
+    class Library:
+        @staticmethod
+        def gpt2x_cuda_norm_blocks() -> int:
+            return 64
+
+    monkeypatch.setattr(cuda, "_call", check)
+    monkeypatch.setattr(cuda, "_library", Library())
+    monkeypatch.setattr(cuda, "_num_blocks", lambda rows, device: min(rows, 4))
+    return seen
+
+
+def test_every_implementation_calls_with_arguments_of_the_declared_types(calls: list[str]) -> None:
+    x, weight = draw(1, 3, 2, 8), draw(2, 8)
+    y, total, mean, rstd = cuda._add_layer_norm(x, x, weight, weight, 1e-5)
+    assert (y.shape, total.shape, mean.shape) == (x.shape, x.shape, (3, 2))
+    assert cuda._add_layer_norm(x.bfloat16(), None, weight, None, 1e-5)[1].numel() == 0
+    dx, dweight, dbias = cuda._add_layer_norm_backward(x, None, x, weight, mean, rstd, False)
+    assert (dx.shape, dweight.shape, dbias.numel()) == (x.shape, (8,), 0)
+    cuda._bias_gelu(x.transpose(0, 1), weight)
+    assert cuda._bias_gelu_backward(x, x, None)[1].numel() == 0
+    assert cuda._bias_gelu_backward(x, x, weight)[1].shape == (8,)
+    rows, head = draw(3, 5, 8), draw(4, 12, 8)
+    targets = torch.tensor([0, 1, 2, -100, 4])
+    loss, dhidden, dhead = cuda._linear_cross_entropy(rows, head, targets, -100, 9, True, True)
+    assert (loss.shape, dhidden.shape, dhead.shape) == ((), (5, 8), (12, 8))
+    assert cuda._global_norm([x, weight.bfloat16()]).shape == ()
+    lists = [[draw(i, 4), draw(i, 2, 3)] for i in range(4)]
+    cuda._adamw(*lists, 1, 0.1, 0.9, 0.95, 1e-8, [0.1, 0.0], torch.tensor(1.0), 1.0)
+    cuda._adamw(*lists, 1, 0.1, 0.9, 0.95, 1e-8, [0.1, 0.0], None, 0.0)
+    assert set(calls) == set(cuda._SIGNATURES)
+
+
+def test_the_chunks_of_logits_cover_every_row_once(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "_MIN_CHUNK_ROWS", 4)
+    monkeypatch.setattr(cuda, "_MAX_CHUNK_LOGITS", 1)
+    hidden, weight = draw(1, 11, 8), draw(2, 12, 8)
+    targets = torch.zeros(11, dtype=torch.int64)
+    _, dhidden, dweight = cuda._linear_cross_entropy(hidden, weight, targets, -100, 12, True, True)
+    assert calls == ["linear_cross_entropy"] * 3
+    logits = hidden @ weight.T  # the kernel is not there, so the logits stand for their own gradient
+    torch.testing.assert_close(dhidden, logits @ weight)
+    torch.testing.assert_close(dweight, logits.T @ hidden)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "words"),
+    [
+        (
+            "_add_layer_norm",
+            (draw(1, 2, 8), draw(1, 2, 7), draw(2, 8), None, 1e-5),
+            "residual: expected shape",
+        ),
+        ("_add_layer_norm", (draw(1, 2, 8).double(), None, draw(2, 8), None, 1e-5), "x: expected dtype"),
+        ("_bias_gelu", (draw(1, 2, 8), draw(2, 7)), "bias: expected shape"),
+        (
+            "_linear_cross_entropy",
+            (draw(1, 2, 8), draw(2, 9, 8), torch.zeros(2), -100, 9, True, True),
+            "targets: .*dtype",
+        ),
+    ],
+)
+def test_what_would_leave_its_buffer_is_refused(
+    calls: list[str], function: str, arguments: tuple, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        getattr(cuda, function)(*arguments)
+    assert calls == []

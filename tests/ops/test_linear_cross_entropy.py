@@ -1,0 +1,216 @@
+"""linear_cross_entropy: native against its twin, padding, ignored rows, chunks, bad targets."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from ops_support import (
+    DTYPES,
+    assert_as_exact_as_twin,
+    draw,
+    dtype_id,
+    relative_error,
+    require_native,
+    run_with_gradients,
+)
+from torch import Tensor
+
+from gpt2x.ops import backend, linear_cross_entropy, reference
+
+# N rows, C channels, Vp padded vocabulary, V vocabulary
+SIZES = [(1, 1, 1, 1), (1, 8, 16, 16), (7, 33, 131, 100), (513, 16, 64, 50), (1025, 8, 37, 37)]
+
+
+def _targets(rows: int, vocabulary: int, device: str, ignore_index: int | None = None) -> Tensor:
+    targets = torch.randint(vocabulary, (rows,), generator=torch.Generator().manual_seed(5))
+    if ignore_index is not None:
+        targets[::3] = ignore_index
+    return targets.to(device)
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=lambda sizes: "N{}-C{}-Vp{}-V{}".format(*sizes))
+@pytest.mark.parametrize(
+    ("dtype", "weight_dtype"), [*((d, d) for d in DTYPES), (torch.bfloat16, torch.float32)], ids=dtype_id
+)
+def test_loss_and_gradients_are_as_exact_as_the_twins(
+    device: str, sizes: tuple[int, ...], dtype: torch.dtype, weight_dtype: torch.dtype
+) -> None:
+    require_native(device, dtype)
+    rows, channels, padded, vocabulary = sizes
+    ignore_index = -100 if rows > 1 else None
+    targets = _targets(rows, vocabulary, device, ignore_index)
+    hidden = draw(1, rows, channels, dtype=dtype, device=device)
+    weight = draw(2, padded, channels, dtype=weight_dtype, device=device)
+
+    def call(f):
+        return lambda h, w: f(h, w, targets, vocab_size=vocabulary)
+
+    native = run_with_gradients(call(linear_cross_entropy), [hidden, weight])
+    twin = run_with_gradients(call(reference.linear_cross_entropy), [hidden, weight])
+    truth = run_with_gradients(call(reference.linear_cross_entropy), [hidden, weight], torch.float64)
+    assert_as_exact_as_twin(native, twin, truth, dtype)
+
+
+def test_the_mean_is_that_of_torch(device: str) -> None:
+    hidden, weight = draw(1, 40, 16, device=device), draw(2, 30, 16, device=device)
+    targets = _targets(40, 30, device, -100)
+    expected = torch.nn.functional.cross_entropy(hidden @ weight.T, targets)
+    torch.testing.assert_close(linear_cross_entropy(hidden, weight, targets), expected)
+
+
+def test_padding_gets_neither_probability_nor_gradient(device: str) -> None:
+    hidden, targets = draw(1, 6, 8, device=device), _targets(6, 5, device)
+    weight = draw(2, 9, 8, device=device, scale=30.0).requires_grad_()
+    loss = linear_cross_entropy(hidden, weight, targets, vocab_size=5)
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), linear_cross_entropy(hidden, weight[:5].detach(), targets))
+    assert weight.grad[5:].abs().max() == 0
+    assert weight.grad[:5].abs().max() > 0
+
+
+def test_ignored_rows_get_no_gradient_and_count_not_in_the_mean(device: str) -> None:
+    hidden = draw(1, 6, 8, device=device).requires_grad_()
+    weight, targets = draw(2, 9, 8, device=device), _targets(6, 9, device)
+    targets[2] = 7777
+    loss = linear_cross_entropy(hidden, weight, targets, ignore_index=7777)
+    loss.backward()
+    assert hidden.grad[2].abs().max() == 0
+    rest = torch.arange(6) != 2
+    torch.testing.assert_close(
+        loss.detach(), linear_cross_entropy(hidden.detach()[rest], weight, targets[rest])
+    )
+
+
+def test_with_nothing_to_count_the_loss_is_nan_as_in_torch(device: str) -> None:
+    hidden = draw(1, 3, 8, device=device).requires_grad_()
+    weight = draw(2, 9, 8, device=device)
+    loss = linear_cross_entropy(hidden, weight, torch.full((3,), -100, device=device))
+    loss.backward()
+    assert loss.isnan()
+    assert hidden.grad.abs().max() == 0
+    assert linear_cross_entropy(hidden[:0], weight, torch.zeros(0, dtype=torch.int64, device=device)).isnan()
+
+
+def test_leading_dimensions_are_rows(device: str) -> None:
+    hidden = draw(1, 2, 5, 8, device=device).requires_grad_()
+    weight, targets = draw(2, 11, 8, device=device), _targets(10, 11, device).view(2, 5)
+    loss = linear_cross_entropy(hidden, weight, targets)
+    loss.backward()
+    assert hidden.grad.shape == (2, 5, 8)
+    torch.testing.assert_close(
+        loss.detach(), reference.linear_cross_entropy(hidden.detach(), weight, targets)
+    )
+
+
+def test_gradients_agree_with_finite_differences_in_float64(device: str) -> None:
+    require_native(device, torch.float64)
+    hidden = draw(1, 5, 4, dtype=torch.float64, device=device).requires_grad_()
+    weight = draw(2, 9, 4, dtype=torch.float64, device=device).requires_grad_()
+    targets = _targets(5, 7, device, -100)
+    assert torch.autograd.gradcheck(
+        lambda h, w: linear_cross_entropy(h, w, targets, vocab_size=7), [hidden, weight]
+    )
+
+
+@pytest.mark.parametrize("needs", ["hidden", "weight", "neither"])
+def test_only_what_needs_a_gradient_gets_one(device: str, needs: str) -> None:
+    hidden = draw(1, 5, 4, device=device).requires_grad_(needs == "hidden")
+    weight = draw(2, 9, 4, device=device).requires_grad_(needs == "weight")
+    targets = _targets(5, 9, device)
+    loss = linear_cross_entropy(hidden, weight, targets)
+    assert loss.requires_grad == (needs != "neither")
+    with torch.no_grad():
+        assert torch.equal(linear_cross_entropy(hidden, weight, targets), loss)
+    if needs != "neither":
+        (3 * loss).backward()
+        mine = (hidden if needs == "hidden" else weight).grad
+        twins = [t.detach().clone().requires_grad_() for t in (hidden, weight)]
+        (3 * reference.linear_cross_entropy(*twins, targets)).backward()
+        assert relative_error(mine, twins[0 if needs == "hidden" else 1].grad) < 1e-5
+
+
+def test_huge_logits_neither_overflow_nor_lose_the_loss(device: str) -> None:
+    hidden = torch.full((2, 1), 1e4, device=device)
+    weight = torch.tensor([[1.0], [2.0], [-3e30]], device=device)
+    targets = torch.tensor([1, 0], device=device)
+    assert linear_cross_entropy(hidden[:1], weight, targets[:1]).item() == 0.0
+    assert linear_cross_entropy(hidden[1:], weight, targets[1:]).item() == 1e4
+
+
+def test_a_nan_in_one_row_makes_the_loss_nan(device: str) -> None:
+    hidden = draw(1, 4, 8, device=device)
+    hidden[2, 3] = float("nan")
+    assert linear_cross_entropy(hidden, draw(2, 9, 8, device=device), _targets(4, 9, device)).isnan()
+
+
+def test_non_contiguous_inputs_give_what_their_copies_give(device: str) -> None:
+    hidden, weight = draw(1, 8, 6, device=device).T, draw(2, 8, 40, device=device).T[::2]
+    targets = _targets(12, 20, device)[::2]
+    got = linear_cross_entropy(hidden, weight, targets)
+    expected = linear_cross_entropy(hidden.contiguous(), weight.contiguous(), targets.contiguous())
+    torch.testing.assert_close(got, expected, rtol=1e-6, atol=0)
+
+
+def test_under_autocast_the_products_run_in_bfloat16(device: str) -> None:
+    hidden, weight = draw(1, 6, 16, device=device), draw(2, 12, 16, device=device).requires_grad_()
+    targets = _targets(6, 12, device)
+    with torch.autocast(device, torch.bfloat16):
+        loss = linear_cross_entropy(hidden, weight, targets)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert weight.grad.dtype == torch.float32
+    expected = linear_cross_entropy(hidden.bfloat16(), weight.detach(), targets)
+    assert torch.equal(loss.detach(), expected)
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+@pytest.mark.parametrize("bad", [9, -1, 2**40])
+def test_a_target_out_of_range_is_an_index_error_that_names_it(mode: str, bad: int) -> None:
+    targets = torch.tensor([0, 8, bad])
+    with (
+        backend.using(mode),
+        pytest.raises(IndexError, match=rf"targets: expected ids in 0\.\.8 .* got {bad} at row 2"),
+    ):
+        linear_cross_entropy(torch.zeros(3, 4), torch.zeros(12, 4), targets, vocab_size=9)
+
+
+def test_the_kernel_itself_refuses_targets_out_of_range() -> None:
+    require_native("cpu")
+    with pytest.raises(IndexError, match="targets: expected ids in 0..8"):
+        torch.ops.gpt2x.linear_cross_entropy(
+            torch.zeros(1, 4), torch.zeros(9, 4), torch.tensor([9]), -100, 9, True, True
+        )
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_a_target_out_of_range_makes_the_loss_nan() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    require_native("cuda")
+    hidden, weight = torch.zeros(2, 4, device="cuda"), torch.zeros(9, 4, device="cuda")
+    assert linear_cross_entropy(hidden, weight, torch.tensor([0, 9], device="cuda")).isnan()
+
+
+h, w, t = torch.zeros(3, 4), torch.zeros(9, 4), torch.zeros(3, dtype=torch.int64)
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((h.int(), w, t), "hidden: expected dtype"),
+        ((torch.zeros(3, 0), w, t), "hidden: expected .* C > 0"),
+        ((h, w.T, t), r"weight: expected shape \(4, 4\), got \(4, 9\)"),
+        ((h, w[0], t), r"weight: expected \(Vp, 4\)"),
+        ((h, w[:0], t), r"weight: expected \(Vp, 4\) with Vp > 0"),
+        ((h, w.double(), t), "weight: expected dtype float32 as hidden, got float64"),
+        ((h, w, t.int()), "targets: expected a tensor of dtype int64, got int32"),
+        ((h, w, t[:2]), r"targets: expected shape \(3,\)"),
+        ((h, w, [1, 2, 3]), "targets: expected a tensor of dtype int64, got list"),
+        ((h, w, t, -100, 10), r"vocab_size: expected 1..9 \(rows of weight\), got 10"),
+        ((h, w, t, -100, 0), "vocab_size: expected 1..9"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(mode: str, arguments: tuple, words: str) -> None:
+    with backend.using(mode), pytest.raises(ValueError, match=words):
+        linear_cross_entropy(*arguments)
