@@ -1,0 +1,119 @@
+"""The shape of a GPT-2, and the switches that turn the naive baseline into the fast path.
+
+Every rung of the training ladder that touches the model is a field here, so that "before" and "after" are the same
+file, `gpt.py`, and differ in one word of configuration. This module loads no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gpt2x.errors import UsageError
+from gpt2x.settings import setting
+
+INITS = ("gpt2", "torch")
+ATTENTIONS = ("naive", "flash")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTConfig:
+    """What a `GPT` is made of; immutable, checked when it is made.
+
+    Raises:
+        UsageError: a value that can never work, naming the field.
+
+    >>> GPTConfig(n_layer=2, n_head=2, n_embd=64).head_size
+    32
+    """
+
+    vocab_size: int = setting(50257, "how many token ids there are (V)")
+    block_size: int = setting(1024, "the longest context, in tokens (T at most)")
+    n_layer: int = setting(12, "how many blocks")
+    n_head: int = setting(12, "how many attention heads in a block (H)")
+    n_embd: int = setting(768, "width of the residual stream (C)")
+    n_inner: int | None = setting(None, "width inside the MLP; none means 4 × n_embd, as in GPT-2")
+    dropout: float = setting(0.0, "share of activations dropped in training")
+    layer_norm_epsilon: float = setting(1e-5, "added to the variance in every LayerNorm")
+    padded_vocab_size: int | None = setting(
+        None,
+        "rows of the embedding (Vp), e.g. 50304, a rounder number for the hardware; none means vocab_size",
+    )
+    tie_weights: bool = setting(True, "the token embedding and the output head are one matrix")
+    init: str = setting(
+        "gpt2", "gpt2: N(0, 0.02), residual projections × 1/sqrt(2 n_layer); torch: torch's own"
+    )
+    attention: str = setting(
+        "flash", "naive: softmax(QK^T)V step by step; flash: scaled_dot_product_attention"
+    )
+    fused_ops: bool = setting(False, "gpt2x.ops for add + LayerNorm, bias + GELU and linear + cross-entropy")
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
+            _check_positive(name, getattr(self, name))
+        for name in ("n_inner", "padded_vocab_size"):
+            if getattr(self, name) is not None:
+                _check_positive(name, getattr(self, name))
+        if self.n_embd % self.n_head:
+            raise UsageError(
+                f"n_embd = {self.n_embd} does not divide by n_head = {self.n_head}; change one of them"
+            )
+        if self.padded_vocab_size is not None and self.padded_vocab_size < self.vocab_size:
+            raise UsageError(
+                f"padded_vocab_size = {self.padded_vocab_size} is less than vocab_size = {self.vocab_size}; "
+                "give at least that many rows"
+            )
+        if not _is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
+            raise UsageError(f"dropout = {self.dropout!r} is outside [0, 1); give a share such as 0.1")
+        if not _is_number(self.layer_norm_epsilon) or not 0.0 < self.layer_norm_epsilon < 1.0:
+            raise UsageError(
+                f"layer_norm_epsilon = {self.layer_norm_epsilon!r} is outside (0, 1); GPT-2 has 1e-5"
+            )
+        _check_choice("init", self.init, INITS)
+        _check_choice("attention", self.attention, ATTENTIONS)
+        for name in ("tie_weights", "fused_ops"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} = {getattr(self, name)!r} is neither true nor false")
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head (D)."""
+        return self.n_embd // self.n_head
+
+    @property
+    def inner_size(self) -> int:
+        """Width inside the MLP."""
+        return self.n_inner or 4 * self.n_embd
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the token embedding, padding included (Vp)."""
+        return self.padded_vocab_size or self.vocab_size
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UsageError(f"{name} = {value!r} is not a whole number of at least 1")
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name} = {value!r} is unknown; choose one of {', '.join(choices)}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+# Parameter counts are for the vocabulary of 50,257 with tied weights; a smaller vocabulary makes the small ones much
+# smaller (micro with 512 tokens: 0.9M). Change a field with `dataclasses.replace(PRESETS["mini"], vocab_size=512)`.
+PRESETS: dict[str, GPTConfig] = {
+    # OpenAI's four sizes.
+    "gpt2": GPTConfig(),  # 124M, 0.5 GB in float32; what the training ladder is measured on
+    "gpt2-medium": GPTConfig(n_layer=24, n_head=16, n_embd=1024),  # 355M, 1.4 GB
+    "gpt2-large": GPTConfig(n_layer=36, n_head=20, n_embd=1280),  # 774M, 3.1 GB
+    "gpt2-xl": GPTConfig(n_layer=48, n_head=25, n_embd=1600),  # 1,558M, 6.2 GB
+    # For a laptop: a training step of a few thousand tokens takes seconds (mini) or less than one (micro).
+    "mini": GPTConfig(n_layer=6, n_head=6, n_embd=384, block_size=512),  # 30M, 19M of them embedding
+    "micro": GPTConfig(n_layer=4, n_head=4, n_embd=128, block_size=256),  # 7.3M, 6.4M of them embedding
+}

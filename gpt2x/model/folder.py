@@ -1,0 +1,275 @@
+"""A model as a folder: a Hugging Face folder, so that transformers, tokenizers and tiktoken open it as it stands.
+
+    config.json         Hugging Face's keys for GPT-2; what only gpt2x knows stands under the key "gpt2x"
+    model.safetensors   Hugging Face's names and layout; padding cut off, the tied head not repeated
+    tokenizer.json      the tokenizer for Hugging Face, with vocab.tiktoken, the rank file for tiktoken,
+                        and tokenizer_config.json
+
+A folder is whole when it has config.json and model.safetensors. Saving stages all files first and renames them at the
+end, the weights last: a reader never meets weights and a configuration that do not belong together. Weights are never
+pickled, and pickles are never loaded: a pickle runs whatever code it likes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from gpt2x.errors import InputDataError, OutputError, describe_os_error
+from gpt2x.model.config import GPTConfig
+from gpt2x.model.gpt import GPT
+from gpt2x.model.pretrained import (
+    check_shapes,
+    config_from_hf,
+    config_to_hf,
+    plain_names,
+    tensor_from_hf,
+    tensors_to_hf,
+)
+from gpt2x.model.runs import CONFIG, INDEX, WEIGHTS
+from gpt2x.paths import read_text, sync
+
+if TYPE_CHECKING:
+    from gpt2x.tokenizer import Tokenizer
+
+_TOKENIZER_FILES = ("tokenizer.json", "*.tiktoken", "vocab.bpe", "merges.txt")
+
+
+def save_folder(
+    model: GPT, tokenizer: Tokenizer | None, path: str | Path, extra: Mapping[str, Any] | None = None
+) -> None:
+    """Write a model, and the tokenizer if there is one, as a Hugging Face folder.
+
+    Other files that are in the folder stay.
+
+    Args:
+        model: its weights are written in the dtype that they have.
+        tokenizer: written beside the weights.
+        path: the folder; it is made, with its parents.
+        extra: values to keep in config.json under "gpt2x" (where the run came from, its step, …).
+
+    Raises:
+        OutputError: the folder cannot be written; a model that was in it before is still there and whole.
+
+    """
+    path = Path(path)
+    tensors = tensors_to_hf(model.state_dict(), model.config)
+    dtype = str(model.wte.weight.dtype).removeprefix("torch.")
+    eot = _eot_token(tokenizer)
+    values = config_to_hf(model.config, dtype=dtype, eot_token=eot)
+    values["gpt2x"] |= dict(extra or {})
+    with _staged(path) as stage:
+        (stage / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        if tokenizer is not None:
+            tokenizer.save(stage)
+            told = _tokenizer_config(tokenizer, eot, model.config.block_size)
+            (stage / "tokenizer_config.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        try:
+            save_file(tensors, stage / WEIGHTS, metadata={"format": "pt"})
+        except SafetensorError as error:  # how safetensors reports a full disk
+            raise OutputError(f"cannot write {path / WEIGHTS}: {error}; choose another place") from error
+
+
+@contextlib.contextmanager
+def _staged(path: Path) -> Iterator[Path]:
+    """Yield an empty folder inside `path`; when the block ends well, its files move into `path`, the weights last."""
+    stage: Path | None = None
+    try:
+        existed = path.exists()
+        path.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=".saving.", dir=path))
+        yield stage
+        for file in stage.iterdir():
+            sync(file)
+        old_config = (path / CONFIG).read_bytes() if (path / CONFIG).is_file() else b""
+        if _architecture(old_config) != _architecture((stage / CONFIG).read_bytes()):
+            (path / WEIGHTS).unlink(missing_ok=True)  # they do not fit the configuration that comes next
+        for file in sorted(stage.iterdir(), key=lambda file: file.name == WEIGHTS):
+            file.replace(path / file.name)
+        (path / INDEX).unlink(missing_ok=True)  # of older weights in several files
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"cannot write {path}: {describe_os_error(error)}; choose another place") from error
+    finally:
+        if stage is not None:
+            shutil.rmtree(stage, ignore_errors=True)
+            if not existed:
+                with contextlib.suppress(OSError):
+                    path.rmdir()  # only when nothing came of it
+
+
+def _architecture(config_json: bytes) -> dict[str, Any] | None:
+    """What of a configuration decides which weights fit, None when it cannot be read."""
+    try:
+        values = json.loads(config_json)
+        values.pop("gpt2x", None)
+        return values
+    except (ValueError, AttributeError):
+        return None
+
+
+def _eot_token(tokenizer: Any) -> int | None:
+    try:
+        return None if tokenizer is None else int(tokenizer.eot_token)
+    except (KeyError, ValueError, AttributeError):
+        return None
+
+
+def _tokenizer_config(tokenizer: Any, eot: int | None, block_size: int) -> dict[str, Any]:
+    """What AutoTokenizer needs to open tokenizer.json."""
+    special = None if eot is None else tokenizer.decode([eot])
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": block_size,
+        **({} if special is None else {"bos_token": special, "eos_token": special, "unk_token": special}),
+    }
+
+
+def read_config(path: str | Path) -> tuple[GPTConfig, dict[str, Any]]:
+    """The configuration of a folder, and all values of its config.json.
+
+    Raises:
+        InputDataError: there is no such folder, it has no config.json, or that describes no GPT-2.
+
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise InputDataError(
+            f"there is no model folder {path}; give a run folder or a Hugging Face GPT-2 folder"
+        )
+    if not (path / CONFIG).is_file():
+        raise InputDataError(f"{path} has no {CONFIG}; give a run folder or a Hugging Face GPT-2 folder")
+    values = _read_json(path / CONFIG)
+    return config_from_hf(values, str(path / CONFIG)), values
+
+
+def load_folder(
+    path: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[GPT, Tokenizer | None]:
+    """Read a run folder of ours or a Hugging Face GPT-2 folder (one safetensors file, or several with an index).
+
+    Args:
+        path: the folder.
+        device: where the model is put.
+        dtype: what its weights become, whatever they are in the file.
+
+    Returns:
+        The model, in evaluation mode, and the tokenizer that lies beside it, or None.
+
+    Raises:
+        InputDataError: something is missing, damaged, of another shape than config.json says, or no GPT-2; the
+            message is one sentence that names the file.
+
+    """
+    path = Path(path)
+    config, _ = read_config(path)
+    tokenizer = _load_tokenizer(path, config)
+    state = _read_weights(path, config, dtype)  # first: it finds numbers in the configuration that cannot be
+    with torch.device("meta"), _NoInit():  # shapes only: nothing is allocated or initialised in vain
+        model = GPT(config)
+    model.load_state_dict(state, assign=True)
+    model.finish()
+    return model.eval().to(device), tokenizer
+
+
+class _NoInit(TorchFunctionMode):
+    """Lets models be built without filling their weights.
+
+    On the meta device it is not the filling that costs but the import of torch's compiler, three seconds long, which
+    a meta `normal_` starts.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def _load_tokenizer(path: Path, config: GPTConfig) -> Tokenizer | None:
+    if not any(found.is_file() for pattern in _TOKENIZER_FILES for found in path.glob(pattern)):
+        return None
+    from gpt2x.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(path)
+    if tokenizer.n_vocab > config.vocab_size:
+        raise InputDataError(
+            f"the tokenizer in {path} has {tokenizer.n_vocab} ids and {CONFIG} says vocab_size = {config.vocab_size}; "
+            "they do not belong together"
+        )
+    return tokenizer
+
+
+def _read_weights(path: Path, config: GPTConfig, dtype: torch.dtype) -> dict[str, Tensor]:
+    """All tensors, named and laid out as in `GPT`."""
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(_open_safetensors(file)) for file in _weight_files(path)]
+        home = {name: file for file in files for name in file.keys()}  # noqa: SIM118  (not a dictionary)
+        names = plain_names(home, tied=config.tie_weights)
+        source = str(path / WEIGHTS)
+        shapes = {plain: tuple(home[name].get_slice(name).get_shape()) for plain, name in names.items()}
+        check_shapes(shapes, config, source)
+        state = {}
+        for plain, name in names.items():
+            tensor = home[name].get_tensor(name)
+            if not tensor.is_floating_point():
+                raise InputDataError(
+                    f"{source} has {plain!r} in {tensor.dtype}; gpt2x reads floating point only"
+                )
+            state[plain] = tensor_from_hf(plain, tensor.to(dtype), config)
+    if config.tie_weights:
+        state["lm_head.weight"] = state["wte.weight"]
+    return state
+
+
+def _open_safetensors(file: Path) -> Any:
+    try:
+        return safe_open(file, framework="pt")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputDataError(f"{file} is damaged ({error}); save or download it again") from error
+
+
+def _weight_files(path: Path) -> list[Path]:
+    if (path / WEIGHTS).is_file():
+        return [path / WEIGHTS]
+    if (path / INDEX).is_file():
+        weight_map = _read_json(path / INDEX).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise InputDataError(f"{path / INDEX} has no weight_map; download it again")
+        files = [path / Path(str(name)).name for name in sorted(set(map(str, weight_map.values())))]
+        for file in files:
+            if not file.is_file():
+                raise InputDataError(f"{file} is missing, and {INDEX} names it; download it again")
+        return files
+    pickle = next((file for file in sorted(path.glob("pytorch_model*.bin"))), None)
+    if pickle is not None:
+        raise InputDataError(
+            f"{path} has only pickled weights ({pickle.name}), which gpt2x never loads since a pickle can run "
+            "any code; convert them with GPT2LMHeadModel.from_pretrained(folder).save_pretrained(folder)"
+        )
+    raise InputDataError(f"{path} has no {WEIGHTS}; give a run folder or a Hugging Face GPT-2 folder")
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(read_text(file))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputDataError):
+            raise
+        raise InputDataError(f"{file} is not JSON ({error}); save or download it again") from error
+    if not isinstance(values, dict):
+        raise InputDataError(f"{file} holds no JSON object; save or download it again")
+    return values

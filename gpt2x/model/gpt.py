@@ -1,0 +1,276 @@
+"""GPT-2, the whole model: read it from the bottom (`GPT`) or from the top (the parts), it is a few pages.
+
+The one idea to hold on to: a residual stream x of width C runs through all blocks, and each half of a block reads a
+normalised copy of it and adds a branch to it. The code keeps the last branch apart from the stream until the next
+LayerNorm, which adds it and normalises in one step; that step is one operator where operators are fused.
+
+Letters in shapes:
+    B  batch          H  heads                 V   vocabulary
+    T  new tokens     D  head size, C / H      Vp  rows of the embedding, V and its padding
+    S  all tokens, those in the KV cache and the new ones (S = T without a cache)
+    C  width of the residual stream            I   width inside the MLP, 4 C
+
+The architecture is GPT-2's (Radford et al., 2019, "Language Models are Unsupervised Multitask Learners", §2.3):
+LayerNorm before each half of a block and once at the end, GELU in its tanh form, learned positions, the output head
+tied to the token embedding. The layout in one file follows nanoGPT; parameter names are Hugging Face's.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gpt2x.model.config import GPTConfig
+from gpt2x.model.kv_cache import KVCache
+
+IGNORE = -100  # a target that counts for nothing in the loss
+
+
+class AddLayerNorm(nn.Module):
+    """Add a branch to the residual stream and normalise the sum."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(config.n_embd))  # (C)
+        self.bias = nn.Parameter(torch.zeros(config.n_embd))  # (C)
+        self.epsilon = config.layer_norm_epsilon
+        self.fused = config.fused_ops
+
+    def forward(self, x: Tensor, branch: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(B, T, C) and (B, T, C) or None -> the sum, and the sum normalised."""
+        if branch is not None and self.fused:
+            from gpt2x import ops  # only where asked for: loading the native operators takes its time
+
+            y, x = ops.add_layer_norm(x, branch, self.weight, self.bias, self.epsilon)
+            return x, y
+        if branch is not None:
+            x = x + branch
+        return x, F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+
+
+class Attention(nn.Module):
+    """Every token looks at itself and at those before it, in H heads at once."""
+
+    def __init__(self, config: GPTConfig, layer: int) -> None:
+        super().__init__()
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)  # weight (3 C, C): queries, keys, values
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd)  # weight (C, C)
+        self.layer, self.n_head, self.head_size = layer, config.n_head, config.head_size
+        self.dropout = config.dropout
+        self.attend = self._naive if config.attention == "naive" else self._flash
+
+    def forward(self, x: Tensor, cache: KVCache | None) -> Tensor:
+        """(B, T, C) -> (B, T, C); with a cache, the T new tokens also see those in it."""
+        B, T, C = x.shape
+        qkv = self.c_attn(x).view(B, T, 3, self.n_head, self.head_size)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        if cache is not None:
+            k, v = cache.update(self.layer, k, v)  # (B, H, S, D)
+        y = self.attend(q, k, v)  # (B, H, T, D)
+        y = self.c_proj(y.transpose(1, 2).reshape(B, T, C))
+        return F.dropout(y, self.dropout, self.training)
+
+    def _naive(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = q @ k.transpose(-2, -1) / math.sqrt(self.head_size)  # (B, H, T, S)
+        scores = scores.masked_fill(~_visible(q, k), -math.inf)
+        weights = F.dropout(F.softmax(scores, dim=-1), self.dropout, self.training)
+        return weights.to(v.dtype) @ v
+
+    def _flash(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        T, S = q.shape[2], k.shape[2]
+        if T == S:  # no cache, or the first tokens in one
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        # One new token sees everything. Several after a cache need the mask spelled out: is_causal would line its
+        # triangle up with the first of the S tokens instead of the last.
+        mask = None if T == 1 else _visible(q, k)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+
+
+def _visible(q: Tensor, k: Tensor) -> Tensor:
+    """(T, S) of bool: which of the S tokens each of the last T tokens may see."""
+    T, S = q.shape[2], k.shape[2]
+    return torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
+
+
+class MLP(nn.Module):
+    """Widen, bend, narrow: what a block does with each token on its own."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, config.inner_size)  # weight (I, C)
+        self.c_proj = nn.Linear(config.inner_size, config.n_embd)  # weight (C, I)
+        self.dropout = config.dropout
+        self.fused = config.fused_ops
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        if self.fused:
+            from gpt2x import ops
+
+            x = ops.bias_gelu(F.linear(x, self.c_fc.weight), self.c_fc.bias)  # (B, T, I)
+        else:
+            x = F.gelu(self.c_fc(x), approximate="tanh")  # (B, T, I)
+        return F.dropout(self.c_proj(x), self.dropout, self.training)
+
+
+class Block(nn.Module):
+    """One layer: attention, then the MLP."""
+
+    def __init__(self, config: GPTConfig, layer: int) -> None:
+        super().__init__()
+        self.ln_1 = AddLayerNorm(config)
+        self.attn = Attention(config, layer)
+        self.ln_2 = AddLayerNorm(config)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, branch: Tensor | None, cache: KVCache | None) -> tuple[Tensor, Tensor]:
+        """The stream and the branch not yet added to it -> the same two, one block later."""
+        x, y = self.ln_1(x, branch)
+        x, y = self.ln_2(x, self.attn(y, cache))
+        return x, self.mlp(y)
+
+
+class GPT(nn.Module):
+    """GPT-2 with its language-model head.
+
+    >>> model = GPT(GPTConfig(vocab_size=10, block_size=8, n_layer=1, n_head=2, n_embd=4))
+    >>> logits, loss = model(torch.tensor([[1, 2, 3]]))
+    >>> logits.shape, loss
+    (torch.Size([1, 3, 10]), None)
+    """
+
+    padding_bias: Tensor | None  # (Vp)
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        if config.fused_ops:
+            import gpt2x.ops  # noqa: F401  (now, and not in the middle of a torch.compile)
+        self.config = config
+        self.wte = nn.Embedding(config.num_rows, config.n_embd)  # weight (Vp, C)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.h = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        self.ln_f = AddLayerNorm(config)
+        self.lm_head = nn.Linear(config.n_embd, config.num_rows, bias=False)  # weight (Vp, C)
+        self.finish()
+        if config.init == "gpt2":
+            self._init_as_gpt2()
+
+    def finish(self) -> None:
+        """Make what follows from the configuration and is in no checkpoint: the tie and the padding's bias."""
+        if self.config.tie_weights:
+            # This way round, so that with torch's own init the shared matrix starts as a head does: N(0, 1), the
+            # init of an embedding, would start at a loss of several hundred.
+            self.wte.weight = self.lm_head.weight
+        bias = None
+        if self.config.num_rows > self.config.vocab_size:
+            # Padding gets probability exactly 0: its logits are -inf, added by the matrix product itself.
+            bias = torch.zeros_like(self.lm_head.weight[:, 0]).detach()  # (Vp)
+            bias[self.config.vocab_size :] = -math.inf
+        self.register_buffer("padding_bias", bias, persistent=False)
+
+    def _init_as_gpt2(self) -> None:
+        """N(0, 0.02) for all matrices; those that write into the stream are scaled down by its 2 n_layer writers.
+
+        The paper, §2.3: "we scale the weights of residual layers at initialization by a factor of 1/√N where N is
+        the number of residual layers"; each block has two.
+        """
+        for name, parameter in self.named_parameters():
+            if parameter.dim() >= 2:
+                std = 0.02 / math.sqrt(2 * self.config.n_layer) if name.endswith("c_proj.weight") else 0.02
+                nn.init.normal_(parameter, mean=0.0, std=std)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def forward(
+        self,
+        idx: Tensor,
+        targets: Tensor | None = None,
+        *,
+        cache: KVCache | None = None,
+        last_only: bool = False,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Predict the token after each token.
+
+        Args:
+            idx: (B, T) of int64, token ids below V.
+            targets: (B, T) of int64, the ids to predict; -100 counts for nothing.
+            cache: where the keys and values of earlier tokens are, and where those of `idx` are added.
+            last_only: compute the logits of the last token only, all that generation needs.
+
+        Returns:
+            logits: (B, T, V), or (B, 1, V) with `last_only`; the padding of the vocabulary is cut off. None with
+                `targets` and fused operators, which never hold all logits.
+            loss: the mean cross-entropy in nats, over V classes (padding has probability 0), or None.
+
+        Raises:
+            ValueError: more tokens than `block_size`, those in the cache counted.
+
+        """
+        x = self.hidden_states(idx, cache=cache)
+        if targets is not None and self.config.fused_ops:
+            from gpt2x import ops
+
+            loss = ops.linear_cross_entropy(x, self.lm_head.weight, targets, IGNORE, self.config.vocab_size)
+            return None, loss
+        logits = F.linear(x[:, -1:] if last_only else x, self.lm_head.weight, self.padding_bias)  # (B, T, Vp)
+        if targets is None:
+            return logits[..., : self.config.vocab_size], None
+        # float32: a sum over 50,257 classes and a mean over all tokens lose too much in 8 bits of mantissa.
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = F.cross_entropy(wide.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
+        return logits[..., : self.config.vocab_size], loss
+
+    def hidden_states(self, idx: Tensor, *, cache: KVCache | None = None) -> Tensor:
+        """(B, T) -> (B, T, C): the last block's output after the final LayerNorm, as Hugging Face's GPT2Model.
+
+        Raises:
+            ValueError: more tokens than `block_size`, those in the cache counted.
+
+        """
+        past = cache.length if cache is not None else 0
+        total, block_size = past + idx.shape[1], self.config.block_size
+        if total > block_size:
+            raise ValueError(
+                f"{total} tokens are more than the model's context of block_size = {block_size}; "
+                "give fewer, or let gpt2x.generate.Engine slide over them"
+            )
+        positions = torch.arange(past, total, device=idx.device)
+        x = self.wte(idx) + self.wpe(positions)  # (B, T, C)
+        x = F.dropout(x, self.config.dropout, self.training)
+        branch = None
+        for block in self.h:
+            x, branch = block(x, branch, cache)
+        if cache is not None:
+            cache.advance(idx.shape[1])
+        return self.ln_f(x, branch)[1]
+
+    def new_cache(self, batch_size: int = 1, max_length: int | None = None) -> KVCache:
+        """An empty KV cache of this model's shape, on its device, in its dtype."""
+        weight = self.wte.weight
+        return KVCache(
+            self.config, batch_size, max_length=max_length, device=weight.device, dtype=weight.dtype
+        )
+
+    def num_parameters(self, *, embeddings: bool = True) -> int:
+        """How many numbers are learned, shared ones counted once; without `embeddings`, those of the blocks."""
+        total = sum(parameter.numel() for parameter in self.parameters())
+        if not embeddings:
+            total -= sum(p.numel() for p in {self.wte.weight, self.wpe.weight, self.lm_head.weight})
+        return total
+
+    def optimizer_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Two groups for the optimizer: matrices and embeddings decay, biases and LayerNorms do not.
+
+        A tensor decays when it has two or more dimensions: decay keeps the weights of a sum small, and a bias or a
+        gain is no such weight.
+        """
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return [
+            {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        ]

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gpt2x.model import GPT, GPTConfig
+
+
+def random_ids(config: GPTConfig, *shape: int) -> torch.Tensor:
+    return torch.randint(0, config.vocab_size, shape)
+
+
+def loss_and_gradients(model: GPT, idx: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+    _, loss = model(idx, targets)
+    loss.backward()
+    return {"loss": loss.detach()} | {
+        name: p.grad for name, p in model.named_parameters() if p.grad is not None
+    }
+
+
+def test_an_untrained_model_knows_nothing_yet(tiny: GPTConfig) -> None:
+    idx = random_ids(tiny, 4, 32)
+    _, loss = GPT(tiny)(idx[:, :-1], idx[:, 1:])
+    assert abs(loss.item() - math.log(tiny.vocab_size)) < 0.1
+
+
+def test_residual_projections_start_smaller_by_the_root_of_twice_the_layers() -> None:
+    config = GPTConfig(vocab_size=50, block_size=16, n_layer=8, n_head=2, n_embd=128)
+    model = GPT(config)
+    for block in model.h:
+        assert block.attn.c_attn.weight.std().item() == pytest.approx(0.02, rel=0.05)
+        assert block.attn.c_proj.weight.std().item() == pytest.approx(0.02 / math.sqrt(16), rel=0.05)
+        assert block.mlp.c_proj.weight.std().item() == pytest.approx(0.02 / math.sqrt(16), rel=0.05)
+    assert model.wte.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not model.h[0].attn.c_attn.bias.any()
+    assert (model.ln_f.weight == 1).all()
+    assert not model.ln_f.bias.any()
+
+
+def test_torch_init_leaves_torchs_own_numbers(tiny: GPTConfig) -> None:
+    model = GPT(replace(tiny, init="torch", n_embd=128))
+    assert model.wpe.weight.std().item() == pytest.approx(1.0, rel=0.1)
+    assert model.h[0].attn.c_attn.bias.any()
+
+
+def test_tied_weights_are_one_matrix_and_count_once(tiny: GPTConfig) -> None:
+    tied, untied = GPT(tiny), GPT(replace(tiny, tie_weights=False))
+    assert tied.wte.weight is tied.lm_head.weight
+    assert untied.wte.weight is not untied.lm_head.weight
+    assert untied.num_parameters() - tied.num_parameters() == 101 * 32
+    assert tied.num_parameters() == tied.num_parameters(embeddings=False) + 101 * 32 + 32 * 32
+    assert copy.deepcopy(tied).to(torch.float64).wte.weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize("change", [{"attention": "naive"}, {"fused_ops": True}], ids=["naive", "fused"])
+@pytest.mark.parametrize("padded", [None, 128])
+@pytest.mark.parametrize("tie_weights", [True, False], ids=["tied", "untied"])
+def test_every_path_computes_the_same_loss_and_gradients(
+    tiny: GPTConfig, change: dict[str, object], padded: int | None, tie_weights: bool
+) -> None:
+    config = replace(tiny, padded_vocab_size=padded, tie_weights=tie_weights)
+    plain, other = GPT(config), GPT(replace(config, **change))
+    other.load_state_dict(plain.state_dict())
+    idx, targets = random_ids(tiny, 3, 29), random_ids(tiny, 3, 29)
+    targets[0, :5] = -100
+    expected, found = loss_and_gradients(plain, idx, targets), loss_and_gradients(other, idx, targets)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            found[name], value, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def test_gradients_of_the_model_are_right_in_float64() -> None:
+    config = GPTConfig(vocab_size=7, block_size=4, n_layer=1, n_head=2, n_embd=4, padded_vocab_size=8)
+    torch.manual_seed(0)
+    model = GPT(config).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    idx, targets = random_ids(config, 2, 4), random_ids(config, 2, 4)
+    parameters = [
+        p for n, p in model.named_parameters() if n in ("wpe.weight", "h.0.attn.c_attn.weight", "ln_f.bias")
+    ]
+    assert torch.autograd.gradcheck(lambda *_: model(idx, targets)[1], parameters)
+
+
+def test_padding_of_the_vocabulary_changes_nothing(tiny: GPTConfig) -> None:
+    plain, padded = GPT(tiny), GPT(replace(tiny, padded_vocab_size=128))
+    state = plain.state_dict()
+    rows = torch.full((27, 32), 1e3)  # even weights that would win every draw
+    for name in ("wte.weight", "lm_head.weight"):
+        state[name] = torch.cat([state[name], rows])
+    padded.load_state_dict(state)
+    idx, targets = random_ids(tiny, 2, 32), random_ids(tiny, 2, 32)
+    (logits, loss), (padded_logits, padded_loss) = plain(idx, targets), padded(idx, targets)
+    assert padded_logits.shape == (2, 32, 101)
+    torch.testing.assert_close(padded_logits, logits)
+    torch.testing.assert_close(padded_loss, loss)
+    padded_loss.backward()
+    assert not padded.wte.weight.grad[101:].any(), "rows of padding must get no gradient"
+
+
+def test_a_token_sees_only_itself_and_those_before_it(tiny: GPTConfig) -> None:
+    for attention in ("naive", "flash"):
+        model = GPT(replace(tiny, attention=attention)).eval()
+        idx = random_ids(tiny, 1, 32)
+        changed = idx.clone()
+        changed[0, 20:] = (changed[0, 20:] + 1) % 101
+        before, after = model(idx)[0], model(changed)[0]
+        assert torch.equal(before[:, :20], after[:, :20])
+        assert not torch.equal(before[:, 20:], after[:, 20:])
+
+
+def test_more_tokens_than_the_context_are_refused_in_words(tiny: GPTConfig) -> None:
+    model = GPT(tiny)
+    with pytest.raises(ValueError, match="33 tokens .* block_size = 32"):
+        model(random_ids(tiny, 1, 33))
+    cache = model.new_cache()
+    model(random_ids(tiny, 1, 30), cache=cache)
+    with pytest.raises(ValueError, match="33 tokens"):
+        model(random_ids(tiny, 1, 3), cache=cache)
+
+
+def test_hidden_states_are_what_the_head_reads(tiny: GPTConfig) -> None:
+    model = GPT(tiny).eval()
+    idx = random_ids(tiny, 2, 9)
+    hidden = model.hidden_states(idx)
+    assert hidden.shape == (2, 9, 32)
+    torch.testing.assert_close(F.linear(hidden, model.lm_head.weight), model(idx)[0])
+    torch.testing.assert_close(model(idx, last_only=True)[0], model(idx)[0][:, -1:])
+
+
+def test_optimizer_groups_decay_matrices_only_and_cover_everything_once(tiny: GPTConfig) -> None:
+    model = GPT(tiny)
+    decayed, plain = model.optimizer_groups(0.1)
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
+    assert all(p.dim() >= 2 for p in decayed["params"])
+    assert all(p.dim() < 2 for p in plain["params"])
+    everything = [*decayed["params"], *plain["params"]]
+    assert len({id(p) for p in everything}) == len(everything) == len(list(model.parameters()))
+
+
+def test_dropout_acts_in_training_only(tiny: GPTConfig) -> None:
+    model = GPT(replace(tiny, dropout=0.5))
+    idx = random_ids(tiny, 1, 8)
+    assert not torch.equal(model(idx)[0], model(idx)[0])
+    model.eval()
+    assert torch.equal(model(idx)[0], model(idx)[0])
+
+
+@pytest.mark.parametrize("fused_ops", [False, True], ids=["plain", "fused"])
+def test_autocast_to_bfloat16_stays_near_float32(tiny: GPTConfig, fused_ops: bool) -> None:
+    model = GPT(replace(tiny, fused_ops=fused_ops, padded_vocab_size=128))
+    idx, targets = random_ids(tiny, 4, 32), random_ids(tiny, 4, 32)
+    _, exact = model(idx, targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, rounded = model(idx, targets)
+    assert rounded.dtype == torch.float32
+    assert rounded.item() == pytest.approx(exact.item(), rel=5e-3)
+    rounded.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fused_ops", [False, True], ids=["plain", "fused"])
+@pytest.mark.filterwarnings("ignore")  # inductor's own
+def test_the_model_compiles_as_one_graph(tiny: GPTConfig, fused_ops: bool) -> None:
+    model = GPT(replace(tiny, fused_ops=fused_ops))
+    idx, targets = random_ids(tiny, 2, 32), random_ids(tiny, 2, 32)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(idx, targets)[1], model(idx, targets)[1])
