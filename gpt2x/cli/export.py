@@ -1,0 +1,77 @@
+"""`gpt2x export`: a run for other programs, as a Hugging Face folder or a GGUF file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpt2x.cli.options import Json, Out, Quiet, examples
+from gpt2x.console import emit, emit_json, say
+from gpt2x.errors import UsageError
+
+app = typer.Typer(
+    help="Write a run as a Hugging Face folder or a GGUF file.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "gpt2x export hf runs/lyrics --out lyrics-hf",
+        "gpt2x export gguf runs/lyrics --out lyrics.gguf --dtype f16",
+    ),
+)
+
+Run = Annotated[str, typer.Argument(help="A model folder, or the name of a run.", metavar="RUN")]
+Dtype = Annotated[str, typer.Option("--dtype", help="f32, or f16 for half the size.", metavar="f32|f16")]
+
+
+@app.command(epilog=examples("gpt2x export hf runs/lyrics --out lyrics-hf"))
+def hf(run: Run, out: Out = None, dtype: Dtype = "f32", as_json: Json = False, quiet: Quiet = False) -> None:
+    """Write a clean Hugging Face folder: model and tokenizer without the trainer's state.
+
+    By default it is called RUN-hf. JSON: {run, out, dtype, bytes}.
+    """
+    from gpt2x.export.hf import export_hf
+    from gpt2x.model.runs import find_run
+
+    _check_dtype(dtype)
+    source = find_run(run)
+    target = out or Path(f"{source.resolve().name}-hf")
+    export_hf(source, target, dtype=dtype)
+    _report(source, target, dtype, as_json)
+
+
+@app.command(epilog=examples("gpt2x export gguf runs/lyrics --out lyrics.gguf --dtype f16"))
+def gguf(
+    run: Run, out: Out = None, dtype: Dtype = "f32", as_json: Json = False, quiet: Quiet = False
+) -> None:
+    """Write one GGUF file, for llama.cpp and what is built on it.
+
+    By default it is called RUN.gguf. JSON: {run, out, dtype, bytes}.
+    """
+    from gpt2x.export.gguf import export_gguf
+    from gpt2x.model.runs import find_run
+
+    _check_dtype(dtype)
+    source = find_run(run)
+    target = out or Path(f"{source.resolve().name}.gguf")
+    export_gguf(source, target, dtype=dtype)
+    _report(source, target, dtype, as_json)
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in ("f32", "f16"):
+        raise UsageError(f"dtype {dtype!r} is unknown; give f32 or f16")
+
+
+def _report(run: Path, out: Path, dtype: str, as_json: bool) -> None:
+    files = [out] if out.is_file() else [file for file in out.iterdir() if file.is_file()]
+    size = sum(file.stat().st_size for file in files)
+    if as_json:
+        emit_json({"run": str(run), "out": str(out), "dtype": dtype, "bytes": size})
+        return
+    say(f"{run} -> {out}, {size / 1e6:.1f} MB, {dtype}")
+    emit(str(out))

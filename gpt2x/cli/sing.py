@@ -1,0 +1,203 @@
+"""`gpt2x sing`: lyrics about a topic, streamed as they are written.
+
+It takes the newest run there is. Where there is none yet, it has the trainer make a small one first, in a process of
+its own: this command knows no trainer.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpt2x.cli.options import Device, Json, Quiet, examples
+from gpt2x.console import emit_json, is_quiet, say
+from gpt2x.errors import Gpt2xError, InputDataError
+
+if TYPE_CHECKING:
+    from gpt2x.generate.engine import Engine, TextStream
+    from gpt2x.generate.originality import OverlapIndex
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+EPILOG = examples(
+    'gpt2x sing "ex-girlfriend"',
+    "gpt2x sing rain --count 3 --temperature 1.1",
+    "gpt2x sing rain --run runs/lyrics --seed 7 --check",
+    "gpt2x sing rain --json",
+)
+
+
+@app.command(epilog=EPILOG)
+def sing(
+    topic: Annotated[str, typer.Argument(help="What to sing about.", metavar="TOPIC")],
+    *,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run", metavar="RUN", help="A model folder, or the name of a run; the newest by default."
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", min=1, help="The longest song, in tokens.")
+    ] = 400,
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="Higher is wilder; 0 always takes the likeliest token.")
+    ] = 0.8,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", metavar="K", help="Choose among the K likeliest tokens only.")
+    ] = None,
+    top_p: Annotated[
+        float,
+        typer.Option("--top-p", help="Choose among the likeliest tokens that hold this much probability."),
+    ] = 0.95,
+    repetition_penalty: Annotated[
+        float, typer.Option("--repetition-penalty", help="Above 1, tokens that were used become less likely.")
+    ] = 1.0,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", metavar="N", help="The same seed gives the same song; a new one by default."),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How many songs to write.")] = 1,
+    check: Annotated[
+        bool, typer.Option("--check", help="Tell the longest run of words that is copied from a song.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="FILE", help="The songs for --check; by default those of the training."
+        ),
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write lyrics about a topic, streamed as they come.
+
+    The newest run in ./runs sings; with none there yet, a small model is trained first on the packaged songs, which
+    takes about a minute, and kept. JSON: {topic, title, text, seed, tokens, run, tokens_per_second}, with --check also
+    {copied: {words, share, text, title}}; with --count above 1 a list of these.
+    """
+    from gpt2x.generate.lyrics import title_of
+    from gpt2x.generate.sampling import SamplingConfig
+
+    title = title_of(topic)
+    sampling = SamplingConfig(
+        temperature=temperature, top_k=top_k, top_p=top_p, repetition_penalty=repetition_penalty
+    )
+    folder = _choose_run(run)
+    engine = _load(folder, device)
+    index = _songs_to_check(folder, data) if check or data is not None else None
+    seed = secrets.randbelow(10**6) if seed is None else seed
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows no é still sings
+    songs: list[dict[str, Any]] = []
+    for number in range(count):
+        say(f"{folder}, seed {seed + number}")
+        stream = _start(engine, topic, max_tokens, sampling, seed + number)
+        text = _collect(stream, printing=not as_json)
+        song: dict[str, Any] = {
+            "topic": topic,
+            "title": title,
+            "text": text.removeprefix(title).strip(),
+            "seed": seed + number,
+            "tokens": stream.num_tokens,
+            "run": str(folder),
+            "tokens_per_second": round(stream.num_tokens / max(stream.seconds, 1e-9), 1),
+        }
+        if index is not None:
+            song["copied"] = _report_copied(index, song["text"])
+        if not as_json and number + 1 < count:
+            print(flush=True)
+        songs.append(song)
+    if as_json:
+        emit_json(songs if count > 1 else songs[0])
+
+
+def _choose_run(name: str | None) -> Path:
+    from gpt2x.model.runs import find_run, first_song, is_model_folder, newest_run
+
+    if name is not None:
+        return find_run(name)
+    found = newest_run()
+    if found is not None:
+        return found
+    folder = first_song()
+    say("No model is trained yet: training a small one on the packaged songs, which takes about a minute.")
+    say(f"It is kept in {folder}; `gpt2x train lyrics` makes a better one.")
+    command = [sys.executable, "-m", "gpt2x.train", "lyrics", "--preset", "first-song", "--out", str(folder)]
+    done = subprocess.run([*command, *(["--quiet"] if is_quiet() else [])], stdout=2, check=False)
+    if done.returncode == 130 or done.returncode < 0:
+        raise KeyboardInterrupt
+    if done.returncode != 0 or not is_model_folder(folder):
+        raise Gpt2xError(
+            f"training the first model ended with exit code {done.returncode}; see above, or give --run FOLDER"
+        )
+    return folder
+
+
+def _load(folder: Path, device: str) -> Engine:
+    from gpt2x.generate.engine import Engine, lay_out_for_decoding
+    from gpt2x.model.device import pick_device
+    from gpt2x.model.folder import load_folder
+
+    model, tokenizer = load_folder(folder, device=pick_device(device))
+    if tokenizer is None:
+        raise InputDataError(f"{folder} holds a model without a tokenizer; put its tokenizer.json beside it")
+    return Engine(lay_out_for_decoding(model), tokenizer)
+
+
+def _start(engine: Engine, topic: str, max_tokens: int, sampling: Any, seed: int) -> TextStream:
+    from gpt2x.generate.lyrics import sing as write_song
+
+    return write_song(engine, topic, max_tokens=max_tokens, sampling=sampling, seed=seed)
+
+
+def _collect(stream: TextStream, *, printing: bool) -> str:
+    """Take the pieces as they come, print them at once, and give the whole."""
+    pieces = []
+    try:
+        for piece in stream:
+            pieces.append(piece)
+            if printing:
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+    except KeyboardInterrupt:
+        if printing:
+            print(flush=True)
+        raise
+    if printing:
+        print(flush=True)
+    return "".join(pieces)
+
+
+def _songs_to_check(folder: Path, data: Path | None) -> OverlapIndex:
+    from gpt2x.data.lyrics import read_songs
+    from gpt2x.generate.originality import OverlapIndex
+
+    songs = read_songs(data if data is not None else _training_data(folder))
+    return OverlapIndex((song.song, song.text) for song in songs)
+
+
+def _training_data(folder: Path) -> Path | None:
+    """The csv file that the run was trained on, where the run says so and it is still there; else None."""
+    try:
+        name = json.loads((folder / "trainer" / "config.json").read_text(encoding="utf-8"))["data"]
+        return Path(name) if Path(name).is_file() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _report_copied(index: OverlapIndex, text: str) -> dict[str, Any]:
+    found = index.longest_shared_run(text)
+    say(str(found))
+    return {"words": found.words, "share": round(found.share, 4), "text": found.text, "title": found.title}

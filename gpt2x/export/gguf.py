@@ -1,0 +1,173 @@
+"""A run as one GGUF file, which llama.cpp and what is built on it can open.
+
+GGUF holds hyperparameters, the tokenizer and the tensors in one file. Names are those that llama.cpp reads for its
+architecture "gpt2"; weights lie as (out, in), as here. Only matrices become 16-bit: biases, LayerNorms and the
+positions stay float32, as llama.cpp's own converter leaves them. A tied head is not written twice, llama.cpp takes
+the embedding where the head is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpt2x.errors import InputDataError, MissingComponentError, OutputError, describe_os_error
+from gpt2x.model.folder import load_folder
+from gpt2x.model.gpt import GPT
+from gpt2x.paths import sync
+
+if TYPE_CHECKING:
+    from gpt2x.tokenizer import Tokenizer
+
+DTYPES = ("f32", "f16")
+_NAMES = {
+    "wte": "token_embd",
+    "wpe": "position_embd",
+    "ln_f": "output_norm",
+    "lm_head": "output",
+    "ln_1": "attn_norm",
+    "attn.c_attn": "attn_qkv",
+    "attn.c_proj": "attn_output",
+    "ln_2": "ffn_norm",
+    "mlp.c_fc": "ffn_up",
+    "mlp.c_proj": "ffn_down",
+}
+
+
+def export_gguf(run: Path, out: Path, *, dtype: str = "f32") -> None:
+    """Write the model of a run, or of a Hugging Face folder, as a GGUF file.
+
+    Args:
+        run: a run folder of ours or a Hugging Face GPT-2 folder, with a tokenizer.
+        out: the file; it appears whole or not at all.
+        dtype: ``f32`` or ``f16``.
+
+    Raises:
+        MissingComponentError: the package gguf is not installed.
+        InputDataError: `run` holds no usable model, or no tokenizer.
+        OutputError: `out` cannot be written.
+
+    """
+    gguf = _gguf()
+    model, tokenizer = load_folder(run)
+    if tokenizer is None:
+        raise InputDataError(
+            f"{run} has no tokenizer, and a GGUF file needs one; put its tokenizer.json beside it"
+        )
+    with _staged_file(out) as staged:
+        writer = gguf.GGUFWriter(staged, "gpt2")
+        try:
+            _add_hyperparameters(writer, gguf, model, name=run.resolve().name, dtype=dtype)
+            _add_tokenizer(writer, gguf, tokenizer, model.config.vocab_size)
+            for tensor_name, tensor in named_tensors(model, dtype=dtype):
+                writer.add_tensor(tensor_name, tensor)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+        finally:
+            writer.close()
+
+
+def named_tensors(model: GPT, *, dtype: str = "f32") -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Each tensor under llama.cpp's name, padding of the vocabulary cut off, in file order."""
+    for name, tensor in model.state_dict().items():
+        if name == "lm_head.weight" and model.config.tie_weights:
+            continue
+        value = tensor.detach().float().cpu()
+        if name in ("wte.weight", "lm_head.weight"):
+            value = value[: model.config.vocab_size]
+        wide = dtype == "f32" or value.dim() < 2 or name == "wpe.weight"
+        yield gguf_name(name), np.ascontiguousarray(value.numpy(), dtype=np.float32 if wide else np.float16)
+
+
+def gguf_name(name: str) -> str:
+    """llama.cpp's name of a tensor.
+
+    >>> gguf_name("h.3.mlp.c_fc.bias"), gguf_name("wte.weight")
+    ('blk.3.ffn_up.bias', 'token_embd.weight')
+    """
+    owner, _, kind = name.rpartition(".")
+    if not owner.startswith("h."):
+        return f"{_NAMES[owner]}.{kind}"
+    _, layer, part = owner.split(".", 2)
+    return f"blk.{layer}.{_NAMES[part]}.{kind}"
+
+
+def _gguf() -> Any:
+    try:
+        import gguf
+    except ImportError as error:
+        raise MissingComponentError(
+            "writing GGUF needs the package gguf, which is not installed; pip install gpt2x[export]"
+        ) from error
+    return gguf
+
+
+def _add_hyperparameters(writer: Any, gguf: Any, model: GPT, *, name: str, dtype: str) -> None:
+    config = model.config
+    writer.add_name(name)
+    writer.add_block_count(config.n_layer)
+    writer.add_context_length(config.block_size)
+    writer.add_embedding_length(config.n_embd)
+    writer.add_feed_forward_length(config.inner_size)
+    writer.add_head_count(config.n_head)
+    writer.add_layer_norm_eps(config.layer_norm_epsilon)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32 if dtype == "f32" else gguf.LlamaFileType.MOSTLY_F16)
+
+
+def _add_tokenizer(writer: Any, gguf: Any, tokenizer: Tokenizer, vocab_size: int) -> None:
+    """Tokens in GPT-2's byte characters, their kinds, merges and the end of text, as tokenizer.json has them."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(folder)
+        saved = json.loads((Path(folder) / "tokenizer.json").read_text(encoding="utf-8"))
+    special = {entry["id"]: entry["content"] for entry in saved.get("added_tokens", ())}
+    by_id = {number: token for token, number in saved["model"]["vocab"].items()} | special
+    # The list must be as long as the embedding: ids that the tokenizer does not have get a name and the kind "unused".
+    tokens = [by_id.get(i, f"<|unused_{i}|>") for i in range(vocab_size)]
+    kinds = [
+        gguf.TokenType.CONTROL
+        if i in special
+        else gguf.TokenType.NORMAL
+        if i in by_id
+        else gguf.TokenType.UNUSED
+        for i in range(vocab_size)
+    ]
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in saved["model"]["merges"]]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    if merges:  # GGUF has no empty arrays
+        writer.add_token_merges(merges)
+    end = next((i for i, text in special.items() if text == "<|endoftext|>"), None)
+    if end is not None:
+        writer.add_bos_token_id(end)
+        writer.add_eos_token_id(end)
+        writer.add_unk_token_id(end)
+    writer.add_add_bos_token(False)
+
+
+@contextlib.contextmanager
+def _staged_file(out: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `out` that takes its name when the block ends well."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.is_dir():
+            raise OutputError(f"{out} is a folder; give the name of a file")
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as folder:
+            staged = Path(folder) / out.name
+            yield staged
+            sync(staged)
+            staged.replace(out)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"cannot write {out}: {describe_os_error(error)}; choose another place") from error

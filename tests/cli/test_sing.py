@@ -1,0 +1,241 @@
+"""`gpt2x sing`, with a tiny random model in place of a trained one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from gpt2x import tokenizer as tokenizer_room
+from gpt2x.cli import sing as sing_module
+from gpt2x.cli.app import app
+from gpt2x.console import set_quiet
+from gpt2x.model import GPT, GPTConfig, save_folder
+from gpt2x.model.runs import first_song
+from gpt2x.paths import runs_dir
+
+TEXT = "I walk alone in the rain, la la love, the rain is falling on the town; où es-tu, mon amour? 愛\n\n"
+invoke = CliRunner().invoke
+
+
+def save_singer(folder: Path) -> Path:
+    torch.manual_seed(0)
+    tokenizer = tokenizer_room.train([TEXT * 3], 300)
+    model = GPT(GPTConfig(vocab_size=300, block_size=64, n_layer=1, n_head=2, n_embd=16))
+    save_folder(model, tokenizer, folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _not_quiet() -> Iterator[None]:
+    yield
+    set_quiet(False)
+
+
+@pytest.fixture
+def run() -> Path:
+    return save_singer(runs_dir() / "mine")
+
+
+def sing(*arguments: str) -> Any:
+    return invoke(app, ["sing", *arguments])
+
+
+def test_a_song_begins_with_its_title_and_only_the_song_is_on_stdout(run: Path) -> None:
+    result = sing("ex-girlfriend", "--max-tokens", "20", "--seed", "1")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("Ex-Girlfriend\n\n")
+    assert result.stdout.endswith("\n")
+    assert "seed 1" in result.stderr
+    assert str(run) in result.stderr
+
+
+def test_a_seed_sings_the_same_song_and_quiet_says_nothing_else(run: Path) -> None:
+    first, again, other = (sing("rain", "--max-tokens", "20", "--seed", seed, "-q") for seed in "778")
+    assert first.stdout == again.stdout != other.stdout
+    assert first.stderr == ""
+
+
+def test_json_has_its_documented_shape(run: Path) -> None:
+    song = json.loads(sing("rain", "--json", "--seed", "3", "--max-tokens", "12").stdout)
+    assert set(song) == {"topic", "title", "text", "seed", "tokens", "run", "tokens_per_second"}
+    assert (song["topic"], song["title"], song["seed"], song["run"]) == ("rain", "Rain", 3, str(run))
+    assert 0 < song["tokens"] <= 12
+    assert song["tokens_per_second"] > 0
+    songs = json.loads(
+        sing("rain", "--json", "--seed", "3", "--max-tokens", "12", "--count", "2", "--check").stdout
+    )
+    assert [song["seed"] for song in songs] == [3, 4]
+    assert songs[0]["text"] == song["text"]
+    assert set(songs[0]["copied"]) == {"words", "share", "text", "title"}
+
+
+def test_a_model_that_learned_one_song_sings_it_and_check_tells(tmp_path: Path) -> None:
+    words = "I walk alone in the rain and you are gone"
+    tokenizer = tokenizer_room.train([words], 280)
+    model = GPT(GPTConfig(vocab_size=280, block_size=64, n_layer=1, n_head=2, n_embd=64))
+    document = [tokenizer.eot_token, *tokenizer.encode_ordinary(f"Rain\n\n{words}"), tokenizer.eot_token]
+    ids = torch.tensor([document])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(40):
+        _, loss = model(ids[:, :-1], ids[:, 1:])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    save_folder(model, tokenizer, runs_dir() / "parrot")
+    (tmp_path / "songs.csv").write_text(f"artist,song,link,text\nme,Gone,,{words}\n", encoding="utf-8")
+    result = sing("rain", "--check", "--data", str(tmp_path / "songs.csv"))
+    assert result.stdout == f"Rain\n\n{words}\n", "the song must end by itself"
+    assert f'10 words ("{words}") with "Gone"' in result.stderr
+
+
+def test_the_newest_run_sings_and_another_can_be_named(run: Path) -> None:
+    other = save_singer(runs_dir() / "other")
+    os.utime(run / "model.safetensors", (1e9, 1e9))
+    assert json.loads(sing("rain", "--json", "--max-tokens", "2").stdout)["run"] == str(other)
+    for name in ("mine", str(run)):
+        assert json.loads(sing("rain", "--json", "--max-tokens", "2", "--run", name).stdout)["run"] == str(
+            run
+        )
+
+
+def test_with_no_run_yet_a_small_model_is_trained_first_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = []
+
+    def train(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        commands.append(command)
+        save_singer(Path(command[command.index("--out") + 1]))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(sing_module.subprocess, "run", train)
+    result = sing("rain", "--max-tokens", "5")
+    assert result.exit_code == 0, result.stderr
+    assert "training a small one" in result.stderr
+    assert result.stdout.startswith("Rain\n\n")
+    assert sing("rain", "--max-tokens", "5").exit_code == 0
+    assert len(commands) == 1, "the second song must not train again"
+    assert commands[0] == [
+        sys.executable, "-m", "gpt2x.train", "lyrics", "--preset", "first-song", "--out", str(first_song()),
+    ]  # fmt: skip
+
+
+def test_the_trainer_knows_the_command_that_is_given_to_it() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "gpt2x.train",
+        "lyrics",
+        "--preset",
+        "first-song",
+        "--quiet",
+        "--show-config",
+    ]
+    assert (
+        subprocess.run([*command, "--out", str(first_song())], capture_output=True, check=False).returncode
+        == 0
+    )
+
+
+def test_training_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sing_module.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1)
+    )
+    result = sing("rain")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "exit code 1" in result.stderr.splitlines()[-1]
+
+
+def test_training_that_is_interrupted_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sing_module.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 130)
+    )
+    assert sing("rain").exit_code == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "part"),
+    [
+        (["  "], 2, "topic is empty"),
+        (["rain", "--temperature", "-1"], 2, "temperature = -1"),
+        (["rain", "--top-p", "0"], 2, "top_p"),
+        (["rain", "--top-k", "0"], 2, "top_k"),
+        (["rain", "--max-tokens", "0"], 2, "--max-tokens"),
+        (["rain", "--device", "gpu"], 2, "'gpu'"),
+        (["rain", "--run", "nowhere"], 3, "no run 'nowhere'"),
+        (["rain", "--check", "--data", "nowhere.csv"], 3, "nowhere.csv"),
+    ],
+)
+def test_bad_options_are_one_sentence_with_a_named_exit_code(
+    run: Path, arguments: list[str], code: int, part: str
+) -> None:
+    result = sing(*arguments)
+    assert result.exit_code == code
+    assert part in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_damaged_checkpoint_is_one_sentence_and_exit_code_3(run: Path) -> None:
+    weights = (run / "model.safetensors").read_bytes()
+    (run / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    result = sing("rain")
+    assert result.exit_code == 3
+    assert len(result.stderr.splitlines()) == 1
+    assert "model.safetensors is damaged" in result.stderr
+
+
+def test_a_model_without_tokenizer_is_one_sentence_and_exit_code_3(run: Path) -> None:
+    for name in ("tokenizer.json", "vocab.tiktoken", "tokenizer_config.json"):
+        (run / name).unlink()
+    result = sing("rain")
+    assert result.exit_code == 3
+    assert "without a tokenizer" in result.stderr
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "gpt2x.cli.app", "sing", "rain", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_the_song_is_printed_as_it_is_written_and_ctrl_c_ends_it_with_130(run: Path) -> None:
+    process = start("--max-tokens", "1000000", "--seed", "1")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.read(10).startswith(b"Rain\n\n"), "pieces must come before the song is finished"
+    process.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < deadline:
+        process.stdout.read(1)
+    assert process.returncode == 130
+    errors = process.stderr.read().decode()
+    assert "Traceback" not in errors
+    assert errors.endswith("gpt2x: interrupted\n")
+    process.stdout.close()
+    process.stderr.close()
+
+
+def test_a_reader_that_goes_away_is_no_error(run: Path) -> None:
+    process = start("--max-tokens", "1000000", "--quiet")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.read(3)
+    process.stdout.close()
+    assert process.wait(30) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_a_terminal_that_knows_ascii_only_still_gets_a_song(run: Path) -> None:
+    result = CliRunner(charset="ascii").invoke(app, ["sing", "où es-tu", "--max-tokens", "60"])
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("O? Es-Tu")

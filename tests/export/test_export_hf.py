@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt2x.errors import InputDataError, OutputError
+from gpt2x.export.hf import export_hf
+from gpt2x.model import load_folder
+
+
+def test_the_folder_has_the_model_and_nothing_of_the_trainer(run: Path, tmp_path: Path) -> None:
+    export_hf(run, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.tiktoken",
+    }  # fmt: skip
+    assert "step" not in json.loads((tmp_path / "out/config.json").read_text())["gpt2x"]
+    idx = torch.randint(0, 280, (2, 16))
+    (before, tokenizer), (after, again) = load_folder(run), load_folder(tmp_path / "out")
+    assert torch.equal(after(idx)[0], before(idx)[0])
+    assert again.encode_ordinary("la rain") == tokenizer.encode_ordinary("la rain")
+
+
+def test_half_precision_is_half_the_size(run: Path, tmp_path: Path) -> None:
+    export_hf(run, tmp_path / "f32")
+    export_hf(run, tmp_path / "f16", dtype="f16")
+    whole, half = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("f32", "f16"))
+    assert half < 0.6 * whole
+    assert load_folder(tmp_path / "f16", dtype=torch.float16)[0].wte.weight.dtype == torch.float16
+
+
+@pytest.mark.filterwarnings("ignore")  # transformers' own
+def test_transformers_writes_what_we_write(run: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    export_hf(run, tmp_path / "out")
+    model, _ = load_folder(run)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    idx = torch.randint(0, 280, (2, 16))
+    torch.testing.assert_close(theirs(idx).logits, model(idx)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_folder_with_something_in_it_is_left_alone(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    export_hf(run, tmp_path / "out")  # empty: fine
+    with pytest.raises(OutputError, match="not an empty folder"):
+        export_hf(run, tmp_path / "out")
+    with pytest.raises(OutputError, match="not an empty folder"):
+        export_hf(run, run)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError):
+        export_hf(run, tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_run_without_model_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(InputDataError):
+        export_hf(tmp_path / "run", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import builtins
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gpt2x.errors import InputDataError, MissingComponentError, OutputError
+from gpt2x.export.gguf import export_gguf, named_tensors
+from gpt2x.model import GPT, GPTConfig, load_folder, save_folder
+
+
+def read(path: Path) -> Any:
+    return pytest.importorskip("gguf").GGUFReader(path)
+
+
+def field(reader: Any, name: str) -> Any:
+    return reader.fields[name].contents()
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f16"])
+def test_every_tensor_can_be_read_back_under_the_name_that_llama_cpp_reads(
+    run: Path, tmp_path: Path, dtype: str
+) -> None:
+    export_gguf(run, tmp_path / "out.gguf", dtype=dtype)
+    reader = read(tmp_path / "out.gguf")
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    model, _ = load_folder(run)
+    expected = dict(named_tensors(model, dtype=dtype))
+    assert tensors.keys() == expected.keys()
+    assert "output.weight" not in tensors, "a tied head is not written twice"
+    for name, value in expected.items():
+        # GGUF lists the fastest dimension first.
+        assert list(tensors[name].shape) == list(reversed(value.shape))
+        np.testing.assert_array_equal(tensors[name].data, value)
+        assert tensors[name].data.dtype == (
+            np.float16
+            if dtype == "f16" and value.ndim == 2 and name != "position_embd.weight"
+            else np.float32
+        )
+    qkv = model.h[1].attn.c_attn.weight.detach().numpy()  # (3 C, C), one row for each output
+    np.testing.assert_allclose(tensors["blk.1.attn_qkv.weight"].data, qkv, rtol=1e-3, atol=1e-6)
+    assert tensors["token_embd.weight"].data.shape == (280, 32), "padding is cut off"
+
+
+def test_the_names_are_those_of_the_gguf_package_for_gpt2(run: Path, tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    allowed = gguf.get_tensor_name_map(gguf.MODEL_ARCH.GPT2, 2)
+    export_gguf(run, tmp_path / "out.gguf")
+    for tensor in read(tmp_path / "out.gguf").tensors:
+        owner = tensor.name.rpartition(".")[0]
+        assert owner in {name for _, name in allowed.mapping.values()}, tensor.name
+
+
+def test_hyperparameters_and_tokenizer_are_in_the_file(run: Path, tmp_path: Path) -> None:
+    export_gguf(run, tmp_path / "out.gguf", dtype="f16")
+    reader = read(tmp_path / "out.gguf")
+    values = {
+        "general.architecture": "gpt2",
+        "general.name": "my-run",
+        "general.file_type": 1,
+        "gpt2.context_length": 16,
+        "gpt2.embedding_length": 32,
+        "gpt2.feed_forward_length": 128,
+        "gpt2.block_count": 2,
+        "gpt2.attention.head_count": 2,
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "gpt-2",
+    }
+    assert {name: field(reader, name) for name in values} == values
+    assert field(reader, "gpt2.attention.layer_norm_epsilon") == pytest.approx(1e-5)
+    _, tokenizer = load_folder(run)
+    tokens, kinds = field(reader, "tokenizer.ggml.tokens"), field(reader, "tokenizer.ggml.token_type")
+    assert len(tokens) == len(kinds) == 280, "one for each row of the embedding"
+    end = tokenizer.eot_token
+    assert field(reader, "tokenizer.ggml.eos_token_id") == field(reader, "tokenizer.ggml.bos_token_id") == end
+    assert (tokens[end], kinds[end]) == ("<|endoftext|>", 3)
+    assert kinds[276:] == [5] * 4, "ids that the tokenizer does not have are marked unused"
+    saved = json.loads((run / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    assert {token: number for number, token in enumerate(tokens) if kinds[number] == 1} == {
+        token: number for token, number in saved["vocab"].items() if number != end
+    }
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in saved["merges"]]
+    assert field(reader, "tokenizer.ggml.merges") == merges
+
+
+@pytest.mark.filterwarnings("ignore")  # transformers' own
+def test_another_reader_of_gguf_computes_the_same_logits(run: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    pytest.importorskip("gguf")
+    pytest.importorskip("accelerate", reason="transformers needs accelerate to read GGUF")
+    _, tokenizer = load_folder(run)
+    # transformers takes the context of a GGUF file to be GPT-2's 1,024.
+    model = GPT(GPTConfig(vocab_size=276, block_size=1024, n_layer=2, n_head=2, n_embd=32)).eval()
+    save_folder(model, tokenizer, tmp_path / "long")
+    export_gguf(tmp_path / "long", tmp_path / "out.gguf")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="out.gguf").eval()
+    idx = torch.randint(0, 276, (2, 16))
+    torch.testing.assert_close(theirs(idx).logits, model(idx)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_an_untied_head_is_written(tmp_path: Path, run: Path) -> None:
+    _, tokenizer = load_folder(run)
+    config = GPTConfig(vocab_size=276, block_size=8, n_layer=1, n_head=1, n_embd=8, tie_weights=False)
+    save_folder(GPT(config), tokenizer, tmp_path / "untied")
+    export_gguf(tmp_path / "untied", tmp_path / "out.gguf")
+    assert "output.weight" in {tensor.name for tensor in read(tmp_path / "out.gguf").tensors}
+
+
+def test_without_the_package_the_remedy_is_named(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def no_gguf(name: str, *args: Any, **options: Any) -> Any:
+        if name == "gguf":
+            raise ImportError(name)
+        return real(name, *args, **options)
+
+    monkeypatch.setattr(builtins, "__import__", no_gguf)
+    with pytest.raises(MissingComponentError, match=r"pip install gpt2x\[export\]"):
+        export_gguf(run, tmp_path / "out.gguf")
+
+
+def test_a_model_without_tokenizer_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    config = GPTConfig(vocab_size=9, block_size=8, n_layer=1, n_head=1, n_embd=8)
+    save_folder(GPT(config), None, tmp_path / "run")
+    with pytest.raises(InputDataError, match="tokenizer"):
+        export_gguf(tmp_path / "run", tmp_path / "out.gguf")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_a_place_that_cannot_be_written_is_refused_and_what_is_there_stays(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="cannot write"):
+        export_gguf(run, tmp_path / "file" / "out.gguf")
+    with pytest.raises(OutputError, match="is a folder"):
+        export_gguf(run, run)
+    assert (tmp_path / "file").read_text() == "mine"

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt2x import tokenizer as tokenizer_room
+from gpt2x.errors import UsageError
+from gpt2x.generate import Engine
+from gpt2x.generate.lyrics import prompt_for, prompt_ids, sing, title_of
+
+SONGS = [
+    "Rain\n\nI walk alone in the rain\n\nand sing",
+    "Ex-Girlfriend\n\n[Verse 1]\nYou left\n\nme here",
+] * 3
+
+
+@pytest.mark.parametrize(
+    ("topic", "title"),
+    [
+        ("ex-girlfriend", "Ex-Girlfriend"),
+        ("rain in the city", "Rain in the City"),
+        ("the end of the road", "The End of the Road"),
+        ("what we live for", "What We Live For"),
+        ("don't stop", "Don't Stop"),
+        ("NASA calls", "NASA Calls"),
+        ("mother-in-law", "Mother-in-Law"),
+        ("  two\n words\t", "Two Words"),
+        ("élan vital", "Élan Vital"),
+        ("愛", "愛"),
+        ("99 problems", "99 Problems"),
+        ("🌧️!", "🌧️!"),
+        ("a", "A"),
+    ],
+)
+def test_a_topic_is_written_as_a_title(topic: str, title: str) -> None:
+    assert title_of(topic) == title
+    assert prompt_for(topic) == title + "\n\n"
+
+
+@given(topic=st.text(min_size=1).filter(lambda text: text.split()))
+def test_a_title_is_one_line_and_writing_it_again_changes_nothing(topic: str) -> None:
+    title = title_of(topic)
+    assert len(title.splitlines()) <= 1 or "\n" not in title
+    assert title_of(title) == title
+    assert title.casefold() == " ".join(topic.split()).casefold() or not topic.isascii()
+
+
+@pytest.mark.parametrize("topic", ["", "  ", "\n"])
+def test_an_empty_topic_is_refused_in_words(topic: str) -> None:
+    with pytest.raises(UsageError, match="topic is empty"):
+        prompt_for(topic)
+
+
+def test_the_prompt_is_cut_into_the_tokens_that_begin_a_document() -> None:
+    """After a title come two line ends; at the end of a text they would be one token, which training never shows."""
+    tokenizer = tokenizer_room.train([song + "\n\n" for song in SONGS], 300)
+    document = tokenizer.encode_ordinary(SONGS[0])
+    ids = prompt_ids(tokenizer, "rain")
+    assert ids == [tokenizer.eot_token, *document[: len(ids) - 1]]
+    assert tokenizer.decode(ids[1:]) == "Rain\n\n"
+    assert tokenizer.encode_ordinary("Rain\n\n") != ids[1:], (
+        "this vocabulary should have shown the difference"
+    )
+
+
+def test_with_the_gpt2_vocabulary_the_prompt_ends_with_two_line_ends(shared_data: Any) -> None:
+    tokenizer = tokenizer_room.Tokenizer.load(shared_data("vocab/vocab.bpe").parent)
+    ids = prompt_ids(tokenizer, "ex-girlfriend")
+    assert ids[0] == 50256
+    assert ids[-2:] == [198, 198], "not 628, the one token of two line ends at the end of a text"
+    assert tokenizer.decode(ids[1:]) == "Ex-Girlfriend\n\n"
+
+
+def test_a_song_is_its_title_and_what_the_model_writes(parrot: Any) -> None:
+    stream = sing(parrot("You left"), "ex-girlfriend")
+    assert "".join(stream) == "Ex-Girlfriend\n\nYou left"
+    assert stream.num_tokens == 8
+
+
+def test_a_song_ends_at_its_longest_length(parrot: Any) -> None:
+    assert "".join(sing(parrot("You left"), "rain", max_tokens=3)) == "Rain\n\nYou"
+
+
+def test_a_topic_with_the_end_of_text_in_it_is_only_text(parrot: Any) -> None:
+    stream = sing(parrot("la"), "<|endoftext|>")
+    assert "".join(stream).startswith("<|Endoftext|>\n\n")
+
+
+def test_a_model_without_tokenizer_cannot_sing(tiny_model: Any) -> None:
+    with pytest.raises(UsageError, match="no tokenizer"):
+        sing(Engine(tiny_model), "rain")
