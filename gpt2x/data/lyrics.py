@@ -1,0 +1,147 @@
+"""Songs from csv files.
+
+The format is the Spotify Million Song Dataset's: a header with the columns artist, song, link and text, in any
+order, with any others ignored. The reader is strict, because a quote that is never closed would otherwise swallow
+the rest of the file in silence and leave a smaller data set that still "works".
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt2x.console import say
+from gpt2x.errors import InputDataError
+from gpt2x.paths import assets_dir, read_text
+
+COLUMNS = ("artist", "song", "link", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Song:
+    """One song; `text` has ``\\n`` line ends and no blanks at line ends, and is never empty."""
+
+    artist: str
+    song: str
+    link: str
+    text: str
+
+
+def packaged_songs() -> Path:
+    """The csv file of songs that were written for gpt2x and ship with it."""
+    return assets_dir() / "songs.csv"
+
+
+def read_songs(path: str | os.PathLike[str] | None = None) -> list[Song]:
+    """Read all songs of a csv file (``.csv``, ``.csv.xz``, ``.csv.gz``).
+
+    Args:
+        path: the file; None reads the packaged songs.
+
+    Returns:
+        The songs in the order of the file; those without text are skipped, and their number is said on stderr.
+
+    Raises:
+        InputDataError: the file is missing, empty, not UTF-8, has no ``text`` column, a broken row, or no song.
+
+    """
+    path = packaged_songs() if path is None else Path(path)
+    text = read_text(path).removeprefix("\ufeff")
+    if not text.strip():
+        raise InputDataError(
+            f"{path} is empty; give a csv file with a header and the columns {', '.join(COLUMNS)}"
+        )
+    songs: list[Song] = []
+    num_empty = 0
+    for row in _rows(text, path):
+        song = Song(
+            artist=row.get("artist", "").strip(),
+            song=row.get("song", "").strip(),
+            link=row.get("link", "").strip(),
+            text=tidy(row["text"]),
+        )
+        if song.text:
+            songs.append(song)
+        else:
+            num_empty += 1
+    if not songs:
+        raise InputDataError(f"{path} holds no song with text; each row needs words in its text column")
+    if num_empty:
+        say(f"{path}: skipped {num_empty} of {len(songs) + num_empty} songs, which have no text")
+    return songs
+
+
+def song_document(song: Song) -> str:
+    r"""The text that a model learns for one song: the title, an empty line, the words.
+
+    A title alone is therefore a prompt to which the model answers with a song.
+
+    >>> song_document(Song("Ann", "Rain", "", "It falls\non me"))
+    'Rain\n\nIt falls\non me'
+    """
+    return f"{song.song}\n\n{song.text}" if song.song else song.text
+
+
+def tidy(text: str) -> str:
+    r"""Line ends as ``\n``, no blanks at line ends, no more than one empty line in a row, nothing around it all.
+
+    The Spotify csv ends each line with two blanks and each song with several empty lines; a model would spend
+    its strength on those.
+
+    >>> tidy("One  \r\n\r\n\r\n\r\nTwo \n")
+    'One\n\nTwo'
+    """
+    lines = [line.rstrip() for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
+    kept = [line for line, before in zip(lines, ["", *lines], strict=False) if line or before]
+    return "\n".join(kept).strip()
+
+
+def _rows(text: str, path: Path) -> Iterator[dict[str, str]]:
+    """Each row as {column: cell}; errors name the row (counted without the header) and the line it starts on."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    columns: list[str] = []
+    num_rows, line = 0, 1
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            where = f"row {num_rows + 1}, which starts on line {line}" if columns else "the header"
+            raise InputDataError(f"{path} is not a csv file: {_explain(error)} in {where}") from error
+        if cells is None:
+            return
+        if not columns:
+            columns = _header(cells, path)
+        elif cells:  # an empty line gives no cells
+            num_rows += 1
+            if len(cells) != len(columns):
+                raise InputDataError(
+                    f"{path}: row {num_rows}, which starts on line {line}, has {len(cells)} fields where the "
+                    f"header names {len(columns)}; is a field with a comma in it not quoted, or the file cut?"
+                )
+            yield dict(zip(columns, cells, strict=True))
+        line = reader.line_num + 1
+
+
+def _header(cells: list[str], path: Path) -> list[str]:
+    columns = [cell.strip().lower() for cell in cells]
+    if "text" not in columns:
+        found = ", ".join(cell.strip()[:20] for cell in cells[:6])
+        raise InputDataError(
+            f"{path} has no column called text: its first line names {found}; give a csv file whose header has "
+            f"the columns {', '.join(COLUMNS)}"
+        )
+    return columns
+
+
+def _explain(error: csv.Error) -> str:
+    """The csv module's message in the words of someone who looks at the file."""
+    message = str(error)
+    if "unexpected end of data" in message:
+        return "a quote is never closed"
+    if "field limit" in message:
+        return f"a field is longer than {csv.field_size_limit()} characters (a quote that is never closed?)"
+    return message

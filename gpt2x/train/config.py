@@ -1,0 +1,132 @@
+"""The settings of a training run: each with its default, its meaning and its check. Loads no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from gpt2x.errors import UsageError
+from gpt2x.settings import setting
+
+DTYPES = ("auto", "float32", "bfloat16")
+OPTIMIZERS = ("auto", "torch", "gpt2x")
+
+FREE_TO_CHANGE = frozenset(
+    (
+        *("out", "device", "dtype", "compile", "batch_size", "optimizer"),
+        *("log_every", "eval_every", "eval_batches", "save_every", "keep", "sample_every"),
+    )
+)
+"""Settings that say how or where a run computes and reports, not what it learns: a resumed run may change them.
+
+(The dtype and the micro-batch do change the rounding, and so the last digits of the loss.)"""
+
+POSITIVE = (
+    *("vocab", "steps", "batch_size", "total_batch_tokens", "eval_batches", "keep", "log_every"),
+    *("n_layer", "n_head", "n_embd", "block_size"),
+)
+NOT_NEGATIVE = ("warmup", "eval_every", "save_every", "sample_every", "seed", "grad_clip", "weight_decay")
+
+
+@dataclass(kw_only=True, slots=True)
+class TrainConfig:
+    """All settings of a run; a run folder holds them, so that the run can be repeated from it alone.
+
+    Raises:
+        UsageError: a value that can never work, naming the setting.
+
+    """
+
+    # What is learned.
+    data: str = setting(
+        "songs", "a csv file of songs (.csv, .xz, .gz) or the name of a data set (`gpt2x data list`)"
+    )
+    tokenizer: str = setting(
+        "train", "train (learn a vocabulary from the data), gpt2, or a file or folder with one"
+    )
+    vocab: int = setting(4096, "size of the vocabulary that is learned, with tokenizer = train")
+    validation_share: float = setting(0.05, "share of the songs that is kept for validation")
+
+    # The model.
+    model: str = setting("micro", "the preset whose shape the model has: gpt2, gpt2-medium, …, mini, micro")
+    n_layer: int | None = setting(None, "blocks, if other than the model preset's")
+    n_head: int | None = setting(None, "attention heads in a block, if other than the model preset's")
+    n_embd: int | None = setting(None, "width, if other than the model preset's")
+    block_size: int | None = setting(None, "context in tokens (T), if other than the model preset's")
+    dropout: float = setting(0.0, "share of activations dropped in training")
+    fused_ops: bool = setting(True, "compute the model with the fused operators of gpt2x.ops")
+
+    # How much, and how fast it learns.
+    steps: int = setting(1000, "optimizer steps")
+    epochs: float | None = setting(None, "passes over the data; takes the place of steps")
+    batch_size: int = setting(8, "sequences that one rank computes at once, at most (the micro-batch)")
+    total_batch_tokens: int = setting(16384, "tokens in one optimizer step, over all ranks and micro-batches")
+    lr: float = setting(6e-4, "highest learning rate")
+    min_lr: float = setting(6e-5, "learning rate at the end")
+    warmup: int = setting(10, "steps in which the learning rate rises to its highest")
+    beta1: float = setting(0.9, "AdamW: memory of the mean gradient")
+    beta2: float = setting(0.95, "AdamW: memory of the squared gradient")
+    eps: float = setting(1e-8, "AdamW: added to the denominator")
+    weight_decay: float = setting(0.1, "AdamW: decay of tensors with two or more dimensions")
+    grad_clip: float = setting(1.0, "highest global norm of the gradient; 0 means no clipping")
+    seed: int = setting(1, "decides the split, the first weights, the order of the data and the dropout")
+
+    # How it computes.
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+    dtype: str = setting(
+        "auto", "auto, float32, or bfloat16 (matrix products in bfloat16, weights in float32)"
+    )
+    compile: bool = setting(False, "torch.compile the model; pays for long runs, mostly on a GPU")
+    optimizer: str = setting(
+        "auto", "who computes AdamW: gpt2x (gpt2x.ops.adamw_), torch (its fused one); auto: ours if native"
+    )
+
+    # What it reports and keeps.
+    out: str | None = setting(None, "the run folder; by default runs/NAME-OF-PRESET")
+    log_every: int = setting(10, "steps between two lines of the log")
+    eval_every: int = setting(
+        100, "steps between two measurements of the validation loss; 0: only at the end"
+    )
+    eval_batches: int = setting(
+        32, "micro-batches of 8 sequences in a validation loss, at most; always the same ones"
+    )
+    save_every: int = setting(200, "steps between two checkpoints; 0: only at the end")
+    keep: int = setting(2, "how many checkpoints to keep")
+    sample_every: int = setting(0, "steps between two samples of what the model writes; 0: none")
+
+    def __post_init__(self) -> None:
+        for name in POSITIVE:
+            self._demand(name, getattr(self, name) is None or getattr(self, name) >= 1, "give at least 1")
+        for name in NOT_NEGATIVE:
+            self._demand(name, getattr(self, name) >= 0, "give 0 or more")
+        for name in ("beta1", "beta2", "dropout"):
+            self._demand(name, 0 <= getattr(self, name) < 1, "give a number from 0 to below 1")
+        self._demand("validation_share", 0 < self.validation_share < 1, "give a share such as 0.05")
+        self._demand("epochs", self.epochs is None or self.epochs > 0, "give more than 0")
+        self._demand("lr", self.lr > 0, "give more than 0, such as 6e-4")
+        self._demand("min_lr", 0 <= self.min_lr <= self.lr, f"give 0 to lr, which is {self.lr}")
+        self._demand("eps", self.eps > 0, "give more than 0, such as 1e-8")
+        self._demand("dtype", self.dtype in DTYPES, f"choose one of {', '.join(DTYPES)}")
+        self._demand("optimizer", self.optimizer in OPTIMIZERS, f"choose one of {', '.join(OPTIMIZERS)}")
+
+    def _demand(self, name: str, holds: bool, remedy: str) -> None:
+        if not holds:
+            raise UsageError(f"{name} = {getattr(self, name)} cannot work; {remedy}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings by name, for a JSON file."""
+        return dataclasses.asdict(self)
+
+
+def differences(old: dict[str, Any], new: TrainConfig) -> list[str]:
+    """The settings that forbid to go on with an old run, as ``lr = 0.0006, not 0.001``.
+
+    The path of the data may differ; whether its content does is for the caller to compare.
+    """
+    fresh = new.to_dict()
+    return [
+        f"{name} = {old.get(name)}, not {value}"
+        for name, value in fresh.items()
+        if name not in FREE_TO_CHANGE and name != "data" and old.get(name) != value
+    ]

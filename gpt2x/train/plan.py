@@ -1,0 +1,114 @@
+"""What follows from the settings alone: the model's shape, the batch of a rank, the number of steps, the dtype."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from pathlib import Path
+
+import torch
+
+from gpt2x.errors import UsageError
+from gpt2x.model.config import PRESETS, GPTConfig
+from gpt2x.train.config import TrainConfig
+
+ROUND_VOCABULARY_TO = 64  # rows of the embedding: 50,257 becomes 50,304, which fits the hardware's tiles
+
+
+def model_shape(config: TrainConfig) -> GPTConfig:
+    """The model's configuration but for its vocabulary: the model preset with what the settings change.
+
+    Raises:
+        UsageError: an unknown preset, or numbers that do not fit each other.
+
+    """
+    if config.model not in PRESETS:
+        close = difflib.get_close_matches(config.model, PRESETS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(PRESETS)}"
+        raise UsageError(f"unknown model {config.model!r}; {hint}")
+    names = ("n_layer", "n_head", "n_embd", "block_size", "dropout", "fused_ops")
+    changes = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    return dataclasses.replace(PRESETS[config.model], **changes)
+
+
+def share_batch(config: TrainConfig, block_size: int, world_size: int) -> tuple[int, int]:
+    """Split the tokens of a step over ranks and micro-batches: (sequences in a micro-batch, micro-batches).
+
+    The micro-batch is the largest that fits `batch_size` and divides a rank's share, so that a run means the same
+    on one rank and on eight.
+
+    Raises:
+        UsageError: the tokens of a step do not divide by ranks × block_size.
+
+    >>> share_batch(TrainConfig(total_batch_tokens=4096, batch_size=5), block_size=256, world_size=2)
+    (4, 2)
+    """
+    unit = block_size * world_size
+    if config.total_batch_tokens % unit:
+        nearest = max(1, round(config.total_batch_tokens / unit)) * unit
+        raise UsageError(
+            f"total_batch_tokens = {config.total_batch_tokens} does not divide by {world_size} "
+            f"rank{'s' * (world_size != 1)} × block_size {block_size}; give --total-batch-tokens {nearest}"
+        )
+    sequences = config.total_batch_tokens // unit
+    micro_batch = next(
+        size for size in range(min(config.batch_size, sequences), 0, -1) if sequences % size == 0
+    )
+    return micro_batch, sequences // micro_batch
+
+
+def choose_dtype(name: str, device: torch.device) -> tuple[torch.dtype, str]:
+    """The dtype of matrix products, and why.
+
+    Raises:
+        UsageError: bfloat16 is asked for on a GPU that has none.
+
+    """
+    if name == "float32":
+        return torch.float32, "asked for"
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16, "this GPU has it"
+        if name == "bfloat16":
+            raise UsageError("this GPU has no bfloat16; give --dtype float32")
+        return torch.float32, "this GPU has no bfloat16"
+    if name == "bfloat16":
+        return torch.bfloat16, "asked for"
+    # Measured on Zen 5 with small models: with the instruction a step takes half the time, without it (products are
+    # then emulated) several times as long.
+    if has_bfloat16_instructions():
+        return torch.bfloat16, "this CPU multiplies in it"
+    return torch.float32, "this CPU has no instruction for bfloat16"
+
+
+def has_bfloat16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU multiplies bfloat16 natively (AVX-512 BF16, AMX, or ARM's extension); unknown means no."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    lines = [line for line in text.splitlines() if line.lower().startswith(("flags", "features"))]
+    return bool(lines) and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(lines[0].split())
+
+
+def with_vocabulary(shape: GPTConfig, vocab_size: int) -> GPTConfig:
+    """The whole configuration, once the vocabulary is known; the embedding gets a round number of rows.
+
+    >>> with_vocabulary(GPTConfig(), 50257).num_rows
+    50304
+    """
+    num_rows = math.ceil(vocab_size / ROUND_VOCABULARY_TO) * ROUND_VOCABULARY_TO
+    return dataclasses.replace(shape, vocab_size=vocab_size, padded_vocab_size=num_rows)
+
+
+def num_steps(config: TrainConfig, num_blocks: int, block_size: int) -> int:
+    """Optimizer steps of the run: as set, or as many as the epochs need over `num_blocks` blocks.
+
+    >>> num_steps(TrainConfig(epochs=2, total_batch_tokens=4096), num_blocks=100, block_size=256)
+    13
+    """
+    if config.epochs is None:
+        return config.steps
+    blocks_per_step = config.total_batch_tokens // block_size
+    return max(1, math.ceil(config.epochs * num_blocks / blocks_per_step))

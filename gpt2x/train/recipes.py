@@ -1,0 +1,82 @@
+"""What can be trained with one word: presets as data, each with what to expect. Loads no torch.
+
+A preset is a few settings over the defaults of `TrainConfig`; the config file, the environment and flags go over it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpt2x.errors import UsageError
+from gpt2x.paths import data_home, runs_dir
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A named set of settings: what it makes, and what to expect of it."""
+
+    name: str
+    what: str
+    expect: str
+    settings: Mapping[str, Any]
+    own: bool = False
+    """True for a model that gpt2x trains for itself; it lives in the data home instead of in runs/."""
+
+    @property
+    def default_out(self) -> Path:
+        """The run folder where none is given."""
+        return (data_home() if self.own else runs_dir()) / self.name
+
+
+RECIPES = (
+    Recipe(
+        name="first-song",
+        what="a small lyric writer from the packaged songs, for the first `gpt2x sing`",
+        expect="about a minute on 2 cores",
+        settings=dict(
+            data="songs", vocab=1024, n_layer=4, n_head=4, n_embd=192, block_size=128, dropout=0.1,
+            batch_size=16, total_batch_tokens=2048, steps=600, lr=2e-3, min_lr=1e-4, warmup=40,
+            beta2=0.99, eval_every=150, save_every=0, keep=1, log_every=50,
+        ),
+        own=True,
+    ),
+    Recipe(
+        name="lyrics",
+        what="a lyric writer from the packaged songs, or from --data",
+        expect="a few minutes on 2 cores",
+        settings=dict(
+            data="songs", vocab=2048, n_layer=4, n_head=4, n_embd=256, block_size=256, dropout=0.1,
+            batch_size=16, total_batch_tokens=4096, steps=1200, lr=1e-3, min_lr=1e-4, warmup=50,
+            beta2=0.99, eval_every=200, save_every=200, log_every=20,
+        ),
+    ),
+    Recipe(
+        name="gpt2",
+        what="the seed's lyric writer: GPT-2 124M on the Spotify songs, 50 epochs, 524,288 tokens a step",
+        expect="needs a GPU; torchrun shares it among several",
+        settings=dict(
+            data="spotify", tokenizer="gpt2", model="gpt2", block_size=1024, batch_size=16,
+            total_batch_tokens=524_288, epochs=50, lr=6e-4, min_lr=6e-5, warmup=10, dtype="auto", compile=True,
+            eval_every=50, save_every=50, log_every=1,
+        ),
+    ),
+)  # fmt: skip
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of a name.
+
+    Raises:
+        UsageError: there is none; the nearest name is suggested.
+
+    """
+    names = [recipe.name for recipe in RECIPES]
+    if name in names:
+        return RECIPES[names.index(name)]
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    raise UsageError(f"unknown preset {name!r}; {hint}")

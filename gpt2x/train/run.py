@@ -1,0 +1,303 @@
+"""Everything that is made before the first step: data, tokenizer, model, optimizer, and where an old run stopped."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from gpt2x._version import __version__
+from gpt2x.console import format_count, say
+from gpt2x.data import shards
+from gpt2x.data.batches import TokenBatches, fixed_blocks
+from gpt2x.data.lyrics import read_songs, song_document
+from gpt2x.data.sources import find_file
+from gpt2x.errors import InputDataError, UsageError
+from gpt2x.model import GPT, GPTConfig
+from gpt2x.train.config import TrainConfig, differences
+from gpt2x.train.distributed import Ranks, all_ranks
+from gpt2x.train.optim import Optimizer, make_optimizer
+from gpt2x.train.plan import choose_dtype, model_shape, num_steps, share_batch, with_vocabulary
+from gpt2x.train.state import Checkpoint, RunFolder
+
+if TYPE_CHECKING:
+    from gpt2x.tokenizer import Tokenizer
+    from gpt2x.train.loop import Result
+
+VALIDATION_BATCH = (
+    8  # sequences computed at once when validating; fixed, so that the loss is the same everywhere
+)
+
+
+@dataclass
+class Run:
+    """All parts of a run, ready for the loop."""
+
+    config: TrainConfig
+    ranks: Ranks
+    folder: RunFolder
+    tokenizer: Tokenizer
+    model: GPT
+    forward: nn.Module
+    """The model as it is called in training: compiled, and wrapped for gradient averaging, where asked for."""
+    optimizer: Optimizer
+    batches: TokenBatches
+    validation: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+    steps: int
+    micro_steps: int
+    """Micro-batches that this rank computes for one optimizer step."""
+    autocast: Callable[[], AbstractContextManager[Any]]
+    data_digest: str
+    first_step: int = 0
+    seconds_before: float = 0.0
+    """Time that was spent before the run was resumed."""
+    losses_before: tuple[float, float] = (math.nan, math.nan)
+    """Loss and validation loss as last measured before the run was resumed."""
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of all ranks in one optimizer step."""
+        return self.config.total_batch_tokens
+
+    def to_device(self, array: npt.NDArray[np.int64]) -> Tensor:
+        """A batch on the device; the copy to a GPU does not wait."""
+        tensor = torch.from_numpy(array)
+        if self.ranks.device.type == "cuda":
+            return tensor.pin_memory().to(self.ranks.device, non_blocking=True)
+        return tensor
+
+
+def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False) -> Result | None:
+    """Train, from the settings to the finished run folder.
+
+    Args:
+        config: all settings; `out` must be set.
+        resume: there must be a run in `out` to go on with.
+        overwrite: start anew where there is one.
+
+    Returns:
+        What came of it, on rank 0; None on the others.
+
+    Raises:
+        Gpt2xError: one sentence for whatever a user can change.
+        KeyboardInterrupt: after Ctrl-C, when a checkpoint has been saved.
+
+    """
+    from gpt2x.train.loop import train
+
+    with all_ranks(config.device) as ranks:
+        prepared = prepare(config, ranks, resume=resume, overwrite=overwrite)
+        result = train(prepared)
+        return result if ranks.is_first else None
+
+
+def prepare(config: TrainConfig, ranks: Ranks, *, resume: bool = False, overwrite: bool = False) -> Run:
+    """Make all parts of a run.
+
+    Raises:
+        Gpt2xError: on all ranks alike.
+
+    """
+    if config.out is None:
+        raise UsageError("a run needs a folder; give --out")
+    folder = RunFolder(Path(config.out))
+    data_file = ranks.first_then_all(lambda: find_file(config.data))
+    data_digest = ranks.together(lambda: shards.file_digest(data_file))
+    shape = ranks.together(lambda: model_shape(config))
+    micro_batch, micro_steps = ranks.together(lambda: share_batch(config, shape.block_size, ranks.world_size))
+    checkpoint = _find_checkpoint(folder, config, data_digest, ranks, resume=resume, overwrite=overwrite)
+
+    tokenizer, streams = ranks.first_then_all(lambda: _data(config, data_file, checkpoint))
+    torch.manual_seed(config.seed)
+    model = ranks.together(lambda: _model(with_vocabulary(shape, tokenizer.n_vocab), checkpoint))
+    model = model.to(ranks.device).train()
+    optimizer = make_optimizer(model, config)
+    batches = ranks.together(
+        lambda: TokenBatches(
+            streams.train, micro_batch, shape.block_size, ranks.rank, ranks.world_size, seed=config.seed
+        )
+    )
+    first_step, seconds_before, losses_before = 0, 0.0, (math.nan, math.nan)
+    if checkpoint is not None:
+        ranks.together(lambda: checkpoint.load_optimizer(optimizer))
+        ranks.together(lambda: batches.load_state_dict(checkpoint.state["data"]))
+        first_step, seconds_before = checkpoint.step, float(checkpoint.state["seconds"])
+        loss, validation_loss = (math.nan if value is None else value for value in checkpoint.state["losses"])
+        losses_before = (loss, validation_loss)
+    ranks.together(lambda: _start(folder, config, ranks, overwrite=overwrite and not resume))
+    dtype, why = choose_dtype(config.dtype, ranks.device)
+    prepared = Run(
+        config=config,
+        ranks=ranks,
+        folder=folder,
+        tokenizer=tokenizer,
+        model=model,
+        forward=_wrap(model, config, ranks),
+        optimizer=optimizer,
+        batches=batches,
+        validation=fixed_blocks(streams.validation, shape.block_size, config.eval_batches * VALIDATION_BATCH),
+        steps=num_steps(config, batches.num_blocks, batches.block_size),
+        micro_steps=micro_steps,
+        autocast=_autocast(ranks.device, dtype),
+        data_digest=data_digest,
+        first_step=first_step,
+        seconds_before=seconds_before,
+        losses_before=losses_before,
+    )
+    _describe(prepared, streams, data_file, dtype, why)
+    return prepared
+
+
+def _find_checkpoint(
+    folder: RunFolder, config: TrainConfig, data_digest: str, ranks: Ranks, *, resume: bool, overwrite: bool
+) -> Checkpoint | None:
+    """Where the run in the folder stopped; None if there is none, or it is to be overwritten."""
+
+    def look() -> Checkpoint | None:
+        folder.check_free()
+        if resume and not folder.holds_a_run():
+            raise UsageError(f"there is no run to resume in {folder.path}; leave out --resume to start one")
+        if overwrite and not resume:
+            return None
+        checkpoint = folder.newest_whole()
+        if checkpoint is not None:
+            _check_same_run(folder, config, data_digest, checkpoint)
+        return checkpoint
+
+    checkpoint = ranks.together(look)
+    step = float(checkpoint.step if checkpoint else 0)
+    if ranks.any(step != ranks.mean([step])[0]):
+        raise UsageError(
+            f"the ranks do not see the same {folder.path}; put --out on a folder that all machines share"
+        )
+    return checkpoint
+
+
+def _start(folder: RunFolder, config: TrainConfig, ranks: Ranks, *, overwrite: bool) -> None:
+    """Begin to write, on rank 0, now that everything has been looked at that could be refused."""
+    if not ranks.is_first:
+        return
+    if overwrite and folder.holds_a_run():
+        folder.clear()
+    folder.start(config.to_dict())
+
+
+def _check_same_run(folder: RunFolder, config: TrainConfig, data_digest: str, checkpoint: Checkpoint) -> None:
+    changed = differences(checkpoint.state["config"], config)
+    if checkpoint.state["data_digest"] != data_digest:
+        changed.append(f"another content of the data than {config.data} has now")
+    if changed:
+        raise UsageError(
+            f"{folder.path} holds a run with {'; '.join(changed[:3])}; give another --out, or --overwrite to start anew"
+        )
+
+
+def _data(
+    config: TrainConfig, data_file: Path, checkpoint: Checkpoint | None
+) -> tuple[Tokenizer, shards.TokenStreams]:
+    """The tokenizer and the streams; a resumed run keeps the tokenizer that it was started with."""
+    from gpt2x.tokenizer import Tokenizer
+
+    documents: list[str] = []
+
+    def read() -> list[str]:
+        if not documents:
+            documents.extend(song_document(song) for song in read_songs(data_file))
+        return documents
+
+    if checkpoint is not None:
+        tokenizer = Tokenizer.load(checkpoint.folder)
+    elif config.tokenizer == "train":
+        from gpt2x.tokenizer import train
+
+        # From the training part alone: what validates the model must not have shaped its vocabulary.
+        texts, _ = shards.split_documents(read(), config.validation_share, config.seed)
+        tokenizer = train(texts, config.vocab, special_tokens=("<|endoftext|>",), allow_fewer=True)
+        if tokenizer.n_vocab < config.vocab:
+            say(
+                f"the songs give a vocabulary of {tokenizer.n_vocab}, not of {config.vocab}; that one is used"
+            )
+    else:
+        tokenizer = Tokenizer.load(config.tokenizer)
+    return tokenizer, shards.cached(data_file, read, tokenizer, config.validation_share, config.seed)
+
+
+def _model(config: GPTConfig, checkpoint: Checkpoint | None) -> GPT:
+    """A fresh model, or the weights of a checkpoint in a model that trains as the settings say."""
+    model = GPT(config)
+    if checkpoint is not None:
+        from gpt2x.model import load_folder
+
+        loaded, _ = load_folder(checkpoint.folder)
+        own, saved = model.state_dict(), loaded.state_dict()
+        for name, tensor in own.items():
+            if name not in saved or saved[name].shape[1:] != tensor.shape[1:]:
+                raise InputDataError(
+                    f"checkpoint {checkpoint.folder} is of a model with another shape ({name})"
+                )
+            tensor[: saved[name].shape[0]].copy_(saved[name])
+    return model
+
+
+def _wrap(model: GPT, config: TrainConfig, ranks: Ranks) -> nn.Module:
+    """The model as the loop calls it: compiled first, then with gradients averaged over the ranks."""
+    forward: nn.Module = model
+    if config.compile:
+        forward = torch.compile(model)  # type: ignore[assignment]
+    if ranks.world_size > 1:
+        from torch.nn.parallel import DistributedDataParallel
+
+        ids = [ranks.device.index] if ranks.device.type == "cuda" else None
+        forward = DistributedDataParallel(forward, device_ids=ids, gradient_as_bucket_view=True)
+    return forward
+
+
+def _autocast(device: torch.device, dtype: torch.dtype) -> Callable[[], AbstractContextManager[Any]]:
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32 where a product stays in float32
+    if dtype == torch.float32:
+        return nullcontext
+    return lambda: torch.autocast(device.type, dtype=dtype)
+
+
+def _describe(run: Run, streams: shards.TokenStreams, data_file: Path, dtype: torch.dtype, why: str) -> None:
+    """Say what will be trained on what, and how it is computed."""
+    c, m = run.config, run.model.config
+    say(
+        f"data       {data_file}: {format_count(len(streams.train))} tokens of {streams.num_train_documents} songs to "
+        f"train on, {format_count(len(streams.validation))} of {streams.num_validation_documents} to validate"
+    )
+    say(
+        f"model      {format_count(run.model.num_parameters())} parameters: {m.n_layer} layers, {m.n_head} heads, "
+        f"width {m.n_embd}, context {m.block_size}, vocabulary {m.vocab_size}"
+    )
+    epochs = run.steps * c.total_batch_tokens / len(streams.train)
+    say(
+        f"steps      {run.steps} of {c.total_batch_tokens} tokens ({epochs:.1f} epochs): {run.ranks.world_size} "
+        f"rank{'s' * (run.ranks.world_size != 1)} × {run.micro_steps} × {run.batches.batch_size} sequences"
+    )
+    threads = f", {torch.get_num_threads()} threads a rank" if run.ranks.device.type == "cpu" else ""
+    say(f"computes   on {run.ranks.device}{threads}, products in {str(dtype).removeprefix('torch.')} ({why})")
+    if run.first_step:
+        say(f"resumes    after step {run.first_step} of {run.steps}")
+
+
+def versions() -> dict[str, str]:
+    """What computed a checkpoint, for whoever wonders later."""
+    return {
+        "gpt2x": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "threads": str(torch.get_num_threads()),
+        "world_size": os.environ.get("WORLD_SIZE", "1"),
+    }

@@ -1,0 +1,258 @@
+"""The run folder: a Hugging Face folder with the newest weights, and the trainer's own state beside it.
+
+    RUN/config.json, model.safetensors, tokenizer.json, …   the newest weights, for everyone
+    RUN/metrics.jsonl                                       what was logged
+    RUN/trainer/config.json                                 the settings of the run
+    RUN/trainer/step-00000200/                              one checkpoint:
+        config.json, model.safetensors, …                     a Hugging Face folder too
+        optimizer.safetensors                                 AdamW's averages
+        state.json                                            step, data position, and a digest of each file
+
+A checkpoint is written under a temporary name, synced and renamed, and `state.json` says what the other files must
+be: one that a crash cut short or a disk damaged is not taken, the one before is. The Hugging Face files on top are
+hard links to those of the newest checkpoint. There is no pickle anywhere, and no random state: every step seeds its
+own randomness from (seed, step, rank).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpt2x.console import say
+from gpt2x.errors import InputDataError, OutputError, UsageError, describe_os_error
+from gpt2x.paths import atomic_folder, atomic_write
+
+if TYPE_CHECKING:
+    from gpt2x.model import GPT
+    from gpt2x.tokenizer import Tokenizer
+    from gpt2x.train.optim import Optimizer
+
+FORMAT = 1
+STATE, OPTIMIZER, SETTINGS, METRICS = "state.json", "optimizer.safetensors", "config.json", "metrics.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One whole checkpoint: its folder and what its ``state.json`` says."""
+
+    folder: Path
+    state: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """How many optimizer steps were done."""
+        return int(self.state["step"])
+
+    def load_optimizer(self, optimizer: Optimizer) -> None:
+        """Give an optimizer the averages that were saved.
+
+        Raises:
+            InputDataError: they do not fit the model.
+
+        """
+        from safetensors.torch import load_file
+
+        optimizer.load_state_dict(load_file(self.folder / OPTIMIZER), self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A folder in which one run lives."""
+
+    path: Path
+
+    @property
+    def trainer(self) -> Path:
+        """Where the trainer's own files are."""
+        return self.path / "trainer"
+
+    def holds_a_run(self) -> bool:
+        """True when a run was started here."""
+        return (self.trainer / SETTINGS).is_file()
+
+    def start(self, settings: dict[str, Any]) -> None:
+        """Make the folder and write the settings of the run; shows at once if it cannot be written.
+
+        Raises:
+            OutputError: it cannot.
+
+        """
+        with atomic_write(self.trainer / SETTINGS, text=True) as file:
+            json.dump(settings, file, indent=2)
+            file.write("\n")
+
+    def check_free(self) -> None:
+        """Refuse a folder with a model or other files in it that no run of ours made.
+
+        Raises:
+            UsageError: it holds something.
+
+        """
+        if self.path.is_dir() and not self.holds_a_run() and any(self.path.iterdir()):
+            raise UsageError(
+                f"{self.path} holds files that are not of a gpt2x run; give another folder as --out"
+            )
+
+    def clear(self) -> None:
+        """Remove the run: the files that a run makes, and no others."""
+        with _output_errors(self.path):
+            shown = {file.name for folder in self.checkpoints() for file in folder.iterdir()}
+            for name in {METRICS, *shown}:
+                (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.trainer, ignore_errors=True)
+
+    def checkpoints(self) -> list[Path]:
+        """The folders of all checkpoints, the oldest first, whole or not."""
+        return sorted(path for path in self.trainer.glob("step-*") if path.is_dir())
+
+    def newest_whole(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole, or None if there is none at all.
+
+        Raises:
+            InputDataError: there are some and none is whole.
+
+        """
+        problems = []
+        for folder in reversed(self.checkpoints()):
+            try:
+                checkpoint = read_checkpoint(folder)
+            except InputDataError as error:
+                problems.append(str(error))
+                continue
+            if problems:
+                say(f"{problems[0]}; going on from {folder.name} instead")
+            return checkpoint
+        if problems:
+            raise InputDataError(f"{problems[0]}; no whole checkpoint is left, --overwrite starts anew")
+        return None
+
+    def save(
+        self,
+        model: GPT,
+        tokenizer: Tokenizer,
+        optimizer: Optimizer,
+        state: dict[str, Any],
+        *,
+        keep: int,
+        about: dict[str, Any],
+    ) -> Path:
+        """Write a checkpoint, show its weights at the top of the run folder, and remove old ones.
+
+        Args:
+            model: the weights.
+            tokenizer: what the model's ids mean.
+            optimizer: its averages.
+            state: what else is needed to go on; ``step`` among it.
+            keep: how many checkpoints stay.
+            about: what config.json tells of the run to everyone.
+
+        Raises:
+            OutputError: it cannot be written; the checkpoints before are untouched.
+
+        """
+        from gpt2x.model import save_folder
+
+        folder = self.trainer / f"step-{state['step']:08d}"
+        with atomic_folder(folder) as temporary:
+            save_folder(model, tokenizer, temporary, extra=about)
+            _save_tensors(optimizer.state_dict(), temporary / OPTIMIZER)
+            for file in temporary.iterdir():  # safetensors makes files that only their owner may read
+                shutil.copymode(temporary / "config.json", file)
+            files = {file.name: digest(file) for file in sorted(temporary.iterdir())}
+            text = json.dumps({"format": FORMAT, **state, "files": files}, indent=2) + "\n"
+            (temporary / STATE).write_text(text, encoding="utf-8")
+        self._publish(folder)
+        for old in self.checkpoints()[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+        return folder
+
+    def _publish(self, folder: Path) -> None:
+        """Show a checkpoint's Hugging Face files at the top of the run folder, the weights last."""
+        files = [file for file in folder.iterdir() if file.name not in (OPTIMIZER, STATE)]
+        with _output_errors(self.path):
+            for file in sorted(files, key=lambda file: file.suffix == ".safetensors"):
+                temporary = self.path / f".{file.name}.partial"
+                temporary.unlink(missing_ok=True)
+                try:
+                    os.link(file, temporary)
+                except OSError:  # a file system without hard links
+                    shutil.copyfile(file, temporary)
+                temporary.replace(self.path / file.name)
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Check that a checkpoint is whole, and read its state.
+
+    Raises:
+        InputDataError: a file is missing, cut or changed.
+
+    """
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        files = dict(state["files"])
+        int(state["step"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputDataError(f"checkpoint {folder} is damaged: {STATE} cannot be read") from error
+    if state.get("format") != FORMAT:
+        raise InputDataError(
+            f"checkpoint {folder} has format {state.get('format')}, this gpt2x reads {FORMAT}"
+        )
+    for name, expected in files.items():
+        if not (folder / name).is_file() or digest(folder / name) != expected:
+            raise InputDataError(f"checkpoint {folder} is damaged: {name} is not what was saved")
+    return Checkpoint(folder, state)
+
+
+def saved_settings(path: Path) -> dict[str, Any]:
+    """The settings with which the run in a folder was started.
+
+    Raises:
+        UsageError: there is no run in it.
+        InputDataError: they cannot be read.
+
+    """
+    file = RunFolder(path).trainer / SETTINGS
+    if not file.is_file():
+        raise UsageError(f"there is no run to resume in {path}; give its folder as --out")
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return dict(values)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputDataError(
+            f"{file} is damaged and the run cannot go on; --overwrite starts anew"
+        ) from error
+
+
+def digest(file: Path) -> str:
+    """sha256 of a file's content."""
+    with file.open("rb") as opened:
+        result = hashlib.sha256()
+        while chunk := opened.read(1 << 20):
+            result.update(chunk)
+    return result.hexdigest()
+
+
+def _save_tensors(tensors: dict[str, Any], file: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+    except SafetensorError as error:  # how safetensors reports a full disk
+        raise OutputError(f"cannot write a checkpoint: {error}; free some space and resume") from error
+
+
+@contextlib.contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {describe_os_error(error)}") from error

@@ -1,0 +1,192 @@
+"""The trainer's command line: its help, its settings, and what a user sees when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gpt2x.cli.app import app
+
+REPOSITORY = Path(__file__).parents[2]
+invoke = CliRunner().invoke
+
+TINY = [
+    *("--vocab", "290", "--n-layer", "1", "--n-head", "2", "--n-embd", "16", "--block-size", "16"),
+    *("--total-batch-tokens", "64", "--batch-size", "4", "--steps", "5", "--warmup", "1"),
+    *("--device", "cpu", "--dtype", "float32", "--validation-share", "0.2"),
+]
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    path = tmp_path / "songs.csv"
+    rows = (f'"Song {i}","la la number {i}\nsings of rain and of the {i} nights"\n' for i in range(12))
+    path.write_text("song,text\n" + "".join(rows), encoding="utf-8")
+    return path
+
+
+def test_help_shows_every_setting_and_examples() -> None:
+    text = invoke(app, ["train", "lyrics", "--help"]).stdout
+    for option in (
+        "--preset",
+        "--data",
+        "--total-batch-tokens",
+        "--compile / --no-compile",
+        "--resume",
+        "--json",
+    ):
+        assert option in text
+    assert "torchrun --nproc-per-node 2 -m gpt2x.train lyrics" in text
+
+
+@pytest.mark.parametrize(
+    "arguments", [["lyrics", "--help"], ["lyrics", "--show-config"], ["presets"]], ids=" ".join
+)
+def test_nothing_but_training_loads_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys; from gpt2x.train.__main__ import app\n"
+        "try: app(sys.argv[1:])\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_show_config_names_the_source_of_each_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[train]\nlr = 0.002\nwarmup = 7\n", encoding="utf-8")
+    monkeypatch.setenv("GPT2X_TRAIN_WARMUP", "8")
+    arguments = ["train", "lyrics", "--config", str(file), "--steps", "77", "--show-config", "--json"]
+    shown = json.loads(invoke(app, arguments).stdout)
+    assert shown["lr"] == {"value": 0.002, "source": f"file {file}"}
+    assert shown["warmup"] == {"value": 8, "source": "environment GPT2X_TRAIN_WARMUP"}
+    assert shown["steps"] == {"value": 77, "source": "flag"}
+    assert shown["vocab"]["source"] == "preset lyrics"
+    assert shown["seed"] == {"value": 1, "source": "default"}
+    table = invoke(app, ["train", "lyrics", "--show-config"]).stdout
+    assert "preset lyrics" in table
+
+
+def test_steps_given_by_hand_beat_epochs_of_a_preset() -> None:
+    shown = json.loads(
+        invoke(app, ["train", "lyrics", "--preset", "gpt2", "--steps", "5", "--show-config", "--json"]).stdout
+    )
+    assert shown["steps"]["value"] == 5
+    assert shown["epochs"]["value"] is None
+
+
+def test_presets_say_what_to_expect() -> None:
+    assert "first-song" in invoke(app, ["train", "presets"]).stdout
+    rows = json.loads(invoke(app, ["train", "presets", "--json"]).stdout)
+    assert {"name", "what", "expect", "settings"} == set(rows[0])
+
+
+def test_training_prints_the_run_and_how_to_sing_from_it(songs: Path, tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    result = invoke(app, ["train", "lyrics", "--data", str(songs), "--out", run, *TINY])
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{run}\n"
+    assert f'gpt2x sing "ex-girlfriend" --run {run}' in result.stderr
+    again = invoke(app, ["train", "lyrics", "--resume", "--out", run, "--json", "--quiet"])
+    assert again.exit_code == 0, again.stderr
+    assert again.stderr == ""
+    shape = json.loads(again.stdout)
+    assert set(shape) == set(
+        ["run", "steps", "loss", "validation_loss", "parameters", "tokens", "seconds", "tokens_per_second"]
+    )
+    assert (shape["run"], shape["steps"], shape["tokens"]) == (run, 5, 320)
+
+
+BAD = {
+    "missing file": (["--data", "nowhere.csv"], 3, "there is no file nowhere.csv"),
+    "folder": (["--data", "."], 3, "is a folder"),
+    "unknown preset": (
+        ["--preset", "frist-song"],
+        2,
+        "unknown preset 'frist-song'; did you mean 'first-song'?",
+    ),
+    "unknown model": (["--model", "gpt3"], 2, "unknown model 'gpt3'"),
+    "unknown device": (["--device", "abacus"], 2, "'abacus'"),
+    "heads": (["--n-embd", "30", "--n-head", "4"], 2, "30"),
+    "vocabulary": (["--vocab", "200"], 2, "200"),
+    "tokenizer": (["--tokenizer", "nowhere.tiktoken"], 3, "nowhere.tiktoken"),
+    "learning rate": (["--lr", "-1"], 2, "lr = -1.0 cannot work"),
+    "number": (["--steps", "many"], 2, "--steps"),
+    "output below a file": (["--out", "songs.csv/run"], 1, "cannot write"),
+    "resume nothing": (["--resume"], 2, "there is no run to resume"),
+    "config file": (["--config", "nowhere.toml"], 3, "nowhere.toml"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "code", "reason"), BAD.values(), ids=BAD.keys())
+def test_what_cannot_work_is_one_sentence_and_a_named_exit_code(
+    songs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, reason: str
+) -> None:
+    monkeypatch.chdir(songs.parent)
+    result = invoke(app, ["train", "lyrics", "--data", "songs.csv", "--out", "run", *TINY, *arguments])
+    assert result.exit_code == code, result.stderr
+    assert reason in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    if code != 2 or "Usage" not in result.stderr:
+        assert len([line for line in result.stderr.splitlines() if line.startswith("gpt2x: ")]) == 1
+    assert not Path("run").exists()
+
+
+BAD_DATA = {
+    "empty": (b"", "is empty"),
+    "no text column": (b"song,words\na,b\n", "no column called text"),
+    "not UTF-8": (b"song,text\na,\xff\n", "is not UTF-8"),
+    "one song": (b"song,text\na,la la\n", "give at least two"),
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), BAD_DATA.values(), ids=BAD_DATA.keys())
+def test_bad_songs_are_input_data(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "bad.csv").write_bytes(content)
+    run = tmp_path / "run"
+    result = invoke(app, ["train", "lyrics", "--data", str(tmp_path / "bad.csv"), "--out", str(run), *TINY])
+    assert result.exit_code == 3
+    assert reason in result.stderr
+    assert not list(run.rglob("*.safetensors"))
+
+
+def test_a_corrupt_checkpoint_is_one_sentence(songs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ["train", "lyrics", "--data", str(songs), "--out", str(run), *TINY]
+    assert invoke(app, command).exit_code == 0
+    for file in run.glob("trainer/step-*/model.safetensors"):
+        file.write_bytes(file.read_bytes()[:100])
+    result = invoke(app, command)
+    assert result.exit_code == 3
+    assert "is damaged: model.safetensors is not what was saved" in result.stderr
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_exits_130_and_the_same_command_goes_on(songs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "gpt2x.train", "lyrics", "--data", str(songs), "--out", str(run), *TINY]
+    command[command.index("--steps") + 1] = "100000"
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=REPOSITORY, env=env, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        metrics = run / "metrics.jsonl"
+        while not (metrics.exists() and metrics.read_text(encoding="utf-8")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert error.splitlines()[-1] == "gpt2x: interrupted"
+    assert "Traceback" not in error
+    assert len(list(run.glob("trainer/step-*/state.json"))) == 1
+    assert not list(run.rglob("*.partial"))

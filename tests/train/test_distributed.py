@@ -1,0 +1,105 @@
+"""Two ranks under torchrun, as a user starts them: the same losses, one voice, one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gpt2x.errors import InputDataError, MissingComponentError, UsageError
+from gpt2x.train.config import TrainConfig
+from gpt2x.train.distributed import Ranks, choose_device
+from gpt2x.train.run import run
+from tests.train.conftest import TINY
+
+ONE = Ranks(rank=0, world_size=1, local_rank=0, local_world_size=1, device=torch.device("cpu"))
+
+
+def torchrun(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """`torchrun --nproc-per-node 2 -m gpt2x.train lyrics …` in a process of its own."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "gpt2x.train", "lyrics", *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **options
+    )
+    try:
+        out, error = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # the ranks too, not torchrun alone
+        raise
+    return subprocess.CompletedProcess(command, process.returncode, out, error)
+
+
+def flags(**settings: Any) -> list[str]:
+    """Settings as the options of the command line; those that are None or false are left out."""
+    given = {
+        name.replace("_", "-"): value
+        for name, value in settings.items()
+        if value is not None and value is not False
+    }
+    return [text for name, value in given.items() for text in (f"--{name}", str(value))]
+
+
+def losses(folder: Path) -> list[float]:
+    text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    return [row[name] for row in rows for name in ("loss", "validation_loss") if name in row]
+
+
+def test_alone_there_is_nothing_to_agree_on() -> None:
+    assert ONE.mean([1.0, 2.0]) == [1.0, 2.0]
+    assert ONE.sum([3.0]) == [3.0]
+    assert ONE.any(True)
+    assert not ONE.any(False)
+    assert ONE.first_then_all(lambda: "made") == "made"
+    with pytest.raises(InputDataError, match="gone"):
+        ONE.together(lambda: (_ for _ in ()).throw(InputDataError("gone")))
+
+
+def test_a_device_that_is_not_here_is_one_sentence() -> None:
+    assert choose_device("cpu", local_rank=3) == torch.device("cpu")
+    with pytest.raises(UsageError, match="'tpu'"):
+        choose_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(MissingComponentError, match="--device cpu"):
+            choose_device("cuda")
+
+
+@pytest.mark.slow
+def test_two_ranks_train_as_one_and_one_may_go_on_where_two_stopped(
+    tiny: Callable[..., TrainConfig], songs: Path, tmp_path: Path
+) -> None:
+    run(tiny("one", save_every=6))
+    everything = TrainConfig(**{**TINY, "data": str(songs), "save_every": 6}).to_dict()
+    arguments = flags(**everything)  # spelled out, since a preset would change some
+    result = torchrun(*arguments, "--out", str(tmp_path / "two"), cwd=Path(__file__).parents[2])
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{tmp_path / 'two'}\n", "one rank speaks for all"
+    assert result.stderr.count("2 ranks × 1 × 2 sequences") == 1
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+
+    shutil.rmtree(tmp_path / "two" / "trainer" / "step-00000012")
+    run(tiny("two", save_every=6))
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_an_error_ends_all_ranks_with_one_sentence(tmp_path: Path) -> None:
+    result = torchrun(
+        "--data", str(tmp_path / "nowhere.csv"), "--out", str(tmp_path / "run"), cwd=Path(__file__).parents[2]
+    )
+    assert result.returncode != 0
+    ours = [line for line in result.stderr.splitlines() if line.startswith("gpt2x: ")]
+    assert ours == [f"gpt2x: there is no file {tmp_path / 'nowhere.csv'}"]
+    assert "gpt2x/train" not in result.stderr, "no traceback of ours"
+    assert not (tmp_path / "run").exists()
+    assert os.listdir(tmp_path) in ([], ["gpt2x_cache"])
