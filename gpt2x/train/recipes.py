@@ -37,10 +37,14 @@ RECIPES = (
         name="first-song",
         what="a small lyric writer from the packaged songs, for the first `gpt2x sing`",
         expect="about a minute on 2 cores",
+        # Small batches and no dropout: in one minute the 53k tokens of the songs are seen some twenty times, and the
+        # model is still learning to spell. Narrow ones see more: width 256 ended at 1.01 nats a character of training
+        # text after 66 s of one core, 192 at 0.82 after 71 s. The validation loss rises again after some twelve
+        # epochs, while the lines hang together better: the model leans on the songs it knows.
         settings=dict(
-            data="songs", vocab=1024, n_layer=4, n_head=4, n_embd=192, block_size=128, dropout=0.1,
-            batch_size=16, total_batch_tokens=2048, steps=600, lr=2e-3, min_lr=1e-4, warmup=40,
-            beta2=0.99, eval_every=150, save_every=0, keep=1, log_every=50,
+            data="songs", vocab=1536, n_layer=2, n_head=4, n_embd=192, block_size=128, dropout=0.0,
+            batch_size=4, total_batch_tokens=512, steps=2400, lr=3e-3, min_lr=1e-4, warmup=40,
+            beta2=0.99, eval_every=600, save_every=0, keep=1, log_every=100,
         ),
         own=True,
     ),
@@ -49,9 +53,9 @@ RECIPES = (
         what="a lyric writer from the packaged songs, or from --data",
         expect="a few minutes on 2 cores",
         settings=dict(
-            data="songs", vocab=2048, n_layer=4, n_head=4, n_embd=256, block_size=256, dropout=0.1,
-            batch_size=16, total_batch_tokens=4096, steps=1200, lr=1e-3, min_lr=1e-4, warmup=50,
-            beta2=0.99, eval_every=200, save_every=200, log_every=20,
+            data="songs", vocab=2048, n_layer=3, n_head=4, n_embd=256, block_size=256, dropout=0.1,
+            batch_size=8, total_batch_tokens=2048, steps=1500, lr=2e-3, min_lr=1e-4, warmup=50,
+            beta2=0.99, eval_every=250, save_every=250, log_every=25,
         ),
     ),
     Recipe(

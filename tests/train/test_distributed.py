@@ -40,13 +40,15 @@ def torchrun(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str
 
 
 def flags(**settings: Any) -> list[str]:
-    """Settings as the options of the command line; those that are None or false are left out."""
-    given = {
-        name.replace("_", "-"): value
-        for name, value in settings.items()
-        if value is not None and value is not False
-    }
-    return [text for name, value in given.items() for text in (f"--{name}", str(value))]
+    """Settings as the options of the command line; those that are None are left out."""
+    arguments = []
+    for name, value in settings.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{option}" if value else f"--no-{option}")
+        elif value is not None:
+            arguments += [f"--{option}", str(value)]
+    return arguments
 
 
 def losses(folder: Path) -> list[float]:

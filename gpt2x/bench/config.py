@@ -1,0 +1,123 @@
+"""What one training step consists of (`StepConfig`) and what a whole ladder shares (`Setting`). Loads no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from gpt2x.errors import UsageError
+from gpt2x.model.config import PRESETS, GPTConfig
+
+# Sized so that the naive step takes about half a second on two cores. The vocabulary is GPT-2's own, so that logits,
+# loss and embedding have the width of the real thing; they are four fifths of the arithmetic, a third in GPT-2 124M.
+SMALL = GPTConfig(
+    n_layer=4, n_head=4, n_embd=256, block_size=256
+)  # 16M parameters, 13M of them the embedding
+MODELS: dict[str, GPTConfig] = {"small": SMALL, **PRESETS}
+
+LR, MIN_LR, WARMUP_STEPS, DECAY_STEPS = 6e-4, 6e-5, 10, 50
+BETAS, EPS, WEIGHT_DECAY = (0.9, 0.95), 1e-8, 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepConfig:
+    """Everything that a rung may change in a training step; the defaults are the naive start of the ladder."""
+
+    device: str = "cpu"
+    tie_weights: bool = False
+    init: str = "torch"
+    attention: str = "naive"
+    padded_vocab_size: int | None = None
+    fused_ops: bool = False
+    matmul_precision: str = "highest"
+    autocast: str | None = None
+    compile: bool = False
+    grad_clip: float | None = None
+    decay_groups: bool = False
+    optimizer: str = "adamw"
+    micro_batches: int = 1
+    world_size: int = 1
+
+    def model_config(self, setting: Setting) -> GPTConfig:
+        """The model that this step trains."""
+        return dataclasses.replace(
+            setting.shape,
+            tie_weights=self.tie_weights,
+            init=self.init,
+            attention=self.attention,
+            padded_vocab_size=self.padded_vocab_size,
+            fused_ops=self.fused_ops,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all rungs of one ladder have in common."""
+
+    model: str = "small"
+    shape: GPTConfig = SMALL
+    batch: int = 4
+    seq: int = 128
+    micro_batches: int = 4
+    """How many batches make one optimizer step on the accumulation rung."""
+    device: str = "cpu"
+    """The fastest device that the ladder may use; `StepConfig.device` says which one a rung does use."""
+    device_reason: str = "no CUDA GPU here"
+    """Why there is no GPU rung, where there is none."""
+    ranks: int = 2
+    """How many processes the DDP rung has."""
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "seq", "micro_batches", "ranks"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} = {getattr(self, name)} is not a whole number of at least 1")
+        if self.seq > self.shape.block_size:
+            raise UsageError(
+                f"--seq {self.seq} is more than the {self.shape.block_size} positions of the model {self.model}; "
+                "give at most that"
+            )
+
+    def tokens_per_step(self, config: StepConfig) -> int:
+        """Tokens that one optimizer step learns from, over all ranks and micro-batches."""
+        return self.batch * self.seq * config.micro_batches * config.world_size
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; `from_dict` reads it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Setting:
+        """The inverse of `as_dict`."""
+        return cls(**{**values, "shape": GPTConfig(**values["shape"])})
+
+
+def naive_step_bytes(shape: GPTConfig, batch: int, seq: int) -> float:
+    """About how much memory the naive step needs, the largest of all rungs: a plan, no measurement.
+
+    16 bytes for a parameter (itself, its gradient, AdamW's two averages) with two embeddings; three copies of the
+    float32 logits; about 16 vectors of width C in a block for each token; two T × T matrices for each head; and what a
+    process with torch has anyway. Within a tenth of what was measured for the small model on a CPU.
+    """
+    C, L, V, tokens = shape.n_embd, shape.n_layer, shape.vocab_size, batch * seq
+    parameters = L * 12 * C * C + 2 * V * C + shape.block_size * C
+    logits = 3 * 4 * tokens * V
+    activations = 4 * L * tokens * (16 * C + 2 * shape.n_head * seq)
+    return 16.0 * parameters + logits + activations + 0.25e9
+
+
+def flops_per_token(shape: GPTConfig, seq: int) -> float:
+    """Floating-point operations that training needs for one token: 6 N + 12 L C T.
+
+    N counts the weights of the matrix products (the blocks' and the output head's, not the embedding's look-ups, not
+    padding): 2 operations each in the forward pass, 4 in the backward pass. The second term is attention's two
+    products over T positions. The same for all rungs: work that an optimisation saves or adds does not count as
+    progress. Source: Chowdhery et al. 2022 (PaLM), appendix B; nanoGPT's ``estimate_mfu``.
+
+    >>> round(flops_per_token(GPTConfig(), 1024) / 1e9, 3)
+    0.854
+    """
+    C, L = shape.n_embd, shape.n_layer
+    weights = L * (4 * C * C + 2 * C * shape.inner_size) + shape.vocab_size * C
+    return 6.0 * weights + 12.0 * L * C * seq

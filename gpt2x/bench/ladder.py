@@ -1,0 +1,307 @@
+"""The ladder as data: each rung is one record, and adding a rung is adding a record.
+
+A rung says what it changes in the training step (`StepConfig`), why that should help, where it applies, what the
+seed of this project reported for it (an RTX 3090, GPT-2 124M, 8 × 1024 tokens), and whether the loss may change. The
+first twelve are the seed's, in its order; ours follow. Loads no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpt2x.bench.config import Setting, StepConfig
+from gpt2x.bench.machine import Machine
+from gpt2x.errors import UsageError
+
+# Where a rung applies: the reason why it cannot run, or None.
+Applies = Callable[[Machine, Setting], str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One optimisation."""
+
+    key: str
+    """A short name, for ``--rungs`` and in result files."""
+    title: str
+    change: str
+    """What changes, in a few words."""
+    why: str
+    """Why it should help, in one sentence."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `StepConfig` and their new values; or a function of the `Setting` and the step before."""
+    applies: Applies = lambda machine, setting: None
+    seed: str = ""
+    """What the seed reported."""
+    loss_bound: float | None = 0.02
+    """How far the loss may be from that of the rung before, in nats, after the same steps on the same tokens.
+    None: the rung changes the mathematics, so that the two losses say nothing about each other."""
+    alters: str = ""
+    """How the rung changes the result, if it does; such a rung is checked against `expect` instead."""
+    expect: str = ""
+    """The name of the expectation in `measure.EXPECTATIONS` that a rung that alters the result has to meet."""
+
+    def apply(self, config: StepConfig, setting: Setting) -> StepConfig:
+        """The step with this rung's change added to it."""
+        values = {
+            name: value(setting, config) if callable(value) else value for name, value in self.changes.items()
+        }
+        return dataclasses.replace(config, **values)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Where rungs apply
+
+
+def _needs_gpu(machine: Machine, setting: Setting) -> str | None:
+    return None if setting.device == "cuda" else setting.device_reason
+
+
+def _needs_ampere(machine: Machine, setting: Setting) -> str | None:
+    if setting.device != "cuda":
+        return "TF32 needs an NVIDIA GPU, Ampere or later"
+    if machine.gpus[0].capability < (8, 0):
+        return f"TF32 needs Ampere or later, and {machine.gpus[0].name} is older"
+    return None
+
+
+def _needs_fast_bf16(machine: Machine, setting: Setting) -> str | None:
+    if machine.has_fast_bf16(setting.device):
+        return None
+    if setting.device == "cuda":
+        return f"{machine.gpus[0].name} has no bfloat16 units (Ampere and later have)"
+    return "this CPU has no bfloat16 instructions (AVX512-BF16, AMX or ARM BF16)"
+
+
+def _needs_compiler(machine: Machine, setting: Setting) -> str | None:
+    if setting.device == "cuda":
+        return None if machine.triton else "torch.compile needs Triton for a GPU, and it is not installed"
+    return None if machine.cpp_compiler else "torch.compile needs a C++ compiler (install g++)"
+
+
+def _needs_odd_vocabulary(machine: Machine, setting: Setting) -> str | None:
+    V = setting.shape.vocab_size
+    return None if V % 128 else f"the vocabulary of {V} is a multiple of 128 already"
+
+
+def _needs_two_devices(machine: Machine, setting: Setting) -> str | None:
+    if setting.device == "cuda":
+        n = len(machine.gpus)
+        return None if n >= 2 else "DDP needs two GPUs, and there is one"
+    if machine.cores < 2:
+        return "DDP on a CPU needs two cores, and there is one"
+    return None if machine.gloo else "DDP on a CPU needs a torch with gloo"
+
+
+def _needs_native_ops(machine: Machine, setting: Setting) -> str | None:
+    return (
+        None if machine.native_ops else "the operators of gpt2x.ops are not compiled here (see `gpt2x ops`)"
+    )
+
+
+def _padded(setting: Setting, before: StepConfig) -> int:
+    return -(-setting.shape.vocab_size // 128) * 128
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# The rungs
+
+START = Rung(
+    key="start",
+    title="naive start",
+    change="float32 on the CPU, attention step by step, two embeddings, torch's own initialisation, plain AdamW",
+    why="The textbook's version of everything: what all rungs are measured against.",
+)
+
+SEED_RUNGS = (
+    Rung(
+        key="gpu",
+        title="CPU → GPU",
+        change="model and batches live on the GPU",
+        why="A GPU has a hundred times the arithmetic and ten times the memory bandwidth of a CPU.",
+        changes={"device": lambda setting, before: setting.device},
+        applies=_needs_gpu,
+        seed="24 ×",
+    ),
+    Rung(
+        key="sharing",
+        title="parameter sharing",
+        change="token embedding and output head are one matrix",
+        why="One matrix of V × C less to hold, to update, and to learn (Press and Wolf 2017).",
+        changes={"tie_weights": True},
+        seed="30 % fewer parameters",
+        loss_bound=None,
+        alters="another model",
+        expect="fewer_parameters",
+    ),
+    Rung(
+        key="init",
+        title="weight initialisation",
+        change="N(0, 0.02); projections into the residual stream × 1/√(2 n_layer)",
+        why="All tokens start equally likely, so no step is spent on unlearning a random opinion (GPT-2, §2.3).",
+        changes={"init": "gpt2"},
+        seed="starts at the right loss",
+        loss_bound=None,
+        alters="other first weights",
+        expect="starts_at_uniform",
+    ),
+    Rung(
+        key="tf32",
+        title="TF32",
+        change='torch.set_float32_matmul_precision("high")',
+        why="Tensor cores multiply float32 with 10 bits of mantissa, up to 8 times as fast.",
+        changes={"matmul_precision": "high"},
+        applies=_needs_ampere,
+        seed="1.5 ×",
+    ),
+    Rung(
+        key="bf16",
+        title="bf16 autocast",
+        change="forward pass and loss under autocast to bfloat16",
+        why="Half the bytes for every activation, and matrix units that run at least twice as fast.",
+        changes={"autocast": "bfloat16"},
+        applies=_needs_fast_bf16,
+        seed="1.5 ×",
+        loss_bound=0.05,  # 8 bits of mantissa: each activation is off by up to 0.4 %
+    ),
+    Rung(
+        key="compile",
+        title="torch.compile",
+        change="the model is traced and compiled",
+        why="Element-wise chains become one loop each: fewer passes over memory, no Python between operators.",
+        changes={"compile": True},
+        applies=_needs_compiler,
+        seed="1.3 ×",
+        loss_bound=0.05,  # fused chains round to bfloat16 at other places
+    ),
+    Rung(
+        key="flash",
+        title="flash attention",
+        change="scaled_dot_product_attention(is_causal=True)",
+        why="The T × T matrix of scores is never written to memory (Dao et al. 2022).",
+        changes={"attention": "flash"},
+        seed="1.1 ×",
+    ),
+    Rung(
+        key="vocab",
+        title="beautiful numbers",
+        change="vocabulary 50257 → 50304, a multiple of 128",
+        why="Kernels work in tiles; a size that divides evenly has no ragged edge to treat apart.",
+        changes={"padded_vocab_size": _padded},
+        applies=_needs_odd_vocabulary,
+        seed="1.06 ×",
+    ),
+    Rung(
+        key="clip",
+        title="gradient clipping",
+        change="the global norm of the gradient is at most 1.0",
+        why="No speed: one odd batch can no longer throw the weights far off. It costs a pass over the gradients.",
+        changes={"grad_clip": 1.0},
+        seed="stability",
+        loss_bound=None,
+        alters="large gradients shrink",
+        expect="still_learns",
+    ),
+    Rung(
+        key="adamw",
+        title="groups, fused AdamW",
+        change="only tensors of 2 and more dimensions decay; AdamW(fused=True)",
+        why="One kernel updates all tensors instead of a dozen small operations for each.",
+        changes={"decay_groups": True, "optimizer": "fused"},
+        seed="slower there",
+        alters="biases do not decay",
+    ),
+    Rung(
+        key="accumulation",
+        title="gradient accumulation",
+        change="several batches make one optimizer step",
+        why="A large batch in little memory, and the optimizer's cost is shared by more tokens.",
+        changes={"micro_batches": lambda setting, before: setting.micro_batches},
+        seed="lower loss",
+        loss_bound=None,
+        alters="more tokens a step",
+        expect="still_learns",
+    ),
+    Rung(
+        key="ddp",
+        title="DDP",
+        change="one process a GPU; on a CPU, processes that share the cores",
+        why="Each rank computes its share of the micro-batches; gradients are averaged once a step.",
+        changes={
+            "world_size": lambda setting, before: setting.ranks,
+            "micro_batches": lambda setting, before: max(1, before.micro_batches // setting.ranks),
+        },
+        applies=_needs_two_devices,
+        seed="386 × in all, on 8 GPUs",
+    ),
+)
+
+OUR_RUNGS = (
+    Rung(
+        key="fused",
+        title="fused ops",
+        change="gpt2x.ops: linear + cross-entropy, add + LayerNorm, bias + GELU",
+        why="The logits, the largest tensor of all, are never held; every row is read once.",
+        changes={"fused_ops": True},
+        applies=_needs_native_ops,
+        loss_bound=0.05,  # rounds to bfloat16 at other places than the compiled graph
+    ),
+    Rung(
+        key="fused-adamw",
+        title="clip in AdamW",
+        change="gpt2x.ops.adamw_: all tensors at once, the clip folded in",
+        why="Clipping needs no pass of its own over the gradients.",
+        changes={"optimizer": "gpt2x"},
+        applies=_needs_native_ops,
+    ),
+)
+
+RUNGS: tuple[Rung, ...] = (START, *SEED_RUNGS, *OUR_RUNGS)
+"""All rungs from the bottom up; a rung's number is its place here."""
+
+
+def number_of(rung: Rung) -> int:
+    """The rung's number on the whole ladder; 0 is the naive start, and one that is not on it comes after all."""
+    return next((number for number, known in enumerate(RUNGS) if known.key == rung.key), len(RUNGS))
+
+
+def select(text: str, rungs: Sequence[Rung] = RUNGS) -> list[Rung]:
+    """The rungs that ``--rungs`` asks for, in the ladder's order; the naive start is always among them.
+
+    Raises:
+        UsageError: an unknown name (the nearest is suggested), number or range.
+
+    >>> [rung.key for rung in select("1-3,fused")]
+    ['start', 'gpu', 'sharing', 'init', 'fused']
+    """
+    chosen = {0}
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        chosen.update(_places(word, rungs))
+    return [rung for place, rung in enumerate(rungs) if place in chosen]
+
+
+def _places(word: str, rungs: Sequence[Rung]) -> range:
+    keys = [rung.key for rung in rungs]
+    if word in keys:
+        return range(keys.index(word), keys.index(word) + 1)
+    if word == "all":
+        return range(len(keys))
+    first, dash, last = word.partition("-")
+    if first.isdecimal() and (last.isdecimal() if dash else True):
+        low, high = int(first), int(last or first)
+        if low > high or high >= len(keys):
+            raise UsageError(f"--rungs {word}: the rungs are 0 to {len(keys) - 1}, the lower number first")
+        return range(low, high + 1)
+    close = difflib.get_close_matches(word, keys, n=1, cutoff=0.4)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(keys)}"
+    raise UsageError(f"unknown rung {word!r}; {hint}")
+
+
+def start_config(chosen: Sequence[Rung], setting: Setting) -> StepConfig:
+    """The step at the foot of the ladder: on the CPU if a rung leads from there to the GPU, else on the fast device."""
+    climbs_to_gpu = any("device" in rung.changes for rung in chosen)
+    return StepConfig(device="cpu" if climbs_to_gpu else setting.device)

@@ -1,0 +1,203 @@
+"""The processes in which rungs run, seen from the ladder: start them, ask them, end them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import gpt2x
+from gpt2x.bench.config import Setting, StepConfig
+from gpt2x.bench.machine import Machine
+
+
+class RungFailed(Exception):
+    """A rung could not be measured; the text is the reason that its row shows."""
+
+
+class Runner(Protocol):
+    """A rung that can be measured; the tests have one that computes nothing."""
+
+    def prepare(self) -> dict[str, Any]:
+        """Build, compile and warm up; the worker's answer to ``prepare``."""
+        ...
+
+    def measure(self, steps: int, warm_up: bool) -> dict[str, Any]:
+        """One round; the worker's answer to ``measure``."""
+        ...
+
+    def close(self) -> None:
+        """End it and free its memory."""
+        ...
+
+
+Launch = Callable[[StepConfig], Runner]
+
+
+class Process:
+    """One worker process and the lines it says."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gpt2x.bench.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,  # Ctrl-C is for the ladder, which then ends the whole session of a worker
+            )
+        self.lines: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put(None)
+
+    def tell(self, order: dict[str, Any]) -> None:
+        """Give an order."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died: `answer` will say so
+            self.process.stdin.write(json.dumps(order) + "\n")
+            self.process.stdin.flush()
+
+    def answer(self, deadline: float) -> dict[str, Any]:
+        """The answer to the order.
+
+        Raises:
+            RungFailed: none came in time, the process died, or it reports a failure.
+
+        """
+        try:
+            line = self.lines.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise RungFailed("took too long and was stopped") from None
+        if line is None:
+            raise RungFailed(self._epitaph())
+        answer: dict[str, Any] = json.loads(line)
+        if answer["event"] == "failed":
+            raise RungFailed(str(answer["message"]))
+        return answer
+
+    def _epitaph(self) -> str:
+        code = self.process.wait()
+        if code == -signal.SIGKILL:
+            return "killed by the system, most likely out of memory"
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        cause = f": {lines[-1][:200]}" if lines else ""
+        return f"crashed with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}{cause}"
+
+    def kill(self) -> None:
+        """End it and what it started (a compiler, say)."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError, ValueError):
+                if pipe is not None:
+                    pipe.close()
+
+
+class Workshop:
+    """Where workers are made: the folder with the tokens, their logs and the compile caches of this ladder."""
+
+    def __init__(
+        self, setting: Setting, tokens: Path, *, timeout_s: float, visible_gpu: str | None = None
+    ) -> None:
+        self.setting, self.tokens, self.timeout_s = setting, tokens, timeout_s
+        self.folder = tokens.parent
+        self.environment = worker_environment(self.folder, visible_gpu)
+        self.count = 0
+
+    def launch(self, config: StepConfig) -> Ranks:
+        """Start the processes of one rung."""
+        self.count += 1
+        return Ranks(self, config, self.folder / f"rung-{self.count}")
+
+
+class Ranks:
+    """The processes of one rung: one, or as many as it has ranks; all get the same orders at the same time."""
+
+    def __init__(self, workshop: Workshop, config: StepConfig, name: Path) -> None:
+        self.workshop, self.config, self.rendezvous = workshop, config, name.with_suffix(".meet")
+        self.processes = [
+            Process(workshop.environment, name.with_name(f"{name.name}.{rank}.log"))
+            for rank in range(config.world_size)
+        ]
+
+    def prepare(self) -> dict[str, Any]:
+        """Build, compile and warm up on every rank."""
+        order = {
+            "do": "prepare",
+            "config": dataclasses.asdict(self.config),
+            "setting": self.workshop.setting.as_dict(),
+            "tokens": str(self.workshop.tokens),
+            "rendezvous": str(self.rendezvous),
+        }
+        return self._ask([{**order, "rank": rank} for rank in range(len(self.processes))])[0]
+
+    def measure(self, steps: int, warm_up: bool) -> dict[str, Any]:
+        """One round; times are rank 0's (the ranks wait for one another in every step), the rest is summed."""
+        answers = self._ask([{"do": "measure", "steps": steps, "warm_up": warm_up}] * len(self.processes))
+        summed = {key: sum(answer[key] for answer in answers) for key in ("peak_memory_bytes", "own_cpu_s")}
+        return {**answers[0], **summed}
+
+    def close(self) -> None:
+        """End all ranks."""
+        for process in self.processes:
+            process.kill()
+
+    def _ask(self, orders: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        deadline = time.monotonic() + self.workshop.timeout_s
+        for process, order in zip(self.processes, orders, strict=True):
+            process.tell(order)
+        return [process.answer(deadline) for process in self.processes]
+
+
+def worker_environment(folder: Path, visible_gpu: str | None) -> dict[str, str]:
+    """The environment of a worker: this one's, with compile caches of its own.
+
+    A cache that an earlier run filled would make the first compilation look free; within a ladder it is shared, so
+    that a rung compiles only what it changed.
+    """
+    environment = dict(os.environ)
+    environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
+    environment["TRITON_CACHE_DIR"] = str(folder / "triton")
+    home = str(Path(gpt2x.__file__).parent.parent)  # the same gpt2x as here, installed or not
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [home, environment.get("PYTHONPATH")]))
+    if visible_gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = visible_gpu
+    return environment
+
+
+def probe(device: str, *, visible_gpu: str | None = None, timeout_s: float = 120.0) -> Machine:
+    """Look at the machine from a worker process.
+
+    Raises:
+        RungFailed: the process did not answer.
+
+    """
+    with tempfile.TemporaryDirectory(prefix="gpt2x-bench-") as folder:
+        process = Process(worker_environment(Path(folder), visible_gpu), Path(folder) / "probe.log")
+        try:
+            process.tell({"do": "probe", "device": device})
+            answer = process.answer(time.monotonic() + timeout_s)
+        finally:
+            process.kill()
+    return Machine.from_dict(answer["machine"])

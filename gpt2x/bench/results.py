@@ -1,0 +1,272 @@
+"""What a ladder leaves behind: one JSON file with every sample, from which table, chart and sentence can be redrawn.
+
+The shape is documented in docs/reference/bench.md; it only grows, and `SCHEMA` counts the times that it did not.
+Loads no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gpt2x.bench.config import Setting
+from gpt2x.bench.machine import Machine
+from gpt2x.bench.measure import NOISY_SPREAD, LossCheck, Spread, spread, tokens_per_second, utilisation
+from gpt2x.errors import InputDataError
+from gpt2x.paths import atomic_write, read_text
+
+SCHEMA = 1
+FORMAT = "gpt2x-bench"
+
+MEASURED, SKIPPED, FAILED = "measured", "skipped", "failed"
+
+
+@dataclass(kw_only=True)
+class Row:
+    """One rung in a result: what it is, how it went, and all samples."""
+
+    number: int
+    key: str
+    title: str
+    change: str
+    seed: str = ""
+    status: str = MEASURED
+    reason: str = ""
+    """Why there are no figures, for a rung that was skipped or failed."""
+    config: dict[str, Any] = field(default_factory=dict)
+    samples_ms: list[list[float]] = field(default_factory=list)
+    """The time of each step, round by round."""
+    phases_ms: dict[str, list[float]] = field(default_factory=dict)
+    """forward_ms, backward_ms and optimizer_ms of each step."""
+    tokens_per_step: int = 0
+    token_flops: float = 0.0
+    parameters: int = 0
+    build_s: float = 0.0
+    """From the start of the process's work to a model that is ready to step."""
+    compile_s: float = 0.0
+    """How much longer the first step took than those that followed: compilation, and making the optimizer's state."""
+    peak_memory_bytes: int = 0
+    others: list[float] = field(default_factory=list)
+    """The share of the machine's cores that other programs kept busy, round by round."""
+    losses: list[float] = field(default_factory=list)
+    loss: LossCheck | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        """True when there are figures."""
+        return self.status == MEASURED
+
+    @property
+    def counts(self) -> bool:
+        """True when the ladder goes on from here: there are figures, and the loss is as it should be."""
+        return self.is_measured and self.loss is not None and self.loss.counts
+
+    @property
+    def step(self) -> Spread:
+        """Median and quartiles of a step, in milliseconds, over all rounds."""
+        return spread([sample for samples in self.samples_ms for sample in samples])
+
+    @property
+    def is_noisy(self) -> bool:
+        """True when the samples lie far apart, so that small differences mean nothing."""
+        return self.is_measured and self.step.relative > NOISY_SPREAD
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens learned from in one second, at the median step."""
+        return tokens_per_second(self.tokens_per_step, self.step.median)
+
+    def phase_ms(self, name: str) -> float:
+        """The median of a phase of the step: forward, backward or optimizer."""
+        samples = self.phases_ms.get(f"{name}_ms", [])
+        return spread(samples).median if samples else 0.0
+
+
+@dataclass(kw_only=True)
+class Results:
+    """All rows of a ladder, with what is needed to judge them or to measure them again."""
+
+    setting: Setting
+    machine: Machine
+    rows: list[Row] = field(default_factory=list)
+    command: list[str] = field(default_factory=list)
+    created: str = ""
+    """When it ended, ISO 8601 in UTC."""
+    duration_s: float = 0.0
+    text: str = ""
+    """What was learned: the text and the vocabulary."""
+    interleaved: bool = False
+    """Whether the rounds went over all rungs in turn (A B C A B C), so that drift touches all alike."""
+    complete: bool = True
+    """False when it was interrupted."""
+
+    @property
+    def measured(self) -> list[Row]:
+        """Rungs with figures."""
+        return [row for row in self.rows if row.is_measured]
+
+    @property
+    def climbed(self) -> list[Row]:
+        """Rungs with figures and a sound loss: those that the ladder is made of."""
+        return [row for row in self.rows if row.counts]
+
+    @property
+    def common_steps(self) -> int:
+        """How many steps all measured rungs have made: where their losses can be compared."""
+        return min((len(row.losses) for row in self.measured), default=0)
+
+    def loss(self, row: Row) -> float:
+        """A rung's loss after as many steps as all have made."""
+        return row.losses[self.common_steps - 1]
+
+    def before(self, row: Row) -> Row | None:
+        """The rung that this one was built on."""
+        below = None
+        for other in self.rows:
+            if other is row:
+                break
+            if other.counts:
+                below = other
+        return below
+
+    def speedup(self, row: Row, over: Row | None) -> float:
+        """How many times as many tokens a second, compared with another rung."""
+        return row.tokens_per_second / over.tokens_per_second if over is not None else 1.0
+
+    def speedup_before(self, row: Row) -> float:
+        """Over the rung before."""
+        return self.speedup(row, self.before(row))
+
+    def speedup_start(self, row: Row) -> float:
+        """Over the first rung."""
+        return self.speedup(row, self.climbed[0] if self.climbed else None)
+
+    def peak_flops(self, row: Row) -> float:
+        """The measured peak of the device this rung ran on; 0 where it was not measured (a CPU beside a GPU)."""
+        if row.config.get("device") != self.setting.device:
+            return 0.0
+        return max(self.machine.peak_flops.values(), default=0.0) * (
+            row.config.get("world_size", 1) if self.setting.device == "cuda" else 1
+        )
+
+    def mfu(self, row: Row) -> float | None:
+        """The share of this machine's measured peak."""
+        return utilisation(row.tokens_per_second, row.token_flops, self.peak_flops(row))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The documented JSON shape: what was measured, and beside it what follows from that."""
+        return {
+            "format": FORMAT,
+            "schema": SCHEMA,
+            "created": self.created,
+            "command": self.command,
+            "complete": self.complete,
+            "duration_s": round(self.duration_s, 3),
+            "interleaved": self.interleaved,
+            "text": self.text,
+            "setting": self.setting.as_dict(),
+            "machine": self.machine.as_dict(),
+            "rungs": [{**dataclasses.asdict(row), "figures": self._figures(row)} for row in self.rows],
+        }
+
+    def _figures(self, row: Row) -> dict[str, Any] | None:
+        if not row.is_measured:
+            return None
+        step, mfu = row.step, self.mfu(row)
+        return {
+            "step_ms": {"median": step.median, "q1": step.q1, "q3": step.q3, "count": step.count},
+            "tokens_per_second": row.tokens_per_second,
+            "speedup_before": self.speedup_before(row),
+            "speedup_start": self.speedup_start(row),
+            "mfu": mfu,
+            "forward_ms": row.phase_ms("forward"),
+            "backward_ms": row.phase_ms("backward"),
+            "optimizer_ms": row.phase_ms("optimizer"),
+        }
+
+
+def to_json(results: Results) -> dict[str, Any]:
+    """`Results.as_dict`, with null for numbers that JSON does not have."""
+    values: dict[str, Any] = _finite(results.as_dict())
+    return values
+
+
+def save(results: Results, path: Path) -> None:
+    """Write the JSON file.
+
+    Raises:
+        OutputError: it cannot be written; nothing half-written is left.
+
+    """
+    with atomic_write(path, text=True) as file:
+        json.dump(to_json(results), file, ensure_ascii=False, indent=1, allow_nan=False)
+        file.write("\n")
+
+
+def load(path: str | os.PathLike[str]) -> Results:
+    """Read a result file, or the one in a result folder.
+
+    Raises:
+        InputDataError: it is missing, no result of the ladder, or of a newer gpt2x.
+
+    """
+    path = Path(path)
+    file = path / "results.json" if path.is_dir() else path
+    try:
+        values = json.loads(read_text(file))
+    except ValueError as error:
+        if isinstance(error, InputDataError):
+            raise
+        raise InputDataError(f"{file} is not a JSON file: {error}") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise InputDataError(f"{file} is no result of `gpt2x bench`; give the results.json that it wrote")
+    if values.get("schema") != SCHEMA:
+        raise InputDataError(
+            f"{file} has schema {values.get('schema')} and this gpt2x reads {SCHEMA}; upgrade gpt2x to read it"
+        )
+    try:
+        return _from_dict(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputDataError(
+            f"{file} is damaged: {type(error).__name__} at {error}; measure again"
+        ) from error
+
+
+def _from_dict(values: dict[str, Any]) -> Results:
+    names = {f.name for f in dataclasses.fields(Row)}
+    rows = []
+    for rung in values["rungs"]:
+        fields = {name: value for name, value in rung.items() if name in names}
+        fields["losses"] = [_number(loss) for loss in rung["losses"]]
+        if rung["loss"]:
+            fields["loss"] = LossCheck(**{**rung["loss"], "loss": _number(rung["loss"]["loss"])})
+        rows.append(Row(**fields))
+    return Results(
+        setting=Setting.from_dict(values["setting"]),
+        machine=Machine.from_dict(values["machine"]),
+        rows=rows,
+        **{
+            name: values[name]
+            for name in ("command", "created", "duration_s", "text", "interleaved", "complete")
+        },
+    )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: a loss that is one becomes null."""
+    if isinstance(value, float) and value - value != 0:
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(inner) for inner in value]
+    return value

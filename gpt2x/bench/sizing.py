@@ -1,0 +1,117 @@
+"""How large a ladder is by default: sized to the machine, so that two cores are done in a few minutes. No torch."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from gpt2x.bench.config import MODELS, Setting, naive_step_bytes
+from gpt2x.bench.machine import Machine
+from gpt2x.errors import MissingComponentError, UsageError
+from gpt2x.model.config import GPTConfig
+
+SEED_BATCH, SEED_SEQ, SEED_STEP_TOKENS = 8, 1024, 524_288
+"""The seed's setting: GPT-2 124M, 8 × 1024 tokens, 524,288 of them in an accumulated step."""
+
+
+def parse_device(name: str) -> tuple[str, str | None]:
+    """The kind of device (auto, cpu, cuda) and, from ``cuda:N``, which GPU alone is to be seen.
+
+    Raises:
+        UsageError: it is none of these.
+
+    >>> parse_device("cuda:1")
+    ('cuda', '1')
+    """
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", name)
+    if match is None or (match[2] and match[1] != "cuda"):
+        raise UsageError(f"--device {name!r} is unknown; give auto, cpu, cuda or cuda:N")
+    return match[1], match[2]
+
+
+def make_setting(
+    machine: Machine,
+    *,
+    device: str = "auto",
+    model: str | None = None,
+    batch: int | None = None,
+    seq: int | None = None,
+    total_batch: int | None = None,
+    seed: int = 1,
+) -> Setting:
+    """The setting of a ladder: what was asked for, and for the rest what suits the machine.
+
+    Args:
+        machine: as `machine.probe` found it.
+        device: auto, cpu or cuda.
+        model: a name in `MODELS`; by default GPT-2 124M on a GPU, a small model with its vocabulary on a CPU.
+        batch: sequences in a batch.
+        seq: tokens in a sequence.
+        total_batch: tokens in a step of the accumulation rung.
+        seed: decides the weights.
+
+    Raises:
+        UsageError: an unknown model, numbers that do not fit each other, or more than the memory holds.
+        MissingComponentError: a GPU that is asked for and not here.
+
+    """
+    if device == "cuda" and not machine.gpus:
+        raise MissingComponentError(
+            "--device cuda needs an NVIDIA GPU and a torch that finds it; use --device cpu"
+        )
+    on_gpu = bool(machine.gpus) and device != "cpu"
+    name = model or ("gpt2" if on_gpu else "small")
+    if name not in MODELS:
+        close = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(MODELS)}"
+        raise UsageError(f"unknown model {name!r}; {hint}")
+    shape = MODELS[name]
+    seq = seq or (min(SEED_SEQ, shape.block_size) if on_gpu else min(128, shape.block_size))
+    batch = batch or (_batch_that_fits(machine, shape, seq) if on_gpu else 4)
+    ranks = len(machine.gpus) if on_gpu else 2
+    total_batch = total_batch or (SEED_STEP_TOKENS if on_gpu else 4 * batch * seq)
+    if total_batch % (batch * seq):
+        raise UsageError(
+            f"--total-batch {total_batch} is no multiple of batch × seq = {batch} × {seq} = {batch * seq}"
+        )
+    setting = Setting(
+        model=name,
+        shape=shape,
+        batch=batch,
+        seq=seq,
+        micro_batches=total_batch // (batch * seq),
+        device="cuda" if on_gpu else "cpu",
+        device_reason="--device cpu was asked for" if device == "cpu" else "no CUDA GPU here",
+        ranks=max(1, ranks),
+        seed=seed,
+    )
+    _check_memory(machine, setting)
+    return setting
+
+
+def _batch_that_fits(machine: Machine, shape: GPTConfig, seq: int) -> int:
+    """The seed's batch, or the power of two below it whose naive step fits into the GPU and beside it."""
+    batch = SEED_BATCH
+    while batch > 1 and naive_step_bytes(shape, batch, seq) > 0.9 * _memory(machine, on_gpu=True):
+        batch //= 2
+    return batch
+
+
+def _memory(machine: Machine, *, on_gpu: bool) -> float:
+    """What a step may fill: the machine's memory, and the GPU's where it climbs to one."""
+    sizes = [float(machine.memory_bytes or "inf")]
+    return min([*sizes, *(float(gpu.memory_bytes) for gpu in machine.gpus[:1] if on_gpu)])
+
+
+def _check_memory(machine: Machine, setting: Setting) -> None:
+    """Refuse what cannot work before the system ends programs for want of memory."""
+    batch, seq = setting.batch, setting.seq
+    needed, there = (
+        naive_step_bytes(setting.shape, batch, seq),
+        _memory(machine, on_gpu=setting.device == "cuda"),
+    )
+    if needed > there:
+        raise UsageError(
+            f"a naive step of {setting.model} with batch × seq = {batch} × {seq} needs about {needed / 1e9:.0f} GB "
+            f"and there are {there / 1e9:.0f} GB; choose a smaller --model, --batch or --seq"
+        )

@@ -1,0 +1,208 @@
+"""One rung in one process: ``python -m gpt2x.bench.worker``, spoken to in lines of JSON.
+
+A process of its own keeps a rung's settings (matmul precision, threads, compile caches), its memory and its crashes
+away from all others. It is told what to do on stdin and answers on stdout:
+
+    {"do": "probe", "device": "auto"}                  -> {"event": "machine", …}
+    {"do": "prepare", "config": …, "setting": …, …}    -> {"event": "ready", …}      built, compiled, warmed up
+    {"do": "measure", "steps": 5}                      -> {"event": "measured", …}   once for each round
+    {"event": "failed", "kind": …, "message": …}       instead, when something went wrong
+
+It ends when stdin does. Whatever libraries print goes to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+from gpt2x.bench import machine
+from gpt2x.bench.config import Setting, StepConfig, flops_per_token
+
+if TYPE_CHECKING:
+    from gpt2x.bench.step import TrainingStep
+
+WARM_STEPS = 1
+"""Steps after the first one (which compiles, and makes the optimizer's state) that count for no time either."""
+
+
+class Worker:
+    """What the process holds between two orders."""
+
+    def __init__(self) -> None:
+        self.training: TrainingStep | None = None
+        self.losses: list[float] = []
+
+    def obey(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one order and return the answer."""
+        actions: dict[str, Callable[..., dict[str, Any]]] = {
+            "probe": self.probe,
+            "prepare": self.prepare,
+            "measure": self.measure,
+        }
+        return actions[order.pop("do")](**order)
+
+    def probe(self, device: str) -> dict[str, Any]:
+        """Look at the machine and measure its peak."""
+        return {"event": "machine", "machine": machine.probe(device).as_dict()}
+
+    def prepare(
+        self, config: dict[str, Any], setting: dict[str, Any], tokens: str, rank: int, rendezvous: str
+    ) -> dict[str, Any]:
+        """Build the model, make the first steps (a compiled model is compiled in the first), start counting memory."""
+        start = time.perf_counter()
+        import numpy as np
+        import torch
+
+        from gpt2x.bench.step import TrainingStep
+
+        step_config, shared = StepConfig(**config), Setting.from_dict(setting)
+        if step_config.device == "cpu":
+            # torch's own choice, which honours OMP_NUM_THREADS; ranks share it.
+            torch.set_num_threads(max(1, torch.get_num_threads() // step_config.world_size))
+        if step_config.world_size > 1:
+            _join(rendezvous, rank, step_config)
+        self.training = TrainingStep(step_config, shared, np.load(tokens, mmap_mode="r"), rank=rank)
+        built = time.perf_counter()
+        self.losses.append(self.training().loss)
+        first_step_s = time.perf_counter() - built
+        warm_ms = [self._step().step_ms for _ in range(WARM_STEPS)]
+        self._reset_peak()
+        return {
+            "event": "ready",
+            "build_s": built - start,
+            "first_step_s": first_step_s,
+            "step_ms": min(warm_ms),
+            "parameters": self.training.model.num_parameters(),
+            "token_flops": flops_per_token(shared.shape, shared.seq),
+            "threads": torch.get_num_threads(),
+        }
+
+    def measure(self, steps: int, warm_up: bool) -> dict[str, Any]:
+        """Make `steps` timed steps, after one that is not timed where others have used the machine in between."""
+        assert self.training is not None, "prepare first"
+        if warm_up:
+            self._step()
+        gc.collect()
+        gc.disable()  # a collection in the middle of a step would be charged to the rung
+        machine_before, own_before = machine.cpu_seconds()
+        start = time.perf_counter()
+        try:
+            times = [self._step() for _ in range(steps)]
+        finally:
+            gc.enable()
+        wall_s = time.perf_counter() - start
+        machine_after, own_after = machine.cpu_seconds()
+        phases = ("forward_ms", "backward_ms", "optimizer_ms")
+        return {
+            "event": "measured",
+            "samples_ms": [t.step_ms for t in times],
+            "phases_ms": {name: [getattr(t, name) for t in times] for name in phases},
+            "losses": self.losses,
+            "wall_s": wall_s,
+            "machine_cpu_s": machine_after - machine_before,
+            "own_cpu_s": own_after - own_before,
+            **self._memory(),
+        }
+
+    def _step(self) -> Any:
+        assert self.training is not None
+        times = self.training()
+        self.losses.append(times.loss)
+        return times
+
+    def _reset_peak(self) -> None:
+        import torch
+
+        assert self.training is not None
+        if self.training.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            gc.collect()
+            machine.reset_peak_memory()
+
+    def _memory(self) -> dict[str, int]:
+        """The peak of the timed steps, and what is still free for others on this device."""
+        import torch
+
+        assert self.training is not None
+        if self.training.device.type == "cpu":
+            return {
+                "peak_memory_bytes": machine.peak_memory(),
+                "free_bytes": machine.memory_bytes("MemAvailable"),
+            }
+        peak = torch.cuda.max_memory_allocated()
+        torch.cuda.empty_cache()  # the other rungs' processes wait for it
+        return {"peak_memory_bytes": peak, "free_bytes": torch.cuda.mem_get_info()[0]}
+
+
+def _join(rendezvous: str, rank: int, config: StepConfig) -> None:
+    """Meet the other ranks of this rung; a file is the meeting place, so no port can be taken."""
+    import torch.distributed as dist
+
+    # The ranks are on one machine: never depend on how its name resolves.
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    if config.device == "cuda":
+        import torch
+
+        torch.cuda.set_device(rank)
+    dist.init_process_group(
+        "nccl" if config.device == "cuda" else "gloo",
+        init_method=f"file://{rendezvous}",
+        rank=rank,
+        world_size=config.world_size,
+    )
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """What to tell about an error: its kind (memory, missing, error) and one line."""
+    text = str(error).strip()
+    line = text.splitlines()[0] if text else type(error).__name__
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or "OutOfMemory" in name or "allocate memory" in text:
+        return {"event": "failed", "kind": "memory", "message": "out of memory"}
+    known = name in ("UsageError", "MissingComponentError", "InputDataError")
+    return {"event": "failed", "kind": "error", "message": line[:300] if known else f"{name}: {line[:300]}"}
+
+
+def serve(orders: IO[str], answers: IO[str]) -> None:
+    """Obey until the orders end or one fails."""
+    worker = Worker()
+    for answer in _answers(worker, orders):
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+        if answer["event"] == "failed":
+            return
+
+
+def _answers(worker: Worker, orders: IO[str]) -> Iterator[dict[str, Any]]:
+    for line in orders:
+        try:
+            yield worker.obey(json.loads(line))
+        except Exception as error:
+            if os.environ.get("GPT2X_TRACEBACK", "0") not in ("", "0"):
+                import traceback
+
+                traceback.print_exc()
+            yield failure(error)
+
+
+def main() -> None:
+    """Keep stdout for answers alone, then serve."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    with contextlib.suppress(BrokenPipeError):  # the ladder is gone
+        serve(sys.stdin, answers)
+    # No destructors: nothing here outlives the process, and a process group's would wait for the other ranks.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""The classifiers side by side: one split for all, made before any of them sees a text.
+
+A classifier that needs to look at unseen texts while it learns takes a slice of the training part; the test part is
+read once, by `predict`, when learning is over. What cannot run says why in its row, and the others go on.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpt2x.classify.base import TextClassifier, check_texts, encode_labels, split_rows
+from gpt2x.classify.kinds import KINDS, Kind, get_kinds
+from gpt2x.classify.metrics import confusion_matrix, macro_f1, mcnemar, wilson_interval
+from gpt2x.classify.report import ComparisonReport, ModelResult
+from gpt2x.errors import Gpt2xError, InputDataError, UsageError, wants_traceback
+
+if TYPE_CHECKING:
+    from gpt2x.data.news import NewsData
+
+
+def compare(
+    data: NewsData | tuple[Sequence[str], Sequence[Any]],
+    models: Sequence[str] = tuple(KINDS),
+    *,
+    test_fraction: float = 0.2,
+    random_state: int = 1,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    min_rows: int = 1,
+    on_start: Callable[[Kind, ComparisonReport], None] | None = None,
+    on_result: Callable[[ModelResult], None] | None = None,
+    source: str | None = None,
+) -> ComparisonReport:
+    """Train and test classifiers on the same split.
+
+    Args:
+        data: texts and labels.
+        models: names from `kinds.KINDS`.
+        test_fraction: share of each class that is kept for the test, at least one text of each.
+        random_state: seed of the split and of each classifier.
+        settings: hyperparameters by name of the model: ``{"rnn": {"epochs": 3}}``.
+        min_rows: classes with fewer texts are left out.
+        on_start: called before each classifier, with the report so far.
+        on_result: called with each row as it comes.
+        source: where the data is from, for the report.
+
+    Raises:
+        UsageError: an unknown name, or a share that leaves no text on one side.
+        InputDataError: fewer than two classes, or a class with a single text.
+
+    """
+    kinds = get_kinds(models)
+    if not 0 < test_fraction < 1:
+        raise UsageError(f"test_fraction = {test_fraction} cannot work; give a share between 0 and 1")
+    texts, classes, y = _check_rows(data, min_rows)
+    train, test = split_rows(y, test_fraction, np.random.default_rng(random_state), at_least=1)
+    train_texts, test_texts = [texts[i] for i in train], [texts[i] for i in test]
+    known = set(train_texts)
+    report = ComparisonReport(
+        classes=classes.tolist(),
+        train_rows=len(train),
+        test_rows=len(test),
+        seed=random_state,
+        majority_accuracy=float(np.mean(y[test] == np.bincount(y[train]).argmax())),
+        test_texts_in_training=sum(text in known for text in test_texts),
+        source=source,
+        environment=_environment(),
+    )
+    right: dict[str, np.ndarray] = {}
+    for kind in kinds:
+        if on_start is not None:
+            on_start(kind, report)
+        result = ModelResult(name=kind.name, title=kind.title)
+        try:
+            model = kind.load_class()(random_state=random_state, **dict((settings or {}).get(kind.name, {})))
+            predicted = _run(model, (train_texts, classes[y[train]]), test_texts, result)
+            found = np.searchsorted(classes, predicted)
+            _score(result, y[test], found, len(classes))
+            right[kind.name] = found == y[test]
+        except Exception as error:
+            if wants_traceback():
+                raise
+            result.reason = (
+                str(error) if isinstance(error, Gpt2xError) else f"{type(error).__name__}: {error}"
+            )
+        report.models.append(result)
+        if on_result is not None:
+            on_result(result)
+    best = report.best
+    for result in report.models:
+        if best is not None and result.ok and result is not best:
+            result.p_versus_best = mcnemar(right[result.name], right[best.name])
+    return report
+
+
+def _check_rows(data: Any, min_rows: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Texts (N), sorted classes (K,) and class numbers (N,), rare classes left out."""
+    texts, labels = (data.texts, data.labels) if hasattr(data, "texts") else data
+    texts, (classes, y) = check_texts(texts), encode_labels(labels)
+    if len(texts) != len(y):
+        raise InputDataError(f"there are {len(texts)} texts and {len(y)} labels; give one label a text")
+    counts = np.bincount(y)
+    if (counts < min_rows).any():
+        keep = np.flatnonzero((counts >= min_rows)[y])
+        if not len(keep):
+            raise InputDataError(f"no class has {min_rows} texts; give a smaller --min-rows")
+        texts = [texts[i] for i in keep]
+        kept, y = np.unique(y[keep], return_inverse=True)
+        classes, counts = classes[kept], np.bincount(y)
+    if len(classes) < 2:
+        raise InputDataError(
+            f"all {len(texts)} texts have the label {str(classes[0])!r}; a comparison needs at least two classes"
+        )
+    single = classes[counts < 2].tolist()
+    if single:
+        raise InputDataError(
+            f"{_name_some(single)} only 1 text, and a class needs 2 at least, to learn from one and to test on one; "
+            "give more texts, or leave such classes out with --min-rows 2"
+        )
+    return texts, classes, y
+
+
+def _run(
+    model: TextClassifier, train: tuple[list[str], np.ndarray], test_texts: list[str], result: ModelResult
+) -> np.ndarray:
+    """Fit and predict, and write down what it took."""
+    start = time.perf_counter()
+    model.fit(*train)
+    result.train_seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    predicted = model.predict(test_texts)
+    result.predict_texts_per_second = len(test_texts) / max(time.perf_counter() - start, 1e-9)
+    result.parameters = model.num_parameters_
+    result.frozen_parameters = int(getattr(model, "num_frozen_", 0))
+    result.note = model.describe()
+    result.history = list(getattr(model, "history_", []))
+    plain = str | int | float | bool | None
+    result.settings = {name: v if isinstance(v, plain) else repr(v) for name, v in model.get_params().items()}
+    return predicted
+
+
+def _score(result: ModelResult, truth: np.ndarray, found: np.ndarray, num_classes: int) -> None:
+    correct = int((truth == found).sum())
+    confusion = confusion_matrix(truth, found, num_classes)
+    result.macro_f1 = macro_f1(confusion)
+    result.confusion = confusion.tolist()
+    result.accuracy_low, result.accuracy_high = wilson_interval(correct, len(truth))
+    result.accuracy = correct / len(truth)
+
+
+def _environment() -> dict[str, Any]:
+    import sklearn
+    import torch
+
+    from gpt2x._version import __version__
+
+    return {
+        "gpt2x": __version__,
+        "python": platform.python_version(),
+        "scikit-learn": sklearn.__version__,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+    }
+
+
+def _name_some(labels: list[Any], limit: int = 3) -> str:
+    named = ", ".join(repr(label) for label in labels[:limit])
+    more = f" and {len(labels) - limit} more classes" if len(labels) > limit else ""
+    return f"{'the class' if len(labels) == 1 else 'the classes'} {named}{more} {'has' if len(labels) == 1 else 'have'}"

@@ -1,0 +1,268 @@
+"""An LSTM that reads GPT-2's last hidden states.
+
+GPT-2 reads each text once and stays as it is (frozen); what it says of every token, the last layer after the final
+LayerNorm, is the LSTM's input. The seed of this project averaged over time before its LSTM, which then had a sequence
+of one step to read: no order, no memory, an MLP in effect. Here the LSTM reads the tokens one by one.
+
+Two details that pay. A text is read after ``<|endoftext|>``, as GPT-2 saw documents in training: the first position
+of a context holds no meaning but a huge activation on which attention parks ("attention sink", Xiao et al. 2023,
+arXiv:2309.17453), so the end-of-text token takes that place and is dropped. And features are standardised with the
+training texts' mean and deviation, since some of GPT-2's are a hundred times larger than others.
+
+Letters: S positions of all texts together, C width of GPT-2, B rows of a batch, T positions of a row.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gpt2x.classify.neural import Ragged, bar, batches_by_length
+from gpt2x.classify.recurrent import RecurrentClassifier
+from gpt2x.console import format_count
+from gpt2x.errors import InputDataError, MissingComponentError, OutputError, UsageError
+from gpt2x.paths import cache_dir
+
+if TYPE_CHECKING:
+    from gpt2x.model.gpt import GPT
+    from gpt2x.tokenizer import Tokenizer
+
+GPT2_FOLDER = "gpt2"
+"""The folder inside a saved classifier that holds its GPT-2."""
+
+TOKENS_A_BATCH = 4096
+"""Positions that GPT-2 reads at a time."""
+
+
+class GPT2LSTMClassifier(RecurrentClassifier):
+    """Frozen GPT-2, LSTM over its hidden states, mean and maximum over time, linear layer.
+
+    A saved classifier holds a copy of its GPT-2, so that it works wherever it is moved.
+
+    Args:
+        gpt2: a Hugging Face GPT-2 folder, a run folder of ours, or the name of a run; None for the newest run, else the
+            model that gpt2x trained for itself.
+        hidden: features of the LSTM's state.
+        bidirectional: also read backwards.
+        max_tokens: longer texts are cut, at the latest at GPT-2's context.
+        memory_gib: features that take more than this are kept in a temporary file in the cache folder.
+        lowercase: lower-case the texts first, in training and in use alike.
+        epochs: passes over the training texts at most; training ends when `patience` epochs have not lowered the loss
+            on the validation slice, and the best epoch is kept.
+        batch_size: texts in a step.
+        learning_rate: AdamW's, after a short warm-up; falls to a tenth by the last epoch.
+        weight_decay: AdamW's.
+        dropout: share of features hidden in training.
+        token_dropout: share of positions hidden in training.
+        validation_fraction: the slice of the training texts that decides when to stop.
+        patience: epochs without progress before training ends.
+        device: auto, cpu, cuda or cuda:N.
+        verbose: show progress on stderr.
+        random_state: seed of weights, order, dropout and validation slice.
+
+    Attributes:
+        gpt_: the model that gives the features.
+        tokenizer_: its tokenizer.
+        gpt2_: where it came from.
+
+    """
+
+    kind = "gpt2-lstm"
+
+    gpt_: GPT
+    tokenizer_: Tokenizer
+    gpt2_: str
+
+    def __init__(
+        self,
+        *,
+        gpt2: str | None = None,
+        hidden: int = 256,
+        bidirectional: bool = False,
+        max_tokens: int = 256,
+        memory_gib: float = 2.0,
+        lowercase: bool = True,
+        epochs: int = 6,
+        batch_size: int = 32,
+        learning_rate: float = 4e-3,
+        weight_decay: float = 0.01,
+        dropout: float = 0.3,
+        token_dropout: float = 0.1,
+        validation_fraction: float = 0.1,
+        patience: int = 2,
+        device: str = "auto",
+        verbose: bool = False,
+        random_state: Any = None,
+    ) -> None:
+        self.gpt2 = gpt2
+        self.hidden = hidden
+        self.bidirectional = bidirectional
+        self.max_tokens = max_tokens
+        self.memory_gib = memory_gib
+        self.lowercase = lowercase
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.dropout = dropout
+        self.token_dropout = token_dropout
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @property
+    def num_frozen_(self) -> int:
+        """How many numbers GPT-2 holds, none of which is learned here."""
+        return self.gpt_.num_parameters()
+
+    def describe(self) -> str:
+        """Which GPT-2 gives the embeddings."""
+        config = self.gpt_.config
+        size = (
+            f"{config.n_layer} layers x {config.n_embd}, {format_count(self.num_frozen_)} frozen parameters"
+        )
+        return f"embeddings from {self.gpt2_} ({size})"
+
+    def _prepare(self, texts: list[str], device: torch.device) -> None:
+        folder = find_gpt2(self.gpt2)
+        self.gpt_, self.tokenizer_ = load_gpt2(folder, device)
+        self.gpt2_ = str(folder)
+
+    @contextmanager
+    def _rows(self, texts: list[str]) -> Iterator[Ragged]:
+        room = min(self.max_tokens, self.gpt_.config.block_size - 1)
+        ids = Ragged.of([row[:room] or [self._eot()] for row in self.tokenizer_.encode_ordinary_batch(texts)])
+        with self._room_for((len(ids.values), self.gpt_.config.n_embd)) as features:
+            self._read(ids, features)
+            yield Ragged(features, ids.offsets)
+
+    @torch.no_grad()
+    def _read(self, ids: Ragged, features: np.ndarray) -> None:
+        """Let GPT-2 read all rows of ids, and write what it says into `features` (S, C)."""
+        device = self.gpt_.wte.weight.device
+        batches = split_by_tokens(batches_by_length(ids.lengths, 256), ids.lengths, TOKENS_A_BATCH)
+        with bar(self.verbose, "GPT-2 reads the texts", len(ids), "texts") as advance:
+            for rows in batches:
+                batch, lengths = ids.pad(rows)
+                start = torch.full((len(rows), 1), self._eot())
+                with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda"):
+                    # Attention looks back only, so the padding behind a row reaches none of its real positions.
+                    states = self.gpt_.hidden_states(
+                        torch.cat([start, batch], dim=1).to(device)
+                    )  # (B, 1 + T, C)
+                said = states[:, 1:].to(torch.float16).cpu().numpy()
+                for i, row in enumerate(rows):
+                    features[ids.offsets[row] : ids.offsets[row + 1]] = said[i, : lengths[i]]
+                advance(len(rows))
+
+    @contextmanager
+    def _room_for(self, shape: tuple[int, int]) -> Iterator[np.ndarray]:
+        """An empty float16 array of that shape: in memory, or in a temporary file when it is large."""
+        num_bytes = 2 * shape[0] * shape[1]
+        if num_bytes <= self.memory_gib * 2**30:
+            yield np.empty(shape, np.float16)
+            return
+        try:
+            cache_dir().mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(cache_dir()).free
+            if free < num_bytes:
+                raise OutputError(
+                    f"GPT-2's features of these texts take {num_bytes / 2**30:.1f} GiB and {cache_dir()} has "
+                    f"{free / 2**30:.1f} GiB free; give fewer texts, or set GPT2X_CACHE to a folder with more room"
+                )
+            with tempfile.TemporaryDirectory(prefix="features.", dir=cache_dir()) as folder:
+                yield np.memmap(Path(folder) / "features.f16", np.float16, "w+", shape=shape)
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(
+                f"cannot keep features in {cache_dir()}: {error.strerror or error}; set GPT2X_CACHE"
+            ) from error
+
+    def _eot(self) -> int:
+        try:
+            return int(self.tokenizer_.eot_token)
+        except UsageError:
+            return 0
+
+    def _input_size(self) -> tuple[None, int]:
+        return None, self.gpt_.config.n_embd
+
+    def _cell(self) -> str:
+        return "lstm"
+
+    def _state(self, folder: Path) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
+        from gpt2x.model.folder import save_folder
+
+        save_folder(self.gpt_, self.tokenizer_, folder / GPT2_FOLDER)
+        arrays, state = super()._state(folder)
+        return arrays, {**state, "gpt2": self.gpt2_}
+
+    def _restore(
+        self, folder: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
+    ) -> None:
+        from gpt2x.model.device import pick_device
+
+        self.gpt_, self.tokenizer_ = load_gpt2(folder / GPT2_FOLDER, pick_device(self.device))
+        self.gpt2_ = str(state["gpt2"])
+        super()._restore(folder, arrays, state, num_classes)
+
+
+def find_gpt2(name: str | None) -> Path:
+    """The folder of the GPT-2 that is meant.
+
+    Raises:
+        InputDataError: there is nothing of that name.
+        MissingComponentError: no name is given and no model is here.
+
+    """
+    from gpt2x.model.runs import find_run, newest_run
+
+    if name is not None:
+        return find_run(name)
+    found = newest_run()
+    if found is None:
+        raise MissingComponentError(
+            "no GPT-2 is here to take embeddings from; give --gpt2 FOLDER (a Hugging Face GPT-2 or a run of ours), "
+            "or make a small one with: gpt2x sing love"
+        )
+    return found
+
+
+def load_gpt2(folder: Path, device: torch.device) -> tuple[GPT, Tokenizer]:
+    """A model and its tokenizer; GPT-2's own vocabulary where the folder has none and the sizes agree.
+
+    Raises:
+        InputDataError: the folder holds no GPT-2, or one whose tokenizer is not there.
+        MissingComponentError: it wants GPT-2's vocabulary, which is not here.
+
+    """
+    from gpt2x.model.folder import load_folder
+    from gpt2x.tokenizer import get
+
+    gpt, tokenizer = load_folder(folder, device=device)
+    if tokenizer is None:
+        tokenizer = get("gpt2")
+        if gpt.config.vocab_size < tokenizer.n_vocab:
+            raise InputDataError(
+                f"{folder} has no tokenizer, and its {gpt.config.vocab_size} ids are not GPT-2's; put its "
+                "tokenizer.json beside the weights"
+            )
+    return gpt, tokenizer
+
+
+def split_by_tokens(batches: list[np.ndarray], lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
+    """Cut batches further, so that none pads to more than about `tokens` positions."""
+    for batch in batches:
+        size = max(1, tokens // int(lengths[batch].max()))
+        for start in range(0, len(batch), size):
+            yield batch[start : start + size]

@@ -1,0 +1,118 @@
+"""The four classifiers by name, as data: a name costs no import until its class is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpt2x.errors import InputDataError, UsageError
+from gpt2x.paths import read_text
+
+if TYPE_CHECKING:
+    from gpt2x.classify.base import TextClassifier
+
+HEADER = "classifier.json"
+"""The file that makes a folder a saved classifier."""
+
+FORMAT = "gpt2x-classifier"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One classifier: its name on the command line, its title in a table, and where its class lives."""
+
+    name: str
+    title: str
+    module: str
+    class_name: str
+    neural: bool = False
+
+    def load_class(self) -> type[TextClassifier]:
+        """Import and return the class."""
+        return getattr(importlib.import_module(f"gpt2x.classify.{self.module}"), self.class_name)
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("nb", "naive Bayes", "naive_bayes", "NaiveBayes"),
+        Kind("tfidf", "TF-IDF linear", "linear", "TfidfLinear"),
+        Kind("rnn", "RNN", "rnn", "RNNClassifier", neural=True),
+        Kind("gpt2-lstm", "LSTM over GPT-2", "gpt2_lstm", "GPT2LSTMClassifier", neural=True),
+    )
+}
+
+
+def get_kind(name: str) -> Kind:
+    """The classifier called `name`.
+
+    Raises:
+        UsageError: there is none; the message names the nearest.
+
+    """
+    if name in KINDS:
+        return KINDS[name]
+    close = difflib.get_close_matches(name.lower(), KINDS, n=1, cutoff=0.4)
+    hint = f"did you mean {close[0]!r}?" if close else "give one of"
+    raise UsageError(f"there is no classifier {name!r}; {hint} (known: {', '.join(KINDS)})")
+
+
+def get_kinds(names: Iterable[str]) -> list[Kind]:
+    """The classifiers of these names, each once, in the order given.
+
+    Raises:
+        UsageError: an unknown name, or no name at all.
+
+    """
+    kinds = [get_kind(name.strip()) for name in names if name.strip()]
+    if not kinds:
+        raise UsageError(f"no classifier is named; give some of {', '.join(KINDS)}")
+    return list({kind.name: kind for kind in kinds}.values())
+
+
+def read_header(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What ``classifier.json`` of a saved classifier says.
+
+    Raises:
+        InputDataError: there is no such folder, it holds no classifier, or one that is damaged or newer than this
+            gpt2x.
+
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise InputDataError(
+            f"there is no folder {folder}; save one with gpt2x classify train --out {folder}"
+        )
+    if not (folder / HEADER).is_file():
+        raise InputDataError(
+            f"{folder} holds no classifier (no {HEADER}); give the --out folder of classify train"
+        )
+    try:
+        header = json.loads(read_text(folder / HEADER))
+        if header["format"] != FORMAT or header["kind"] not in KINDS:
+            raise ValueError(f"kind {header['kind']!r} is unknown")
+        version = int(header["version"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputDataError(f"{folder / HEADER} is damaged ({error}); train the classifier again") from error
+    if version > FORMAT_VERSION:
+        raise InputDataError(
+            f"{folder} was saved in format {version} and this gpt2x reads up to {FORMAT_VERSION}; upgrade gpt2x"
+        )
+    return header
+
+
+def load(folder: str | os.PathLike[str]) -> TextClassifier:
+    """Read a saved classifier of any kind.
+
+    Raises:
+        InputDataError: the folder is missing, holds no classifier, or is damaged.
+
+    """
+    return KINDS[read_header(folder)["kind"]].load_class().load(folder)

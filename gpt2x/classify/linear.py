@@ -1,0 +1,93 @@
+"""TF-IDF and a linear classifier: the baseline that more learned models have to beat.
+
+A word weighs (1 + log of its count) · log of how few texts have it; words and pairs of neighbouring words are
+features. The weights come from logistic regression, one class against the rest, by stochastic gradient descent, which
+passes over sparse rows only and so learns 42 classes × 400,000 features from 168,000 texts in half a minute on one
+core. Tried in its place on the full HuffPost set, on one core: LinearSVC (the same within half a point, but slower and
+without probabilities), LogisticRegression with L-BFGS (a point lower after 100 iterations), and words without pairs
+(a point lower).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import SGDClassifier
+
+from gpt2x.classify.base import check_positive, draw_seed
+from gpt2x.classify.sparse import SparseClassifier
+
+
+class TfidfLinear(SparseClassifier):
+    """Logistic regression, one against the rest, over TF-IDF of words and word pairs.
+
+    Args:
+        C: inverse strength of the L2 penalty; it does not depend on how many texts there are.
+        ngrams: longest run of words that is a feature: 1 words, 2 words and pairs.
+        min_count: leave out features that are in fewer training texts.
+        epochs: passes over the training texts.
+        n_jobs: threads, one class each; -1 for all cores. The result does not depend on it.
+        random_state: seed of the order in which texts are visited.
+
+    """
+
+    kind = "tfidf"
+
+    def __init__(
+        self,
+        *,
+        C: float = 20.0,
+        ngrams: int = 2,
+        min_count: int = 2,
+        epochs: int = 15,
+        n_jobs: int = -1,
+        random_state: Any = None,
+    ) -> None:
+        self.C = C
+        self.ngrams = ngrams
+        self.min_count = min_count
+        self.epochs = epochs
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def describe(self) -> str:
+        """How many words and pairs it knows."""
+        return f"{self.weights_.shape[1]:,} {'words and pairs' if self.ngrams > 1 else 'words'}"
+
+    def _make_vectorizer(self, vocabulary: dict[str, int] | None) -> CountVectorizer:
+        check_positive(C=self.C, ngrams=self.ngrams, min_count=self.min_count, epochs=self.epochs)
+        return TfidfVectorizer(
+            ngram_range=(1, self.ngrams),
+            min_df=self.min_count,
+            sublinear_tf=True,
+            dtype=np.float32,
+            vocabulary=vocabulary,
+        )
+
+    def _learn(self, x: Any, y: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+        sgd = SGDClassifier(
+            loss="log_loss",
+            alpha=1 / (self.C * x.shape[0]),
+            max_iter=self.epochs,
+            tol=None,  # a fixed number of passes: no part of the training texts is needed to decide when to stop
+            n_jobs=self.n_jobs,
+            random_state=draw_seed(self.random_state),
+        ).fit(x, y)
+        if num_classes == 2:  # scikit-learn keeps one row for two classes
+            return np.concatenate([-sgd.coef_, sgd.coef_]), np.concatenate([-sgd.intercept_, sgd.intercept_])
+        return sgd.coef_, sgd.intercept_
+
+    def _probabilities(self, scores: np.ndarray) -> np.ndarray:
+        # Each class was set against the rest by itself. The floor keeps a text that all classes refuse from 0 / 0.
+        share = np.maximum(expit(scores), 1e-300)
+        return share / share.sum(axis=1, keepdims=True)
+
+    def _feature_arrays(self) -> dict[str, np.ndarray]:
+        return {"idf": np.asarray(self.vectorizer_.idf_, dtype=np.float32)}
+
+    def _restore_features(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.vectorizer_.idf_ = arrays["idf"]

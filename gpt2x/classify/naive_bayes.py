@@ -1,0 +1,54 @@
+"""Multinomial naive Bayes: the class under which the words of a text are most probable, each taken by itself.
+
+    log P(class | text) = log P(class) + sum over words of count · log P(word | class) + constant
+    P(word | class) = (count of word in class + alpha) / (count of all words in class + alpha · V)
+
+The second line is additive smoothing, without which one unseen word would rule a class out (Manning, Raghavan,
+Schütze, Introduction to Information Retrieval, section 13.2). scikit-learn counts and estimates; it does both well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.utils.extmath import softmax
+
+from gpt2x.classify.base import check_positive
+from gpt2x.classify.sparse import SparseClassifier
+
+
+class NaiveBayes(SparseClassifier):
+    """Multinomial naive Bayes over lower-cased words.
+
+    Args:
+        alpha: what is added to each count. Laplace's 1 drowns the rare words of small classes when the vocabulary is
+            large: from 20,000 HuffPost rows 1 gives 39 % and 0.1 gives 51 %, from all rows 52 % and 57 % (validation).
+        min_count: leave out words that are in fewer training texts.
+        random_state: taken for the sake of the common shape; nothing here is random.
+
+    """
+
+    kind = "nb"
+
+    def __init__(self, *, alpha: float = 0.1, min_count: int = 1, random_state: Any = None) -> None:
+        self.alpha = alpha
+        self.min_count = min_count
+        self.random_state = random_state
+
+    def describe(self) -> str:
+        """How many words it knows."""
+        return f"{self.weights_.shape[1]:,} words"
+
+    def _make_vectorizer(self, vocabulary: dict[str, int] | None) -> CountVectorizer:
+        check_positive(alpha=self.alpha, min_count=self.min_count)
+        return CountVectorizer(min_df=self.min_count, vocabulary=vocabulary)
+
+    def _learn(self, x: Any, y: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+        bayes = MultinomialNB(alpha=self.alpha).fit(x, y)
+        return bayes.feature_log_prob_, bayes.class_log_prior_
+
+    def _probabilities(self, scores: np.ndarray) -> np.ndarray:
+        return softmax(scores, copy=False)

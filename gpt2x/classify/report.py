@@ -1,0 +1,193 @@
+"""What a comparison found, as data: rows for a table, an object for JSON, lines for a terminal. Loads nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpt2x.console import format_count
+
+# (head, width, flush right)
+COLUMNS = (
+    ("model", 16, False),
+    ("top-1", 7, True),
+    ("95 % interval", 13, True),
+    ("macro-F1", 8, True),
+    ("parameters", 10, True),
+    ("training", 9, True),
+    ("texts/s", 8, True),
+    ("note", 0, False),
+)
+
+
+@dataclass(kw_only=True)
+class ModelResult:
+    """One classifier on the one split; without an accuracy, `reason` says why it did not run."""
+
+    name: str
+    title: str
+    reason: str | None = None
+    note: str = ""
+    accuracy: float | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    macro_f1: float | None = None
+    parameters: int | None = None
+    """Numbers that were learned."""
+    frozen_parameters: int = 0
+    """Numbers that were used and not learned (GPT-2's)."""
+    train_seconds: float | None = None
+    predict_texts_per_second: float | None = None
+    p_versus_best: float | None = None
+    """McNemar's p-value against the most accurate; None for that one."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    confusion: list[list[int]] | None = None
+    """Row the true class, column the predicted one, as `ComparisonReport.classes`."""
+
+    @property
+    def ok(self) -> bool:
+        """True when it ran."""
+        return self.accuracy is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: all fields, in order."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(kw_only=True)
+class ComparisonReport:
+    """Classifiers side by side on one split."""
+
+    classes: list[Any]
+    train_rows: int
+    test_rows: int
+    seed: int
+    majority_accuracy: float
+    """What always naming the largest class of the training part gives."""
+    test_texts_in_training: int
+    """Texts of the test part that stand word for word in the training part too."""
+    source: str | None = None
+    environment: dict[str, Any] = field(default_factory=dict)
+    models: list[ModelResult] = field(default_factory=list)
+
+    @property
+    def best(self) -> ModelResult | None:
+        """The most accurate classifier; None when none ran."""
+        ran = [result for result in self.models if result.accuracy is not None]
+        return max(ran, key=lambda result: result.accuracy or 0.0) if ran else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object behind ``--json``, documented in docs/reference/classify.md; it only grows."""
+        best = self.best
+        return {
+            "source": self.source,
+            "rows": self.train_rows + self.test_rows,
+            "train_rows": self.train_rows,
+            "test_rows": self.test_rows,
+            "seed": self.seed,
+            "classes": self.classes,
+            "majority_accuracy": self.majority_accuracy,
+            "test_texts_in_training": self.test_texts_in_training,
+            "best": best.name if best else None,
+            "environment": self.environment,
+            "models": [result.to_dict() for result in self.models],
+        }
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> ComparisonReport:
+        """The way back from `to_dict`, to draw a chart again from a saved file."""
+        derived = ("rows", "best", "models")
+        plain = {name: value for name, value in values.items() if name not in derived}
+        return ComparisonReport(**plain, models=[ModelResult(**model) for model in values["models"]])
+
+    def confusions(self, result: ModelResult, limit: int = 5) -> list[tuple[Any, Any, int, int]]:
+        """The most frequent mistakes: (true label, predicted label, how often, how many of the true label)."""
+        if result.confusion is None:
+            return []
+        found = [
+            (row[j], i, j, sum(row))
+            for i, row in enumerate(result.confusion)
+            for j in range(len(row))
+            if i != j and row[j]
+        ]
+        found.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
+        return [(self.classes[i], self.classes[j], count, there) for count, i, j, there in found[:limit]]
+
+
+# -- for a terminal -------------------------------------------------------------------------------------------------
+
+
+def table_head() -> str:
+    """The two lines above the rows."""
+    return (
+        f"{_lay_out([head for head, _, _ in COLUMNS])}\n{_lay_out(['-' * max(w, 4) for _, w, _ in COLUMNS])}"
+    )
+
+
+def table_row(result: ModelResult) -> str:
+    """One line of the table, of fixed widths: rows are printed as they come."""
+    if result.accuracy is None:
+        return f"{result.title.ljust(COLUMNS[0][1])}  did not run: {result.reason}"
+    return _lay_out(
+        [
+            result.title,
+            f"{result.accuracy:.2%}",
+            f"{result.accuracy_low:.1%}-{result.accuracy_high:.1%}",
+            f"{result.macro_f1:.3f}",
+            format_count(result.parameters or 0),
+            f"{result.train_seconds:.1f} s",
+            format_count(result.predict_texts_per_second or 0),
+            result.note,
+        ]
+    )
+
+
+def summary(report: ComparisonReport, *, chart: bool = True) -> str:
+    """The lines below the table: who is best and how sure that is, a chart of bars, the commonest mistakes."""
+    best = report.best
+    if best is None:
+        return "No classifier ran."
+    lines = [_verdict(report, best)]
+    if chart:
+        lines += ["", *bars(report)]
+    mistakes = report.confusions(best)
+    if mistakes:
+        lines += ["", f"What {best.title} confuses most:"]
+        lines += [f"  {true} taken for {taken}: {count} of {there}" for true, taken, count, there in mistakes]
+    return "\n".join(lines)
+
+
+def bars(report: ComparisonReport, width: int = 50) -> list[str]:
+    """Accuracies as bars, one line each, the share of the largest class for comparison."""
+    shares = [("largest class", report.majority_accuracy)]
+    shares += [(result.title, result.accuracy) for result in report.models if result.accuracy is not None]
+    top = max(share for _, share in shares) or 1.0
+    return [
+        f"{name.ljust(COLUMNS[0][1])}  {'#' * round(width * share / top)} {share:.1%}"
+        for name, share in shares
+    ]
+
+
+def _verdict(report: ComparisonReport, best: ModelResult) -> str:
+    close = [
+        result.title
+        for result in report.models
+        if result.p_versus_best is not None and result.p_versus_best >= 0.05
+    ]
+    line = f"Best: {best.title}, {best.accuracy:.2%} of {report.test_rows:,} test texts"
+    if close:
+        return f"{line}; {', '.join(close)} cannot be told apart from it (McNemar p >= 0.05)."
+    others = [result for result in report.models if result.p_versus_best is not None]
+    if not others:
+        return f"{line}."
+    return f"{line}; better than each other one beyond chance (McNemar p < 0.05)."
+
+
+def _lay_out(cells: list[str]) -> str:
+    parts = [
+        cell.rjust(width) if right else cell.ljust(width)
+        for cell, (_, width, right) in zip(cells, COLUMNS, strict=True)
+    ]
+    return "  ".join(parts).rstrip()

@@ -1,0 +1,182 @@
+"""A recurrent network over BPE tokens, learned from nothing but the training texts.
+
+Tokens are GPT-2's where its vocabulary is on this machine, else a vocabulary learned from the training texts. Only the
+tokens that occur in the training texts get a row of the embedding; row 0 stands for all others, and is learned too,
+because `token_dropout` hides tokens behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpt2x.classify.neural import Ragged
+from gpt2x.classify.recurrent import RecurrentClassifier
+from gpt2x.errors import InputDataError, MissingComponentError
+
+if TYPE_CHECKING:
+    import torch
+
+    from gpt2x.tokenizer import Tokenizer
+
+LEARN = "learn"
+"""The value of `tokenizer` that asks for a vocabulary learned from the training texts."""
+
+LEARNED_SIZE = 8192
+"""How many tokens such a vocabulary has at most."""
+
+
+class RNNClassifier(RecurrentClassifier):
+    """Embedding, bidirectional tanh RNN, mean and maximum over time, linear layer.
+
+    Args:
+        tokenizer: None (GPT-2's if its vocabulary is here, else "learn"), "learn" (from the training texts), a name or
+            path for `Tokenizer.load`, or a `Tokenizer`.
+        cell: ``rnn`` (tanh), ``gru`` or ``lstm``.
+        embedding: features of a token.
+        hidden: features of each direction.
+        bidirectional: also read backwards.
+        min_count: tokens that occur less often in the training texts count as unknown.
+        max_tokens: longer texts are cut.
+        lowercase: lower-case the texts first, in training and in use alike.
+        epochs: passes over the training texts at most; training ends when `patience` epochs have not lowered the loss
+            on the validation slice, and the best epoch is kept.
+        batch_size: texts in a step.
+        learning_rate: AdamW's, after a short warm-up; falls to a tenth by the last epoch.
+        weight_decay: AdamW's.
+        dropout: share of features hidden in training.
+        token_dropout: share of tokens hidden in training.
+        validation_fraction: the slice of the training texts that decides when to stop.
+        patience: epochs without progress before training ends.
+        device: auto, cpu, cuda or cuda:N.
+        verbose: show progress on stderr.
+        random_state: seed of weights, order, dropout and validation slice; the same seed gives the same classifier on
+            a CPU.
+
+    Attributes:
+        tokenizer_: the `Tokenizer` in use.
+        token_ids_: sorted ids that have a row of their own in the embedding; id ``token_ids_[i]`` has row i + 1.
+
+    """
+
+    kind = "rnn"
+
+    tokenizer_: Tokenizer
+    token_ids_: np.ndarray
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Any = None,
+        cell: str = "rnn",
+        embedding: int = 128,
+        hidden: int = 128,
+        bidirectional: bool = True,
+        min_count: int = 2,
+        max_tokens: int = 256,
+        lowercase: bool = True,
+        epochs: int = 10,
+        batch_size: int = 32,
+        learning_rate: float = 4e-3,
+        weight_decay: float = 0.01,
+        dropout: float = 0.3,
+        token_dropout: float = 0.5,
+        validation_fraction: float = 0.1,
+        patience: int = 2,
+        device: str = "auto",
+        verbose: bool = False,
+        random_state: Any = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.cell = cell
+        self.embedding = embedding
+        self.hidden = hidden
+        self.bidirectional = bidirectional
+        self.min_count = min_count
+        self.max_tokens = max_tokens
+        self.lowercase = lowercase
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.dropout = dropout
+        self.token_dropout = token_dropout
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def describe(self) -> str:
+        """Which tokens it reads."""
+        return f"{len(self.token_ids_):,} {self.tokenizer_.name} tokens"
+
+    def _prepare(self, texts: list[str], device: torch.device) -> None:
+        self.tokenizer_ = find_tokenizer(self.tokenizer, texts)
+        ids, counts = np.unique(self._encode(texts).values, return_counts=True)
+        self.token_ids_ = ids[counts >= self.min_count].astype(np.int64)
+
+    @contextmanager
+    def _rows(self, texts: list[str]) -> Iterator[Ragged]:
+        encoded = self._encode(texts)
+        if not len(self.token_ids_):
+            yield Ragged(np.zeros_like(encoded.values), encoded.offsets)
+            return
+        place = np.searchsorted(self.token_ids_, encoded.values).clip(max=len(self.token_ids_) - 1)
+        known = self.token_ids_[place] == encoded.values
+        yield Ragged(np.where(known, place + 1, 0), encoded.offsets)
+
+    def _encode(self, texts: list[str]) -> Ragged:
+        """Ids of the tokenizer; a text without a token is one unknown token (-1)."""
+        return Ragged.of(
+            [ids[: self.max_tokens] or [-1] for ids in self.tokenizer_.encode_ordinary_batch(texts)]
+        )
+
+    def _input_size(self) -> tuple[int, int]:
+        return len(self.token_ids_) + 1, self.embedding
+
+    def _cell(self) -> str:
+        return self.cell
+
+    def _state(self, folder: Path) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
+        self.tokenizer_.save(folder)
+        arrays, state = super()._state(folder)
+        return {**arrays, "token_ids": self.token_ids_}, state
+
+    def _restore(
+        self, folder: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
+    ) -> None:
+        from gpt2x.tokenizer import Tokenizer
+
+        self.tokenizer_ = Tokenizer.load(folder)
+        self.token_ids_ = arrays["token_ids"]
+        if len(self.token_ids_) and self.token_ids_[-1] >= self.tokenizer_.n_vocab:
+            raise InputDataError(
+                f"{folder} is damaged: its tokenizer is another's; train the classifier again"
+            )
+        rest = {name: array for name, array in arrays.items() if name != "token_ids"}
+        super()._restore(folder, rest, state, num_classes)
+
+
+def find_tokenizer(wanted: Any, texts: list[str]) -> Tokenizer:
+    """The tokenizer that `wanted` stands for: see `RNNClassifier`. Never downloads unless it is asked for by name.
+
+    Raises:
+        InputDataError: a path holds none.
+        UsageError: an unknown name.
+
+    """
+    from gpt2x.tokenizer import Tokenizer, get, registry, train
+
+    if wanted is None:
+        try:
+            return get("gpt2", path=registry.find(download=False).path)
+        except MissingComponentError:
+            wanted = LEARN
+    if wanted == LEARN:
+        return train(texts, LEARNED_SIZE, min_frequency=2, allow_fewer=True, name="learned")
+    return Tokenizer.load(wanted) if isinstance(wanted, str | Path) else wanted

@@ -1,0 +1,331 @@
+"""`gpt2x bench`: climb the training-optimisation ladder on this machine and show what each rung buys."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Option
+
+from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
+from gpt2x.console import emit, emit_json, format_table, progress, say
+from gpt2x.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpt2x.bench.ladder import Rung
+    from gpt2x.bench.machine import Machine
+    from gpt2x.bench.results import Results
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Climb the training-optimisation ladder on this machine and show what each rung buys.",
+    epilog=examples(
+        "gpt2x bench",
+        "gpt2x bench --rungs 1-6,fused --out before",
+        "gpt2x bench --model gpt2 --batch 8 --seq 1024",
+        "gpt2x bench compare before after",
+        "gpt2x bench show before",
+    ),
+)
+
+HELP = {
+    "model": "small, micro, mini, gpt2, gpt2-medium …; by default small on a CPU, gpt2 on a GPU.",
+    "total_batch": "Tokens in one optimizer step from the accumulation rung on; 4 batches on a CPU, 524288 on a GPU.",
+    "steps": "Timed steps in a round; by default what fits into 1.5 seconds, at least 2.",
+    "rounds": "Rounds over all rungs, at most.",
+    "budget": "No round after the first is started that would end later: 90s, 4m.",
+    "timeout": "Give up a rung that takes longer to start, or for a round; 3m, or 30m with a size of your own.",
+    "rungs": "Which rungs to climb, by number or name: 1-6,fused.",
+    "data": "A text or csv file to learn from; by default the packaged songs.",
+}
+
+ResultFile = Annotated[
+    Path, typer.Argument(help="A results.json, or the folder that holds it.", metavar="FILE")
+]
+
+
+@app.callback()
+def bench(
+    ctx: typer.Context,
+    *,
+    model: Annotated[str | None, Option(help=HELP["model"], metavar="NAME")] = None,
+    batch: Annotated[int | None, Option(help="Sequences in a batch (B).", min=1, metavar="B")] = None,
+    seq: Annotated[int | None, Option(help="Tokens in a sequence (T).", min=1, metavar="T")] = None,
+    total_batch: Annotated[int | None, Option(help=HELP["total_batch"], min=1, metavar="N")] = None,
+    steps: Annotated[int | None, Option(help=HELP["steps"], min=1, metavar="N")] = None,
+    rounds: Annotated[int, Option(help=HELP["rounds"], min=1, metavar="N")] = 5,
+    budget: Annotated[str, Option(help=HELP["budget"], metavar="TIME")] = "4m",
+    timeout: Annotated[str, Option(help=HELP["timeout"], metavar="TIME")] = "",
+    rungs: Annotated[str, Option(help=HELP["rungs"], metavar="LIST")] = "all",
+    data: Annotated[Path | None, Option(help=HELP["data"], metavar="FILE")] = None,
+    device: Device = "auto",
+    seed: Seed = 1,
+    out: Out = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Climb the ladder: each rung adds one optimisation to the training step of the rung before.
+
+    Writes results.json (every sample), ladder.png and ladder.svg to bench-results/TIME, or to the folder --out.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from gpt2x.bench import ladder, sizing
+
+    chosen = ladder.select(rungs)
+    kind, visible_gpu = sizing.parse_device(device)
+    budget_s = parse_seconds("--budget", budget)
+    # A step of the size that was asked for may take minutes; one of the default size may not.
+    default_timeout_s = 180.0 if model is None and batch is None and seq is None else 1800.0
+    timeout_s = parse_seconds("--timeout", timeout) if timeout else default_timeout_s
+    folder = out or Path("bench-results") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    machine = _look_at_machine(kind, visible_gpu)
+    setting = sizing.make_setting(
+        machine, device=kind, model=model, batch=batch, seq=seq, total_batch=total_batch, seed=seed
+    )
+    from gpt2x.bench.climb import Effort
+    from gpt2x.bench.results import Results
+
+    results = Results(setting=setting, machine=machine, command=["gpt2x", *sys.argv[1:]])
+    effort = Effort(steps=steps, rounds=rounds, budget_s=budget_s)
+    try:
+        _climb(chosen, results, data, effort, timeout_s=timeout_s, visible_gpu=visible_gpu)
+    finally:
+        # Also after Ctrl-C: what is finished is kept.
+        if results.measured:
+            _finish(results, folder, as_json=as_json)
+
+
+def _look_at_machine(kind: str, visible_gpu: str | None) -> Machine:
+    from dataclasses import replace
+
+    from gpt2x.bench.machine import load_average
+    from gpt2x.bench.process import RungFailed, probe
+    from gpt2x.errors import Gpt2xError
+
+    say("looking at this machine and measuring its peak …")
+    busy = load_average()
+    try:
+        return replace(probe(kind, visible_gpu=visible_gpu), load_average=busy)
+    except RungFailed as failed:
+        raise Gpt2xError(f"torch does not work here: {failed}") from failed
+
+
+def _climb(
+    chosen: list[Rung],
+    results: Results,
+    data: Path | None,
+    effort: Any,
+    *,
+    timeout_s: float,
+    visible_gpu: str | None,
+) -> None:
+    """Measure, with rows on stderr as they come and a progress bar on a terminal."""
+    import tempfile
+
+    import numpy as np
+
+    from gpt2x.bench import report
+    from gpt2x.bench.climb import Climb, Listener
+    from gpt2x.bench.process import Workshop
+    from gpt2x.bench.text import token_stream
+
+    tokens, results.text = token_stream(data, results.setting.shape.vocab_size)
+    say(f"{report.setting_line(results)}\n{results.text}; measured peak: {report.peak_line(results)}\n")
+    say(report.head_line())
+
+    with ExitStack() as stack:
+        stack.enter_context(_termination_as_interrupt())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gpt2x-bench-")))
+        np.save(folder / "tokens.npy", tokens)
+        workshop = Workshop(
+            results.setting, folder / "tokens.npy", timeout_s=timeout_s, visible_gpu=visible_gpu
+        )
+        advance = stack.enter_context(progress("climbing", total=len(chosen), unit="rungs"))
+
+        class Screen(Listener):
+            def stage(self, text: str) -> None:
+                advance(0, note=text)
+
+            def row(self, results: Results, row: Any) -> None:
+                advance(1)
+                say(report.row_line(results, row))
+
+            def round(self, number: int, of: int) -> None:
+                if number == 2:
+                    say("")
+                say(f"round {number} of at most {of}, over all rungs in turn")
+
+        Climb(chosen, results, workshop.launch, effort=effort, listener=Screen()).run()
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: keep what is finished, and leave no process behind."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _finish(results: Results, folder: Path, *, as_json: bool) -> None:
+    """Write the files, then print the table, the bars, what limits the trust in them, and the sentence."""
+    from gpt2x.bench import chart
+    from gpt2x.bench.results import save
+
+    results.created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    save(results, folder / "results.json")
+    written = [folder / "results.json"]
+    if chart.is_available():
+        written += chart.draw(results, folder)
+    _show(results, as_json=as_json)
+    say("\nwritten: " + ", ".join(map(str, written)))
+    if len(written) == 1:
+        say('a chart as PNG and SVG needs matplotlib: pip install "gpt2x[plots]"')
+
+
+def _show(results: Results, *, as_json: bool) -> None:
+    from gpt2x.bench import report
+    from gpt2x.bench.results import to_json
+
+    if as_json:
+        emit_json(to_json(results))
+        return
+    say("")
+    emit(f"{report.setting_line(results)}\n")
+    emit(f"{report.table(results)}\n\n{report.bars(results)}\n")
+    for warning in report.warnings(results):
+        emit(f"Note: {warning}.")
+    emit(report.sentence(results))
+
+
+@app.command(
+    epilog=examples("gpt2x bench show bench-results/before", "gpt2x bench show results.json --out chart")
+)
+def show(file: ResultFile, out: Out = None, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Redraw a result from its file: table, bars and sentence; with --out also the chart, into that folder."""
+    from gpt2x.bench import chart
+    from gpt2x.bench.results import load
+
+    results = load(file)
+    written = chart.draw(results, out) if out is not None else []
+    _show(results, as_json=as_json)
+    if written:
+        say("\nwritten: " + ", ".join(map(str, written)))
+
+
+@app.command(epilog=examples("gpt2x bench compare before after", "gpt2x bench compare a.json b.json --json"))
+def compare(a: ResultFile, b: ResultFile, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Put two results side by side, rung by rung: two machines, or before and after a change.
+
+    JSON: {a, b, differences: [text], rungs: [{key, title, a, b, ratio}]}; a and b in tokens per second, ratio b ÷ a.
+    """
+    from gpt2x.bench import compare as side_by_side
+    from gpt2x.bench.results import load
+
+    results = load(a), load(b)
+    compared = side_by_side.compare(*results)
+    differences = side_by_side.differences(*results)
+    if as_json:
+        emit_json({"a": str(a), "b": str(b), "differences": differences, "rungs": compared})
+        return
+    emit(f"A: {a}\nB: {b}\n\n{side_by_side.table(compared)}")
+    for line in differences:
+        emit(f"Note: {line}.")
+
+
+@app.command(epilog=examples("gpt2x bench ops", "gpt2x bench ops --device cuda --json"))
+def ops(device: Device = "auto", as_json: Json = False, quiet: Quiet = False) -> None:
+    """Time each operator of gpt2x.ops, forward and backward, native beside its plain-torch twin.
+
+    JSON: a list of {name, shape, native_ms, reference_ms, speedup, difference, reason}.
+    """
+    from gpt2x.bench.ops import bench_ops
+
+    found = bench_ops(device)
+    if as_json:
+        emit_json([{**asdict(op), "speedup": op.speedup} for op in found])
+        return
+
+    def ms(value: float | None) -> str:
+        return "–" if value is None else f"{value:.2f}"
+
+    rows = [
+        [
+            op.name,
+            op.shape,
+            ms(op.native_ms),
+            ms(op.reference_ms),
+            f"{op.speedup:.2f}" if op.speedup else "–",
+            f"{op.difference:.0e}" if op.difference is not None else op.reason,
+        ]
+        for op in found
+    ]
+    right = [False, False, True, True, True, True]
+    emit(format_table(["operator", "shape", "native ms", "torch ms", "×", "difference"], rows, right=right))
+
+
+@app.command(epilog=examples("gpt2x bench bpe", "gpt2x bench bpe book.txt --json"))
+def bpe(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Texts; by default the packaged songs.", metavar="[FILE]...")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Time our tokenizer beside tiktoken: same vocabulary, same text, one thread; results are compared first.
+
+    JSON: {text, num_bytes, num_tokens, rates: [{call, ours_mb_per_second, tiktoken_mb_per_second, speedup, exact}]}.
+    """
+    from gpt2x.bench.bpe import bench_bpe
+
+    found = bench_bpe(files or ())
+    if as_json:
+        rates = [{**asdict(rate), "speedup": rate.speedup} for rate in found.rates]
+        emit_json({**asdict(found), "rates": rates})
+        return
+    rows = [
+        [
+            rate.call,
+            f"{rate.ours_mb_per_second:.1f}",
+            f"{rate.tiktoken_mb_per_second:.1f}",
+            f"{rate.speedup:.1f}",
+            "yes" if rate.exact else "NO",
+        ]
+        for rate in found.rates
+    ]
+    emit(f"{found.text}: {found.num_bytes / 1e6:.1f} MB, {found.num_tokens:,} tokens\n")
+    right = [False, True, True, True, False]
+    emit(format_table(["call", "gpt2x MB/s", "tiktoken MB/s", "×", "same result"], rows, right=right))
+
+
+def parse_seconds(option: str, text: str) -> float:
+    """A length of time in words: 90, 90s, 3m.
+
+    Raises:
+        UsageError: it is none, naming the option.
+
+    >>> parse_seconds("--budget", "3m")
+    180.0
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise UsageError(f"{option} {text!r} is no length of time; write 90s or 3m")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]

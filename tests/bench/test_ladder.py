@@ -1,0 +1,186 @@
+"""The rungs: the seed's twelve in its order, each changing exactly what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from gpt2x.bench.config import Setting, StepConfig, flops_per_token
+from gpt2x.bench.ladder import OUR_RUNGS, RUNGS, SEED_RUNGS, Rung, select, start_config
+from gpt2x.bench.machine import Gpu, Machine
+from gpt2x.errors import UsageError
+from gpt2x.model.config import PRESETS
+
+# What changes on each rung, on a machine with two GPUs; the seed's twelve in the seed's order, then ours.
+CHANGES = {
+    "gpu": {"device": ("cpu", "cuda")},
+    "sharing": {"tie_weights": (False, True)},
+    "init": {"init": ("torch", "gpt2")},
+    "tf32": {"matmul_precision": ("highest", "high")},
+    "bf16": {"autocast": (None, "bfloat16")},
+    "compile": {"compile": (False, True)},
+    "flash": {"attention": ("naive", "flash")},
+    "vocab": {"padded_vocab_size": (None, 50304)},
+    "clip": {"grad_clip": (None, 1.0)},
+    "adamw": {"decay_groups": (False, True), "optimizer": ("adamw", "fused")},
+    "accumulation": {"micro_batches": (1, 4)},
+    "ddp": {"world_size": (1, 2), "micro_batches": (4, 2)},
+    "fused": {"fused_ops": (False, True)},
+    "fused-adamw": {"optimizer": ("fused", "gpt2x")},
+}
+
+
+def rung(key: str) -> Rung:
+    return next(rung for rung in RUNGS if rung.key == key)
+
+
+def test_the_ladder_is_the_start_then_the_twelve_rungs_of_the_seed_then_ours() -> None:
+    assert RUNGS[0].key == "start"
+    assert [rung.title for rung in RUNGS[1:13]] == [
+        "CPU → GPU",
+        "parameter sharing",
+        "weight initialisation",
+        "TF32",
+        "bf16 autocast",
+        "torch.compile",
+        "flash attention",
+        "beautiful numbers",
+        "gradient clipping",
+        "groups, fused AdamW",
+        "gradient accumulation",
+        "DDP",
+    ]
+    assert RUNGS[1:13] == SEED_RUNGS
+    assert RUNGS[13:] == OUR_RUNGS
+
+
+def test_each_rung_changes_exactly_what_it_says() -> None:
+    setting = Setting(device="cuda", shape=PRESETS["gpt2"])
+    config = start_config(RUNGS, setting)
+    found = {}
+    for rung in RUNGS[1:]:
+        above = rung.apply(config, setting)
+        before, after = dataclasses.asdict(config), dataclasses.asdict(above)
+        found[rung.key] = {
+            name: (before[name], after[name]) for name in before if before[name] != after[name]
+        }
+        config = above
+    assert found == CHANGES
+
+
+def test_the_foot_of_the_ladder_is_naive_in_every_respect() -> None:
+    assert start_config(RUNGS, Setting(device="cuda")) == StepConfig()
+    assert StepConfig() == StepConfig(
+        device="cpu",
+        tie_weights=False,
+        init="torch",
+        attention="naive",
+        padded_vocab_size=None,
+        fused_ops=False,
+        matmul_precision="highest",
+        autocast=None,
+        compile=False,
+        grad_clip=None,
+        decay_groups=False,
+        optimizer="adamw",
+        micro_batches=1,
+        world_size=1,
+    )
+
+
+def test_without_the_gpu_rung_a_gpu_ladder_starts_on_the_gpu() -> None:
+    assert start_config(select("4-6"), Setting(device="cuda")).device == "cuda"
+
+
+def test_every_rung_explains_itself() -> None:
+    for rung in RUNGS:
+        assert rung.change, rung.key
+        assert rung.why.endswith("."), rung.key
+        assert rung.seed or rung not in SEED_RUNGS, f"{rung.key}: what did the seed report?"
+        assert rung.loss_bound is not None or (rung.alters and rung.expect), (
+            f"{rung.key}: how is its loss judged?"
+        )
+    assert len({rung.key for rung in RUNGS}) == len(RUNGS)
+
+
+def test_on_a_laptop_only_the_gpu_rungs_cannot_run(laptop: Machine) -> None:
+    reasons = {rung.key: rung.applies(laptop, Setting()) for rung in RUNGS}
+    assert {key: reason for key, reason in reasons.items() if reason} == {
+        "gpu": "no CUDA GPU here",
+        "tf32": "TF32 needs an NVIDIA GPU, Ampere or later",
+    }
+
+
+def test_on_a_machine_with_two_gpus_every_rung_runs(workstation: Machine) -> None:
+    assert not [rung.key for rung in RUNGS if rung.applies(workstation, Setting(device="cuda"))]
+
+
+@pytest.mark.parametrize(
+    ("key", "lacks", "device", "reason"),
+    [
+        ("bf16", {"instruction_sets": ("avx2",)}, "cpu", "this CPU has no bfloat16 instructions"),
+        ("compile", {"cpp_compiler": None}, "cpu", "needs a C++ compiler"),
+        ("compile", {"triton": False}, "cuda", "needs Triton"),
+        ("ddp", {"cores": 1}, "cpu", "needs two cores"),
+        ("ddp", {"gloo": False}, "cpu", "a torch with gloo"),
+        ("ddp", {"gpus": (Gpu(name="one", memory_bytes=1, capability=(9, 0)),)}, "cuda", "needs two GPUs"),
+        ("tf32", {"gpus": (Gpu(name="a T4", memory_bytes=1, capability=(7, 5)),)}, "cuda", "a T4 is older"),
+        ("fused", {"native_ops": False}, "cpu", "not compiled here"),
+    ],
+)
+def test_a_rung_says_why_it_cannot_run(
+    key: str, lacks: dict[str, object], device: str, reason: str, workstation: Machine
+) -> None:
+    machine = dataclasses.replace(workstation, **lacks)  # type: ignore[arg-type]
+    assert reason in str(rung(key).applies(machine, Setting(device=device)))
+
+
+def test_a_vocabulary_that_is_even_already_is_left_alone(laptop: Machine) -> None:
+    shape = dataclasses.replace(PRESETS["gpt2"], vocab_size=50304)
+    assert "multiple of 128" in str(rung("vocab").applies(laptop, Setting(shape=shape)))
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("2", ["start", "sharing"]),
+        ("fused,1-2", ["start", "gpu", "sharing", "fused"]),
+        ("0-1", ["start", "gpu"]),
+        ("", ["start"]),
+        (" bf16 , compile ", ["start", "bf16", "compile"]),
+    ],
+)
+def test_rungs_are_chosen_by_number_range_or_name(text: str, keys: list[str]) -> None:
+    assert [rung.key for rung in select(text)] == keys
+
+
+def test_all_means_all() -> None:
+    assert tuple(select("all")) == RUNGS
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("flsh", "did you mean 'flash'"),
+        ("bf61", "did you mean 'bf16'"),
+        ("xyzzy", "known: start, gpu"),
+        ("99", "the rungs are 0 to 14"),
+        ("3-1", "the lower number first"),
+    ],
+)
+def test_an_unknown_rung_is_refused_with_a_hint(text: str, hint: str) -> None:
+    with pytest.raises(UsageError, match="rung") as error:
+        select(text)
+    assert hint in str(error.value)
+
+
+def test_the_arithmetic_of_a_token_is_that_of_the_matrix_products() -> None:
+    """GPT-2 124M by hand: 84.9M weights in the blocks, 38.6M in the head, attention over 1024 positions."""
+    by_hand = 6 * (12 * 12 * 768 * 768 + 50257 * 768) + 12 * 12 * 768 * 1024
+    assert flops_per_token(PRESETS["gpt2"], 1024) == by_hand
+
+
+def test_padding_and_sharing_add_no_arithmetic_to_a_token() -> None:
+    shape = dataclasses.replace(PRESETS["gpt2"], padded_vocab_size=50304, tie_weights=False)
+    assert flops_per_token(shape, 64) == flops_per_token(PRESETS["gpt2"], 64)

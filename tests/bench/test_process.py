@@ -1,0 +1,140 @@
+"""Rungs in processes of their own, for real: what they answer, and how they fail."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpt2x.bench import worker
+from gpt2x.bench.config import Setting, StepConfig
+from gpt2x.bench.machine import Machine, cpu_seconds, memory_bytes, peak_memory, reset_peak_memory
+from gpt2x.bench.process import Ranks, RungFailed, Workshop, probe
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, tiny_setting: Setting, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    np.save(tmp_path / "tokens.npy", np.arange(500, dtype=np.uint32) % 61)
+    return Workshop(tiny_setting, tmp_path / "tokens.npy", timeout_s=60.0)
+
+
+def measured(runner: Ranks, steps: int = 3) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        return runner.prepare(), runner.measure(steps, warm_up=True)
+    finally:
+        runner.close()
+
+
+def test_a_rung_is_built_warmed_up_and_measured_in_its_own_process(workshop: Workshop) -> None:
+    ready, round_one = measured(workshop.launch(StepConfig(tie_weights=True)))
+    assert ready["parameters"] == 61 * 16 + 16 * 16 + 2 * (12 * 16 * 16 + 13 * 16) + 2 * 16
+    assert ready["first_step_s"] > 0
+    assert len(round_one["samples_ms"]) == 3
+    assert all(ms > 0 for ms in round_one["samples_ms"])
+    assert len(round_one["losses"]) == 1 + worker.WARM_STEPS + 1 + 3
+    assert round_one["peak_memory_bytes"] > 50_000_000
+    assert set(round_one["phases_ms"]) == {"forward_ms", "backward_ms", "optimizer_ms"}
+    for ms, *phases in zip(round_one["samples_ms"], *round_one["phases_ms"].values(), strict=True):
+        assert sum(phases) == pytest.approx(ms, rel=0.2, abs=0.5)
+
+
+def test_two_ranks_learn_what_one_process_learns(workshop: Workshop) -> None:
+    alone = measured(workshop.launch(StepConfig(micro_batches=4)))[1]
+    ranks = measured(workshop.launch(StepConfig(micro_batches=2, world_size=2)))[1]
+    assert ranks["losses"] == pytest.approx(alone["losses"], abs=1e-4)
+    assert ranks["peak_memory_bytes"] > 1.5 * alone["peak_memory_bytes"], "the memory of both ranks"
+
+
+def test_a_failing_rung_tells_why_in_one_line(workshop: Workshop) -> None:
+    with pytest.raises(RungFailed, match=r"^UsageError: .*|^init = 'x' is unknown"):
+        measured(workshop.launch(StepConfig(init="x")))
+
+
+def test_a_crash_is_a_failed_rung(workshop: Workshop) -> None:
+    runner = workshop.launch(StepConfig())
+    runner.processes[0].process.kill()
+    with pytest.raises(RungFailed, match="killed by the system"):
+        measured(runner)
+
+
+def test_a_rung_that_hangs_is_stopped(workshop: Workshop) -> None:
+    workshop.timeout_s = 0.05
+    runner = workshop.launch(StepConfig())
+    with pytest.raises(RungFailed, match="took too long"):
+        measured(runner)
+    assert runner.processes[0].process.poll() is not None
+
+
+def test_no_memory_is_said_in_plain_words() -> None:
+    assert worker.failure(MemoryError())["message"] == "out of memory"
+    cpu = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+    assert worker.failure(cpu)["kind"] == "memory"
+
+
+def test_only_the_first_line_of_an_error_is_told() -> None:
+    assert worker.failure(RuntimeError("first\nsecond"))["message"] == "RuntimeError: first"
+    assert worker.failure(KeyError())["message"] == "KeyError: KeyError"
+
+
+def test_a_worker_stops_at_the_first_failure() -> None:
+    answers = io.StringIO()
+    worker.serve(io.StringIO('{"do": "dance"}\n{"do": "dance"}\n'), answers)
+    assert [json.loads(line)["event"] for line in answers.getvalue().splitlines()] == ["failed"]
+
+
+def test_compile_caches_start_empty_and_are_shared_within_a_ladder(workshop: Workshop) -> None:
+    folder = Path(workshop.environment["TORCHINDUCTOR_CACHE_DIR"])
+    assert folder.parent == workshop.tokens.parent
+    assert not folder.exists()
+
+
+def test_the_probe_finds_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    found = probe("cpu")
+    assert found.cores == len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert found.peak_flops["float32"] > 1e8
+    assert found.versions["torch"]
+    assert not found.gpus
+
+
+def test_a_machine_survives_the_way_through_json(workstation: Machine) -> None:
+    assert Machine.from_dict(json.loads(json.dumps(workstation.as_dict()))) == workstation
+
+
+def test_a_setting_survives_the_way_through_json(tiny_setting: Setting) -> None:
+    assert Setting.from_dict(json.loads(json.dumps(tiny_setting.as_dict()))) == tiny_setting
+
+
+def test_memory_and_cpu_time_have_sensible_units() -> None:
+    reset_peak_memory()
+    assert 10_000_000 < peak_memory() < 100_000_000_000
+    assert memory_bytes("NoSuchLine") == 0
+    whole, own = cpu_seconds()
+    assert own > 0
+    assert whole == 0 or whole > own
+
+
+@pytest.mark.slow
+def test_a_compiled_rung_matches_and_its_compile_time_is_apart(
+    workshop: Workshop, climb: Callable[..., Any], tiny_setting: Setting
+) -> None:
+    workshop.timeout_s = 300.0
+    ready, compiled = measured(workshop.launch(StepConfig(compile=True)))
+    plain = measured(workshop.launch(StepConfig()))[1]
+    assert compiled["losses"] == pytest.approx(plain["losses"], abs=1e-4)
+    assert ready["first_step_s"] > 2 * max(compiled["samples_ms"]) / 1000
+
+
+def test_the_padding_of_the_vocabulary_does_not_reach_the_worker_as_another_vocabulary(
+    tiny_setting: Setting,
+) -> None:
+    config = dataclasses.replace(StepConfig(), padded_vocab_size=128).model_config(tiny_setting)
+    assert (config.vocab_size, config.num_rows) == (61, 128)

@@ -1,0 +1,351 @@
+"""Rows, batches, the network and its training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpt2x.classify import GPT2LSTMClassifier, RNNClassifier
+from gpt2x.classify.base import split_rows
+from gpt2x.classify.gpt2_lstm import load_gpt2, split_by_tokens
+from gpt2x.classify.neural import (
+    Plan,
+    Ragged,
+    SequenceNet,
+    batches_by_length,
+    one_thread_if_small,
+    predict_logits,
+    train_network,
+)
+from gpt2x.errors import InputDataError, MissingComponentError, OutputError, UsageError
+
+Corpus = tuple[list[str], list[str]]
+LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=200).map(np.array)
+
+
+@given(LENGTHS, st.integers(1, 20), st.booleans())
+@settings(deadline=None, max_examples=50)
+def test_each_row_is_in_exactly_one_batch(lengths: np.ndarray, batch_size: int, shuffled: bool) -> None:
+    batches = batches_by_length(lengths, batch_size, np.random.default_rng(0) if shuffled else None)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+    assert max(map(len, batches)) <= batch_size
+
+
+def test_batches_by_length_pad_a_fraction_of_what_random_ones_do() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 80, 5000)
+    real = lengths.sum()
+
+    def padding(batches: list[np.ndarray]) -> float:
+        return sum(len(b) * lengths[b].max() for b in batches) / real - 1
+
+    plain = [rng.permutation(5000)[i : i + 32] for i in range(0, 5000, 32)]
+    assert padding(batches_by_length(lengths, 32, rng)) < 0.1 * padding(plain)
+
+
+@given(LENGTHS, st.integers(1, 100))
+@settings(deadline=None, max_examples=50)
+def test_batches_for_gpt2_hold_a_bounded_number_of_tokens(lengths: np.ndarray, tokens: int) -> None:
+    batches = list(split_by_tokens(batches_by_length(lengths, 64), lengths, tokens))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+    assert all(len(b) == 1 or len(b) * lengths[b].max() <= tokens for b in batches)
+
+
+def test_rows_come_back_padded_with_zeros() -> None:
+    rows = Ragged.of([[1, 2, 3], [4], [5, 6]])
+    batch, lengths = rows.pad(np.array([2, 0]))
+    assert batch.tolist() == [[5, 6, 0], [1, 2, 3]]
+    assert lengths.tolist() == [2, 3]
+
+
+def make_net(*, cell: str = "rnn", bidirectional: bool = True, num_tokens: int | None = 20) -> SequenceNet:
+    torch.manual_seed(0)
+    net = SequenceNet(
+        num_classes=3, num_tokens=num_tokens, features=6, hidden=5, cell=cell, bidirectional=bidirectional,
+        dropout=0.0, token_dropout=0.0,
+    )  # fmt: skip
+    return net.eval()
+
+
+@pytest.mark.parametrize("bidirectional", [True, False], ids=["both ways", "forwards"])
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_padding_does_not_change_what_the_network_says(cell: str, bidirectional: bool) -> None:
+    net = make_net(cell=cell, bidirectional=bidirectional)
+    ids, lengths = torch.randint(1, 20, (4, 7)), torch.tensor([7, 3, 1, 5])
+    with torch.no_grad():
+        batch = net(ids, lengths)
+        other_padding = net(torch.cat([ids, torch.randint(1, 20, (4, 9))], dim=1), lengths)
+        alone = torch.cat(
+            [net(ids[i : i + 1, :n], lengths[i : i + 1]) for i, n in enumerate(lengths.tolist())]
+        )
+    torch.testing.assert_close(other_padding, batch, rtol=0, atol=1e-6)
+    torch.testing.assert_close(alone, batch, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+def test_reading_backwards_equals_torchs_packed_sequences(cell: str) -> None:
+    net = make_net(cell=cell)
+    ids, lengths = torch.randint(1, 20, (4, 7)), torch.tensor([7, 3, 1, 5])
+    both = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM}[cell](6, 5, batch_first=True, bidirectional=True)
+    state = {name: value for name, value in net.forwards.state_dict().items()}
+    state |= {f"{name}_reverse": value for name, value in net.backwards.state_dict().items()}
+    both.load_state_dict(state)
+    with torch.no_grad():
+        packed = torch.nn.utils.rnn.pack_padded_sequence(
+            net.embedding(ids), lengths, True, enforce_sorted=False
+        )
+        out, counts = torch.nn.utils.rnn.pad_packed_sequence(both(packed)[0], batch_first=True)  # (B, T, 2H)
+        mean = torch.stack([row[:n].mean(0) for row, n in zip(out, counts, strict=True)])
+        most = torch.stack([row[:n].amax(0) for row, n in zip(out, counts, strict=True)])
+        torch.testing.assert_close(net(ids, lengths), net.head(torch.cat([mean, most], dim=1)))
+
+
+def test_there_is_one_output_a_class() -> None:
+    assert make_net().head.out_features == 3
+
+
+def test_no_gradient_comes_from_padding() -> None:
+    net = make_net(num_tokens=None)
+    x = torch.randn(2, 5, 6, requires_grad=True)
+    net(x, torch.tensor([5, 2])).sum().backward()
+    assert (x.grad[1, 2:] == 0).all()
+    assert (x.grad[1, :2] != 0).any()
+
+
+def toy_rows(num: int = 120) -> tuple[Ragged, np.ndarray]:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, num)
+    return Ragged.of([[int(k) + 1, *rng.integers(4, 20, rng.integers(1, 9))] for k in y]), y
+
+
+def make_plan(**changes: float) -> Plan:
+    values = {
+        "epochs": 12,
+        "batch_size": 16,
+        "learning_rate": 0.02,
+        "weight_decay": 0.0,
+        "validation_fraction": 0.2,
+    }
+    return Plan(**{**values, "patience": 2, "seed": 0, **changes})  # type: ignore[arg-type]
+
+
+def test_training_lowers_the_loss_and_keeps_the_best_epoch() -> None:
+    rows, y = toy_rows()
+    net = make_net()
+    history = train_network(net, rows, y, make_plan(), "toy")
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    best = min(record["validation_loss"] for record in history)
+    _, check = split_rows(y, 0.2, np.random.default_rng(0))
+    logits = predict_logits(net, rows, 16, check)
+    assert float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(y[check]))) == pytest.approx(
+        best, rel=1e-5
+    )
+    assert (predict_logits(net, rows, 7).argmax(1).numpy() == y).mean() > 0.9
+
+
+def test_training_stops_when_the_validation_loss_no_longer_falls() -> None:
+    rows, y = toy_rows()
+    noise = np.random.default_rng(1).permutation(y)
+    history = train_network(make_net(), rows, noise, make_plan(epochs=50, learning_rate=0.05), "noise")
+    assert len(history) < 50
+
+
+def test_a_loss_that_is_no_number_is_one_clear_error() -> None:
+    rows, y = toy_rows()
+    net = make_net()
+    with torch.no_grad():
+        net.head.bias.fill_(float("nan"))
+    with pytest.raises(InputDataError, match="lower learning_rate"):
+        train_network(net, rows, y, make_plan(), "toy")
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=80).map(np.array), st.floats(0.05, 0.6))
+@settings(deadline=None, max_examples=60)
+def test_a_split_covers_all_rows_once_and_never_takes_a_whole_class(y: np.ndarray, fraction: float) -> None:
+    rest, part = split_rows(y, fraction, np.random.default_rng(0), at_least=1)
+    assert sorted([*rest, *part]) == list(range(len(y)))
+    for k in np.unique(y):
+        size = (y == k).sum()
+        assert (y[rest] == k).sum() >= 1
+        assert (y[part] == k).sum() >= min(1, size - 1)
+        assert abs((y[part] == k).sum() - fraction * size) <= 1
+
+
+def test_standardised_features_have_mean_zero_and_deviation_one() -> None:
+    net = make_net(num_tokens=None)
+    values = np.random.default_rng(0).normal(5, [1, 200, 1, 1, 1, 0], (500, 6)).astype(np.float16)
+    net.standardise(values)
+    scaled = net._features(torch.from_numpy(values)[None])[0]
+    torch.testing.assert_close(scaled.mean(0), torch.zeros(6), atol=0.05, rtol=0)
+    torch.testing.assert_close(scaled.std(0)[:5], torch.ones(5), atol=0.05, rtol=0)
+
+
+# -- RNN --------------------------------------------------------------------------------------------------------------
+
+
+def make_rnn(**changes: object) -> RNNClassifier:
+    values: dict[str, object] = {
+        "tokenizer": "learn",
+        "embedding": 8,
+        "hidden": 8,
+        "epochs": 1,
+        "random_state": 0,
+    }
+    return RNNClassifier(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_only_tokens_of_the_training_texts_have_a_row_of_their_own(corpus: Corpus) -> None:
+    model = make_rnn(min_count=1).fit(*corpus)
+    seen = {token for text in corpus[0] for token in model.tokenizer_.encode_ordinary(text)}
+    assert model.token_ids_.tolist() == sorted(seen)
+    assert model.net_.embedding.num_embeddings == len(seen) + 1
+    strange = [token for token in range(model.tokenizer_.n_vocab - 1) if token not in seen][:2]
+    with model._rows([model.tokenizer_.decode(strange[:1])]) as rows:
+        assert 0 in rows.values
+
+
+def test_the_rnn_takes_any_tokenizer(corpus: Corpus, tmp_path: Path, gpt2_folder: Path) -> None:
+    from gpt2x.tokenizer import train
+
+    mine = train(corpus[0], 300, allow_fewer=True)
+    mine.save(tmp_path / "mine")
+    given = make_rnn(tokenizer=mine).fit(*corpus)
+    by_path = make_rnn(tokenizer=str(tmp_path / "mine")).fit(*corpus)
+    np.testing.assert_array_equal(given.predict_proba(corpus[0][:5]), by_path.predict_proba(corpus[0][:5]))
+
+
+def test_case_does_not_matter_to_the_rnn_unless_it_is_told_so(corpus: Corpus) -> None:
+    model = make_rnn().fit(*corpus)
+    upper = [text.upper() for text in corpus[0][:9]]
+    np.testing.assert_array_equal(model.predict_proba(upper), model.predict_proba(corpus[0][:9]))
+    exact = make_rnn(lowercase=False).fit(*corpus)
+    assert not np.allclose(exact.predict_proba(upper), exact.predict_proba(corpus[0][:9]))
+
+
+def test_texts_longer_than_max_tokens_are_cut(corpus: Corpus) -> None:
+    model = make_rnn(max_tokens=3).fit(*corpus)
+    assert model._encode(["rain wind snow storm goal match"]).lengths.tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"cell": "transformer"}, "cell = 'transformer' is unknown; give one of rnn, gru, lstm"),
+        ({"epochs": 0}, "epochs = 0 cannot work"),
+        ({"dropout": 1.0}, "dropout = 1.0 cannot work; give a share"),
+        ({"device": "tpu"}, "device 'tpu' is unknown"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(
+    corpus: Corpus, changes: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        make_rnn(**changes).fit(*corpus)
+
+
+# -- LSTM over GPT-2 --------------------------------------------------------------------------------------------------
+
+
+def make_lstm(folder: Path | None, **changes: object) -> GPT2LSTMClassifier:
+    values: dict[str, object] = {"gpt2": folder and str(folder), "hidden": 8, "epochs": 1, "random_state": 0}
+    return GPT2LSTMClassifier(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_embeddings_are_gpt2s_last_hidden_states_after_the_end_of_text_token(gpt2_folder: Path) -> None:
+    gpt, tokenizer = load_gpt2(gpt2_folder, torch.device("cpu"))
+    model = make_lstm(gpt2_folder)
+    model._prepare([], torch.device("cpu"))
+    texts = ["rain and wind", "", "the goal of the match today and the people say more of it"]
+    with model._rows(texts) as rows, torch.no_grad():
+        for i, text in enumerate(texts):
+            ids = [tokenizer.eot_token, *(tokenizer.encode_ordinary(text) or [tokenizer.eot_token])]
+            states = gpt.hidden_states(torch.tensor([ids]))[0, 1:]
+            mine = torch.from_numpy(rows.values[rows.offsets[i] : rows.offsets[i + 1]]).float()
+            torch.testing.assert_close(mine, states, atol=2e-3, rtol=2e-3)
+
+
+def test_gpt2_itself_is_not_trained(gpt2_folder: Path, corpus: Corpus) -> None:
+    before, _ = load_gpt2(gpt2_folder, torch.device("cpu"))
+    model = make_lstm(gpt2_folder).fit(*corpus)
+    after = model.gpt_.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.state_dict().items())
+    assert model.num_parameters_ == sum(p.numel() for p in model.net_.parameters())
+    assert model.num_frozen_ == before.num_parameters()
+
+
+def test_features_beyond_the_memory_bound_go_to_a_file_that_is_gone_afterwards(
+    gpt2_folder: Path, corpus: Corpus, unseen: Corpus
+) -> None:
+    from gpt2x.paths import cache_dir
+
+    in_memory = make_lstm(gpt2_folder).fit(*corpus)
+    in_file = make_lstm(gpt2_folder, memory_gib=0).fit(*corpus)
+    np.testing.assert_array_equal(in_file.predict_proba(unseen[0]), in_memory.predict_proba(unseen[0]))
+    assert list(cache_dir().iterdir()) == []
+
+
+def test_too_little_room_for_features_is_one_clear_error(
+    gpt2_folder: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    usage = type("Usage", (), {"free": 10})
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(OutputError, match="GPT2X_CACHE"):
+        make_lstm(gpt2_folder, memory_gib=0).fit(*corpus)
+
+
+def test_texts_longer_than_the_context_are_cut(gpt2_folder: Path, corpus: Corpus) -> None:
+    model = make_lstm(gpt2_folder).fit(*corpus)
+    assert model.predict(["rain " * 500]).shape == (1,)
+
+
+def test_without_any_gpt2_it_says_how_to_get_one(corpus: Corpus) -> None:
+    with pytest.raises(MissingComponentError, match=r"--gpt2 FOLDER.*gpt2x sing"):
+        make_lstm(None).fit(*corpus)
+
+
+def test_the_newest_run_serves_where_none_is_named(
+    gpt2_folder: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPT2X_RUNS", str(gpt2_folder.parent))
+    model = make_lstm(None).fit(*corpus)
+    assert Path(model.gpt2_) == gpt2_folder
+    assert "tiny" in model.describe()
+    assert make_lstm("tiny").fit(*corpus).gpt2_ == model.gpt2_  # type: ignore[arg-type]
+
+
+def test_a_folder_that_holds_no_gpt2_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    for name in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(InputDataError, match=str(name)):
+            make_lstm(name).fit(*corpus)
+
+
+def test_a_moved_classifier_brings_its_gpt2_along(gpt2_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(gpt2_folder, tmp_path / "run")
+    model = make_lstm(tmp_path / "run").fit(*corpus)
+    model.save(tmp_path / "kept")
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "kept").rename(tmp_path / "moved")
+    again = GPT2LSTMClassifier.load(tmp_path / "moved")
+    np.testing.assert_allclose(
+        again.predict_proba(corpus[0][:5]), model.predict_proba(corpus[0][:5]), rtol=1e-5
+    )
+
+
+def test_a_small_network_computes_with_one_thread_and_gives_the_others_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with one_thread_if_small(make_net()):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,187 @@
+"""`gpt2x bench`: the ladder from the command line, for real but tiny, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench.fakes import Bench
+from typer.testing import CliRunner
+
+from gpt2x.bench.config import MODELS
+from gpt2x.bench.machine import Machine
+from gpt2x.cli.app import app
+from gpt2x.model.config import GPTConfig
+
+TINY = ("--model", "tiny", "--batch", "1", "--seq", "8", "--steps", "2", "--rounds", "1")
+
+
+@pytest.fixture(autouse=True)
+def _no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe has its own test; here it takes no time."""
+    machine = Machine(
+        cpu="a CPU", cores=2, instruction_sets=("avx512_bf16",), gloo=True, peak_flops={"float32": 1e11}
+    )
+    monkeypatch.setattr("gpt2x.bench.process.probe", lambda device, visible_gpu=None: machine)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    tiny = GPTConfig(vocab_size=300, block_size=16, n_layer=1, n_head=1, n_embd=16)
+    monkeypatch.setitem(MODELS, "tiny", tiny)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Rungs that compute nothing, in the place of processes."""
+    bench = Bench()
+    monkeypatch.setattr("gpt2x.bench.process.Workshop.launch", lambda workshop, config: bench.launch(config))
+    return bench
+
+
+def bench(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["bench", *arguments])
+
+
+def test_a_ladder_is_climbed_for_real_and_its_files_are_written(tmp_path: Path) -> None:
+    out = tmp_path / "result"
+    done = bench(*TINY, "--rungs", "1,sharing", "--out", str(out))
+    assert done.exit_code == 0, done.output
+    assert "no CUDA GPU here" in done.stdout
+    assert "where you started" in done.stdout.splitlines()[-1]
+    saved = json.loads((out / "results.json").read_text())
+    assert [(rung["key"], rung["status"]) for rung in saved["rungs"]] == [
+        ("start", "measured"),
+        ("gpu", "skipped"),
+        ("sharing", "measured"),
+    ]
+    assert saved["rungs"][2]["parameters"] < saved["rungs"][0]["parameters"]
+    assert not list(out.glob(".*")), "nothing half-written is left"
+
+
+def test_a_saved_result_is_shown_and_compared(fake: Bench, tmp_path: Path) -> None:
+    out = tmp_path / "result"
+    done = bench("--rungs", "1-3,flash", "--out", str(out))
+    assert "flash attention" in done.stderr, "rows come on stderr as they are measured"
+    assert {file.name for file in out.iterdir()} >= {"results.json"}
+    assert bench("show", str(out)).stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
+    compared = json.loads(bench("compare", str(out), str(out), "--json").stdout)
+    assert [rung["ratio"] for rung in compared["rungs"]] == [1.0, None, 1.0, 1.0, 1.0]
+    assert "B ÷ A" in bench("compare", str(out), str(out)).stdout
+
+
+def test_json_is_the_only_thing_on_stdout_and_quiet_is_quiet(fake: Bench, tmp_path: Path) -> None:
+    done = bench("--rungs", "0", "--json", "--quiet", "--out", str(tmp_path / "result"))
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["rungs"][0]["figures"]["tokens_per_second"] == 4 * 128 / 0.1
+    assert done.stderr == ""
+
+
+def test_a_result_lands_in_a_folder_with_the_time_by_default(
+    fake: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bench("--rungs", "0").exit_code == 0
+    assert len(list((tmp_path / "bench-results").glob("20*/results.json"))) == 1
+
+
+def test_ctrl_c_writes_the_finished_rungs_and_exits_with_130(fake: Bench, tmp_path: Path) -> None:
+    fake.interrupt = lambda config, rounds: config.attention == "flash"
+    done = bench("--out", str(tmp_path / "result"))
+    assert done.exit_code == 130
+    assert "interrupted before the end" in done.stdout
+    assert done.stderr.splitlines()[-1] == "gpt2x: interrupted"
+    saved = json.loads((tmp_path / "result" / "results.json").read_text())
+    assert not saved["complete"]
+    assert saved["rungs"][-1]["number"] == 6, "the last row is that of the rung before"
+
+
+def test_ctrl_c_before_the_first_rung_is_done_writes_nothing(fake: Bench, tmp_path: Path) -> None:
+    fake.interrupt = lambda config, rounds: True
+    assert bench("--out", str(tmp_path / "result")).exit_code == 130
+    assert not (tmp_path / "result").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(fake: Bench, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = bench("--rungs", "0", "--out", str(tmp_path / "file"))
+    assert done.exit_code == 1
+    assert "cannot write" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--rungs", "1-6,fusd"), 2, "did you mean 'fused'"),
+        (("--model", "gtp2"), 2, "did you mean 'gpt2'"),
+        (("--device", "tpu"), 2, "give auto, cpu, cuda or cuda:N"),
+        (("--device", "cuda"), 4, "needs an NVIDIA GPU"),
+        (("--budget", "soon"), 2, "write 90s or 3m"),
+        (("--model", "gpt2", "--seq", "4096"), 2, "1024 positions"),
+        (("--data", "nowhere.txt"), 3, "nowhere.txt"),
+        (("show", "nowhere.json"), 3, "nowhere.json"),
+        (("compare", "a.json", "b.json"), 3, "a.json"),
+        (("--batch", "0"), 2, "--batch"),
+        (("clmb",), 2, "clmb"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_work_is_refused_in_one_sentence(
+    arguments: tuple[str, ...], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = bench(*arguments)
+    assert done.exit_code == code, done.output
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("bench-results*"))
+
+
+def test_an_unknown_rung_is_refused_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "gpt2x.bench.process.probe", lambda *args, **kwargs: pytest.fail("probed the machine")
+    )
+    assert bench("--rungs", "nonsense").exit_code == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to send")
+def test_a_real_ctrl_c_keeps_the_finished_rungs_and_leaves_no_process(tmp_path: Path) -> None:
+    out = tmp_path / "result"
+    command = [sys.executable, "-m", "gpt2x.cli.app", "bench", "--model", "micro", "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stderr is not None
+        seen = ""
+        for line in process.stderr:
+            seen += line
+            if line.lstrip().startswith("2  parameter sharing"):
+                break
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        output, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, rest
+    assert rest.splitlines()[-1] == "gpt2x: interrupted"
+    assert "interrupted before the end" in output
+    saved = json.loads((out / "results.json").read_text())
+    assert not saved["complete"]
+    assert [rung["key"] for rung in saved["rungs"]][:3] == ["start", "gpu", "sharing"]
+
+
+def test_the_side_tables_answer_in_json(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("low lower lowest\n" * 99)
+    rates = json.loads(bench("bpe", str(tmp_path / "text.txt"), "--json").stdout)
+    assert {rate["exact"] for rate in rates["rates"]} == {True}
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90.0), ("90s", 90.0), ("1.5m", 90.0), (" 1h ", 3600.0)])
+def test_lengths_of_time_are_read(text: str, seconds: float) -> None:
+    from gpt2x.cli.bench import parse_seconds
+
+    assert parse_seconds("--budget", text) == seconds

@@ -1,0 +1,293 @@
+"""`gpt2x classify …`: a table on stdout as rows come, and one sentence for everything that can go wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from gpt2x import console
+from gpt2x.cli.app import app
+
+Run = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parent.parent.parent
+WORDS = {
+    "SPORT": "goal match team coach league",
+    "WEATHER": "rain wind storm cloud frost",
+    "ARTS": "paint opera novel",
+}
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Work in an empty folder, without network and without anyone's vocabulary."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("GPT2X_OFFLINE", "1")
+    monkeypatch.delenv("GPT2X_VOCAB", raising=False)
+    monkeypatch.delenv("GPT2X_TRACEBACK", raising=False)
+    yield
+    console.set_quiet(False)
+
+
+@pytest.fixture
+def run() -> Run:
+    def call(*arguments: object, input: bytes | str | None = None) -> tuple[int, str, str]:
+        result = CliRunner().invoke(app, ["classify", *map(str, arguments)], input=input)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
+
+    return call
+
+
+@pytest.fixture
+def news(tmp_path: Path) -> Path:
+    """120 made-up headlines of three categories, in HuffPost's format."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for _ in range(120):
+        category = str(rng.choice(list(WORDS)))
+        words = " ".join(rng.choice(WORDS[category].split(), 4))
+        lines.append(
+            json.dumps({"headline": f"Today {words}", "short_description": "", "category": category})
+        )
+    path = tmp_path / "news.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_compare_prints_a_row_for_each_classifier_and_keeps_a_report(
+    run: Run, news: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "report"
+    code, stdout, stderr = run("compare", "--data", news, "--epochs", 1, "--tokenizer", "learn", "--out", out)
+    assert code == 0, stderr
+    lines = stdout.splitlines()
+    assert lines[0].startswith("model ")
+    assert "95 % interval" in lines[0]
+    assert [line.split("  ")[0] for line in lines[2:6]] == [
+        "naive Bayes",
+        "TF-IDF linear",
+        "RNN",
+        "LSTM over GPT-2",
+    ]
+    assert "did not run: no GPT-2 is here" in lines[5]
+    assert any(line.startswith("Best: ") for line in lines)
+    assert "texts to learn from" in stderr
+    report = json.loads((out / "report.json").read_text())
+    assert report["best"] in ("nb", "tfidf")
+    assert report["train_rows"] + report["test_rows"] == 120
+    assert (out / "accuracy.png").exists()
+
+
+def test_compare_prints_nothing_but_json_when_asked(run: Run, news: Path) -> None:
+    code, stdout, _ = run("compare", "--data", news, "--models", "tfidf,nb", "--json", "--quiet")
+    assert code == 0
+    report = json.loads(stdout)
+    assert [model["name"] for model in report["models"]] == ["tfidf", "nb"]
+    assert all(model["accuracy"] > 0.8 for model in report["models"])
+    assert report["classes"] == sorted(WORDS)
+
+
+def test_the_same_seed_gives_the_same_report(run: Run, news: Path) -> None:
+    def accuracies(seed: int) -> list[list[list[int]]]:
+        _, stdout, _ = run("compare", "--data", news, "--models", "nb,tfidf", "--json", "--seed", seed)
+        return [model["confusion"] for model in json.loads(stdout)["models"]]
+
+    assert accuracies(3) == accuracies(3)
+
+
+def test_limit_takes_fewer_rows(run: Run, news: Path) -> None:
+    _, stdout, _ = run("compare", "--data", news, "--models", "nb", "--limit", 60, "--json")
+    assert json.loads(stdout)["rows"] == 60
+
+
+def test_quiet_silences_the_talk(run: Run, news: Path) -> None:
+    _, stdout, stderr = run("compare", "--data", news, "--models", "nb", "--quiet")
+    assert stderr == ""
+    assert "naive Bayes" in stdout
+
+
+@pytest.mark.parametrize("model", ["nb", "tfidf", "rnn"])
+def test_a_trained_classifier_predicts(run: Run, news: Path, tmp_path: Path, model: str) -> None:
+    folder = tmp_path / "kept"
+    options = ("--tokenizer", "learn", "--epochs", "30") if model == "rnn" else ()
+    code, stdout, stderr = run("train", "--model", model, "--data", news, "--out", folder, *options)
+    assert code == 0, stderr
+    assert "3 classes, 120 texts" in stdout
+    code, stdout, _ = run("predict", folder, "storm and rain, wind", "match of the team: goal goal")
+    assert code == 0
+    rows = [line.split("\t") for line in stdout.splitlines()]
+    assert [label for label, _ in rows] == ["WEATHER", "SPORT"]
+    assert all(0 < float(share) <= 1 for _, share in rows)
+
+
+def test_predict_reads_lines_from_standard_input(run: Run, news: Path, tmp_path: Path) -> None:
+    run("train", "--model", "nb", "--data", news, "--out", tmp_path / "kept")
+    for dash in (["-"], []):
+        code, stdout, _ = run(
+            "predict", tmp_path / "kept", *dash, "--top-k", 2, input="rain\n\nopera novel\n"
+        )
+        assert code == 0
+        rows = [line.split("\t") for line in stdout.splitlines()]
+        assert [len(row) for row in rows] == [4, 4, 4], "an empty line is a text"
+        assert rows[0][0] == "WEATHER"
+        assert rows[2][0] == "ARTS"
+        assert all(float(row[1]) >= float(row[3]) for row in rows)
+
+
+def test_predict_prints_json_of_the_documented_shape(run: Run, news: Path, tmp_path: Path) -> None:
+    run("train", "--model", "nb", "--data", news, "--out", tmp_path / "kept")
+    _, stdout, _ = run("predict", tmp_path / "kept", "rain", "--json", "--top-k", 9)
+    answer = json.loads(stdout)
+    assert list(answer) == ["folder", "model", "predictions"]
+    (prediction,) = answer["predictions"]
+    assert prediction["text"] == "rain"
+    assert prediction["labels"][0]["label"] == "WEATHER"
+    assert sum(entry["probability"] for entry in prediction["labels"]) == pytest.approx(1)
+
+
+def test_train_prints_json_of_the_documented_shape(run: Run, news: Path, tmp_path: Path) -> None:
+    _, stdout, _ = run("train", "--model", "nb", "--data", news, "--out", tmp_path / "kept", "--json")
+    answer = json.loads(stdout)
+    assert list(answer) == ["model", "folder", "rows", "classes", "parameters", "train_seconds"]
+
+
+def wrong_files(folder: Path) -> dict[str, Path]:
+    """Files that hold no comparison."""
+    line = '{"headline": "a b", "short_description": "", "category": "%s"}\n'
+    contents = {
+        "empty": b"",
+        "one-class": (line % "X").encode() * 9,
+        "lone": ((line % "X") * 9 + (line % "Y") * 9 + line % "LONE").encode(),
+        "bytes": b'{"headline": "\xff", "category": "X"}\n',
+        "prose": b"Once upon a time\n",
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return {name: folder / name for name in contents}
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("missing", "cannot read"),
+        ("empty", "is empty"),
+        ("one-class", "at least two classes"),
+        ("lone", "--min-rows 2"),
+        ("bytes", "not UTF-8"),
+        ("prose", "neither JSON lines nor"),
+    ],
+)
+def test_data_that_cannot_be_compared_is_one_sentence_and_exit_code_3(
+    run: Run, tmp_path: Path, name: str, sentence: str
+) -> None:
+    path = wrong_files(tmp_path).get(name, tmp_path / "missing.jsonl")
+    code, stdout, stderr = run("compare", "--data", path, "--models", "nb")
+    assert code == 3
+    assert stdout == ""
+    assert stderr.startswith("gpt2x: ")
+    assert stderr.count("\n") == 1
+    assert sentence in stderr
+
+
+def test_train_refuses_one_class_and_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    path = wrong_files(tmp_path)["one-class"]
+    code, _, stderr = run("train", "--model", "nb", "--data", path, "--out", tmp_path / "new" / "kept")
+    assert code == 3
+    assert "at least two classes" in stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_usage_errors_name_the_value_and_the_remedy(run: Run, news: Path, tmp_path: Path) -> None:
+    code, _, stderr = run("compare", "--data", news, "--models", "nb,tf-idf")
+    assert (code, stderr) == (
+        2,
+        "gpt2x: there is no classifier 'tf-idf'; did you mean 'tfidf'? (known: nb, tfidf, rnn, gpt2-lstm)\n",
+    )
+    code, _, stderr = run("train", "--model", "svm", "--data", news, "--out", tmp_path / "x")
+    assert code == 2
+    assert "no classifier 'svm'" in stderr
+    code, _, stderr = run("compare")
+    assert code == 2
+    assert "--data" in stderr
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("thesis")
+    code, _, stderr = run("train", "--model", "nb", "--data", news, "--out", tmp_path / "full")
+    assert code == 1
+    assert "choose another place" in stderr
+    assert [p.name for p in (tmp_path / "full").iterdir()] == ["thesis.txt"]
+
+
+def test_a_comparison_in_which_nothing_runs_fails_with_the_reason(run: Run, news: Path) -> None:
+    code, stdout, stderr = run("compare", "--data", news, "--models", "gpt2-lstm")
+    assert code == 4
+    assert "did not run" in stdout
+    assert "no classifier ran" in stderr
+
+
+def test_predict_says_what_is_wrong_with_a_folder(run: Run, news: Path, tmp_path: Path) -> None:
+    code, _, stderr = run("predict", tmp_path / "nowhere", "text")
+    assert code == 3
+    assert "there is no folder" in stderr
+    code, _, stderr = run("predict", tmp_path, "text")
+    assert code == 3
+    assert "holds no classifier" in stderr
+    run("train", "--model", "nb", "--data", news, "--out", tmp_path / "kept")
+    (tmp_path / "kept" / "classifier.json").write_text("{")
+    code, _, stderr = run("predict", tmp_path / "kept", "text")
+    assert code == 3
+    assert "damaged" in stderr
+
+
+def test_predict_refuses_input_that_is_no_text(run: Run, news: Path, tmp_path: Path) -> None:
+    run("train", "--model", "nb", "--data", news, "--out", tmp_path / "kept")
+    code, _, stderr = run("predict", tmp_path / "kept", "-", input=b"caf\xe9")
+    assert code == 3
+    assert "byte 0xe9 at offset 3" in stderr
+    code, _, stderr = run("predict", tmp_path / "kept", "-", input=b"")
+    assert code == 3
+    assert "standard input is empty" in stderr
+    code, _, stderr = run("predict", tmp_path / "kept", "-", "text")
+    assert code == 2
+    assert "not both" in stderr
+
+
+def test_an_interrupted_comparison_leaves_with_130(
+    run: Run, news: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gpt2x.classify.naive_bayes.NaiveBayes._fit", interrupt)
+    code, _, stderr = run("compare", "--data", news, "--models", "nb,tfidf")
+    assert code == 130
+    assert stderr.endswith("gpt2x: interrupted\n")
+
+
+@pytest.mark.parametrize("command", ["compare", "train", "predict"])
+def test_help_shows_examples(run: Run, command: str) -> None:
+    code, stdout, _ = run(command, "--help")
+    assert code == 0
+    assert f"gpt2x classify {command}" in stdout
+
+
+def test_help_starts_without_torch_or_scikit_learn() -> None:
+    program = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print(sorted({'torch', 'sklearn', 'numpy'} & set(sys.modules))))\n"
+        "from gpt2x.cli.app import app; app(['classify', 'compare', '--help'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().endswith("[]")
