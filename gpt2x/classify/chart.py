@@ -43,7 +43,7 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _draw_accuracy(report: ComparisonReport, ran: list[ModelResult]) -> Any:
-    figure = _figure(7.5, 1.4 + 0.55 * max(1, len(ran)))
+    figure = _figure(7.5, 1.7 + 0.55 * max(1, len(ran)))
     axes = figure.add_subplot()
     shares = [100 * (result.accuracy or 0) for result in ran]
     below = [100 * ((result.accuracy or 0) - (result.accuracy_low or 0)) for result in ran]
@@ -60,7 +60,7 @@ def _draw_accuracy(report: ComparisonReport, ran: list[ModelResult]) -> Any:
     axes.set_xlim(0, min(100, 1.2 * max([*shares, 100 * report.majority_accuracy, 1])))
     axes.set_xlabel(f"top-1 accuracy on {report.test_rows:,} test texts, % (bar: 95 % interval)")
     axes.set_title(f"{len(report.classes)} classes, {report.train_rows:,} training texts")
-    axes.legend(loc="lower right", fontsize="small")
+    figure.legend(loc="outside lower right", fontsize="small", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

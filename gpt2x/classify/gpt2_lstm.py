@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from gpt2x.classify.kinds import KINDS
 from gpt2x.classify.neural import Ragged, bar, batches_by_length
 from gpt2x.classify.recurrent import RecurrentClassifier
-from gpt2x.console import format_count
+from gpt2x.console import format_count, say
 from gpt2x.errors import InputDataError, MissingComponentError, OutputError, UsageError
 from gpt2x.paths import cache_dir
 
@@ -136,6 +137,8 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         folder = find_gpt2(self.gpt2)
         self.gpt_, self.tokenizer_ = load_gpt2(folder, device)
         self.gpt2_ = str(folder)
+        if self.verbose:
+            say(f"{KINDS[self.kind].title}: {self.describe()}; it reads {len(texts):,} texts")
 
     @contextmanager
     def _rows(self, texts: list[str]) -> Iterator[Ragged]:

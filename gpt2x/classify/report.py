@@ -138,7 +138,7 @@ def table_row(result: ModelResult) -> str:
             f"{result.macro_f1:.3f}",
             format_count(result.parameters or 0),
             f"{result.train_seconds:.1f} s",
-            format_count(result.predict_texts_per_second or 0),
+            format_count(round(result.predict_texts_per_second or 0)),
             result.note,
         ]
     )
