@@ -132,7 +132,12 @@ def _choose_run(name: str | None) -> Path:
     if found is not None:
         return found
     folder = first_song()
-    say("No model is trained yet: training a small one on the packaged songs, which takes about a minute.")
+    if is_model_folder(folder):
+        say("The small model was interrupted while it was trained: its training goes on from there.")
+    else:
+        say(
+            "No model is trained yet: training a small one on the packaged songs, which takes about a minute."
+        )
     say(f"It is kept in {folder}; `gpt2x train lyrics` makes a better one.")
     command = [sys.executable, "-m", "gpt2x.train", "lyrics", "--preset", "first-song", "--out", str(folder)]
     done = subprocess.run([*command, *(["--quiet"] if is_quiet() else [])], stdout=2, check=False)

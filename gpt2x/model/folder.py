@@ -77,6 +77,7 @@ def save_folder(
             (stage / "tokenizer_config.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
         try:
             save_file(tensors, stage / WEIGHTS, metadata={"format": "pt"})
+            shutil.copymode(stage / CONFIG, stage / WEIGHTS)  # safetensors lets only the owner read
         except SafetensorError as error:  # how safetensors reports a full disk
             raise OutputError(f"cannot write {path / WEIGHTS}: {error}; choose another place") from error
 

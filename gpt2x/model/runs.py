@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from gpt2x.errors import InputDataError
@@ -27,7 +28,18 @@ def newest_run() -> Path | None:
     runs = [path for path in found if is_model_folder(path)]
     if runs:
         return max(runs, key=_saved_at)
-    return first_song() if is_model_folder(first_song()) else None
+    return first_song() if is_finished(first_song()) else None
+
+
+def is_finished(path: Path) -> bool:
+    """True for a whole model whose training, if gpt2x trained it, went to the end."""
+    if not is_model_folder(path):
+        return False
+    try:
+        about = json.loads((path / CONFIG).read_text(encoding="utf-8")).get("gpt2x", {})
+    except (OSError, ValueError, AttributeError):
+        return True  # damaged: loading it says how
+    return not isinstance(about, dict) or about.get("finished", True) is True
 
 
 def find_run(name: str) -> Path:

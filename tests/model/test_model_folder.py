@@ -17,7 +17,7 @@ from gpt2x import tokenizer as tokenizer_room
 from gpt2x.errors import InputDataError, OutputError
 from gpt2x.model import GPT, GPTConfig, load_folder, save_folder
 from gpt2x.model.folder import read_config
-from gpt2x.model.runs import find_run, first_song, is_model_folder, newest_run
+from gpt2x.model.runs import find_run, first_song, is_finished, is_model_folder, newest_run
 
 TEXT = "la la love, la la rain, the rain of love is falling on the town " * 3
 
@@ -253,3 +253,17 @@ def test_the_newest_whole_run_is_found(
     assert find_run("first-song") == first_song()
     with pytest.raises(InputDataError, match="no run 'other'"):
         find_run("other")
+
+
+def test_a_model_whose_training_was_interrupted_is_not_taken_for_the_first_song(tiny: GPTConfig) -> None:
+    save_folder(GPT(tiny), None, first_song(), extra={"finished": False})
+    assert is_model_folder(first_song())
+    assert not is_finished(first_song())
+    assert newest_run() is None
+    save_folder(GPT(tiny), None, first_song(), extra={"finished": True})
+    assert newest_run() == first_song()
+
+
+def test_all_files_of_a_saved_model_may_be_read_by_the_same_people(tiny: GPTConfig, tmp_path: Path) -> None:
+    save_folder(GPT(tiny), None, tmp_path / "model")
+    assert len({file.stat().st_mode for file in (tmp_path / "model").iterdir()}) == 1
