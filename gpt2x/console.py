@@ -115,7 +115,7 @@ def format_count(number: float) -> str:
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
             return f"{number / size:.1f}{suffix}"
-    return f"{number:g}"
+    return f"{number:.4g}"
 
 
 def key_value_lines(values: Mapping[str, object]) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from gpt2x.errors import InputDataError, OutputError, describe_os_error
+from gpt2x.errors import InputDataError, OutputError
 
 
 def cache_dir() -> Path:
@@ -151,7 +151,7 @@ def open_input(path: str | os.PathLike[str]) -> IO[bytes]:
             return io.BufferedReader(gzip.open(path, "rb"))
         return path.open("rb")
     except OSError as error:
-        raise InputDataError(f"cannot read {path}: {describe_os_error(error)}") from error
+        raise InputDataError(f"cannot read {path}: {error.strerror or error}; check the name") from error
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:

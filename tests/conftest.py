@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from gpt2x.console import set_quiet
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -34,3 +36,10 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("GPT2X_RUNS", "GPT2X_CACHE", "GPT2X_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
     monkeypatch.setenv("GPT2X_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def _not_quiet() -> Iterator[None]:
+    """A test that runs a command with ``--quiet`` in this process silences no other."""
+    yield
+    set_quiet(False)

@@ -81,6 +81,9 @@ def help_of(path: list[str]) -> str:
 )
 def test_the_python_on_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    vocabulary = Path(os.environ.get("GPT2X_TEST_DATA") or ROOT.parent / "shared" / "data") / "vocab"
+    if vocabulary.exists():
+        monkeypatch.setenv("GPT2X_VOCAB", str(vocabulary))
     namespace: dict[str, object] = {"__name__": "page"}
     for number, block in enumerate(blocks(page, "python"), start=1):
         try:

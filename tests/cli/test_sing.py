@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from typer.testing import CliRunner
 from gpt2x import tokenizer as tokenizer_room
 from gpt2x.cli import sing as sing_module
 from gpt2x.cli.app import app
-from gpt2x.console import set_quiet
 from gpt2x.model import GPT, GPTConfig, save_folder
 from gpt2x.model.runs import first_song
 from gpt2x.paths import runs_dir
@@ -34,12 +32,6 @@ def save_singer(folder: Path) -> Path:
     model = GPT(GPTConfig(vocab_size=300, block_size=64, n_layer=1, n_head=2, n_embd=16))
     save_folder(model, tokenizer, folder)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _not_quiet() -> Iterator[None]:
-    yield
-    set_quiet(False)
 
 
 @pytest.fixture

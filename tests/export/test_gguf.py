@@ -26,6 +26,7 @@ def field(reader: Any, name: str) -> Any:
 def test_every_tensor_can_be_read_back_under_the_name_that_llama_cpp_reads(
     run: Path, tmp_path: Path, dtype: str
 ) -> None:
+    pytest.importorskip("gguf")
     export_gguf(run, tmp_path / "out.gguf", dtype=dtype)
     reader = read(tmp_path / "out.gguf")
     tensors = {tensor.name: tensor for tensor in reader.tensors}
@@ -57,6 +58,7 @@ def test_the_names_are_those_of_the_gguf_package_for_gpt2(run: Path, tmp_path: P
 
 
 def test_hyperparameters_and_tokenizer_are_in_the_file(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
     export_gguf(run, tmp_path / "out.gguf", dtype="f16")
     reader = read(tmp_path / "out.gguf")
     values = {
@@ -106,6 +108,7 @@ def test_another_reader_of_gguf_computes_the_same_logits(run: Path, tmp_path: Pa
 
 
 def test_an_untied_head_is_written(tmp_path: Path, run: Path) -> None:
+    pytest.importorskip("gguf")
     _, tokenizer = load_folder(run)
     config = GPTConfig(vocab_size=276, block_size=8, n_layer=1, n_head=1, n_embd=8, tie_weights=False)
     save_folder(GPT(config), tokenizer, tmp_path / "untied")

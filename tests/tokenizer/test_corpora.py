@@ -13,8 +13,6 @@ import tiktoken
 
 from gpt2x.tokenizer import Tokenizer
 
-csv.field_size_limit(1 << 30)
-
 CORPORA = [
     "lyrics/lyrics_45k.csv.xz",
     "lyrics/spotify_millsongdata_2893.csv.xz",
