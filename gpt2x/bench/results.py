@@ -41,6 +41,8 @@ class Row:
     config: dict[str, Any] = field(default_factory=dict)
     samples_ms: list[list[float]] = field(default_factory=list)
     """The time of each step, round by round."""
+    first_round_counts: bool = True
+    """False once a round over all rungs in turn is done: the figures are then those of such rounds alone."""
     phases_ms: dict[str, list[float]] = field(default_factory=dict)
     """forward_ms, backward_ms and optimizer_ms of each step."""
     tokens_per_step: int = 0
@@ -68,8 +70,9 @@ class Row:
 
     @property
     def step(self) -> Spread:
-        """Median and quartiles of a step, in milliseconds, over all rounds."""
-        return spread([sample for samples in self.samples_ms for sample in samples])
+        """Median and quartiles of a step, in milliseconds, over all rounds that count."""
+        rounds = self.samples_ms if self.first_round_counts else self.samples_ms[1:]
+        return spread([sample for samples in rounds for sample in samples])
 
     @property
     def is_noisy(self) -> bool:
@@ -84,6 +87,8 @@ class Row:
     def phase_ms(self, name: str) -> float:
         """The median of a phase of the step: forward, backward or optimizer."""
         samples = self.phases_ms.get(f"{name}_ms", [])
+        if not self.first_round_counts:
+            samples = samples[len(self.samples_ms[0]) :]
         return spread(samples).median if samples else 0.0
 
 
@@ -101,7 +106,7 @@ class Results:
     text: str = ""
     """What was learned: the text and the vocabulary."""
     interleaved: bool = False
-    """Whether the rounds went over all rungs in turn (A B C A B C), so that drift touches all alike."""
+    """Whether the figures come from rounds over all rungs in turn (A B C A B C), so that drift touches all alike."""
     complete: bool = True
     """False when it was interrupted."""
 

@@ -119,8 +119,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 "classes": self.classes_.tolist(),
                 "state": state,
             }
-            text = json.dumps(header, ensure_ascii=False, indent=2) + "\n"
-            (staged / HEADER).write_text(text, encoding="utf-8", errors="surrogatepass")
+            (staged / HEADER).write_text(json.dumps(header, indent=2) + "\n", encoding="ascii")
             (staged / ARRAYS).write_bytes(safetensors.numpy.save({k: _dense(v) for k, v in arrays.items()}))
 
     @classmethod
@@ -203,7 +202,7 @@ def encode_labels(labels: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Sorted classes, and each label as its number among them. The order never depends on hashing.
 
     Raises:
-        InputDataError: a label is missing, or labels are of several types.
+        InputDataError: a label is missing or cannot be printed, or labels are of several types.
 
     >>> classes, y = encode_labels(["b", "a", "b"])
     >>> classes.tolist(), y.tolist()
@@ -217,6 +216,11 @@ def encode_labels(labels: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
     else:
         raise InputDataError(f"labels must be all strings or all whole numbers; {odd!r:.40} is among them")
     classes, y = np.unique(np.asarray(labels), return_inverse=True)
+    for label in classes.tolist():
+        if isinstance(label, str) and any("\ud800" <= character <= "\udfff" for character in label):
+            raise InputDataError(
+                f"the label {label!r} is no text: half a character stands in it; rename the class"
+            )
     return classes, y.astype(np.int64)
 
 

@@ -6,6 +6,8 @@ read once, by `predict`, when learning is over. What cannot run says why in its 
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpt2x._version import __version__
 from gpt2x.classify.base import TextClassifier, check_texts, encode_labels, split_rows
 from gpt2x.classify.kinds import KINDS, Kind, get_kinds
 from gpt2x.classify.metrics import confusion_matrix, macro_f1, mcnemar, wilson_interval
@@ -153,17 +156,12 @@ def _score(result: ModelResult, truth: np.ndarray, found: np.ndarray, num_classe
 
 
 def _environment() -> dict[str, Any]:
-    import sklearn
-    import torch
-
-    from gpt2x._version import __version__
-
+    packages = ("torch", "scikit-learn", "numpy")
     return {
         "gpt2x": __version__,
         "python": platform.python_version(),
-        "scikit-learn": sklearn.__version__,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        **{name: importlib.metadata.version(name) for name in packages},
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "machine": platform.machine(),
     }
 

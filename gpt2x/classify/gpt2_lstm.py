@@ -131,7 +131,7 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         size = (
             f"{config.n_layer} layers x {config.n_embd}, {format_count(self.num_frozen_)} frozen parameters"
         )
-        return f"embeddings from {self.gpt2_} ({size})"
+        return f"embeddings from {Path(self.gpt2_).name} ({size})"
 
     def _prepare(self, texts: list[str], device: torch.device) -> None:
         folder = find_gpt2(self.gpt2)

@@ -176,13 +176,17 @@ def _termination_as_interrupt() -> Iterator[None]:
     """Let SIGTERM do what Ctrl-C does: keep what is finished, and leave no process behind."""
 
     def interrupt(number: int, frame: object) -> None:
+        signal.signal(
+            signal.SIGTERM, signal.SIG_IGN
+        )  # `timeout` sends it twice; the second must not stop the writing
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGTERM) is interrupt:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _finish(results: Results, folder: Path, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ import typer
 
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
 from gpt2x.console import emit, emit_json, format_count, say
-from gpt2x.errors import InputDataError, MissingComponentError, UsageError
+from gpt2x.errors import InputDataError, MissingComponentError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from gpt2x.classify.report import ComparisonReport
@@ -104,6 +105,8 @@ def compare(
     from gpt2x.classify.kinds import get_kinds
 
     kinds = get_kinds(models.split(","))
+    _check_options({kind.name for kind in kinds}, gpt2, tokenizer, device)
+    _check_writable(out)
     news = _read(data, limit)
     from gpt2x.classify.comparison import compare as run
     from gpt2x.classify.report import summary, table_head, table_row
@@ -173,6 +176,7 @@ def train(
     from gpt2x.classify.kinds import get_kind
 
     kind = get_kind(model)
+    _check_options({kind.name}, gpt2, tokenizer, device)
     news = _read(data, limit)
     from gpt2x.classify.base import check_replaceable
 
@@ -268,6 +272,33 @@ def _settings(
     return own | common
 
 
+def _check_options(names: set[str], gpt2: str | None, tokenizer: str | None, device: str) -> None:
+    """Refuse what was asked for and is not there, before anything is read or learned."""
+    if gpt2 is not None:
+        from gpt2x.model.runs import find_run
+
+        find_run(gpt2)
+    if tokenizer not in (None, "learn"):
+        from gpt2x.tokenizer import Tokenizer
+
+        Tokenizer.load(tokenizer)
+    if device != "auto" and names & {"rnn", "gpt2-lstm"}:
+        from gpt2x.model.device import pick_device
+
+        pick_device(device)
+
+
+def _check_writable(out: Path | None) -> None:
+    """Refuse a place for the report that cannot work now, and not after minutes of training."""
+    if out is None:
+        return
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise OutputError(
+            f"cannot write to {out}: {there} is no folder that can be written to; choose another place"
+        )
+
+
 def _keep(report: ComparisonReport, out: Path) -> None:
     """Write report.json, and charts where matplotlib is there."""
     import json
@@ -288,6 +319,8 @@ def _keep(report: ComparisonReport, out: Path) -> None:
 
 def _texts(given: list[str] | None) -> list[str]:
     if given and STDIN not in given:
+        if any("\udc80" <= character <= "\udcff" for text in given for character in text):
+            raise InputDataError("a text on the command line is not UTF-8; convert it first")
         return given
     if given and len(given) > 1:
         raise UsageError("give texts or '-', not both")

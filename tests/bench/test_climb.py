@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gpt2x.bench.climb import Climb, Effort, Listener
-from gpt2x.bench.config import Setting
+from gpt2x.bench.config import Setting, StepConfig
 from gpt2x.bench.ladder import RUNGS, select
 from gpt2x.bench.machine import Machine
 from gpt2x.bench.results import Results, Row
@@ -83,6 +83,28 @@ def test_rounds_go_over_all_rungs_in_turn(climb: Run) -> None:
     assert [len(samples) for samples in row(results, "flash").samples_ms] == [2, 2, 2]
 
 
+def test_once_there_is_a_round_in_turn_the_first_one_no_longer_counts(climb: Run) -> None:
+    """The machine was busy while round 1 went over the later rungs; the rounds in turn show what is true."""
+    rounds: dict[str, int] = {}
+
+    def step_ms(config: StepConfig) -> float:
+        rounds[config.attention] = rounds.get(config.attention, 0) + 1
+        return 900.0 if config.attention == "flash" and rounds["flash"] <= 2 else 100.0  # prepare and round 1
+
+    results = climb(Bench(step_ms=step_ms), select("flash"), effort=Effort(steps=2, rounds=3))
+    flash = row(results, "flash")
+    assert flash.samples_ms == [[900.0] * 2, [100.0] * 2, [100.0] * 2]
+    assert flash.step.median == 100.0
+    assert flash.step.count == 4
+    assert flash.phase_ms("forward") == pytest.approx(100 / 3)
+
+
+def test_without_a_second_round_the_first_one_counts(climb: Run) -> None:
+    results = climb(Bench(), select("flash"), effort=Effort(steps=2, rounds=1))
+    assert row(results, "flash").step.count == 2
+    assert not results.interleaved
+
+
 def test_without_room_for_waiting_processes_the_rounds_of_a_rung_follow_at_once(
     climb: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +122,15 @@ def test_no_round_is_started_that_would_end_after_the_budget(laptop: Machine, ti
     effort = Effort(steps=3, rounds=50, budget_s=350.0)
     Climb(select("flash"), results, Bench().launch, effort=effort, clock=lambda: float(next(seconds))).run()
     assert len(row(results, "flash").samples_ms) == 4  # at 0 s the start, then rounds at 100, 200 and 300 s
+
+
+def test_one_round_in_turn_may_overdraw_the_budget(laptop: Machine, tiny_setting: Setting) -> None:
+    seconds = iter([0.0, 140.0, 145.0, 145.0])
+    results = Results(setting=tiny_setting, machine=laptop)
+    effort = Effort(steps=3, rounds=50, budget_s=100.0)
+    Climb(select("flash"), results, Bench().launch, effort=effort, clock=lambda: next(seconds)).run()
+    assert len(row(results, "flash").samples_ms) == 2
+    assert results.interleaved
 
 
 @pytest.mark.parametrize(("step_ms", "steps"), [(0.001, 50), (100.0, 15), (1400.0, 2), (90_000.0, 2)])

@@ -170,6 +170,8 @@ def test_bad_input_is_refused_in_one_sentence(make: Any, corpus: Corpus) -> None
         model.fit(["a", float("nan")], ["x", "y"])
     with pytest.raises(InputDataError, match="all strings or all whole numbers"):
         model.fit(["a", "b"], ["x", None])
+    with pytest.raises(InputDataError, match="half a character"):
+        model.fit(["a", "b"], ["x", "\ud800"])
     with pytest.raises(UsageError, match="one string"):
         model.fit("a text", ["x"])
     with pytest.raises(NotFittedError):

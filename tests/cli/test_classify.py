@@ -229,6 +229,23 @@ def test_usage_errors_name_the_value_and_the_remedy(run: Run, news: Path, tmp_pa
     assert [p.name for p in (tmp_path / "full").iterdir()] == ["thesis.txt"]
 
 
+def test_what_is_asked_for_and_not_there_is_refused_before_any_training(
+    run: Run, news: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    for option, value, wanted in (
+        ("--gpt2", "nowhere", 3),
+        ("--tokenizer", "nowhere", 3),
+        ("--device", "tpu", 2),
+        ("--out", tmp_path / "file" / "below", 1),
+    ):
+        code, stdout, stderr = run("compare", "--data", news, option, value)
+        assert code == wanted, stderr
+        assert stdout == "", "no row was printed"
+        assert stderr.startswith("gpt2x: ")
+        assert stderr.count("\n") == 1
+
+
 def test_a_comparison_in_which_nothing_runs_fails_with_the_reason(run: Run, news: Path) -> None:
     code, stdout, stderr = run("compare", "--data", news, "--models", "gpt2-lstm")
     assert code == 4
