@@ -91,7 +91,8 @@ def bench(
     default_timeout_s = 180.0 if model is None and batch is None and seq is None else 1800.0
     timeout_s = parse_seconds("--timeout", timeout) if timeout else default_timeout_s
     folder = out or Path("bench-results") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    machine = _look_at_machine(kind, visible_gpu)
+    with _termination_as_interrupt():
+        machine = _look_at_machine(kind, visible_gpu)
     setting = sizing.make_setting(
         machine, device=kind, model=model, batch=batch, seq=seq, total_batch=total_batch, seed=seed
     )
