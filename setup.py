@@ -48,8 +48,8 @@ def files(*patterns: str) -> list[str]:
 def bpe_extension() -> Extension:
     return Extension(
         "gpt2x._bpe",
-        sources=files("csrc/bpe/src/*.cpp", "csrc/python/bpe_module.cpp"),
-        depends=files("csrc/bpe/**/*.h", "csrc/bpe/**/*.hpp", "csrc/bpe/**/*.inc"),
+        sources=files("csrc/bpe/src/*.cpp", "csrc/python/bpe_*.cpp"),
+        depends=files("csrc/bpe/**/*.h", "csrc/bpe/**/*.hpp", "csrc/bpe/**/*.inc", "csrc/python/*.hpp"),
         include_dirs=[str(HERE / "csrc/bpe/include"), pybind11.get_include()],
         extra_compile_args={"cxx": [*COMMON, "-std=c++20", "-pthread"]},
         extra_link_args=["-pthread"],

@@ -1,6 +1,8 @@
 """The tokenizer core (csrc/bpe) as pybind11 exposes it; `gpt2x.tokenizer` is the public face."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from mmap import mmap
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -8,41 +10,92 @@ import numpy.typing as npt
 unicode_version: str
 patterns: list[str]
 
-class BytePairEncoder:
-    """An immutable vocabulary with its splitting pattern; shareable between threads, every call releases the GIL."""
+Dtype = Literal["uint16", "uint32"]
+Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
 
-    def __init__(self, tokens: Sequence[bytes], ids: Sequence[int], pattern: str) -> None:
+class BytePairEncoder:
+    """A vocabulary with its splitting pattern; shareable between threads, every long call releases the GIL.
+
+    Texts are `str` or `bytes`. Of a str, surrogate pairs join and lone surrogates become U+FFFD; bytes that are no
+    UTF-8 give what tiktoken's `_encode_bytes` gives. Special tokens are known for decoding only.
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[bytes],
+        ids: Sequence[int],
+        pattern: str,
+        special_tokens: Mapping[int, bytes] = ...,
+    ) -> None:
         """Build from token bytes and their ids (= ranks).
 
         Raises ValueError: lengths differ, an id or token occurs twice, one of the 256 single bytes is missing,
         an empty token, or an unknown pattern name.
         """
 
+    @staticmethod
+    def from_rank_file(
+        contents: bytes, pattern: str, special_tokens: Mapping[int, bytes] = ...
+    ) -> BytePairEncoder:
+        """Build from the contents of a rank file: lines of base64 token, space, rank.
+
+        Raises ValueError as `__init__`, or naming the line that is damaged.
+        """
+
+    @staticmethod
+    def from_merges(
+        contents: bytes, pattern: str, special_tokens: Mapping[int, bytes] = ...
+    ) -> BytePairEncoder:
+        """Build from the contents of a `vocab.bpe` or `merges.txt`: the 256 bytes in GPT-2's order, then the merges.
+
+        Raises ValueError naming the line that is no merge of two known tokens.
+        """
+
     @property
     def n_vocab(self) -> int:
-        """One more than the largest id."""
+        """One more than the largest id that is not special."""
 
-    def encode_ordinary(self, text: bytes) -> list[int]:
-        """Encode UTF-8 bytes without special tokens; bytes that are no UTF-8 give what tiktoken's
-        `_encode_bytes` gives."""
+    def encode_ordinary(self, text: str | bytes) -> list[int]:
+        """Encode without special tokens. Equal ids in the lists are the same object."""
 
-    def encode_to_numpy(self, text: bytes) -> npt.NDArray[np.uint32]: ...
-    def encode_batch(self, texts: Sequence[bytes], num_threads: int) -> list[npt.NDArray[np.uint32]]:
+    def encode_to_numpy(
+        self,
+        text: str | bytes,
+        dtype: Dtype = "uint32",
+        out: npt.NDArray[np.unsignedinteger[Any]] | None = None,
+    ) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """The same as an array, or in the first places of `out`, whose own dtype then counts; returns those places.
+
+        Raises ValueError: `out` is too small (both sizes are named; what fits has been written), or is not one
+        contiguous axis, or the ids do not fit uint16. TypeError: `out` is neither uint16 nor uint32.
+        """
+
+    def encode_batch(
+        self, texts: Iterable[str | bytes], num_threads: int, dtype: Dtype = "uint32"
+    ) -> list[npt.NDArray[np.unsignedinteger[Any]]]:
         """Each text's tokens, on that many threads; 0 means one for each core."""
 
-    def count(self, text: bytes) -> int: ...
-    def encode_piece(self, piece: bytes) -> list[int]:
+    def encode_batch_lists(self, texts: Iterable[str | bytes], num_threads: int) -> list[list[int]]: ...
+    def count(self, text: str | bytes) -> int: ...
+    def count_batch(self, texts: Iterable[str | bytes], num_threads: int) -> list[int]: ...
+    def encode_piece(self, piece: str | bytes) -> list[int]:
         """Merge one piece without splitting it first."""
 
-    def split(self, text: bytes) -> list[bytes]:
+    def split(self, text: str | bytes) -> list[bytes]:
         """The pieces into which the pattern cuts the text."""
 
-    def decode_bytes(self, ids: Sequence[int] | npt.NDArray[np.uint32]) -> bytes:
+    def find_safe_cut(self, text: bytes, start: int) -> int:
+        """A position at or after `start` where the text may be cut in two without changing its pieces, or its end."""
+
+    def decode_bytes(self, ids: Ids) -> bytes:
         """The bytes of all tokens, one after the other.
 
-        Raises KeyError naming the first unknown id, TypeError for what is no integer. Arrays of uint32 are read in
-        place; anything else one number at a time.
+        Raises KeyError naming the first unknown id, TypeError for what is no integer, ValueError for an array of
+        several axes. Arrays of 16, 32 or 64 bits are read in place.
         """
+
+    def token_lengths(self, ids: Ids) -> npt.NDArray[np.uint32]:
+        """How many bytes each token has. Raises as decode_bytes."""
 
     def token_bytes(self, id: int) -> bytes:
         """Raises KeyError."""
@@ -53,12 +106,23 @@ class BytePairEncoder:
 class PieceCounter:
     """Counts pieces of a growing corpus with 64-bit counts; `add` may be called with one document at a time.
 
-    The counts, and the order of items(), are the same for any number of threads. Threads may share a counter.
+    The counts are the same for any number of threads. Threads may share a counter. Memory grows with the distinct
+    pieces, not with the texts.
     """
 
     def __init__(self, pattern: str) -> None: ...
-    def add(self, text: bytes, num_threads: int = 1) -> None:
-        """Count a document's pieces; 0 threads means one for each core."""
+    def add(self, text: bytes | bytearray | memoryview | mmap, num_threads: int = 1) -> None:
+        """Count a document's pieces; 0 threads means one for each core.
+
+        The text is read in place, with the GIL released: nobody may write to it meanwhile. Of a file that is larger
+        than memory, map it and add one slice (of a memoryview) after the other, cut where a piece starts.
+
+        Raises TypeError for what holds no bytes, ValueError for a negative number of threads.
+        """
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of all texts: the lengths of all pieces, repeated ones counted each time."""
 
     @property
     def num_pieces(self) -> int:
@@ -67,7 +131,8 @@ class PieceCounter:
     @property
     def num_unique(self) -> int: ...
     def items(self) -> list[tuple[bytes, int]]:
-        """The distinct pieces and their counts, in the order in which they first occurred."""
+        """The distinct pieces and their counts: the most frequent first, equally frequent ones in the order of their
+        bytes. Counters with the same counts give the same list."""
 
     def add_counts(self, items: Sequence[tuple[bytes, int]]) -> None:
         """Add what items() of another counter gave.
@@ -80,12 +145,25 @@ def learn_merges(
     num_merges: int,
     min_frequency: int,
     on_merge: Callable[[int, int, int, int], bool] | None,
+    *,
+    byte_order: str = "gpt2",
+    continue_from: Sequence[tuple[int, int]] = (),
+    consume: bool = False,
 ) -> list[tuple[int, int, int]]:
     """Learn up to `num_merges` merges as (left id, right id, count); merge number i makes id 256 + i.
 
-    The pair with the highest count wins, ties go to the smaller (left id, right id); ids 0-255 are the bytes in the
-    order of GPT-2's byte-to-unicode characters. Stops early when no pair occurs at least `min_frequency` times.
+    The pair with the highest count wins, ties go to the smaller (left id, right id). Ids 0-255 are the bytes: with
+    byte_order "gpt2" in the order of GPT-2's byte-to-unicode characters, with "raw" in that of their values. Stops
+    early when no pair occurs at least `min_frequency` times.
+
+    `continue_from` are (left id, right id) of merges learned before. They are made first and not returned; merge
+    number i then makes id 256 + len(continue_from) + i, and with the same counts is the one that would have come next.
+    `consume` empties the counter before the first merge, which saves its memory.
+
     `on_merge(index, left, right, count)` is called with the GIL now and then for progress (at least every 256
     merges; every merge when fewer than 2,048 are asked for); returning False stops the learning.
     Signals (Ctrl-C) are honoured: KeyboardInterrupt is raised.
+
+    Raises ValueError for an unknown byte order, or a merge in `continue_from` that joins ids which do not exist by
+    then or have been joined before.
     """

@@ -18,6 +18,7 @@ FLOORS = {
     "train": 4, "classify": 4,
     "bench": 5,
     "cli": 6,
+    "__main__": 7,
 }  # fmt: skip
 NEVER_THE_TRAINER = ("generate", "export", "classify", "cli/sing.py", "cli/classify.py", "cli/export.py")
 LIGHT_COMMANDS = (

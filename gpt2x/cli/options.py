@@ -10,7 +10,8 @@ import typer
 from gpt2x.console import set_quiet
 
 
-def _silence(quiet: bool) -> bool:
+def silence(quiet: bool) -> bool:
+    """What ``--quiet`` does."""
     if quiet:
         set_quiet(True)
     return quiet
@@ -23,7 +24,7 @@ Device = Annotated[
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="No talk and no progress on stderr.", callback=_silence),
+    typer.Option("--quiet", "-q", help="No talk and no progress on stderr.", callback=silence),
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the result.", metavar="PATH")]
 Config = Annotated[

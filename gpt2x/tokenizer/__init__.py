@@ -9,11 +9,17 @@ The C++ core (`gpt2x._bpe`) does the work; `reference` is the same algorithm for
 so that switching is one import. Nothing here imports torch.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from gpt2x.tokenizer.encoding import Tokenizer, UnknownTokenError
 from gpt2x.tokenizer.registry import get
 from gpt2x.tokenizer.special import DisallowedSpecialError
-from gpt2x.tokenizer.stream import StreamDecoder
-from gpt2x.tokenizer.training import Merge, train, train_files
+
+if TYPE_CHECKING:
+    from gpt2x.tokenizer.stream import StreamDecoder
+    from gpt2x.tokenizer.training import Merge, train, train_files
 
 __all__ = [
     "DisallowedSpecialError",
@@ -25,3 +31,14 @@ __all__ = [
     "train",
     "train_files",
 ]
+
+_ON_DEMAND = {"StreamDecoder": "stream", "Merge": "training", "train": "training", "train_files": "training"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import training and streaming when they are first asked for; most programs only encode."""
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_ON_DEMAND[name]}"), name)

@@ -9,20 +9,29 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.tokenizer import formats
 from gpt2x.tokenizer.patterns import make_core
+from gpt2x.tokenizer.ranks import FileRanks
 from gpt2x.tokenizer.special import END_OF_TEXT, Allowed, Disallowed, SpecialTokens
+from gpt2x.tokenizer.utf8 import as_bytes, to_utf8
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from gpt2x.tokenizer.files import EncodedFile, TextReader
+
     Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
+
+AnyTokenizer = TypeVar("AnyTokenizer", bound="Tokenizer")
+
+__all__ = ["Tokenizer", "UnknownTokenError", "to_utf8"]
 
 
 class UnknownTokenError(InputDataError, KeyError):
@@ -67,10 +76,15 @@ class Tokenizer:
         """
         self.name = name
         self._pat_str = pat_str
-        self._mergeable_ranks = dict(mergeable_ranks)
-        self._special = SpecialTokens(special_tokens, self._mergeable_ranks)
-        self._core = make_core(pat_str, self._mergeable_ranks)
-        self.max_token_value: int = max([*self._mergeable_ranks.values(), *self._special.token_bytes])
+        self._special = SpecialTokens(special_tokens)
+        self._mergeable_ranks: dict[bytes, int] | FileRanks
+        if isinstance(mergeable_ranks, FileRanks):
+            self._mergeable_ranks = mergeable_ranks
+        else:
+            self._mergeable_ranks = dict(mergeable_ranks)
+            self._special.check_free(set(self._mergeable_ranks.values()))
+        self._core = make_core(pat_str, self._mergeable_ranks, self._special.token_bytes)
+        self.max_token_value: int = max([self._core.n_vocab - 1, *self._special.token_bytes])
         """The largest id."""
 
     # ------------------------------------------------------------------------------------------------------------
@@ -95,15 +109,35 @@ class Tokenizer:
             return registry.get(str(source))
         return cls.from_vocabulary(formats.read(source))
 
+    @staticmethod
+    def from_pretrained(name: str = "gpt2", path: str | os.PathLike[str] | None = None) -> Tokenizer:
+        """A published vocabulary: "gpt2", or another encoding of OpenAI's ("cl100k_base", "o200k_base", …).
+
+        It is taken from `path` if that is given, else from ``GPT2X_VOCAB``, gpt2x's cache, the caches of tiktoken and
+        Hugging Face, an installed package that carries it, or a download (``GPT2X_OFFLINE=1`` forbids that one); and
+        only if its ranks have the checksum that OpenAI's file has.
+
+        Raises:
+            UsageError: an unknown name.
+            InputDataError: `path` or ``GPT2X_VOCAB`` does not hold that vocabulary.
+            MissingComponentError: it is nowhere to be found; the sentence says what was looked at and what to do.
+
+        """
+        from gpt2x.tokenizer import registry
+
+        return registry.get(name, path)
+
     @classmethod
-    def from_vocabulary(cls, vocabulary: formats.Vocabulary) -> Tokenizer:
+    def from_vocabulary(cls: type[AnyTokenizer], vocabulary: formats.Vocabulary) -> AnyTokenizer:
         """Build from what `formats.read` gives."""
-        return cls(
+        tokenizer = cls(
             vocabulary.name,
             pat_str=vocabulary.pat_str,
             mergeable_ranks=vocabulary.mergeable_ranks,
             special_tokens=vocabulary.special_tokens,
         )
+        tokenizer.__dict__["vocabulary"] = vocabulary  # it may know its checksum already
+        return tokenizer
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``tokenizer.json``, ``vocab.tiktoken`` and ``tokenizer_config.json`` into a folder.
@@ -126,7 +160,7 @@ class Tokenizer:
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Encode a text; special tokens in it are plain text."""
-        return self._core.encode_ordinary(to_utf8(text))
+        return self._core.encode_ordinary(text)
 
     def encode(
         self,
@@ -153,11 +187,11 @@ class Tokenizer:
         """
         allowed = self._special.allow(text, allowed_special, disallowed_special)
         if not allowed:
-            return self._core.encode_ordinary(to_utf8(text))
+            return self._core.encode_ordinary(text)
         ids: list[int] = []
         for part, special in self._special.parts(text, allowed):
             if part:
-                ids += self._core.encode_ordinary(to_utf8(part))
+                ids += self._core.encode_ordinary(part)
             if special is not None:
                 ids.append(special)
         return ids
@@ -166,29 +200,46 @@ class Tokenizer:
         self,
         text: str,
         *,
-        dtype: npt.DTypeLike = "uint32",
+        dtype: npt.DTypeLike | None = None,
+        out: npt.NDArray[np.unsignedinteger[Any]] | None = None,
         allowed_special: Allowed = frozenset(),
         disallowed_special: Disallowed = "all",
     ) -> npt.NDArray[Any]:
         """The same as `encode`, as an array and without a Python list on the way.
 
+        Args:
+            text: as in `encode`.
+            dtype: any integer type that holds the largest id; uint32 unless `out` says otherwise.
+            out: a contiguous array of uint16 or uint32 to write into; the result is then ``out[:number of ids]``.
+            allowed_special: as in `encode`.
+            disallowed_special: as in `encode`.
+
         Raises:
             DisallowedSpecialError: as in `encode`.
-            UsageError: `dtype` cannot hold the largest id.
+            UsageError: `dtype` cannot hold the largest id, or `out` is too small or of another type.
 
+        >>> gpt2.encode_to_numpy("hello world", dtype="uint16")  # doctest: +SKIP
+        array([31373,   995], dtype=uint16)
         """
+        allowed = self._special.allow(text, allowed_special, disallowed_special)
+        if dtype is None and out is None and not allowed:
+            return self._core.encode_to_numpy(text)
+        kind = self._dtype(dtype, out)
+        native: Literal["uint16", "uint32"] = "uint16" if kind.name == "uint16" else "uint32"
+        if not allowed:
+            try:
+                return self._core.encode_to_numpy(text, native, out).astype(kind, copy=False)
+            except ValueError as error:
+                raise UsageError(f"{error}; give a larger one, contiguous and writable") from error
         import numpy as np
 
-        kind = self._dtype(dtype)
-        allowed = self._special.allow(text, allowed_special, disallowed_special)
-        arrays: list[npt.NDArray[Any]] = []
+        arrays = [np.empty(0, dtype=kind)]
         for part, special in self._special.parts(text, allowed):
-            if part:
-                arrays.append(self._core.encode_to_numpy(to_utf8(part)))
+            arrays.append(self._core.encode_to_numpy(part, native))
             if special is not None:
-                arrays.append(np.array([special], dtype=np.uint32))
-        whole = arrays[0] if len(arrays) == 1 else np.concatenate([np.empty(0, dtype=np.uint32), *arrays])
-        return whole.astype(kind, copy=False)
+                arrays.append(np.array([special], dtype=kind))
+        whole = np.concatenate(arrays, dtype=kind, casting="unsafe")
+        return whole if out is None else _copy_into(out, whole)
 
     def encode_bytes(self, text: bytes) -> list[int]:
         """Encode any bytes without special tokens; where they are UTF-8 this is `encode_ordinary`.
@@ -198,14 +249,14 @@ class Tokenizer:
         return self._core.encode_ordinary(text)
 
     def encode_ordinary_batch(
-        self, texts: Sequence[str], *, num_threads: int | None = None
+        self, text: Iterable[str], *, num_threads: int | None = None
     ) -> list[list[int]]:
         """Encode many texts on all cores (or `num_threads`); special tokens in them are plain text."""
-        return [ids.tolist() for ids in self._encode_arrays([to_utf8(text) for text in texts], num_threads)]
+        return self._core.encode_batch_lists(text, num_threads or 0)
 
     def encode_batch(
         self,
-        texts: Sequence[str],
+        text: Sequence[str],
         *,
         num_threads: int | None = None,
         allowed_special: Allowed = frozenset(),
@@ -217,25 +268,18 @@ class Tokenizer:
             DisallowedSpecialError: as in `encode`.
 
         """
-        parts: list[bytes] = []
-        layout: list[
-            list[int | None]
-        ] = []  # for each text: None = the ids of the next part, a number = that id
-        for text in texts:
-            order: list[int | None] = []
-            for part, special in self._special.parts(
-                text, self._special.allow(text, allowed_special, disallowed_special)
-            ):
-                if part:
-                    parts.append(to_utf8(part))
-                    order.append(None)
-                if special is not None:
-                    order.append(special)
-            layout.append(order)
-        encoded = iter(self._encode_arrays(parts, num_threads))
+        layouts = [self._layout(one, allowed_special, disallowed_special) for one in text]
+        if all(layout is None for layout in layouts):
+            return self._core.encode_batch_lists(text, num_threads or 0)
+        parts = [
+            part
+            for one, layout in zip(text, layouts, strict=True)
+            for part in ([one] if layout is None else (part for part, _ in layout))
+        ]
+        encoded = iter(self._core.encode_batch_lists(parts, num_threads or 0))
         return [
-            [token for item in order for token in (next(encoded).tolist() if item is None else (item,))]
-            for order in layout
+            next(encoded) if layout is None else _interleave(encoded, [special for _, special in layout])
+            for layout in layouts
         ]
 
     def encode_single_token(self, text_or_bytes: str | bytes) -> int:
@@ -245,13 +289,46 @@ class Tokenizer:
             UnknownTokenError: there is no such token (a KeyError).
 
         """
-        token = text_or_bytes if isinstance(text_or_bytes, bytes) else to_utf8(text_or_bytes)
-        if token in self._mergeable_ranks:
-            return self._mergeable_ranks[token]
-        for special, token_bytes in self._special.token_bytes.items():
-            if token_bytes == token:
-                return special
+        token = as_bytes(text_or_bytes)
+        try:
+            return self._core.encode_single_token(token)
+        except KeyError:
+            for special, token_bytes in self._special.token_bytes.items():
+                if token_bytes == token:
+                    return special
         raise UnknownTokenError(f"the vocabulary {self.name!r} has no token {text_or_bytes!r}")
+
+    def encode_with_offsets(
+        self,
+        text: str,
+        unit: Literal["bytes", "characters"] = "characters",
+        *,
+        allowed_special: Allowed = frozenset(),
+        disallowed_special: Disallowed = "all",
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Encode a text, with the start and end of each token in it.
+
+        Args:
+            text: as in `encode`.
+            unit: what start and end count: "characters" (then ``text[start:end]`` is the least part of the text that
+                has the token in it, and the tokens of one character all have its start and end), or "bytes" of UTF-8
+                (then the tokens follow one another without a gap). A surrogate pair counts as the character it means.
+            allowed_special: as in `encode`.
+            disallowed_special: as in `encode`.
+
+        Raises:
+            DisallowedSpecialError: as in `encode`.
+            UsageError: an unknown unit.
+
+        >>> gpt2.encode_with_offsets("hello world")  # doctest: +SKIP
+        ([31373, 995], [(0, 5), (5, 11)])
+        """
+        from gpt2x.tokenizer import fitting
+
+        ids = self.encode_to_numpy(
+            text, allowed_special=allowed_special, disallowed_special=disallowed_special
+        )
+        return ids.tolist(), fitting.offsets(self._core, to_utf8(text), ids, unit)
 
     def count(
         self,
@@ -267,10 +344,109 @@ class Tokenizer:
 
         """
         allowed = self._special.allow(text, allowed_special, disallowed_special)
+        if not allowed:
+            return self._core.count(text)
         return sum(
-            (self._core.count(to_utf8(part)) if part else 0) + (special is not None)
+            self._core.count(part) + (special is not None)
             for part, special in self._special.parts(text, allowed)
         )
+
+    def count_ordinary_batch(self, text: Iterable[str], *, num_threads: int | None = None) -> list[int]:
+        """How many tokens each text has, computed on all cores (or `num_threads`); special tokens are plain text."""
+        return self._core.count_batch(text, num_threads or 0)
+
+    def encode_file(
+        self,
+        path: str | os.PathLike[str],
+        out: str | os.PathLike[str],
+        *,
+        dtype: npt.DTypeLike = "uint16",
+        num_threads: int | None = None,
+        append_eot: bool = False,
+        errors: Literal["strict", "replace"] = "strict",
+        allowed_special: Allowed = frozenset(),
+        disallowed_special: Disallowed = "all",
+    ) -> EncodedFile:
+        """Encode a text file of any size into a file of ids: the ids of the whole text, one after the other.
+
+        The text is read in windows and encoded on all cores (or `num_threads`), so memory does not grow with the
+        file (but for stretches of text without any white space, which are held whole). Progress is shown on a terminal.
+
+        Args:
+            path: a UTF-8 text file; ``.xz`` and ``.gz`` are unpacked on the way.
+            out: the file to write, little-endian and without a header (``numpy.fromfile(out, dtype)`` or
+                ``numpy.memmap`` reads it); it appears under this name when it is complete.
+            dtype: "uint16", or "uint32" for a vocabulary of more than 65,536 ids.
+            num_threads: by default one for each core.
+            append_eot: end the file with the end-of-text token.
+            errors: what becomes of bytes that are no UTF-8: an error ("strict") or U+FFFD ("replace").
+            allowed_special: as in `encode`.
+            disallowed_special: as in `encode`.
+
+        Raises:
+            DisallowedSpecialError: as in `encode`; `position` is in bytes.
+            InputDataError: the file is missing, damaged, or not UTF-8; the sentence names file and offset.
+            OutputError: `out` cannot be written; what stood there before is untouched.
+            UsageError: `dtype` cannot hold the largest id, or there is no end-of-text token.
+
+        """
+        from gpt2x.tokenizer import files
+
+        kind = self._dtype(dtype, None)
+        if kind.name not in ("uint16", "uint32"):
+            raise UsageError(f"dtype is {kind}; a file of ids has uint16 or uint32")
+        if num_threads is not None and num_threads < 1:
+            raise UsageError(f"num_threads is {num_threads}; give 1 or more")
+        return files.encode_file(
+            self.text_reader(
+                errors=errors, allowed_special=allowed_special, disallowed_special=disallowed_special
+            ),
+            Path(path),
+            out,
+            dtype=kind,
+            num_threads=num_threads or os.cpu_count() or 1,
+            append=self.eot_token if append_eot else None,
+        )
+
+    # ------------------------------------------------------------------------------------------------------------
+    # Texts that fit
+
+    def truncate(self, text: str, n: int) -> str:
+        """The longest beginning of a text that has at most `n` tokens when it is encoded by itself.
+
+        It ends between two characters, and special tokens count as plain text, as in `encode_ordinary`. That no longer
+        beginning fits holds where the text around its end can be cut somewhere within 2,000 bytes (between a word and
+        a space, say). Inside a longer stretch without such a place, or with a pattern that is not built in, what
+        holds is that one more character would be too much. (Longer beginnings may fit again: "toke" has two tokens,
+        "token" one.)
+
+        Raises:
+            UsageError: `n` is negative.
+
+        >>> gpt2.truncate("hello wonderful world", 2)  # doctest: +SKIP
+        'hello wonderful'
+        """
+        from gpt2x.tokenizer import fitting
+
+        return fitting.truncate(self._core, to_utf8(text), n).decode()
+
+    def chunk(self, text: str, n: int, overlap: int = 0) -> list[str]:
+        """Cut a text into chunks of at most `n` tokens each, as they have when they are encoded by themselves.
+
+        Every character is in a chunk, and chunks begin and end between characters. A chunk begins with the last
+        `overlap` tokens of the one before it; with fewer where those would begin inside a character, and with none
+        where they would leave no room for anything new. Special tokens count as plain text. Takes time linear in the
+        text (times ``n / (n - overlap)``).
+
+        Raises:
+            UsageError: `overlap` is not between 0 and `n` - 1, or a single character has more than `n` tokens.
+
+        >>> gpt2.chunk("one two three four", 2)  # doctest: +SKIP
+        ['one two', ' three four']
+        """
+        from gpt2x.tokenizer import fitting
+
+        return [part.decode() for part in fitting.chunk(self._core, to_utf8(text), n, overlap)]
 
     def encode_piece(self, piece: bytes) -> list[int]:
         """Merge one piece without splitting it first."""
@@ -278,53 +454,31 @@ class Tokenizer:
 
     def split(self, text: str) -> list[str]:
         """The pieces into which the pattern cuts the text before merging: ``It's here`` gives It, 's and " here"."""
-        return [piece.decode() for piece in self._core.split(to_utf8(text))]
+        return [piece.decode() for piece in self._core.split(text)]
 
     # ------------------------------------------------------------------------------------------------------------
     # Decoding
 
-    def decode_bytes(self, ids: Ids) -> bytes:
+    def decode_bytes(self, tokens: Ids) -> bytes:
         """Join the bytes of the tokens; special tokens give their text.
 
         Raises:
             UnknownTokenError: an id that the vocabulary does not have (a KeyError).
 
         """
-        import numpy as np
-
-        array = np.asarray(ids)
-        if array.size == 0:
-            return b""
-        if (
-            array.ndim != 1
-            or array.dtype.kind not in "iu"
-            or array.min() < 0
-            or array.max() > self.max_token_value
-        ):
-            return b"".join(self.decode_tokens_bytes(ids))  # names the first id that is wrong
-        array = array.astype(np.uint32, copy=False)
-        # The core knows no special tokens: it decodes what lies between them.
-        parts: list[bytes] = []
-        start = 0
         try:
-            for end in np.flatnonzero(np.isin(array, list(self._special.token_bytes))).tolist():
-                parts += (
-                    self._core.decode_bytes(array[start:end]),
-                    self._special.token_bytes[int(array[end])],
-                )
-                start = end + 1
-            parts.append(self._core.decode_bytes(array[start:]))
-        except KeyError:
-            return b"".join(self.decode_tokens_bytes(ids))
-        return b"".join(parts)
+            return self._core.decode_bytes(tokens)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            self.decode_tokens_bytes(tokens)  # names the first id that is wrong
+            raise UnknownTokenError(str(error)) from error
 
-    def decode(self, ids: Ids, errors: str = "replace") -> str:
+    def decode(self, tokens: Ids, errors: str = "replace") -> str:
         """Decode to text; bytes that are no UTF-8 become U+FFFD, or what `errors` says (as in `bytes.decode`).
 
         Raises:
             UnknownTokenError: an id that the vocabulary does not have (a KeyError).
         """
-        return self.decode_bytes(ids).decode("utf-8", errors)
+        return self.decode_bytes(tokens).decode("utf-8", errors)
 
     def decode_single_token_bytes(self, token: int) -> bytes:
         """The bytes of one token, special tokens included.
@@ -334,26 +488,22 @@ class Tokenizer:
 
         """
         try:
-            return (
-                self._special.token_bytes[token]
-                if token in self._special.token_bytes
-                else self._core.token_bytes(token)
-            )
+            return self._core.token_bytes(token)
         except (KeyError, TypeError, ValueError, OverflowError):
             raise UnknownTokenError(
                 f"unknown token id {token!r}: the vocabulary {self.name!r} has the ids 0 to {self.max_token_value}"
             ) from None
 
-    def decode_tokens_bytes(self, ids: Ids) -> list[bytes]:
+    def decode_tokens_bytes(self, tokens: Ids) -> list[bytes]:
         """The bytes of each token.
 
         Raises:
             UnknownTokenError: an id that the vocabulary does not have (a KeyError).
 
         """
-        return [self.decode_single_token_bytes(token) for token in _as_ints(ids)]
+        return [self.decode_single_token_bytes(token) for token in _as_ints(tokens)]
 
-    def decode_with_offsets(self, ids: Ids) -> tuple[str, list[int]]:
+    def decode_with_offsets(self, tokens: Ids) -> tuple[str, list[int]]:
         """Decode to text, with the index of the character at which each token starts.
 
         A token that starts inside a character has the index of that character.
@@ -364,14 +514,14 @@ class Tokenizer:
         >>> gpt2.decode_with_offsets([31373, 995])  # doctest: +SKIP
         ('hello world', [0, 5])
         """
-        tokens = self.decode_tokens_bytes(ids)
+        parts = self.decode_tokens_bytes(tokens)
         offsets = []
         length = 0
-        for token in tokens:
-            inside = 0x80 <= token[0] < 0xC0
+        for part in parts:
+            inside = 0x80 <= part[0] < 0xC0
             offsets.append(max(0, length - inside))
-            length += sum(not 0x80 <= byte < 0xC0 for byte in token)
-        return b"".join(tokens).decode("utf-8"), offsets
+            length += sum(not 0x80 <= byte < 0xC0 for byte in part)
+        return b"".join(parts).decode("utf-8"), offsets
 
     def decode_batch(
         self, batch: Sequence[Ids], *, errors: str = "replace", num_threads: int = 8
@@ -418,7 +568,8 @@ class Tokenizer:
     @property
     def mergeable_ranks(self) -> Mapping[bytes, int]:
         """The bytes of every other token and its id."""
-        return MappingProxyType(self._mergeable_ranks)
+        ranks = self._mergeable_ranks
+        return MappingProxyType(ranks.parsed if isinstance(ranks, FileRanks) else ranks)
 
     @property
     def pat_str(self) -> str:
@@ -442,7 +593,7 @@ class Tokenizer:
         return self.__getstate__() == other.__getstate__()
 
     def __hash__(self) -> int:
-        return hash((self.name, len(self._mergeable_ranks), tuple(self._special.ids.items())))
+        return hash((self.name, self._core.n_vocab, tuple(self._special.ids.items())))
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -458,13 +609,40 @@ class Tokenizer:
     # ------------------------------------------------------------------------------------------------------------
     # Private
 
-    def _encode_arrays(self, texts: list[bytes], num_threads: int | None) -> list[npt.NDArray[np.uint32]]:
-        return self._core.encode_batch(texts, num_threads or os.cpu_count() or 1)
+    def text_reader(
+        self,
+        *,
+        errors: str = "strict",
+        allowed_special: Allowed = frozenset(),
+        disallowed_special: Disallowed = "all",
+    ) -> TextReader:
+        """What reads a file stretch by stretch for this vocabulary; the options are those of `encode_file`."""
+        from gpt2x.tokenizer.files import TextReader
 
-    def _dtype(self, dtype: npt.DTypeLike) -> np.dtype[Any]:
+        return TextReader(
+            self._core, self._special, allowed=allowed_special, disallowed=disallowed_special, errors=errors
+        )
+
+    def _layout(
+        self, text: str, allowed: Allowed, disallowed: Disallowed
+    ) -> list[tuple[str, int | None]] | None:
+        """The text cut at special tokens; None where it has none that is allowed."""
+        found = self._special.allow(text, allowed, disallowed)
+        if not found:
+            return None
+        layout = list(self._special.parts(text, found))
+        return layout if len(layout) > 1 else None
+
+    def _dtype(self, dtype: npt.DTypeLike | None, out: npt.NDArray[Any] | None) -> np.dtype[Any]:
         import numpy as np
 
-        kind = np.dtype(dtype)
+        if out is not None and not isinstance(out, np.ndarray):
+            raise UsageError(f"out is a {type(out).__name__}; give a NumPy array of uint16 or uint32")
+        kind = np.dtype(dtype if dtype is not None else "uint32" if out is None else out.dtype)
+        if out is not None and (out.dtype != kind or kind.name not in ("uint16", "uint32")):
+            raise UsageError(
+                f"out has dtype {out.dtype} and dtype is {kind}; both must be uint16, or both uint32"
+            )
         if not np.issubdtype(kind, np.integer) or np.iinfo(kind).max < self.max_token_value:
             raise UsageError(
                 f"dtype {kind} cannot hold the ids of {self.name!r} (up to {self.max_token_value})"
@@ -472,16 +650,21 @@ class Tokenizer:
         return kind
 
 
-def to_utf8(text: str) -> bytes:
-    r"""UTF-8 of any Python string: surrogate pairs join, a lone surrogate becomes U+FFFD, as in tiktoken.
+def _interleave(encoded: Iterator[list[int]], specials: list[int | None]) -> list[int]:
+    """Put special tokens between the ids of the parts around them."""
+    ids: list[int] = []
+    for special in specials:
+        ids += next(encoded)
+        if special is not None:
+            ids.append(special)
+    return ids
 
-    >>> to_utf8("\ud83d\ude00") == "😀".encode(), to_utf8("\ud83d") == "\ufffd".encode()
-    (True, True)
-    """
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode("utf-8")
+
+def _copy_into(out: npt.NDArray[Any], ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if len(ids) > len(out):
+        raise UsageError(f"the text has {len(ids)} tokens, out has room for {len(out)}; give a larger one")
+    out[: len(ids)] = ids
+    return out[: len(ids)]
 
 
 def _as_ints(ids: Any) -> list[Any]:

@@ -21,31 +21,32 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import functools
+import hashlib
 import json
 import os
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gpt2x._version import __version__
 from gpt2x.errors import InputDataError, OutputError
-from gpt2x.paths import atomic_folder, atomic_write, read_text
+from gpt2x.paths import atomic_folder, atomic_write, read_bytes, read_text
 from gpt2x.tokenizer import patterns
-from gpt2x.tokenizer.alphabet import SINGLE_BYTES, from_characters
-from gpt2x.tokenizer.huggingface import parse_json, read_tokenizer_json, tokenizer_json
-from gpt2x.tokenizer.vocabulary import GPT2_FINGERPRINT, Vocabulary, check_bytes, gpt2
+from gpt2x.tokenizer.published import ENCODINGS, with_ranks
+from gpt2x.tokenizer.ranks import FileRanks
+from gpt2x.tokenizer.vocabulary import Vocabulary, check_bytes, of_published
 
 RANK_FILE = "vocab.tiktoken"
 TOKENIZER_JSON = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
 GPT2_PAIRS = (("vocab.bpe", "encoder.json"), ("merges.txt", "vocab.json"))
 
-# Rank files that GPT-2's pattern does not go with; without this they would load and encode wrongly.
-_OTHER_PATTERNS = {
-    "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7": "cl100k_base",
-    "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d": "o200k_base",
-}
+# sha256 of OpenAI's vocab.bpe and encoder.json, which hold the ranks of R50K.
+_GPT2_PAIR = (
+    "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+    "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+)
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ def read(source: str | os.PathLike[str]) -> Vocabulary:
             return read_gpt2_pair(path.with_name(merges_name), path.with_name(vocab_name))
     if path.suffix == ".json":
         return _read_json(path)
-    return _complete(path, read_rank_file(path))
+    return _read_ranks(path)
 
 
 def _read_folder(folder: Path) -> Vocabulary:
@@ -83,7 +84,7 @@ def _read_folder(folder: Path) -> Vocabulary:
     if len(rank_files) > 1:
         raise InputDataError(f"{folder} holds {len(rank_files)} rank files; name the one to use")
     if rank_files:
-        return _complete(rank_files[0], read_rank_file(rank_files[0]))
+        return _read_ranks(rank_files[0])
     for merges_name, vocab_name in GPT2_PAIRS:
         if (folder / merges_name).exists() and (folder / vocab_name).exists():
             return read_gpt2_pair(folder / merges_name, folder / vocab_name)
@@ -93,12 +94,15 @@ def _read_folder(folder: Path) -> Vocabulary:
 
 
 def _read_json(path: Path) -> Vocabulary:
+    from gpt2x.tokenizer.huggingface import read_tokenizer_json
+
     name = path.resolve().parent.name if path.name == TOKENIZER_JSON else path.stem
     vocabulary = read_tokenizer_json(read_text(path), path, name)
     block = _read_block(path.parent) if path.name == TOKENIZER_JSON else {}
     if block.get("sha256") not in (None, vocabulary.fingerprint):
         raise InputDataError(f"{path} is not the vocabulary that {CONFIG} beside it describes; save it again")
-    return replace(vocabulary, name=_block_name(block) or vocabulary.name)
+    name = _block_name(block) or vocabulary.name
+    return vocabulary.described(name, vocabulary.pat_str, vocabulary.special_tokens)
 
 
 def read_rank_file(path: str | os.PathLike[str]) -> dict[bytes, int]:
@@ -108,9 +112,19 @@ def read_rank_file(path: str | os.PathLike[str]) -> dict[bytes, int]:
         InputDataError: a line is damaged, a token or rank occurs twice, or a byte has no token.
 
     """
+    return parse_rank_file(read_bytes(path), path)
+
+
+def parse_rank_file(contents: bytes, source: object) -> dict[bytes, int]:
+    """The ranks in a rank file's contents; `source` is its name for messages.
+
+    Raises:
+        InputDataError: as `read_rank_file`.
+
+    """
     ranks: dict[bytes, int] = {}
     lines: dict[int, int] = {}
-    for number, line in enumerate(read_text(path, errors="replace").encode().split(b"\n"), 1):
+    for number, line in enumerate(contents.split(b"\n"), 1):
         if not line.strip():
             continue
         try:
@@ -119,7 +133,7 @@ def read_rank_file(path: str | os.PathLike[str]) -> dict[bytes, int]:
         except (ValueError, binascii.Error):
             shown = line[:40].decode("utf-8", "backslashreplace")
             raise InputDataError(
-                f"{path}, line {number}: {shown!r} is not a base64 token and a rank"
+                f"{source}, line {number}: {shown!r} is not a base64 token and a rank"
             ) from None
         if not token or rank < 0 or rank >= 1 << 31 or token in ranks or rank in lines:
             reason = (
@@ -127,12 +141,12 @@ def read_rank_file(path: str | os.PathLike[str]) -> dict[bytes, int]:
                 if not token
                 else f"token {token!r} or rank {rank} is out of range or repeated"
             )
-            raise InputDataError(f"{path}, line {number}: {reason}")
+            raise InputDataError(f"{source}, line {number}: {reason}")
         ranks[token] = rank
         lines[rank] = number
     if not ranks:
-        raise InputDataError(f"{path} is empty; a rank file has a line for each token")
-    return check_bytes(ranks, path)
+        raise InputDataError(f"{source} is empty; a rank file has a line for each token")
+    return check_bytes(ranks, source)
 
 
 def read_gpt2_pair(merges_path: Path, vocab_path: Path) -> Vocabulary:
@@ -142,10 +156,36 @@ def read_gpt2_pair(merges_path: Path, vocab_path: Path) -> Vocabulary:
         InputDataError: one is missing or damaged, or they disagree.
 
     """
-    ids = parse_json(read_text(vocab_path), vocab_path)
+    from gpt2x.tokenizer.huggingface import parse_json
+
+    merges, ids = read_bytes(merges_path), read_bytes(vocab_path)
+    if (sha256(merges), sha256(ids)) == _GPT2_PAIR:
+        parse = functools.partial(parse_merges, source=merges_path)
+        return of_published(ENCODINGS["gpt2"], FileRanks(merges, parse, "from_merges"))
+    ranks = parse_merges(merges, merges_path)
+    special_tokens = _special_tokens_beside(ranks, parse_json(read_text(vocab_path), vocab_path))
+    if special_tokens is None:
+        raise InputDataError(
+            f"{vocab_path} and {merges_path.name} do not belong together: their tokens or ids differ"
+        )
+    found = Vocabulary(merges_path.resolve().parent.name, patterns.GPT2, ranks, special_tokens)
+    genuine = ENCODINGS["gpt2"]
+    if special_tokens == genuine.special_tokens and found.fingerprint == genuine.ranks.sha256:
+        return of_published(genuine, ranks)
+    return found
+
+
+def parse_merges(contents: bytes, source: object) -> dict[bytes, int]:
+    """The ranks that a list of merges makes: the single bytes in GPT-2's order, then the merges in theirs.
+
+    Raises:
+        InputDataError: a line is no merge of two known tokens.
+
+    """
+    from gpt2x.tokenizer.alphabet import SINGLE_BYTES, from_characters
+
     ranks = {token: rank for rank, token in enumerate(SINGLE_BYTES)}
-    lines = read_text(merges_path).split("\n")
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(contents.decode("utf-8", "replace").split("\n"), 1):
         if not line or (number == 1 and line.startswith("#version")):
             continue
         try:
@@ -154,9 +194,16 @@ def read_gpt2_pair(merges_path: Path, vocab_path: Path) -> Vocabulary:
                 raise ValueError(line)
         except (ValueError, KeyError):
             raise InputDataError(
-                f"{merges_path}, line {number}: {line[:40]!r} is no merge of known tokens"
+                f"{source}, line {number}: {line[:40]!r} is no merge of known tokens"
             ) from None
         ranks[left + right] = len(ranks)
+    return ranks
+
+
+def _special_tokens_beside(ranks: dict[bytes, int], ids: dict[str, Any]) -> dict[str, int] | None:
+    """What an ``encoder.json`` lists besides the ranks; None where it contradicts them."""
+    from gpt2x.tokenizer.alphabet import from_characters
+
     special_tokens: dict[str, int] = {}
     listed: dict[bytes, int] = {}
     for spelling, token in ids.items():
@@ -166,39 +213,45 @@ def read_gpt2_pair(merges_path: Path, vocab_path: Path) -> Vocabulary:
                 listed[spelled] = token
                 continue
         special_tokens[spelling] = token
-    if listed != ranks or not all(isinstance(token, int) for token in ids.values()):
-        raise InputDataError(
-            f"{vocab_path} and {merges_path.name} do not belong together: their tokens or ids differ"
-        )
-    found = Vocabulary(merges_path.resolve().parent.name, patterns.GPT2, ranks, special_tokens)
-    return gpt2(ranks) if _is_gpt2(found) and special_tokens == gpt2(ranks).special_tokens else found
+    agree = listed == ranks and all(isinstance(token, int) for token in ids.values())
+    return special_tokens if agree else None
 
 
-def _complete(path: Path, ranks: dict[bytes, int]) -> Vocabulary:
-    """Add what a rank file leaves out: from the block beside it, or because it is GPT-2's, or GPT-2's pattern."""
-    found = Vocabulary(path.name.removesuffix(".tiktoken"), patterns.GPT2, ranks, {})
+def _read_ranks(path: Path) -> Vocabulary:
+    """Read a rank file and add what it leaves out: from the block beside it, or because it is a published one.
+
+    Where a checksum shows that the file is what it should be, its lines are left for the core to read.
+    """
+    contents = read_bytes(path)
+    checksum = sha256(contents)
+    name = path.name.removesuffix(".tiktoken")
     block = _read_block(path.parent)
-    if block.get("sha256") == found.fingerprint:
-        try:
-            special_tokens = {str(text): int(token) for text, token in block["special_tokens"].items()}
-            return Vocabulary(_block_name(block) or found.name, str(block["pattern"]), ranks, special_tokens)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputDataError(
-                f"{path.with_name(CONFIG)} has a damaged block 'gpt2x': {error!r}"
-            ) from error
+    parse = functools.partial(parse_rank_file, source=path)
+    if block.get("sha256") == checksum:
+        return _described(Vocabulary(name, "", FileRanks(contents, parse), {}, checksum), block, path)
+    if (path.name != RANK_FILE or not block) and (known := with_ranks(checksum)):
+        return of_published(known, FileRanks(contents, parse))
+    found = Vocabulary(name, patterns.GPT2, parse(contents), {})
+    if block.get("sha256") == found.fingerprint:  # the same ranks, written in another order or with \r\n
+        return _described(found, block, path)
     if block and path.name == RANK_FILE:
         raise InputDataError(f"{path} is not the vocabulary that {CONFIG} beside it describes; save it again")
-    if _is_gpt2(found):
-        return gpt2(ranks)
-    if found.fingerprint in _OTHER_PATTERNS:
-        raise InputDataError(
-            f"{path} is {_OTHER_PATTERNS[found.fingerprint]}, whose pattern is not built in yet"
-        )
-    return found
+    known = with_ranks(found.fingerprint)
+    return of_published(known, found.mergeable_ranks) if known else found
 
 
-def _is_gpt2(vocabulary: Vocabulary) -> bool:
-    return len(vocabulary.mergeable_ranks) == 50256 and vocabulary.fingerprint == GPT2_FINGERPRINT
+def _described(found: Vocabulary, block: dict[str, Any], path: Path) -> Vocabulary:
+    """A vocabulary with the pattern and special tokens that the block beside it names."""
+    try:
+        special_tokens = {str(text): int(token) for text, token in block["special_tokens"].items()}
+        return found.described(_block_name(block) or found.name, str(block["pattern"]), special_tokens)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputDataError(f"{path.with_name(CONFIG)} has a damaged block 'gpt2x': {error!r}") from error
+
+
+def sha256(contents: bytes) -> str:
+    """The checksum in hexadecimal digits."""
+    return hashlib.sha256(contents).hexdigest()
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -213,6 +266,8 @@ def write_folder(vocabulary: Vocabulary, folder: str | os.PathLike[str]) -> None
         InputDataError: the vocabulary has a token that no merge makes, which `tokenizer.json` cannot express.
 
     """
+    from gpt2x.tokenizer.huggingface import tokenizer_json
+
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; name a folder for the tokenizer")
@@ -265,11 +320,12 @@ def _config(vocabulary: Vocabulary) -> dict[str, Any]:
 
 def _read_block(folder: Path) -> dict[str, Any]:
     """The block ``gpt2x`` of a tokenizer_config.json; empty where there is none."""
-    from gpt2x._bpe import unicode_version
-
     path = folder / CONFIG
     if not path.is_file():
         return {}
+    from gpt2x._bpe import unicode_version
+    from gpt2x.tokenizer.huggingface import parse_json
+
     block = parse_json(read_text(path), path).get("gpt2x")
     if not isinstance(block, dict):
         return {}

@@ -1,4 +1,4 @@
-r"""How text is split before merging: GPT-2's pattern natively, any other one through the `regex` package.
+r"""How text is split before merging: OpenAI's patterns natively, any other one through the `regex` package.
 
 A pattern is stored in a tokenizer as the regular expression that tiktoken would be given. The core does not run
 regular expressions: it knows some patterns by name and splits for those itself. For an unknown pattern
@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gpt2x.errors import UsageError
-from gpt2x.tokenizer import reference
+from gpt2x.tokenizer.ranks import FileRanks
+from gpt2x.tokenizer.utf8 import as_bytes
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from gpt2x._bpe import BytePairEncoder
+
+    Core: TypeAlias = "BytePairEncoder | RegexCore"
 
 GPT2 = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 """GPT-2's pattern as tiktoken spells it."""
@@ -30,10 +32,40 @@ GPT2_ORIGINAL = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+
 
 _GPT2_OLDER = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 
-NATIVE = {GPT2: "gpt2", GPT2_ORIGINAL: "gpt2", _GPT2_OLDER: "gpt2"}
+CL100K = (
+    r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"""
+    r"""|\s++$|\s*[\r\n]|\s+(?!\S)|\s"""
+)
+"""The pattern of cl100k_base (GPT-3.5, GPT-4) as tiktoken spells it.
+
+The older spelling, which Llama 3 and many a ``tokenizer.json`` carry, has no ``\\s++$`` and is another pattern: where a
+text ends in white space with a newline in it, it cuts that after the last newline.
+"""
+
+# The same for engines that have no possessive quantifiers.
+_CL100K_GREEDY = (
+    r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"""
+    r"""|\s+$|\s*[\r\n]|\s+(?!\S)|\s"""
+)
+
+O200K = (
+    r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"""
+    r"""|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"""
+    r"""|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+)
+"""The pattern of o200k_base (GPT-4o and later) as tiktoken spells it."""
+
+NATIVE = {
+    GPT2: "gpt2",
+    GPT2_ORIGINAL: "gpt2",
+    _GPT2_OLDER: "gpt2",
+    CL100K: "cl100k",
+    _CL100K_GREEDY: "cl100k",
+    O200K: "o200k",
+}
 """Patterns that the core splits by itself, and the names under which it knows them."""
 
-BY_NAME = {"gpt2": GPT2}
+BY_NAME = {"gpt2": GPT2, "cl100k": CL100K, "o200k": O200K}
 """The spelling of each name."""
 
 
@@ -49,7 +81,9 @@ def named(name: str) -> str:
     return BY_NAME[name]
 
 
-def make_core(pat_str: str, mergeable_ranks: dict[bytes, int]) -> BytePairEncoder | RegexCore:
+def make_core(
+    pat_str: str, mergeable_ranks: dict[bytes, int] | FileRanks, special_tokens: Mapping[int, bytes]
+) -> Core:
     """Build what encodes with this vocabulary: the native core, behind a splitter in Python where it must be.
 
     Raises:
@@ -58,10 +92,15 @@ def make_core(pat_str: str, mergeable_ranks: dict[bytes, int]) -> BytePairEncode
     """
     from gpt2x._bpe import BytePairEncoder
 
+    pattern = NATIVE.get(pat_str, "gpt2")
     try:
-        native = BytePairEncoder(
-            list(mergeable_ranks), list(mergeable_ranks.values()), NATIVE.get(pat_str, "gpt2")
-        )
+        if isinstance(mergeable_ranks, FileRanks):
+            load = getattr(BytePairEncoder, mergeable_ranks.loader)
+            native = load(mergeable_ranks.contents, pattern, special_tokens)
+        else:
+            native = BytePairEncoder(
+                list(mergeable_ranks), list(mergeable_ranks.values()), pattern, special_tokens
+            )
     except (ValueError, TypeError, OverflowError) as error:
         raise UsageError(f"these ranks are no byte-level vocabulary: {error}") from error
     return native if pat_str in NATIVE else RegexCore(native, pat_str)
@@ -82,35 +121,60 @@ class RegexCore:
         self.n_vocab = native.n_vocab
         self.decode_bytes = native.decode_bytes
         self.token_bytes = native.token_bytes
+        self.token_lengths = native.token_lengths
         self.encode_single_token = native.encode_single_token
         self.encode_piece = native.encode_piece
 
-    def split(self, text: bytes) -> list[bytes]:
+    def split(self, text: str | bytes) -> list[bytes]:
         """The pieces into which the pattern cuts the text; what no alternative matches is dropped, as in tiktoken."""
-        return [piece.encode() for piece in self._pieces(text.decode())]
+        return [piece.encode() for piece in self._pieces(as_bytes(text).decode())]
 
     def _pieces(self, text: str) -> list[str]:
         return [match.group() for match in self._pattern.finditer(text) if match.group()]
 
-    def encode_ordinary(self, text: bytes) -> list[int]:
+    def find_safe_cut(self, text: bytes, start: int) -> int:
+        """The end of the text: where an unknown pattern may be cut is unknown."""
+        return len(text)
+
+    def encode_ordinary(self, text: str | bytes) -> list[int]:
         """Encode without special tokens; bytes that are no UTF-8 as in `reference.encode_broken`."""
+        from gpt2x.tokenizer import reference
+
         return reference.encode_broken(
-            text, self._native.encode_piece, self._native.token_bytes, self._pieces
+            as_bytes(text), self._native.encode_piece, self._native.token_bytes, self._pieces
         )
 
-    def encode_to_numpy(self, text: bytes) -> npt.NDArray[np.uint32]:
-        """The same as an array."""
+    def encode_to_numpy(
+        self, text: str | bytes, dtype: str = "uint32", out: npt.NDArray[Any] | None = None
+    ) -> npt.NDArray[Any]:
+        """The same as an array, or in the first places of `out`."""
         import numpy as np
 
-        return np.array(self.encode_ordinary(text), dtype=np.uint32)
+        ids = self.encode_ordinary(text)
+        if out is None:
+            return np.array(ids, dtype=dtype)
+        if len(ids) > len(out):
+            raise ValueError(f"the text has {len(ids)} tokens, out has room for {len(out)}")
+        out[: len(ids)] = ids
+        return out[: len(ids)]
 
-    def encode_batch(self, texts: Sequence[bytes], num_threads: int) -> list[npt.NDArray[np.uint32]]:
+    def encode_batch(
+        self, texts: Iterable[str | bytes], num_threads: int, dtype: str = "uint32"
+    ) -> list[npt.NDArray[Any]]:
         """Encode each text; `num_threads` does not help here, since the splitting holds the GIL."""
-        return [self.encode_to_numpy(text) for text in texts]
+        return [self.encode_to_numpy(text, dtype) for text in texts]
 
-    def count(self, text: bytes) -> int:
+    def encode_batch_lists(self, texts: Iterable[str | bytes], num_threads: int) -> list[list[int]]:
+        """The same as lists."""
+        return [self.encode_ordinary(text) for text in texts]
+
+    def count(self, text: str | bytes) -> int:
         """How many tokens the text has."""
         return len(self.encode_ordinary(text))
+
+    def count_batch(self, texts: Iterable[str | bytes], num_threads: int) -> list[int]:
+        """How many tokens each text has."""
+        return [self.count(text) for text in texts]
 
 
 @functools.cache

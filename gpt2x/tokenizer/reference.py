@@ -48,10 +48,27 @@ def classify(character: str) -> str:
     """
     if character in WHITE_SPACE:
         return "space"
-    for name, pattern in (("letter", r"\p{L}"), ("number", r"\p{N}")):
-        if _matcher(pattern).encode_ordinary(character):
-            return name
-    return "other"
+    return _first_match(character, (("letter", r"\p{L}"), ("number", r"\p{N}"))) or "other"
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def categorize(character: str) -> str:
+    r"""Like `classify`, with letters by case and marks told apart, as o200k's pattern does.
+
+    "upper" (``[\p{Lu}\p{Lt}]``), "lower" (``\p{Ll}``) or "uncased" (``[\p{Lm}\p{Lo}]``) for a letter, "mark"
+    (``\p{M}``) for some of the others.
+
+    >>> [categorize(c) for c in "Aa中\u0301!"]
+    ['upper', 'lower', 'uncased', 'mark', 'other']
+    """
+    kind = classify(character)
+    if kind == "letter":
+        return _first_match(character, (("upper", r"[\p{Lu}\p{Lt}]"), ("lower", r"\p{Ll}"))) or "uncased"
+    return _first_match(character, (("mark", r"\p{M}"),)) or kind
+
+
+def _first_match(character: str, patterns: Iterable[tuple[str, str]]) -> str | None:
+    return next((name for name, pattern in patterns if _matcher(pattern).encode_ordinary(character)), None)
 
 
 @functools.cache
@@ -63,26 +80,34 @@ def _matcher(pattern: str) -> tiktoken.Encoding:
     return tiktoken.Encoding(pattern, pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
 
 
-def split(text: str) -> list[str]:
-    r"""Cut text into the pieces of GPT-2's pattern; joined together they are the text.
+def split(text: str, pattern: str = "gpt2") -> list[str]:
+    """Cut text into the pieces of a pattern ("gpt2", "cl100k" or "o200k"); joined together they are the text.
 
-    The pattern, whose alternatives are tried in this order at each place::
-
-        '(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s
+    Raises:
+        KeyError: an unknown pattern.
 
     >>> split("It's 3 o'clock   now")
     ['It', "'s", ' 3', ' o', "'", 'clock', '  ', ' now']
+    >>> split("It'S 1234 (gold)\\n", "cl100k")
+    ['It', "'S", ' ', '123', '4', ' (', 'gold', ')\\n']
+    >>> split("It'S a camelCase", "o200k")
+    ["It'S", ' a', ' camel', 'Case']
     """
+    piece_end = PIECE_ENDS[pattern]
     pieces = []
     start = 0
     while start < len(text):
-        end = _piece_end(text, start)
+        end = piece_end(text, start)
         pieces.append(text[start:end])
         start = end
     return pieces
 
 
-def _piece_end(text: str, start: int) -> int:
+def gpt2_piece_end(text: str, start: int) -> int:
+    r"""Where the piece that starts at `start` ends by GPT-2's pattern, whose alternatives are tried in this order::
+
+    '(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s
+    """
     for contraction in CONTRACTIONS:
         if text.startswith(contraction, start):
             return start + len(contraction)
@@ -91,8 +116,103 @@ def _piece_end(text: str, start: int) -> int:
     kind = classify(text[first])
     if kind != "space":
         return _run_end(text, first, kind)
-    # White space: all of it at the end of the text; otherwise all but its last character, which is left for the
-    # piece that follows (where it is a space, it belongs to the next word).
+    return _space_end(text, start)
+
+
+def cl100k_piece_end(text: str, start: int) -> int:
+    r"""The same by cl100k's pattern::
+
+    '(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+
+    |\s++$|\s*[\r\n]|\s+(?!\S)|\s
+    """
+    if (end := _any_case_contraction_end(text, start)) > start:
+        return end
+    letters = start + 1 if _goes_before_letters(text[start]) else start
+    if (end := _run_end(text, letters, "letter")) > letters:
+        return end
+    if (end := _run_end(text, start, "number")) > start:
+        return min(end, start + 3)
+    if (end := _punctuation_end(text, start, "\r\n")) > start:
+        return end
+    if (end := _run_end(text, start, "space")) == len(text):
+        return end
+    return _newline_end(text, start) or _space_end(text, start)
+
+
+def o200k_piece_end(text: str, start: int) -> int:
+    r"""The same by o200k's pattern; its first two alternatives are those of `_word_end`, and then::
+
+    \p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
+    """
+    if (end := _word_end(text, start)) > start:
+        return end
+    if (end := _run_end(text, start, "number")) > start:
+        return min(end, start + 3)
+    if (end := _punctuation_end(text, start, "\r\n/")) > start:
+        return end
+    return _newline_end(text, start) or _space_end(text, start)
+
+
+PIECE_ENDS = {"gpt2": gpt2_piece_end, "cl100k": cl100k_piece_end, "o200k": o200k_piece_end}
+"""Each pattern by the name under which the core knows it."""
+
+_BEGINS_WORD = ("upper", "uncased", "mark")
+_ENDS_WORD = ("lower", "uncased", "mark")
+
+
+def _word_end(text: str, start: int) -> int:
+    r"""Upper case, then lower case, of each at least one; else no lower case; `start` if there is no word at all::
+
+    [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?
+    [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?
+    """
+    firsts = [start + 1, start] if _goes_before_letters(text[start]) else [start]
+    for first in firsts:
+        # The first part takes all it can, then gives back one character after the other until the second has one.
+        for middle in range(_category_run_end(text, first, _BEGINS_WORD), first - 1, -1):
+            if (end := _category_run_end(text, middle, _ENDS_WORD)) > middle:
+                return _any_case_contraction_end(text, end)
+    for first in firsts:
+        if (end := _category_run_end(text, first, _BEGINS_WORD)) > first:
+            return _any_case_contraction_end(text, end)
+    return start
+
+
+def _goes_before_letters(character: str) -> bool:
+    r"""``[^\r\n\p{L}\p{N}]``."""
+    return classify(character) in ("space", "other") and character not in "\r\n"
+
+
+def _any_case_contraction_end(text: str, start: int) -> int:
+    """Where a contraction in any case ends, `start` if there is none; the long s (U+017F) is an s in another case."""
+    for contraction in CONTRACTIONS:
+        end = start + len(contraction)
+        if text[start:end].replace("ſ", "s").lower() == contraction:
+            return end
+    return start
+
+
+def _punctuation_end(text: str, start: int, tail: str) -> int:
+    """All that is neither letter, number nor white space, with one space before and the characters of `tail` after."""
+    first = start + 1 if text[start] == " " else start
+    end = _run_end(text, first, "other")
+    if end == first:
+        return start
+    while end < len(text) and text[end] in tail:
+        end += 1
+    return end
+
+
+def _newline_end(text: str, start: int) -> int:
+    r"""``\s*[\r\n]``: behind the last newline of the white space at `start`, 0 if it has none."""
+    return max(text.rfind(newline, start, _run_end(text, start, "space")) for newline in "\r\n") + 1
+
+
+def _space_end(text: str, start: int) -> int:
+    r"""``\s+(?!\S)|\s``: all white space at the end of the text, else all but its last character.
+
+    That one is left for the piece that follows (where it is a space, it belongs to the next word).
+    """
     end = _run_end(text, start, "space")
     return end if end == len(text) else max(end - 1, start + 1)
 
@@ -100,6 +220,13 @@ def _piece_end(text: str, start: int) -> int:
 def _run_end(text: str, start: int, kind: str) -> int:
     end = start
     while end < len(text) and classify(text[end]) == kind:
+        end += 1
+    return end
+
+
+def _category_run_end(text: str, start: int, categories: tuple[str, ...]) -> int:
+    end = start
+    while end < len(text) and categorize(text[end]) in categories:
         end += 1
     return end
 
@@ -139,17 +266,18 @@ def encode_piece(piece: bytes, ranks: Mapping[bytes, int]) -> list[int]:
     return [ranks[piece]] if piece in ranks else [ranks[token] for token in merge(piece, ranks)]
 
 
-def encode(text: str, ranks: Mapping[bytes, int]) -> list[int]:
+def encode(text: str, ranks: Mapping[bytes, int], pattern: str = "gpt2") -> list[int]:
     """The ids of a text without special tokens."""
-    return [token for piece in split(text) for token in encode_piece(piece.encode(), ranks)]
+    return [token for piece in split(text, pattern) for token in encode_piece(piece.encode(), ranks)]
 
 
-def encode_bytes(text: bytes, ranks: Mapping[bytes, int]) -> list[int]:
+def encode_bytes(text: bytes, ranks: Mapping[bytes, int], pattern: str = "gpt2") -> list[int]:
     """The ids of any bytes: valid UTF-8 as `encode`, for the rest see `encode_broken`."""
     return encode_broken(
         text,
         lambda piece: encode_piece(piece, ranks),
         {rank: token for token, rank in ranks.items()}.__getitem__,
+        lambda valid: split(valid, pattern),
     )
 
 

@@ -1,70 +1,66 @@
-"""Where the GPT-2 vocabulary comes from.
+"""Where the vocabularies of GPT-2 and of OpenAI's later encodings come from.
 
-It is OpenAI's, so it does not ship with gpt2x. It is looked for, in this order: a path that is given, the path in
-``GPT2X_VOCAB``, gpt2x's cache, files that installed packages carry or that other tools have downloaded (Whisper,
-tiktoken, Hugging Face), and last a download through tiktoken (``GPT2X_OFFLINE=1`` forbids it). Whatever is found
+They are OpenAI's, so they do not ship with gpt2x. Each is looked for, in this order: a path that is given, the path in
+``GPT2X_VOCAB``, gpt2x's cache, files that other tools have downloaded (tiktoken, Hugging Face) or that installed
+packages carry (Whisper), and last a download through tiktoken (``GPT2X_OFFLINE=1`` forbids it). Whatever is found
 counts only if its ranks have the checksum of OpenAI's own file: there is never a silent wrong vocabulary.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gpt2x.errors import InputDataError, MissingComponentError, OutputError, UsageError
+from gpt2x.errors import InputDataError, MissingComponentError, OutputError
 from gpt2x.paths import cache_dir
 from gpt2x.tokenizer import formats
-from gpt2x.tokenizer.vocabulary import GPT2_FINGERPRINT, Vocabulary, gpt2
+from gpt2x.tokenizer.published import ENCODINGS, R50K, Published, RankFile, published
+from gpt2x.tokenizer.vocabulary import Vocabulary, of_published
 
 if TYPE_CHECKING:
     from gpt2x.tokenizer.encoding import Tokenizer
 
-NAMES = ("gpt2",)
-"""The names that `get` knows."""
+NAMES = tuple(ENCODINGS)
+"""The names that `get` knows: the encodings that OpenAI has published."""
 
 DOWNLOAD_SECONDS = 20.0
 """How long a download may take before it is given up."""
 
-# The names of GPT-2's files in packages. tiktoken names what it downloads by the SHA-1 of the address; some packages
-# carry such a cache: the first name is its rank file, then vocab.bpe and encoder.json.
-_TIKTOKEN_RANKS = "0ea1e91bbb3a60f729a8dc8f777fd2fc07cd8df4"
+# GPT-2's vocabulary also comes as a pair of files; these are its names with OpenAI and in tiktoken's cache.
+_GPT2_PAIR = ("vocab.bpe", "encoder.json")
 _TIKTOKEN_PAIR = ("6d1cbeee0f20b3d9449abfede4726ed8212e3aee", "6c7ea1a7e38e3a7f062df639a5b80947f075ffe6")
-_FILE_NAMES = ("gpt2.tiktoken", "r50k_base.tiktoken", "vocab.bpe", _TIKTOKEN_RANKS, _TIKTOKEN_PAIR[0])
 
-_REMEDY = (
+_GPT2_REMEDY = (
     "set GPT2X_VOCAB to a file or folder that holds it (r50k_base.tiktoken, vocab.bpe with encoder.json, or the "
     "tokenizer.json of GPT-2), install a package that carries it (openai-whisper), or allow the download once"
 )
 
 
-@dataclass(frozen=True)
-class Found:
-    """The GPT-2 vocabulary, and where it was found."""
+class Found(NamedTuple):
+    """A published vocabulary, and where it was found."""
 
     vocabulary: Vocabulary
     source: str
     path: Path
 
 
-@dataclass
 class Search:
-    """Goes through the candidates and remembers why each was not taken."""
+    """Goes through the candidates for one encoding and remembers why each was not taken."""
 
-    refused: list[str] = field(default_factory=list)
+    def __init__(self, encoding: Published) -> None:
+        """Begin with nothing refused."""
+        self.encoding = encoding
+        self.refused: list[str] = []
 
     def first(self, candidates: Iterator[tuple[str, Path]]) -> Found | None:
         """The first candidate that holds the genuine vocabulary."""
         for source, path in candidates:
             try:
-                return Found(_genuine(path.absolute()), source, path)
+                return Found(_genuine(path.absolute(), self.encoding.name), source, path)
             except InputDataError as error:
                 self.refused.append(f"{source}: {error}")
         return None
@@ -74,46 +70,46 @@ def get(name: str = "gpt2", path: str | os.PathLike[str] | None = None) -> Token
     """The tokenizer of that name.
 
     Args:
-        name: "gpt2".
+        name: "gpt2", or another encoding of OpenAI's (`NAMES`).
         path: where its vocabulary is, if you know; nothing else is tried then.
 
     Raises:
         UsageError: an unknown name.
-        InputDataError: `path` or ``GPT2X_VOCAB`` holds no GPT-2 vocabulary.
+        InputDataError: `path` or ``GPT2X_VOCAB`` does not hold that vocabulary.
         MissingComponentError: the vocabulary is nowhere to be found and cannot be downloaded.
 
     >>> get("gpt2").encode("hello world")  # doctest: +SKIP
     [31373, 995]
     """
-    if name not in NAMES:
-        raise UsageError(
-            f"unknown tokenizer {name!r}; known names: {', '.join(NAMES)}; a path goes to Tokenizer.load"
-        )
-    return _build(find(path).path.absolute())
+    return _build(find(path, name=name).path.absolute(), name)
 
 
-def find(path: str | os.PathLike[str] | None = None, *, download: bool = True) -> Found:
-    """Look for the GPT-2 vocabulary; see `get`.
+def find(path: str | os.PathLike[str] | None = None, *, name: str = "gpt2", download: bool = True) -> Found:
+    """Look for a published vocabulary; see `get`.
 
     Args:
         path: the only place to look at, if given.
+        name: which one.
         download: whether the last resort may be tried.
 
     """
+    encoding = published(name)
     if path:
-        return Found(_genuine(Path(path).absolute()), "given path", Path(path))
-    if named := os.environ.get("GPT2X_VOCAB"):
+        return Found(_genuine(Path(path).absolute(), name), "given path", Path(path))
+    if place := _named_place(encoding.ranks):
         try:
-            return Found(_genuine(Path(named).absolute()), "GPT2X_VOCAB", Path(named))
+            return Found(_genuine(place.absolute(), name), "GPT2X_VOCAB", place)
         except InputDataError as error:
             raise InputDataError(f"GPT2X_VOCAB is set, but {error}") from error
-    search = Search()
-    found = search.first(_candidates())
+    search = Search(encoding)
+    found = search.first(_candidates(encoding.ranks))
     if found is None and download:
         found = _download(search)
     if found is None:
         tried = f" (looked at: {'; '.join(search.refused)})" if search.refused else ""
-        raise MissingComponentError(f"the GPT-2 vocabulary is not on this machine{tried}: {_REMEDY}")
+        raise MissingComponentError(
+            f"{_title(encoding.ranks)} is not on this machine{tried}: {_remedy(encoding.ranks)}"
+        )
     return found
 
 
@@ -133,61 +129,94 @@ def describe() -> dict[str, Any]:
     return {"name": "gpt2", "source": found.source, "path": str(found.path), "reason": reason}
 
 
-@functools.lru_cache(maxsize=4)
-def _build(path: Path) -> Tokenizer:
+@functools.lru_cache(maxsize=8)
+def _build(path: Path, name: str = "gpt2") -> Tokenizer:
     from gpt2x.tokenizer.encoding import Tokenizer
 
-    return Tokenizer.from_vocabulary(_genuine(path))
+    return Tokenizer.from_vocabulary(_genuine(path, name))
 
 
-@functools.lru_cache(maxsize=4)
-def _genuine(path: Path) -> Vocabulary:
-    """Read a vocabulary that must be GPT-2's; its ranks are compared by checksum, so any file format will do."""
-    if path.name == _TIKTOKEN_PAIR[0]:
-        ranks = formats.read_gpt2_pair(path, path.with_name(_TIKTOKEN_PAIR[1])).mergeable_ranks
-    elif path.name == _TIKTOKEN_RANKS:
-        ranks = formats.read_rank_file(path)
-    else:
-        ranks = formats.read(path).mergeable_ranks
-    vocabulary = gpt2(ranks)
-    if vocabulary.fingerprint != GPT2_FINGERPRINT:
+@functools.lru_cache(maxsize=8)
+def _genuine(path: Path, name: str) -> Vocabulary:
+    """Read a vocabulary that must be the published one; its ranks are compared by checksum, so any format will do."""
+    encoding = ENCODINGS[name]
+    vocabulary = _read(path, encoding.ranks)
+    if vocabulary.fingerprint != encoding.ranks.sha256:
         raise InputDataError(
-            f"{path} holds another vocabulary than GPT-2's ({len(ranks)} ranks, sha256 "
-            f"{vocabulary.fingerprint[:12]}…); load it by its path instead of by the name 'gpt2'"
+            f"{path} holds another vocabulary than {_owner(encoding.ranks)}'s ({len(vocabulary.mergeable_ranks)} "
+            f"ranks, sha256 {vocabulary.fingerprint[:12]}…); load it by its path instead of by the name {name!r}"
         )
-    return vocabulary
+    return of_published(encoding, vocabulary.mergeable_ranks)
+
+
+def _read(path: Path, ranks: RankFile) -> Vocabulary:
+    if path.name == _TIKTOKEN_PAIR[0]:
+        return formats.read_gpt2_pair(path, path.with_name(_TIKTOKEN_PAIR[1]))
+    inside = (path / file_name for file_name in ranks.file_names)
+    return formats.read(next((file for file in inside if file.is_file()), path))
+
+
+def _owner(ranks: RankFile) -> str:
+    return "GPT-2" if ranks is R50K else ranks.name
+
+
+def _title(ranks: RankFile) -> str:
+    return f"the {_owner(ranks)} vocabulary"
+
+
+def _remedy(ranks: RankFile) -> str:
+    if ranks is R50K:
+        return _GPT2_REMEDY
+    return (
+        f"put {ranks.name}.tiktoken into a folder and set GPT2X_VOCAB to it, install a package that carries it "
+        "(litellm), or allow the download once"
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------------
 # Places
 
 
-def cached_path() -> Path:
-    """Where gpt2x keeps the vocabulary once it was downloaded."""
-    return cache_dir() / "vocab" / "gpt2.tiktoken"
+def cached_path(ranks: RankFile = R50K) -> Path:
+    """Where gpt2x keeps a vocabulary once it was downloaded."""
+    return cache_dir() / "vocab" / ranks.file_names[0]
 
 
-def _candidates() -> Iterator[tuple[str, Path]]:
-    if cached_path().exists():
-        yield "cache", cached_path()
-    yield from _tiktoken_cache()
-    yield from _hub_cache()
-    yield from _installed_packages()
+def _named_place(ranks: RankFile) -> Path | None:
+    """What ``GPT2X_VOCAB`` names: GPT-2's vocabulary, or a file or folder of others, which it need not hold."""
+    named = os.environ.get("GPT2X_VOCAB")
+    if not named:
+        return None
+    place = Path(named)
+    holds = place.name in ranks.file_names or any((place / name).is_file() for name in ranks.file_names)
+    return place if holds or ranks is R50K else None
 
 
-def _tiktoken_cache() -> Iterator[tuple[str, Path]]:
+def _candidates(ranks: RankFile) -> Iterator[tuple[str, Path]]:
+    if cached_path(ranks).exists():
+        yield "cache", cached_path(ranks)
+    yield from _tiktoken_cache(ranks)
+    if ranks is R50K:
+        yield from _hub_cache()
+    yield from _installed_packages(ranks)
+
+
+def _tiktoken_cache(ranks: RankFile) -> Iterator[tuple[str, Path]]:
     """What tiktoken has downloaded; its rules for the folder are in tiktoken/load.py."""
     folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR"))
     if folder == "":
         return
-    places = Path(folder) if folder else Path(tempfile.gettempdir()) / "data-gym-cache"
-    for name in (_TIKTOKEN_RANKS, _TIKTOKEN_PAIR[0]):
-        if (places / name).is_file():
-            yield "tiktoken's cache", places / name
+    if folder is None:
+        import tempfile
+
+        folder = str(Path(tempfile.gettempdir(), "data-gym-cache"))
+    for name in (ranks.tiktoken_name, *(_TIKTOKEN_PAIR[:1] if ranks is R50K else ())):
+        if Path(folder, name).is_file():
+            yield "tiktoken's cache", Path(folder, name)
 
 
 def _hub_cache() -> Iterator[tuple[str, Path]]:
-    """What huggingface_hub has downloaded."""
+    """What huggingface_hub has downloaded of GPT-2."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     home = Path(os.environ.get("HF_HOME") or caches / "huggingface")
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
@@ -197,14 +226,17 @@ def _hub_cache() -> Iterator[tuple[str, Path]]:
                 yield "Hugging Face's cache", snapshot
 
 
-def _installed_packages() -> Iterator[tuple[str, Path]]:
-    """Files of installed packages that are named as GPT-2's; whether they are is left to the checksum."""
+def _installed_packages(ranks: RankFile) -> Iterator[tuple[str, Path]]:
+    """Files of installed packages that are named as this one is; whether they are it is left to the checksum."""
+    import importlib.metadata
+
+    names = (*ranks.file_names, *((_GPT2_PAIR[0], _TIKTOKEN_PAIR[0]) if ranks is R50K else ()))
     for distribution in importlib.metadata.distributions():
         listing = distribution.read_text("RECORD") or ""
-        if not any(name in listing for name in _FILE_NAMES):
+        if not any(name in listing for name in names):
             continue
         for file in distribution.files or []:
-            if file.name in _FILE_NAMES:
+            if file.name in names:
                 path = Path(str(distribution.locate_file(file)))
                 if path.is_file():
                     yield f"package {distribution.metadata['Name']}", path
@@ -213,7 +245,7 @@ def _installed_packages() -> Iterator[tuple[str, Path]]:
 # ----------------------------------------------------------------------------------------------------------------
 # Download
 
-_FETCH = "import tiktoken; tiktoken.get_encoding('r50k_base')"
+_FETCH = "import sys, tiktoken; tiktoken.get_encoding(sys.argv[1])"
 
 
 def _download(search: Search) -> Found | None:
@@ -224,22 +256,25 @@ def _download(search: Search) -> Found | None:
     if os.environ.get("GPT2X_OFFLINE", "0") not in ("", "0"):
         search.refused.append("download: forbidden by GPT2X_OFFLINE")
         return None
+    import subprocess
+    import tempfile
+
     from gpt2x.console import say
 
-    say("fetching the GPT-2 vocabulary (1 MB) through tiktoken …")
+    ranks = search.encoding.ranks
+    say(f"fetching {_title(ranks)} through tiktoken …")
     try:
         with tempfile.TemporaryDirectory(prefix="gpt2x-vocab-") as folder:
-            environment = os.environ | {"TIKTOKEN_CACHE_DIR": folder}
             subprocess.run(
-                [sys.executable, "-c", _FETCH],
-                env=environment,
+                [sys.executable, "-c", _FETCH, ranks.name],
+                env=os.environ | {"TIKTOKEN_CACHE_DIR": folder},
                 timeout=DOWNLOAD_SECONDS,
                 check=True,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
             )
-            vocabulary = _genuine.__wrapped__(Path(folder) / _TIKTOKEN_RANKS)
-            formats.write_rank_file(vocabulary, cached_path())
+            vocabulary = _genuine.__wrapped__(Path(folder) / ranks.tiktoken_name, search.encoding.name)
+            formats.write_rank_file(vocabulary, cached_path(ranks))
     except subprocess.TimeoutExpired:
         search.refused.append(f"download: no answer within {DOWNLOAD_SECONDS:g} seconds")
     except subprocess.CalledProcessError as error:
@@ -248,5 +283,5 @@ def _download(search: Search) -> Found | None:
     except (InputDataError, OutputError) as error:
         search.refused.append(f"download: {error}")
     else:
-        return Found(vocabulary, "download", cached_path())
+        return Found(vocabulary, "download", cached_path(ranks))
     return None

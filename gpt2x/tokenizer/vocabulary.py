@@ -5,25 +5,45 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from gpt2x.errors import InputDataError
-from gpt2x.tokenizer import patterns
+from gpt2x.tokenizer import published
 
-GPT2_FINGERPRINT = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
+GPT2_FINGERPRINT = published.R50K.sha256
 """sha256 of GPT-2's rank file (OpenAI's `r50k_base.tiktoken`)."""
 
-GPT2_SPECIAL_TOKENS = {"<|endoftext|>": 50256}
 
-
-@dataclass(frozen=True)
 class Vocabulary:
-    """Name, splitting pattern, ranks of the mergeable tokens, and special tokens."""
+    """Name, splitting pattern, ranks of the mergeable tokens, and special tokens; not to be changed once made."""
 
-    name: str
-    pat_str: str
-    mergeable_ranks: dict[bytes, int]
-    special_tokens: dict[str, int]
+    def __init__(
+        self,
+        name: str,
+        pat_str: str,
+        mergeable_ranks: Mapping[bytes, int],
+        special_tokens: Mapping[str, int],
+        known_fingerprint: str | None = None,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            name: what to call it.
+            pat_str: the regular expression that cuts text into pieces.
+            mergeable_ranks: the bytes of each token and its id.
+            special_tokens: texts that stand for one id each.
+            known_fingerprint: the fingerprint, where whoever read the ranks has compared it already.
+
+        """
+        self.name = name
+        self.pat_str = pat_str
+        self.mergeable_ranks = mergeable_ranks
+        self.special_tokens = dict(special_tokens)
+        self._known_fingerprint = known_fingerprint
+
+    def described(self, name: str, pat_str: str, special_tokens: Mapping[str, int]) -> Vocabulary:
+        """The same ranks with another name, pattern and special tokens."""
+        return Vocabulary(name, pat_str, self.mergeable_ranks, special_tokens, self._known_fingerprint)
 
     @functools.cached_property
     def rank_file(self) -> bytes:
@@ -34,7 +54,7 @@ class Vocabulary:
     @functools.cached_property
     def fingerprint(self) -> str:
         """sha256 of the rank file: the same for the same ranks, whatever kind of file they came from."""
-        return hashlib.sha256(self.rank_file).hexdigest()
+        return self._known_fingerprint or hashlib.sha256(self.rank_file).hexdigest()
 
     @functools.cached_property
     def merges(self) -> list[tuple[bytes, bytes]]:
@@ -65,9 +85,9 @@ class Vocabulary:
         return parts[0], parts[1]
 
 
-def gpt2(ranks: dict[bytes, int]) -> Vocabulary:
-    """GPT-2's vocabulary from its ranks."""
-    return Vocabulary("gpt2", patterns.GPT2, ranks, dict(GPT2_SPECIAL_TOKENS))
+def of_published(encoding: published.Published, ranks: Mapping[bytes, int]) -> Vocabulary:
+    """A published encoding's vocabulary from its ranks, whose checksum has been compared."""
+    return Vocabulary(encoding.name, encoding.pat_str, ranks, encoding.special_tokens, encoding.ranks.sha256)
 
 
 def check_bytes(ranks: dict[bytes, int], source: object) -> dict[bytes, int]:

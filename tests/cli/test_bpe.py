@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,12 @@ import tokenizers
 from tiktoken.load import load_tiktoken_bpe
 from typer.testing import CliRunner
 
-from gpt2x import console
 from gpt2x.cli.app import app
 from gpt2x.tokenizer import Tokenizer, patterns
+from tests.cli.conftest import Run
+
+COMMAND = "bpe"
+pytestmark = pytest.mark.usefixtures("alone")
 
 TEXT = (
     "I love you, don't you know it's over?\n\n[Chorus]  oh, oh 사랑 😀\n" * 5
@@ -28,30 +31,6 @@ TEXT = (
 )
 GOLDEN = Path(__file__).parent.parent / "golden" / "songs.tiktoken"
 SONGS = ["--tokenizer", str(GOLDEN)]
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Work in an empty folder, without network and without anyone's vocabulary."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    monkeypatch.setenv("GPT2X_OFFLINE", "1")
-    monkeypatch.delenv("GPT2X_VOCAB", raising=False)
-    monkeypatch.delenv("GPT2X_TRACEBACK", raising=False)
-    yield
-    console.set_quiet(False)
-
-
-@pytest.fixture
-def run() -> Run:
-    def call(*arguments: object, input: bytes | str | None = None) -> tuple[int, str, str]:
-        result = CliRunner().invoke(app, ["bpe", *map(str, arguments)], input=input)
-        return result.exit_code, result.stdout, result.stderr
-
-    return call
 
 
 @pytest.fixture
@@ -192,6 +171,25 @@ class TestEncodeAndDecode:
         result = CliRunner().invoke(app, ["bpe", "decode", *SONGS, "-"], input=out)
         assert result.stdout_bytes == data
 
+    @pytest.mark.parametrize("threads", [1, 3])
+    def test_files_of_many_windows_are_the_same_on_any_number_of_threads(
+        self, run: Run, book: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+    ) -> None:
+        monkeypatch.setattr("gpt2x.tokenizer.files.WINDOW_BYTES", 100)
+        monkeypatch.setattr("gpt2x.tokenizer.files._SHARE_BYTES", 20)
+        expected = Tokenizer.load(GOLDEN).encode(TEXT)
+        run("encode", *SONGS, "--threads", threads, "--out", "ids.bin", book, "-", input=TEXT)
+        assert np.fromfile("ids.bin", dtype="<u2").tolist() == expected * 2
+        assert run("count", *SONGS, "--threads", threads, book).stdout == f"{len(expected)}\n"
+
+    def test_numbers_and_files_decode_in_the_order_in_which_they_are_given(self, run: Run) -> None:
+        ids = Tokenizer.load(GOLDEN).encode("I love you")
+        np.array(ids, dtype="<u2").tofile("ids.bin")
+        Path("ids.txt").write_text(" ".join(map(str, ids)), encoding="ascii")
+        words = [ids[0], "ids.bin", *ids[:2], "ids.txt"]
+        start, two = (Tokenizer.load(GOLDEN).decode(ids[:n]) for n in (1, 2))
+        assert run("decode", *SONGS, *words).stdout == f"{start}I love you{two}I love you"
+
     def test_special_tokens_are_refused_allowed_or_text(self, run: Run, book: Path) -> None:
         run("train", "--vocab", 300, "--out", "bpe", book)
         text = ["--tokenizer", "bpe", "--text", "a<|endoftext|>"]
@@ -259,6 +257,14 @@ class TestExplain:
         assert "␣ | l | o | v | e" in out
         assert out.splitlines()[-1].split() == ["ids", str(Tokenizer.load(GOLDEN).encode(" love")[0])]
 
+    def test_takes_standard_input(self, run: Run) -> None:
+        assert run("explain", *SONGS, input=" love") == run("explain", *SONGS, " love")
+        assert run("explain", *SONGS, "-", input=b"caf\xe9") == (
+            3,
+            "",
+            "gpt2x: standard input is not UTF-8 text: byte 0xe9 at offset 3; convert it first\n",
+        )
+
     def test_json_ends_in_the_ids_that_encode_gives(self, run: Run) -> None:
         text = "It's  tokenization 😀\n"
         report = json.loads(run("explain", *SONGS, "--json", text)[1])
@@ -314,6 +320,13 @@ BAD_INPUT = [
     (["decode", *SONGS, "book.txt"], 3, "book.txt holds 'I', which is no id"),
     (["decode", *SONGS, "odd.bin"], 3, "odd.bin has 3 bytes, no multiple of 2: not uint16 ids, or cut off"),
     (["explain", "-t", "missing", "word"], 3, "there is no tokenizer at missing"),
+    (["count", *SONGS, "--threads", "0", "book.txt"], 2, "--threads is 0; give 1 or more"),
+    (["encode", *SONGS, "--threads", "-1", "--out", "x", "book.txt"], 2, "--threads is -1; give 1 or more"),
+    (
+        ["encode", *SONGS, "--out", "ids.bin", "book.txt", "latin.txt"],
+        3,
+        "latin.txt is not UTF-8 text: byte 0xe9",
+    ),
 ]
 
 

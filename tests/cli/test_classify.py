@@ -6,47 +6,22 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from gpt2x import console
-from gpt2x.cli.app import app
+from tests.cli.conftest import Run
 
-Run = Callable[..., tuple[int, str, str]]
+COMMAND = "classify"
+pytestmark = pytest.mark.usefixtures("alone")
+
 ROOT = Path(__file__).parent.parent.parent
 WORDS = {
     "SPORT": "goal match team coach league",
     "WEATHER": "rain wind storm cloud frost",
     "ARTS": "paint opera novel",
 }
-
-
-@pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Work in an empty folder, without network and without anyone's vocabulary."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    monkeypatch.setenv("GPT2X_OFFLINE", "1")
-    monkeypatch.delenv("GPT2X_VOCAB", raising=False)
-    monkeypatch.delenv("GPT2X_TRACEBACK", raising=False)
-    yield
-    console.set_quiet(False)
-
-
-@pytest.fixture
-def run() -> Run:
-    def call(*arguments: object, input: bytes | str | None = None) -> tuple[int, str, str]:
-        result = CliRunner().invoke(app, ["classify", *map(str, arguments)], input=input)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.stdout, result.stderr
-
-    return call
 
 
 @pytest.fixture

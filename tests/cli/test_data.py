@@ -5,39 +5,37 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from typer.testing import CliRunner
+from tests.cli.conftest import Run
 
-from gpt2x.cli.app import app
-
-run = CliRunner().invoke
+COMMAND = "data"
 
 
-def test_the_list_shows_each_data_set_and_its_licence() -> None:
-    result = run(app, ["data", "list"])
+def test_the_list_shows_each_data_set_and_its_licence(run: Run) -> None:
+    result = run("list")
     assert result.exit_code == 0
     assert "songs" in result.stdout
     assert "tiny-shakespeare" in result.stdout
     assert "licence" in result.stdout
 
 
-def test_the_list_as_json_has_its_documented_shape() -> None:
-    rows = json.loads(run(app, ["data", "list", "--json"]).stdout)
+def test_the_list_as_json_has_its_documented_shape(run: Run) -> None:
+    rows = json.loads(run("list", "--json").stdout)
     assert {"name", "kind", "what", "licence", "source", "variable", "path"} == set(rows[0])
     assert rows[0]["name"] == "songs"
     assert Path(rows[0]["path"]).is_file()
 
 
-def test_get_copies_the_songs_and_prints_where(tmp_path: Path) -> None:
+def test_get_copies_the_songs_and_prints_where(run: Run, tmp_path: Path) -> None:
     target = tmp_path / "songs.csv"
-    result = run(app, ["data", "get", "songs", "--out", str(target)])
+    result = run("get", "songs", "--out", str(target))
     assert result.exit_code == 0
     assert result.stdout.strip() == str(target)
     assert target.read_text(encoding="utf-8").startswith("artist,song,link,text")
-    shape = json.loads(run(app, ["data", "get", "songs", "--out", str(target), "--json"]).stdout)
+    shape = json.loads(run("get", "songs", "--out", str(target), "--json").stdout)
     assert shape == {"name": "songs", "path": str(target), "bytes": target.stat().st_size}
 
 
-def test_an_unknown_name_is_a_usage_error_with_a_suggestion() -> None:
-    result = run(app, ["data", "get", "huffpots"])
+def test_an_unknown_name_is_a_usage_error_with_a_suggestion(run: Run) -> None:
+    result = run("get", "huffpots")
     assert result.exit_code == 2
     assert result.stderr == "gpt2x: unknown data set 'huffpots'; did you mean 'huffpost'?\n"

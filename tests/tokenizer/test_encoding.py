@@ -198,6 +198,9 @@ class TestBatches:
     def test_are_the_single_calls(self, songs: Tokenizer, texts: list[str], num_threads: int) -> None:
         expected = [songs.encode_ordinary(text) for text in texts]
         assert songs.encode_ordinary_batch(texts, num_threads=num_threads) == expected
+        assert songs.count_ordinary_batch(texts, num_threads=num_threads) == [len(ids) for ids in expected]
+        allowed = [songs.encode(text, allowed_special="all") for text in texts]
+        assert songs.encode_batch(texts, num_threads=num_threads, allowed_special="all") == allowed
         assert songs.encode_batch(texts, num_threads=num_threads, disallowed_special=()) == expected
         assert songs.decode_batch(expected) == [songs.decode(ids) for ids in expected]
         assert songs.decode_bytes_batch(expected) == [songs.decode_bytes(ids) for ids in expected]
@@ -225,6 +228,43 @@ class TestNumpy:
     def test_refuses_a_type_that_cannot_hold_the_ids(self, songs: Tokenizer, dtype: str) -> None:
         with pytest.raises(UsageError, match=f"dtype {dtype} cannot hold"):
             songs.encode_to_numpy("I love you", dtype=dtype)
+
+    @pytest.mark.parametrize("dtype", ["uint16", "uint32"])
+    @settings(max_examples=100, deadline=None)
+    @given(text=awkward_text(), extra=st.integers(0, 3))
+    def test_writes_into_an_array_that_is_given(
+        self, songs: Tokenizer, dtype: str, text: str, extra: int
+    ) -> None:
+        for options in ({"disallowed_special": ()}, {"allowed_special": "all"}):
+            expected = songs.encode(text, **options)
+            out = np.full(len(expected) + extra, 7, dtype=dtype)
+            ids = songs.encode_to_numpy(text, out=out, **options)
+            assert ids.tolist() == expected
+            assert np.shares_memory(ids, out) or not expected
+            assert out[len(expected) :].tolist() == [7] * extra
+            if expected:
+                with pytest.raises(
+                    UsageError,
+                    match=f"the text has {len(expected)} tokens, out has room for {len(expected) - 1}",
+                ):
+                    songs.encode_to_numpy(text, out=out[: len(expected) - 1], **options)
+
+    @pytest.mark.parametrize(
+        ("out", "options", "sentence"),
+        [
+            (np.zeros(9, dtype="int64"), {}, "out has dtype int64 and dtype is int64; both must be uint16"),
+            (np.zeros(9, dtype="uint16"), {"dtype": "uint32"}, "out has dtype uint16 and dtype is uint32"),
+            (np.zeros(18, dtype="uint32")[::2], {}, "out must be a writable array of one axis without gaps"),
+            (np.zeros((3, 3), dtype="uint32"), {}, "out must be a writable array of one axis"),
+            ([0] * 9, {}, "out is a list; give a NumPy array"),
+        ],
+        ids=["type", "two types", "gaps", "axes", "list"],
+    )  # fmt: skip
+    def test_refuses_an_array_that_will_not_do(
+        self, songs: Tokenizer, out: object, options: dict, sentence: str
+    ) -> None:
+        with pytest.raises(UsageError, match=sentence):
+            songs.encode_to_numpy("I love you", out=out, **options)  # type: ignore[arg-type]
 
     def test_nothing_gives_an_empty_array_of_that_type(self, songs: Tokenizer) -> None:
         assert songs.encode_to_numpy("", dtype="uint16").shape == (0,)

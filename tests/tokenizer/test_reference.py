@@ -50,6 +50,8 @@ class TestClasses:
                 f"needs Unicode {reference.UNICODE_VERSION}: pip install unicodedata2=={reference.UNICODE_VERSION}"
             )
         kinds = {"L": "letter", "N": "number"}
+        finer = {"Lu": "upper", "Lt": "upper", "Ll": "lower", "Lm": "uncased", "Lo": "uncased"}
+        finer |= dict.fromkeys(["Mn", "Mc", "Me"], "mark")
         for code in [
             *range(0x3400),
             *range(0xA000, 0xD800),
@@ -57,10 +59,12 @@ class TestClasses:
             *range(0x16000, 0x1F000, 7),
         ]:
             character = chr(code)
-            expected = kinds.get(database.category(character)[0], "other")
+            category = database.category(character)
+            expected = kinds.get(category[0], "other")
             if character in reference.WHITE_SPACE:
                 expected = "space"
             assert reference.classify(character) == expected, f"U+{code:04X}"
+            assert reference.categorize(character) == finer.get(category, expected), f"U+{code:04X}"
 
     def test_white_space_is_what_tiktoken_takes_for_it(self) -> None:
         oracle = tiktoken.Encoding(
@@ -102,6 +106,32 @@ class TestSplit:
     )
     def test_by_hand(self, text: str, pieces: list[str]) -> None:
         assert reference.split(text) == pieces
+
+    @pytest.mark.parametrize(
+        ("text", "cl100k", "o200k"),
+        [
+            ("IT'S we'LLx", ["IT", "'S", " we", "'LL", "x"], ["IT'S", " we'LL", "x"]),
+            ("'tis 'law", ["'t", "is", " '", "law"], ["'tis", " '", "law"]),
+            ("it'ſo", ["it", "'ſ", "o"], ["it'ſ", "o"]),
+            ("camelCase HTMLParser", ["camelCase", " HTMLParser"], ["camel", "Case", " HTMLParser"]),
+            ("中文ABC", ["中文ABC"], ["中文", "ABC"]),
+            ("cafe\u0301s", ["cafe", "\u0301s"], ["cafe\u0301s"]),
+            ("\u0301ABC", ["\u0301ABC"], ["\u0301", "ABC"]),
+            ("(1234 5", ["(", "123", "4", " ", "5"], ["(", "123", "4", " ", "5"]),
+            ("x;\n//y", ["x", ";\n", "//", "y"], ["x", ";\n//", "y"]),
+            ("a \n \n  b", ["a", " \n \n", " ", " b"], ["a", " \n \n", " ", " b"]),
+            ("a \n  ", ["a", " \n  "], ["a", " \n", "  "]),
+            ("\tx\u3000y", ["\tx", "\u3000y"], ["\tx", "\u3000y"]),
+            ("", [], []),
+        ],
+    )
+    def test_by_hand_with_later_patterns(self, text: str, cl100k: list[str], o200k: list[str]) -> None:
+        assert reference.split(text, "cl100k") == cl100k
+        assert reference.split(text, "o200k") == o200k
+
+    def test_an_unknown_pattern_is_refused(self) -> None:
+        with pytest.raises(KeyError, match="klingon"):
+            reference.split("text", "klingon")
 
 
 class TestMerge:

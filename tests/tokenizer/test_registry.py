@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError
 from gpt2x.tokenizer import Tokenizer, get, registry
+from gpt2x.tokenizer.patterns import CL100K
+from gpt2x.tokenizer.published import ENCODINGS, R50K, Published, RankFile
 
 HELLO = [31373, 995]
 
@@ -75,9 +78,9 @@ class TestPlaces:
         self, bare_machine: Path, shared_data: Callable[[str], Path]
     ) -> None:
         folder = bare_machine / "tiktoken"
-        put(shared_data("vocab/r50k_base.tiktoken"), folder / registry._TIKTOKEN_RANKS)
+        put(shared_data("vocab/r50k_base.tiktoken"), folder / R50K.tiktoken_name)
         assert registry.find().source == "tiktoken's cache"
-        (folder / registry._TIKTOKEN_RANKS).unlink()
+        (folder / R50K.tiktoken_name).unlink()
         for name, file in zip(registry._TIKTOKEN_PAIR, ("vocab.bpe", "encoder.json"), strict=True):
             put(shared_data(f"vocab/{file}"), folder / name)
         assert registry.find().path == folder / registry._TIKTOKEN_PAIR[0]
@@ -119,7 +122,7 @@ class TestPrecedence:
     def test_a_given_path_before_the_environment_before_the_cache_before_the_rest(
         self, bare_machine: Path, genuine: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        put(genuine, bare_machine / "tiktoken" / registry._TIKTOKEN_RANKS)
+        put(genuine, bare_machine / "tiktoken" / R50K.tiktoken_name)
         assert registry.find().source == "tiktoken's cache"
         put(genuine, registry.cached_path())
         assert registry.find().source == "cache"
@@ -157,7 +160,7 @@ class TestRefusal:
         registry.cached_path().write_bytes(b"".join(lines))
         with pytest.raises(MissingComponentError, match="cache: .*holds another vocabulary"):
             get()
-        put(genuine, bare_machine / "tiktoken" / registry._TIKTOKEN_RANKS)
+        put(genuine, bare_machine / "tiktoken" / R50K.tiktoken_name)
         assert registry.find().source == "tiktoken's cache"
 
     def test_damaged_files_are_passed_over_with_their_reason(self, genuine: Path, bare_machine: Path) -> None:
@@ -208,7 +211,7 @@ class TestDownload:
     def test_is_kept_in_the_cache(
         self, genuine: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
     ) -> None:
-        target = f"os.path.join(os.environ['TIKTOKEN_CACHE_DIR'], {registry._TIKTOKEN_RANKS!r})"
+        target = f"os.path.join(os.environ['TIKTOKEN_CACHE_DIR'], {R50K.tiktoken_name!r})"
         self.fetch(monkeypatch, f"shutil.copy({str(genuine)!r}, {target})")
         assert registry.find().source == "download"
         assert "fetching the GPT-2 vocabulary" in capfd.readouterr().err
@@ -216,7 +219,7 @@ class TestDownload:
         assert get().encode("hello world") == HELLO
 
     def test_of_another_file_is_refused(self, fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        target = f"os.path.join(os.environ['TIKTOKEN_CACHE_DIR'], {registry._TIKTOKEN_RANKS!r})"
+        target = f"os.path.join(os.environ['TIKTOKEN_CACHE_DIR'], {R50K.tiktoken_name!r})"
         self.fetch(monkeypatch, f"shutil.copy({str(fake)!r}, {target})")
         with pytest.raises(MissingComponentError, match="download: .*holds another vocabulary"):
             get()
@@ -243,3 +246,82 @@ class TestDownload:
         self.fetch(monkeypatch, "raise SystemExit('the network was touched')")
         with pytest.raises(MissingComponentError, match="forbidden by GPT2X_OFFLINE"):
             get()
+
+
+class TestOtherEncodings:
+    """The same search for another published encoding: here a small one, published by the test."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, songs: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> Iterator[bytes]:
+        ranks = RankFile("small_base", songs.vocabulary.fingerprint, "0" * 40)
+        published = Published("small", ranks, "cl100k", {"<|endoftext|>": 1000, "<|fim|>": 1001})
+        monkeypatch.setitem(ENCODINGS, "small", published)
+        yield songs.vocabulary.rank_file
+        registry._build.cache_clear()
+        registry._genuine.cache_clear()
+
+    def test_has_its_own_pattern_and_special_tokens(self, small: bytes, tmp_path: Path) -> None:
+        path = tmp_path / "ranks"
+        path.write_bytes(small)
+        loaded = Tokenizer.from_pretrained("small", path)
+        assert (loaded.name, loaded.pat_str) == ("small", CL100K)
+        assert loaded.encode("<|fim|>", allowed_special="all") == [1001]
+        assert loaded == Tokenizer.load(path).from_pretrained("small", path)
+
+    @pytest.mark.parametrize(
+        ("place", "source"),
+        [
+            ("vocab/small_base.tiktoken", "GPT2X_VOCAB"),
+            ("gpt2x_cache/vocab/small_base.tiktoken", "cache"),
+            ("tiktoken/" + "0" * 40, "tiktoken's cache"),
+        ],
+    )
+    def test_is_found_in_the_same_places(
+        self, small: bytes, bare_machine: Path, monkeypatch: pytest.MonkeyPatch, place: str, source: str
+    ) -> None:
+        with pytest.raises(
+            MissingComponentError, match=r"the small_base vocabulary .*put small_base\.tiktoken into"
+        ):
+            Tokenizer.from_pretrained("small")
+        monkeypatch.setenv("GPT2X_VOCAB", str(bare_machine / "vocab"))
+        (bare_machine / place).parent.mkdir(parents=True)
+        (bare_machine / place).write_bytes(small)
+        assert registry.find(name="small").source == source
+        assert Tokenizer.from_pretrained("small").n_vocab == 1002
+
+    def test_is_refused_when_a_rank_was_changed(self, small: bytes, bare_machine: Path) -> None:
+        lines = small.splitlines(keepends=True)
+        lines[500], lines[501] = (
+            lines[501].split()[0] + b" 500\n",
+            lines[500].split()[0] + b" 501\n",
+        )
+        (bare_machine / "ranks").write_bytes(b"".join(lines))
+        with pytest.raises(InputDataError, match=r"holds another vocabulary than small_base's \(1000 ranks"):
+            Tokenizer.from_pretrained("small", bare_machine / "ranks")
+
+    def test_is_recognised_by_its_ranks_when_only_a_path_is_given(self, small: bytes, tmp_path: Path) -> None:
+        path = tmp_path / "anything.tiktoken"
+        path.write_bytes(small)
+        assert Tokenizer.load(path).name == "small"
+        path.write_bytes(small.replace(b"\n", b"\r\n"))
+        assert Tokenizer.load(path).name == "small"
+
+    @pytest.mark.parametrize("encoding", list(ENCODINGS.values()), ids=lambda encoding: encoding.name)
+    def test_the_published_ones_are_what_tiktoken_says(self, encoding: Published) -> None:
+        import tiktoken_ext.openai_public as theirs
+
+        calls = []
+
+        def load(address: str, expected_hash: str | None = None, **_: object) -> dict[bytes, int]:
+            calls.append((hashlib.sha1(address.encode()).hexdigest(), expected_hash))
+            return {}
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(theirs, "load_tiktoken_bpe", load)
+            patch.setattr(theirs, "data_gym_to_mergeable_bpe_ranks", lambda **_: {})
+            parts = getattr(theirs, encoding.name)()
+        assert encoding.pat_str == parts["pat_str"]
+        assert encoding.special_tokens.items() <= parts["special_tokens"].items()
+        assert set(encoding.special_tokens.values()) == set(parts["special_tokens"].values())
+        if encoding.name != "gpt2":  # whose ranks tiktoken reads from vocab.bpe and encoder.json
+            assert calls == [(encoding.ranks.tiktoken_name, encoding.ranks.sha256)]

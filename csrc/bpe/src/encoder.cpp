@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -10,38 +11,99 @@
 
 namespace gpt2x::bpe {
 
-void encode_piece(const Vocabulary& vocabulary, std::string_view piece, std::vector<TokenId>& tokens) {
-  if (const TokenId token = vocabulary.find(piece); token != kNoToken) {
-    tokens.push_back(token);
-  } else if (piece.size() <= kMaxScanBytes) {
-    merge_by_scan(vocabulary, piece, tokens);
-  } else {
-    merge_by_heap(vocabulary, piece, tokens);
-  }
-}
+namespace {
 
-void merge_by_scan(const Vocabulary& vocabulary, std::string_view piece, std::vector<TokenId>& tokens) {
-  std::array<TokenId, kMaxScanBytes> parts;
-  std::array<TokenId, kMaxScanBytes> ranks;  // ranks[i]: of merging parts i and i + 1; the last part has none
-  std::size_t num_parts = piece.size();
-  const auto rank_at = [&](std::size_t i) {
-    return i + 1 < num_parts ? vocabulary.merged({parts[i], parts[i + 1]}) : kNoToken;
-  };
-  for (std::size_t i = 0; i < num_parts; ++i) parts[i] = vocabulary.token_of_byte(piece[i]);
-  for (std::size_t i = 0; i < num_parts; ++i) ranks[i] = rank_at(i);
-
-  while (num_parts > 1) {
-    const auto lowest = std::min_element(ranks.begin(), ranks.begin() + num_parts);  // the leftmost of equals
-    if (*lowest == kNoToken) break;
-    const std::size_t i = lowest - ranks.begin();
-    parts[i] = *lowest;
-    std::copy(parts.begin() + i + 2, parts.begin() + num_parts, parts.begin() + i + 1);
-    std::copy(ranks.begin() + i + 2, ranks.begin() + num_parts, ranks.begin() + i + 1);
-    --num_parts;
-    ranks[i] = rank_at(i);
-    if (i > 0) ranks[i - 1] = rank_at(i - 1);
+// The parts of a short piece: the possible merges stand in an array by the place of their left part, each as
+// one number, rank above, place below, so that the lowest number is the leftmost merge of lowest rank. The
+// lowest of every eight is kept, which leaves little to look at after a merge has changed three of them.
+class ScanMerger {
+ public:
+  ScanMerger(const Vocabulary& vocabulary, std::string_view piece, TokenId rank_limit)
+      : vocabulary_(vocabulary),
+        limit_(rank_limit > kNone / kMaxScanBytes ? kNone : rank_limit * kMaxScanBytes),
+        starts_(piece.size() == kMaxScanBytes ? ~std::uint64_t{0} : (std::uint64_t{1} << piece.size()) - 1),
+        num_groups_((piece.size() + kGroup - 1) / kGroup) {
+    for (std::size_t i = 0; i < piece.size(); ++i) tokens_[i] = vocabulary.token_of_byte(piece[i]);
+    for (std::size_t i = 0; i + 1 < piece.size(); ++i) {
+      merges_[i] = merge_at(i, vocabulary.merged_bytes(piece[i], piece[i + 1]));
+    }
+    for (std::size_t i = piece.size() - 1; i < num_groups_ * kGroup; ++i) merges_[i] = kNone;
+    for (std::size_t group = 0; group < num_groups_; ++group) update_lowest(group);
   }
-  tokens.insert(tokens.end(), parts.begin(), parts.begin() + num_parts);
+
+  void run() {
+    for (Merge lowest = find_lowest(); lowest < limit_; lowest = find_lowest()) {
+      apply(lowest % kMaxScanBytes, lowest / kMaxScanBytes);
+    }
+  }
+
+  TokenId* write_to(TokenId* out) const {
+    for (std::uint64_t left = starts_; left != 0; left &= left - 1) *out++ = tokens_[std::countr_zero(left)];
+    return out;
+  }
+
+ private:
+  using Merge = std::uint32_t;
+  static constexpr Merge kNone = std::numeric_limits<Merge>::max();
+  static constexpr std::size_t kGroup = 8;
+  static_assert(kMaxScanBytes == 64 && Vocabulary::kMaxSize <= kNone / kMaxScanBytes);
+
+  static Merge merge_at(std::size_t place, TokenId rank) {
+    return rank == kNoToken ? kNone : static_cast<Merge>(rank * kMaxScanBytes + place);
+  }
+
+  void update_lowest(std::size_t group) {
+    const Merge* const merges = &merges_[group * kGroup];
+    const auto lower = [&](std::size_t i) { return std::min(merges[i], merges[i + 1]); };
+    lowest_[group] = std::min(std::min(lower(0), lower(2)), std::min(lower(4), lower(6)));
+  }
+
+  [[nodiscard]] Merge find_lowest() const {
+    Merge lowest = lowest_[0];
+    for (std::size_t group = 1; group < num_groups_; ++group) lowest = std::min(lowest, lowest_[group]);
+    return lowest;
+  }
+
+  void apply(std::size_t place, TokenId merged) {
+    const std::size_t gone = next(place);
+    tokens_[place] = merged;
+    starts_ &= ~(std::uint64_t{1} << gone);
+    merges_[gone] = kNone;
+    const std::uint64_t behind = starts_ >> place >> 1;
+    merges_[place] =
+        behind == 0
+            ? kNone
+            : merge_at(place, vocabulary_.merged({merged, tokens_[place + 1 + std::countr_zero(behind)]}));
+    update_lowest(place / kGroup);
+    update_lowest(gone / kGroup);
+    if (const std::uint64_t before = starts_ & ((std::uint64_t{1} << place) - 1); before != 0) {
+      const std::size_t previous = 63 - std::countl_zero(before);
+      merges_[previous] = merge_at(previous, vocabulary_.merged({tokens_[previous], merged}));
+      update_lowest(previous / kGroup);
+    }
+  }
+
+  [[nodiscard]] std::size_t next(std::size_t place) const {
+    return place + 1 + std::countr_zero(starts_ >> place >> 1);
+  }
+
+  const Vocabulary& vocabulary_;
+  Merge limit_;           // merges below this
+  std::uint64_t starts_;  // where parts start
+  std::size_t num_groups_;
+  std::array<TokenId, kMaxScanBytes> tokens_;
+  std::array<Merge, kMaxScanBytes> merges_;
+  std::array<Merge, kMaxScanBytes / kGroup> lowest_;
+};
+
+}  // namespace
+
+TokenId* merge_by_scan(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+                       TokenId rank_limit) {
+  if (piece.empty()) return out;
+  ScanMerger merger(vocabulary, piece, rank_limit);
+  merger.run();
+  return merger.write_to(out);
 }
 
 namespace {
@@ -50,8 +112,8 @@ namespace {
 // there. An entry whose part has merged since no longer carries that part's rank, and is passed over.
 class HeapMerger {
  public:
-  HeapMerger(const Vocabulary& vocabulary, std::string_view piece)
-      : vocabulary_(vocabulary), parts_(piece.size()) {
+  HeapMerger(const Vocabulary& vocabulary, std::string_view piece, TokenId rank_limit)
+      : vocabulary_(vocabulary), rank_limit_(rank_limit), parts_(piece.size()) {
     const auto size = static_cast<Index>(piece.size());
     for (Index i = 0; i < size; ++i) {
       parts_[i] = {vocabulary.token_of_byte(piece[i]), kNoToken, i == 0 ? kNone : i - 1,
@@ -73,8 +135,9 @@ class HeapMerger {
     }
   }
 
-  void append_to(std::vector<TokenId>& tokens) const {
-    for (Index i = 0; i != kNone; i = parts_[i].next) tokens.push_back(parts_[i].token);
+  TokenId* write_to(TokenId* out) const {
+    for (Index i = 0; i != kNone; i = parts_[i].next) *out++ = parts_[i].token;
+    return out;
   }
 
  private:
@@ -97,6 +160,7 @@ class HeapMerger {
   bool update_rank(Index i) {
     Part& part = parts_[i];
     part.rank = part.next == kNone ? kNoToken : vocabulary_.merged({part.token, parts_[part.next].token});
+    if (part.rank >= rank_limit_) part.rank = kNoToken;
     return part.rank != kNoToken;
   }
 
@@ -112,20 +176,109 @@ class HeapMerger {
   }
 
   const Vocabulary& vocabulary_;
+  TokenId rank_limit_;
   std::vector<Part> parts_;
   Heap heap_;
 };
 
 }  // namespace
 
-void merge_by_heap(const Vocabulary& vocabulary, std::string_view piece, std::vector<TokenId>& tokens) {
+TokenId* merge_by_heap(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+                       TokenId rank_limit) {
   if (piece.size() >= std::numeric_limits<std::uint32_t>::max()) {
     throw std::length_error("a piece of " + std::to_string(piece.size()) + " bytes is too long to merge");
   }
-  if (piece.empty()) return;
-  HeapMerger merger(vocabulary, piece);
+  if (piece.empty()) return out;
+  HeapMerger merger(vocabulary, piece, rank_limit);
   merger.run();
-  merger.append_to(tokens);
+  return merger.write_to(out);
+}
+
+namespace {
+
+// A long piece of a consistent vocabulary, by windows: the tokens of a window are those of the piece wherever
+// each of them can follow the one before, so only the seams have to be looked at. The last token of a window
+// would perhaps have become another one with what comes behind, so the next window starts there.
+class WindowMerger {
+ public:
+  WindowMerger(const Vocabulary& vocabulary, std::string_view piece, TokenId* out)
+      : vocabulary_(vocabulary), piece_(piece), first_(out), end_(out) {}
+
+  TokenId* run() {
+    std::size_t size = kMaxScanBytes;
+    while (done_ < piece_.size()) {
+      const std::string_view window = piece_.substr(done_, size);
+      if (window == last_window_) {
+        repeat_last_window();
+      } else {
+        size = append(window) ? kMaxScanBytes : 2 * size;
+      }
+    }
+    return end_;
+  }
+
+ private:
+  // False if nothing could be appended; then a larger window is needed, and perhaps an earlier one.
+  bool append(std::string_view window) {
+    TokenId* const window_end = merge_bytes(vocabulary_, window, end_);
+    last_window_ = {};
+    if (end_ != first_ && !vocabulary_.can_follow(end_[-1], *end_)) {
+      done_ -= vocabulary_.bytes_of(*--end_).size();
+      return false;
+    }
+    if (done_ + window.size() == piece_.size()) {
+      end_ = window_end;
+      done_ = piece_.size();
+      return true;
+    }
+    if (window_end - end_ == 1) return false;
+    num_kept_ = static_cast<std::size_t>(window_end - 1 - end_);
+    end_ = window_end - 1;
+    const std::size_t num_bytes = window.size() - vocabulary_.bytes_of(*end_).size();
+    done_ += num_bytes;
+    if (vocabulary_.can_follow(end_[-1], end_[-static_cast<std::ptrdiff_t>(num_kept_)])) {
+      last_window_ = window;
+      num_kept_bytes_ = num_bytes;
+    }
+    return true;
+  }
+
+  // One letter a million times, or a line of dashes: the window before once more.
+  void repeat_last_window() {
+    end_ = std::copy_n(end_ - num_kept_, num_kept_, end_);
+    done_ += num_kept_bytes_;
+  }
+
+  const Vocabulary& vocabulary_;
+  std::string_view piece_;
+  TokenId* first_;
+  TokenId* end_;          // behind the tokens so far
+  std::size_t done_ = 0;  // the bytes of these
+
+  // The window before, if its tokens can follow each other in a circle, and what was kept of it.
+  std::string_view last_window_;
+  std::size_t num_kept_ = 0;
+  std::size_t num_kept_bytes_ = 0;
+};
+
+}  // namespace
+
+TokenId* merge_bytes(const Vocabulary& vocabulary, std::string_view bytes, TokenId* out, TokenId rank_limit) {
+  const auto merge = bytes.size() <= kMaxScanBytes ? merge_by_scan : merge_by_heap;
+  return merge(vocabulary, bytes, out, rank_limit);
+}
+
+TokenId* merge_by_windows(const Vocabulary& vocabulary, std::string_view piece, TokenId* out) {
+  return WindowMerger(vocabulary, piece, out).run();
+}
+
+TokenId* encode_piece(const Vocabulary& vocabulary, std::string_view piece, TokenId* out) {
+  if (const TokenId token = vocabulary.find(piece); token != kNoToken) {
+    *out = token;
+    return out + 1;
+  }
+  return vocabulary.is_consistent() ? merge_by_windows(vocabulary, piece, out)
+                                    : merge_bytes(vocabulary, piece, out);
 }
 
 }  // namespace gpt2x::bpe

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "gpt2x/bpe/unicode.hpp"
+#include "scalar_split.hpp"
 
 namespace gpt2x::bpe {
 namespace {
@@ -100,6 +101,17 @@ std::size_t gpt2_piece_end(std::string_view text, std::size_t start) {
   return space_end(text, start);
 }
 
+// Writes the ends of the pieces from `start` on, one call of `kPieceEnd` for each.
+template <std::size_t (*kPieceEnd)(std::string_view, std::size_t)>
+std::size_t fill_ends(std::string_view text, std::size_t start, std::span<std::size_t> ends) {
+  std::size_t num_ends = 0;
+  for (std::size_t pos = start; pos < text.size() && num_ends < ends.size();) {
+    pos = kPieceEnd(text, pos);
+    ends[num_ends++] = pos;
+  }
+  return num_ends;
+}
+
 // White space that follows something else starts a piece: no alternative of the pattern goes on from
 // something else into white space, and none looks back.
 std::size_t find_gpt2_safe_cut(std::string_view text, std::size_t from) {
@@ -116,27 +128,34 @@ std::size_t find_gpt2_safe_cut(std::string_view text, std::size_t from) {
 }  // namespace
 
 Pattern pattern_from_name(std::string_view name) {
-  if (name == kPatternNames[0]) return Pattern::kGpt2;
-  throw std::invalid_argument("unknown splitting pattern '" + std::string(name) + "'; known is 'gpt2'");
+  const auto found = std::find(kPatternNames.begin(), kPatternNames.end(), name);
+  if (found != kPatternNames.end()) return static_cast<Pattern>(found - kPatternNames.begin());
+  std::string message = "unknown splitting pattern '" + std::string(name) + "'; known:";
+  for (const std::string_view known : kPatternNames) message.append(" '").append(known).append("'");
+  throw std::invalid_argument(message);
 }
 
 std::size_t next_piece_ends(Pattern pattern, std::string_view text, std::size_t start,
                             std::span<std::size_t> ends) {
-  std::size_t num_ends = 0;
   switch (pattern) {
     case Pattern::kGpt2:
-      for (std::size_t pos = start; pos < text.size() && num_ends < ends.size();) {
-        pos = gpt2_piece_end(text, pos);
-        ends[num_ends++] = pos;
-      }
+      return fill_ends<gpt2_piece_end>(text, start, ends);
+    case Pattern::kCl100k:
+      return fill_ends<next_piece_end_cl100k>(text, start, ends);
+    case Pattern::kO200k:
+      return fill_ends<next_piece_end_o200k>(text, start, ends);
   }
-  return num_ends;
+  return 0;
 }
 
 std::size_t find_safe_cut(Pattern pattern, std::string_view text, std::size_t from) {
   switch (pattern) {
     case Pattern::kGpt2:
       return find_gpt2_safe_cut(text, from);
+    case Pattern::kCl100k:
+      return find_safe_cut_cl100k(text, from);
+    case Pattern::kO200k:
+      return find_safe_cut_o200k(text, from);
   }
   return text.size();
 }

@@ -20,10 +20,14 @@ const char* unicode_version() {
   return kTableUnicodeVersion;
 }
 
-CharClass char_class(char32_t code_point) {
+CharCategory char_category(char32_t code_point) {
   const std::size_t block = kBlockNumbers[code_point >> kBlockShift];
   const std::size_t place = code_point & ((1u << kBlockShift) - 1);
-  return static_cast<CharClass>(kBlocks[block * kBlockBytes + place / 4] >> 2 * (place % 4) & 3);
+  return static_cast<CharCategory>(kBlocks[block * kBlockBytes + place / 2] >> 4 * (place % 2) & 15);
+}
+
+CharClass char_class(char32_t code_point) {
+  return class_of(char_category(code_point));
 }
 
 // Well-formed byte sequences are those of the Unicode Standard's table 3-7: no surrogates, nothing above

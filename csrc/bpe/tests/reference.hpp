@@ -12,68 +12,199 @@
 #include <utility>
 #include <vector>
 
+#include "gpt2x/bpe/pretokenizer.hpp"
 #include "gpt2x/bpe/trainer.hpp"
 #include "gpt2x/bpe/types.hpp"
 #include "gpt2x/bpe/unicode.hpp"
 
 namespace reference {
 
+using gpt2x::bpe::CharCategory;
 using gpt2x::bpe::CharClass;
 using gpt2x::bpe::Merge;
+using gpt2x::bpe::Pattern;
 using gpt2x::bpe::TokenId;
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Splitting: GPT-2's pattern, one alternative after the other, as a backtracking engine would try them.
+// Splitting: each pattern one alternative after the other, as a backtracking engine would try them.
 
 struct Character {
-  CharClass char_class;
+  CharCategory category;
   std::string bytes;
+
+  bool is(CharClass wanted) const { return class_of(category) == wanted; }
+  bool is_newline() const { return bytes == "\r" || bytes == "\n"; }
 };
 
-inline std::vector<Character> characters(std::string_view text) {
-  std::vector<Character> result;
+using Characters = std::vector<Character>;
+
+inline Characters characters(std::string_view text) {
+  Characters result;
   for (std::size_t pos = 0; pos < text.size();) {
     const auto [code_point, length] = gpt2x::bpe::decode_utf8(text, pos);
-    result.push_back({gpt2x::bpe::char_class(code_point), std::string(text.substr(pos, length))});
+    result.push_back({gpt2x::bpe::char_category(code_point), std::string(text.substr(pos, length))});
     pos += length;
   }
   return result;
 }
 
-/// How many characters the pattern matches at `start`.
-inline std::size_t match(const std::vector<Character>& text, std::size_t start) {
-  const auto run = [&](std::size_t from, CharClass wanted) {
-    std::size_t end = from;
-    while (end < text.size() && text[end].char_class == wanted) ++end;
-    return end - from;
+/// How many characters from `from` on are such as `belongs` wants.
+template <typename Predicate>
+std::size_t run(const Characters& text, std::size_t from, Predicate belongs) {
+  std::size_t end = from;
+  while (end < text.size() && belongs(text[end])) ++end;
+  return end - from;
+}
+
+inline std::size_t run(const Characters& text, std::size_t from, CharClass wanted) {
+  return run(text, from, [&](const Character& character) { return character.is(wanted); });
+}
+
+/// How many characters the first of the contractions that stands at `from` has.
+inline std::size_t contraction(const Characters& text, std::size_t from, bool ignore_case) {
+  const auto equal = [&](const Character& character, char wanted) {
+    const std::string bytes(1, wanted);
+    if (character.bytes == bytes) return true;
+    if (!ignore_case) return false;
+    const bool upper =
+        wanted != '\'' && character.bytes == std::string(1, static_cast<char>(wanted - 'a' + 'A'));
+    return upper || (wanted == 's' && character.bytes == "\u017f");  // the long s
   };
-  const auto literal = [&](std::string_view wanted) {
-    std::string here;
-    for (std::size_t i = start; i < text.size() && here.size() < wanted.size(); ++i) here += text[i].bytes;
-    return here == wanted;
-  };
-  for (const std::string_view contraction : {"'s", "'d", "'m", "'t", "'ll", "'ve", "'re"}) {
-    if (literal(contraction)) return contraction.size();
+  for (const std::string_view wanted : {"'s", "'d", "'m", "'t", "'ll", "'ve", "'re"}) {
+    std::size_t matched = 0;
+    while (matched < wanted.size() && from + matched < text.size() &&
+           equal(text[from + matched], wanted[matched]))
+      ++matched;
+    if (matched == wanted.size()) return matched;
   }
-  for (const CharClass wanted : {CharClass::kLetter, CharClass::kNumber, CharClass::kOther}) {
-    for (const std::size_t blank : {1, 0}) {  // ` ?` takes the blank if it can
-      if (blank == 1 && text[start].bytes != " ") continue;
-      if (const std::size_t length = run(start + blank, wanted)) return blank + length;
-    }
-  }
-  const std::size_t spaces = run(start, CharClass::kSpace);
-  for (std::size_t length = spaces; length > 0; --length) {  // `\s+(?!\S)`
+  return 0;
+}
+
+/// `\s+(?!\S)|\s+`, and `\s+(?!\S)|\s`: the last part has one character only.
+inline std::size_t match_space(const Characters& text, std::size_t start) {
+  const std::size_t spaces = run(text, start, CharClass::kSpace);
+  for (std::size_t length = spaces; length > 0; --length) {
     const std::size_t after = start + length;
-    if (after == text.size() || text[after].char_class == CharClass::kSpace) return length;
+    if (after == text.size() || text[after].is(CharClass::kSpace)) return length;
   }
   return spaces;
 }
 
-inline std::vector<std::string> split(std::string_view text) {
-  const std::vector<Character> all = characters(text);
+/// `\s*[\r\n]`, and `\s*[\r\n]+`, for which nothing is left where the first part takes all it can.
+inline std::size_t match_space_to_newline(const Characters& text, std::size_t start) {
+  for (std::size_t length = run(text, start, CharClass::kSpace) + 1; length > 0; --length) {
+    const std::size_t last = start + length - 1;
+    if (last < text.size() && text[last].is_newline()) return length;
+  }
+  return 0;
+}
+
+/// `'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
+inline std::size_t match_gpt2(const Characters& text, std::size_t start) {
+  if (const std::size_t length = contraction(text, start, false)) return length;
+  for (const CharClass wanted : {CharClass::kLetter, CharClass::kNumber, CharClass::kOther}) {
+    for (const std::size_t blank : {1, 0}) {  // ` ?` takes the blank if it can
+      if (blank == 1 && text[start].bytes != " ") continue;
+      if (const std::size_t length = run(text, start + blank, wanted)) return blank + length;
+    }
+  }
+  return match_space(text, start);
+}
+
+/// `[^\r\n\p{L}\p{N}]`
+inline bool goes_before_letters(const Character& character) {
+  return !character.is(CharClass::kLetter) && !character.is(CharClass::kNumber) && !character.is_newline();
+}
+
+/// `\p{N}{1,3}`
+inline std::size_t match_number(const Characters& text, std::size_t start) {
+  return std::min<std::size_t>(run(text, start, CharClass::kNumber), 3);
+}
+
+/// ` ?[^\s\p{L}\p{N}]+` and then what `belongs` wants.
+template <typename Predicate>
+std::size_t match_punctuation(const Characters& text, std::size_t start, Predicate belongs) {
+  for (const std::size_t blank : {1, 0}) {
+    if (blank == 1 && text[start].bytes != " ") continue;
+    const std::size_t length = run(text, start + blank, CharClass::kOther);
+    if (length > 0) return blank + length + run(text, start + blank + length, belongs);
+  }
+  return 0;
+}
+
+/// `'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+|
+/// ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s`
+inline std::size_t match_cl100k(const Characters& text, std::size_t start) {
+  if (const std::size_t length = contraction(text, start, true)) return length;
+  const std::size_t before = goes_before_letters(text[start]) ? 1 : 0;  // possessive: never given back
+  if (const std::size_t letters = run(text, start + before, CharClass::kLetter)) return before + letters;
+  if (const std::size_t length = match_number(text, start)) return length;
+  const auto newline = [](const Character& character) { return character.is_newline(); };
+  if (const std::size_t length = match_punctuation(text, start, newline)) return length;
+  const std::size_t spaces = run(text, start, CharClass::kSpace);
+  if (start + spaces == text.size()) return spaces;
+  if (const std::size_t length = match_space_to_newline(text, start)) return length;
+  return match_space(text, start);
+}
+
+/// `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?`,
+/// or, with `lower_case` false, the same with `+` for the first and `*` for the second.
+inline std::size_t match_o200k_word(const Characters& text, std::size_t start, bool lower_case) {
+  using enum CharCategory;
+  const auto upper = [](const Character& character) {
+    return character.category == kUpper || character.category == kUncased || character.category == kMark;
+  };
+  const auto lower = [](const Character& character) {
+    return character.category == kLower || character.category == kUncased || character.category == kMark;
+  };
+  for (const std::size_t before : {1, 0}) {
+    if (before == 1 && !goes_before_letters(text[start])) continue;
+    const std::size_t first = start + before;
+    const std::size_t most = run(text, first, upper);
+    const std::size_t least = lower_case ? 0 : 1;
+    for (std::size_t num_upper = most + 1; num_upper-- > least;) {
+      const std::size_t num_lower = run(text, first + num_upper, lower);
+      if (lower_case && num_lower == 0) continue;
+      const std::size_t end = first + num_upper + num_lower;
+      return end + contraction(text, end, true) - start;
+    }
+  }
+  return 0;
+}
+
+/// The word with lower case, the word with upper case, and
+/// `\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+inline std::size_t match_o200k(const Characters& text, std::size_t start) {
+  for (const bool lower_case : {true, false}) {
+    if (const std::size_t length = match_o200k_word(text, start, lower_case)) return length;
+  }
+  if (const std::size_t length = match_number(text, start)) return length;
+  const auto newline_or_slash = [](const Character& character) {
+    return character.is_newline() || character.bytes == "/";
+  };
+  if (const std::size_t length = match_punctuation(text, start, newline_or_slash)) return length;
+  if (const std::size_t length = match_space_to_newline(text, start)) return length;
+  return match_space(text, start);
+}
+
+/// How many characters the pattern matches at `start`.
+inline std::size_t match(Pattern pattern, const Characters& text, std::size_t start) {
+  switch (pattern) {
+    case Pattern::kGpt2:
+      return match_gpt2(text, start);
+    case Pattern::kCl100k:
+      return match_cl100k(text, start);
+    case Pattern::kO200k:
+      return match_o200k(text, start);
+  }
+  return 0;
+}
+
+inline std::vector<std::string> split(std::string_view text, Pattern pattern = Pattern::kGpt2) {
+  const Characters all = characters(text);
   std::vector<std::string> pieces;
   for (std::size_t start = 0; start < all.size();) {
-    const std::size_t length = match(all, start);
+    const std::size_t length = match(pattern, all, start);
     std::string piece;
     for (std::size_t i = start; i < start + length; ++i) piece += all[i].bytes;
     pieces.push_back(piece);
@@ -113,7 +244,8 @@ inline std::vector<TokenId> encode_piece(const Ranks& ranks, std::string_view pi
 }
 
 /// tiktoken's `_encode_bytes`, step by step.
-inline std::vector<TokenId> encode(const Ranks& ranks, std::string_view text) {
+inline std::vector<TokenId> encode(const Ranks& ranks, std::string_view text,
+                                   Pattern pattern = Pattern::kGpt2) {
   std::map<TokenId, std::string> bytes_of;
   for (const auto& [bytes, rank] : ranks) bytes_of[rank] = bytes;
 
@@ -125,7 +257,7 @@ inline std::vector<TokenId> encode(const Ranks& ranks, std::string_view text) {
   }
   std::vector<TokenId> tokens;
   std::size_t num_last = 0;
-  for (const std::string& piece : split(text.substr(0, valid))) {
+  for (const std::string& piece : split(text.substr(0, valid), pattern)) {
     const std::vector<TokenId> of_piece = encode_piece(ranks, piece);
     tokens.insert(tokens.end(), of_piece.begin(), of_piece.end());
     num_last = of_piece.size();

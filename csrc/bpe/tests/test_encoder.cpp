@@ -1,5 +1,7 @@
 #include <random>
+#include <type_traits>
 
+#include "../src/kernels.hpp"
 #include "check.hpp"
 #include "gpt2x/bpe/encoder.hpp"
 #include "samples.hpp"
@@ -9,12 +11,28 @@ using namespace gpt2x::bpe;
 namespace {
 
 using Tokens = std::vector<TokenId>;
-using Algorithm = void (*)(const Vocabulary&, std::string_view, Tokens&);
+using Algorithm = TokenId* (*)(const Vocabulary&, std::string_view, TokenId*, TokenId rank_limit);
 
-Tokens run(Algorithm algorithm, const Vocabulary& vocabulary, std::string_view piece) {
-  Tokens tokens;
-  algorithm(vocabulary, piece, tokens);
+// merge_by_windows and encode_piece know no limit.
+template <typename Function>
+Tokens run(Function algorithm, const Vocabulary& vocabulary, std::string_view piece) {
+  Tokens tokens(piece.size());
+  const TokenId* end = nullptr;
+  if constexpr (std::is_same_v<Function, Algorithm>) {
+    end = algorithm(vocabulary, piece, tokens.data(), kNoToken);
+  } else {
+    end = algorithm(vocabulary, piece, tokens.data());
+  }
+  tokens.resize(static_cast<std::size_t>(end - tokens.data()));
   return tokens;
+}
+
+// Tokens of 64 and 128 bytes, as GPT-2 has them, beside those of the sample text.
+reference::Ranks ranks_with_long_tokens() {
+  reference::Ranks ranks = samples::ranks();
+  auto next = static_cast<TokenId>(ranks.size());
+  for (std::size_t length = 2; length <= 128; length *= 2) ranks.emplace(std::string(length, '-'), next++);
+  return ranks;
 }
 
 // Random strings over a small alphabet with random ranks: no order of merges could have learned them, so a
@@ -56,6 +74,63 @@ TEST("a piece that is a token is that token, even if no merges lead to it") {
   CHECK_EQ(run(encode_piece, vocabulary, "abc"), Tokens{256});
   CHECK_EQ(run(merge_by_scan, vocabulary, "abc"), (Tokens{ranks["a"], ranks["b"], ranks["c"]}));
   CHECK_EQ(run(encode_piece, vocabulary, "abca").size(), 4u);
+  CHECK(!vocabulary.is_consistent());
+}
+
+TEST("a vocabulary that was learned is consistent, one with ids out of order is not") {
+  CHECK(samples::vocabulary(samples::ranks()).is_consistent());
+  CHECK(samples::vocabulary(samples::ranks(0)).is_consistent());
+  CHECK(samples::vocabulary(ranks_with_long_tokens()).is_consistent());
+  reference::Ranks ranks = samples::ranks(0);
+  ranks["abc"] = 256;
+  ranks["ab"] = 257;
+  CHECK(!samples::vocabulary(ranks).is_consistent());
+}
+
+TEST("two tokens can follow each other if merging their bytes gives these two") {
+  const reference::Ranks& ranks = samples::ranks();
+  const Vocabulary vocabulary = samples::vocabulary(ranks);
+  for (const auto& [left_bytes, left] : ranks) {
+    for (const auto& [right_bytes, right] : ranks) {
+      const Tokens merged = run(merge_by_heap, vocabulary, left_bytes + right_bytes);
+      CHECK_EQ(vocabulary.can_follow(left, right), (merged == Tokens{left, right}));
+    }
+  }
+}
+
+TEST("bytes join if they stand side by side in a token") {
+  reference::Ranks ranks = samples::ranks(0);
+  ranks["xyz"] = 256;
+  const Vocabulary vocabulary = samples::vocabulary(ranks);
+  CHECK(vocabulary.joins('x', 'y'));
+  CHECK(vocabulary.joins('y', 'z'));
+  CHECK(!vocabulary.joins('x', 'z'));
+  CHECK(!vocabulary.joins('y', 'x'));
+}
+
+TEST("windows equal the heap for long pieces of learned vocabularies") {
+  std::mt19937 random(11);
+  const reference::Ranks ranks = ranks_with_long_tokens();
+  const Vocabulary vocabulary = samples::vocabulary(ranks);
+  for (int i = 0; i < 2'000; ++i) {
+    std::string piece;
+    while (piece.size() < random() % 1'000) {
+      switch (random() % 4) {
+        case 0:
+          piece += std::string(random() % 300, '-');
+          break;
+        case 1:
+          piece += std::string(random() % 100, 'a');
+          break;
+        case 2:
+          piece += samples::random_letters(random, random() % 100, 26);
+          break;
+        default:
+          piece += samples::kText.substr(random() % samples::kText.size(), random() % 100);
+      }
+    }
+    CHECK_EQ(run(merge_by_windows, vocabulary, piece), run(merge_by_heap, vocabulary, piece));
+  }
 }
 
 TEST("both algorithms equal the reference on learned vocabularies") {
@@ -108,5 +183,52 @@ TEST("a megabyte without a space is merged in far less than quadratic time") {
     std::string decoded;
     for (const TokenId token : run(encode_piece, vocabulary, piece)) decoded += vocabulary.bytes_of(token);
     CHECK(decoded == piece);
+  }
+}
+
+TEST("merges at or above a limit are not made") {
+  reference::Ranks ranks = samples::ranks(0);
+  ranks["ab"] = 256;
+  ranks["cd"] = 257;
+  ranks["abcd"] = 258;
+  const Vocabulary vocabulary = samples::vocabulary(ranks);
+  for (const Algorithm algorithm : {Algorithm(merge_by_scan), Algorithm(merge_by_heap)}) {
+    const auto with_limit = [&](TokenId limit) {
+      Tokens tokens(4);
+      tokens.resize(
+          static_cast<std::size_t>(algorithm(vocabulary, "abcd", tokens.data(), limit) - tokens.data()));
+      return tokens;
+    };
+    CHECK_EQ(with_limit(257), (Tokens{256, ranks["c"], ranks["d"]}));
+    CHECK_EQ(with_limit(258), (Tokens{256, 257}));
+    CHECK_EQ(with_limit(259), Tokens{258});
+  }
+}
+
+TEST("words that are merged together give what each gives alone, in every version") {
+  std::mt19937 random(12);
+  const reference::Ranks& ranks = samples::ranks();
+  const Vocabulary vocabulary = samples::vocabulary(ranks);
+  for (int i = 0; i < 300; ++i) {
+    std::vector<std::string> words(1 + random() % 40);
+    for (std::string& word : words) {
+      word = samples::kText.substr(random() % (samples::kText.size() - kMaxWordBytes),
+                                   1 + random() % kMaxWordBytes);
+    }
+    for (const Kernels* version : usable_kernels()) {
+      std::vector<TokenId> room(words.size() * kMaxWordBytes);
+      std::vector<WordJob> jobs;
+      for (const std::string& word : words) {
+        const TokenId limit = random() % 4 == 0 ? static_cast<TokenId>(random() % ranks.size()) : kNoToken;
+        jobs.push_back({word, limit, &room[jobs.size() * kMaxWordBytes], 0});
+      }
+      version->merge_words(vocabulary.merge_rules(), jobs);
+      for (const WordJob& job : jobs) {
+        Tokens expected(job.bytes.size());
+        expected.resize(static_cast<std::size_t>(
+            merge_by_heap(vocabulary, job.bytes, expected.data(), job.rank_limit) - expected.data()));
+        CHECK_EQ(Tokens(job.tokens, job.tokens + job.num_tokens), expected);
+      }
+    }
   }
 }

@@ -2,6 +2,7 @@
 
 #include "check.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
+#include "gpt2x/bpe/splitter.hpp"
 #include "reference.hpp"
 #include "samples.hpp"
 
@@ -11,13 +12,45 @@ namespace {
 
 using Pieces = std::vector<std::string>;
 
-Pieces split(std::string_view text) {
+constexpr std::array kPatterns{Pattern::kGpt2, Pattern::kCl100k, Pattern::kO200k};
+
+Pieces split(std::string_view text, Pattern pattern = Pattern::kGpt2) {
   Pieces pieces;
-  for_each_piece(Pattern::kGpt2, text, [&](std::string_view piece) { pieces.emplace_back(piece); });
+  for_each_piece(pattern, text, [&](std::string_view piece) { pieces.emplace_back(piece); });
   return pieces;
 }
 
+Pieces cl100k(std::string_view text) {
+  return split(text, Pattern::kCl100k);
+}
+
+Pieces o200k(std::string_view text) {
+  return split(text, Pattern::kO200k);
+}
+
+// What the patterns tell apart, in short mixtures: letters of every case and none, marks, contractions,
+// newlines and slashes, white space of one to three bytes, and bytes that are no UTF-8.
+std::string awkward_text(std::mt19937& random, std::size_t num_blocks) {
+  static constexpr std::array<std::string_view, 44> kBlocks{
+      "A",      "B",      "Q",      "a",          "s",      "ll",     "\u01c5", "\u02b0",  "\u4e2d",
+      "\u0301", "\u0903", "1",      "22",         "²",      " ",      "  ",     "\n",      "\r",
+      "\n ",    "\t",     "\u0085", "\u00a0",     "\u2003", "\u3000", "!",      "/",       "//",
+      ".",      "'",      "'s",     "'S",         "'lL",    "'Re",    "'VE",    "'d",      "'\u017f",
+      "\u017f", "\u212a", "\u200b", "\U0001f600", "e",      "r",      "\x80",   "\xe2\x80"};
+  std::string text;
+  for (std::size_t i = 0; i < num_blocks; ++i) text += kBlocks[random() % kBlocks.size()];
+  return text;
+}
+
+std::string random_text(std::mt19937& random, int i) {
+  return i % 2 == 0 ? awkward_text(random, random() % 16)
+                    : samples::random_text(random, random() % 16, i % 4 == 1);
+}
+
 }  // namespace
+
+// ---------------------------------------------------------------------------------------------------------------------
+// GPT-2
 
 TEST("a word takes one blank before it") {
   CHECK_EQ(split("Hello, big  world"), (Pieces{"Hello", ",", " big", " ", " world"}));
@@ -70,45 +103,151 @@ TEST("only the blank joins what follows, not other white space") {
   CHECK_EQ(split("a\tb \u00a0c"), (Pieces{"a", "\t", "b", " ", "\u00a0", "c"}));
 }
 
+// ---------------------------------------------------------------------------------------------------------------------
+// cl100k
+
+TEST("cl100k: letters take along any one character but a newline, a number, or another letter") {
+  CHECK_EQ(cl100k("Hello, big  world"), (Pieces{"Hello", ",", " big", " ", " world"}));
+  CHECK_EQ(cl100k("(word) \tx\u3000y\nz"), (Pieces{"(word", ")", " ", "\tx", "\u3000y", "\n", "z"}));
+  CHECK_EQ(cl100k("((word))"), (Pieces{"((", "word", "))"}));
+  CHECK_EQ(cl100k("cafe\u0301s"), (Pieces{"cafe", "\u0301s"}));
+}
+
+TEST("cl100k: contractions count in every case, at a piece's start only") {
+  CHECK_EQ(cl100k("IT'S we'Ll they'VE 'd"), (Pieces{"IT", "'S", " we", "'Ll", " they", "'VE", " '", "d"}));
+  CHECK_EQ(cl100k("'tis 'Twas"), (Pieces{"'t", "is", " '", "Twas"}));
+  CHECK_EQ(cl100k("!'s"), (Pieces{"!'", "s"}));
+  CHECK_EQ(cl100k("'law"), (Pieces{"'law"}));
+  CHECK_EQ(cl100k("it'\u017fo"), (Pieces{"it", "'\u017f", "o"}));  // the long s is an s
+}
+
+TEST("cl100k: numbers come in groups of three, without a blank before") {
+  CHECK_EQ(cl100k("12345678 1"), (Pieces{"123", "456", "78", " ", "1"}));
+  CHECK_EQ(cl100k("x²½³7"), (Pieces{"x", "²½³", "7"}));
+}
+
+TEST("cl100k: punctuation takes the newlines after it") {
+  CHECK_EQ(cl100k("a {\r\n\n  b;\n/"), (Pieces{"a", " {\r\n\n", " ", " b", ";\n", "/"}));
+}
+
+TEST("cl100k: white space ends after its last newline, or with the text") {
+  CHECK_EQ(cl100k("a \n \n  b"), (Pieces{"a", " \n \n", " ", " b"}));
+  CHECK_EQ(cl100k("a \n  "), (Pieces{"a", " \n  "}));
+  CHECK_EQ(cl100k("a  1"), (Pieces{"a", " ", " ", "1"}));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// o200k
+
+TEST("o200k: a word ends where lower case ends and upper case follows") {
+  CHECK_EQ(o200k("camelCase HTMLParser iPhone ABC"),
+           (Pieces{"camel", "Case", " HTMLParser", " i", "Phone", " ABC"}));
+  CHECK_EQ(o200k("\u01c5ungla a\u01c5"), (Pieces{"\u01c5ungla", " a", "\u01c5"}));  // title case
+}
+
+TEST("o200k: letters without case and marks go with either case") {
+  CHECK_EQ(o200k("ABC\u4e2d\u6587def"), (Pieces{"ABC\u4e2d\u6587def"}));
+  CHECK_EQ(o200k("\u4e2d\u6587ABC"), (Pieces{"\u4e2d\u6587", "ABC"}));
+  CHECK_EQ(o200k("\u4e2d\u6587ABCd"), (Pieces{"\u4e2d\u6587ABCd"}));
+  CHECK_EQ(o200k("cafe\u0301s"), (Pieces{"cafe\u0301s"}));
+  CHECK_EQ(o200k("\u0301ABC"), (Pieces{"\u0301", "ABC"}));
+  CHECK_EQ(o200k("!\u0301!!\u0301a"), (Pieces{"!\u0301", "!!\u0301", "a"}));
+}
+
+TEST("o200k: contractions stay with their word, in every case") {
+  CHECK_EQ(o200k("it's IT'S we'LLx 'tis \u4e2d's"),
+           (Pieces{"it's", " IT'S", " we'LL", "x", " '", "tis", " \u4e2d's"}));
+  CHECK_EQ(o200k("a's's"), (Pieces{"a's", "'s"}));
+  CHECK_EQ(o200k("it'\u017f 1's"), (Pieces{"it'\u017f", " ", "1", "'s"}));
+}
+
+TEST("o200k: punctuation takes the newlines and slashes after it") {
+  CHECK_EQ(o200k("a;\n//b"), (Pieces{"a", ";\n//", "b"}));
+  CHECK_EQ(o200k("\n/x"), (Pieces{"\n", "/x"}));
+}
+
+TEST("o200k: white space ends after its last newline, also before the end of the text") {
+  CHECK_EQ(o200k("a \n \n  b"), (Pieces{"a", " \n \n", " ", " b"}));
+  CHECK_EQ(o200k("a \n  "), (Pieces{"a", " \n", "  "}));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// All patterns
+
 TEST("the empty text has no pieces") {
-  CHECK_EQ(split(""), Pieces{});
+  for (const Pattern pattern : kPatterns) CHECK_EQ(split("", pattern), Pieces{});
 }
 
 TEST("pieces equal those of the reference on random text, whole or broken UTF-8") {
   std::mt19937 random(1);
-  for (int i = 0; i < 20'000; ++i) {
-    const std::string text = samples::random_text(random, random() % 16, i % 2 == 0);
-    CHECK_EQ(split(text), reference::split(text));
+  for (int i = 0; i < 40'000; ++i) {
+    const std::string text = random_text(random, i);
+    for (const Pattern pattern : kPatterns) CHECK_EQ(split(text, pattern), reference::split(text, pattern));
+  }
+}
+
+TEST("pieces equal those of the reference wherever in a text something special stands") {
+  for (const std::string_view special :
+       {"'s",      "'LL",     "'\u017f", "'",       "A",        "aB",        "\u0301",
+        "\u0301A", "\u4e2dA", "\u00a0",  "\u3000x", " ",        "  ",        "\r\n",
+        " \n ",    "!\n/\r",  "12",      "²",       "\xe2\x80", "\U0001f600"}) {
+    for (const std::string_view filler : {"a", "A", "\u4e2d", "1", "!", " ", "\n", "/", "\u00a0"}) {
+      std::string before;
+      for (int offset = 0; offset <= 130; ++offset, before += filler) {
+        const std::string text = before + std::string(special) + std::string(filler) + "x";
+        for (const Pattern pattern : kPatterns)
+          CHECK_EQ(split(text, pattern), reference::split(text, pattern));
+      }
+    }
   }
 }
 
 TEST("ends come in as many calls as the caller likes") {
-  std::vector<std::size_t> expected(samples::kText.size());
-  expected.resize(next_piece_ends(Pattern::kGpt2, samples::kText, 0, expected));
-  for (const std::size_t room : {1, 2, 3, 7}) {
-    std::vector<std::size_t> ends;
-    std::vector<std::size_t> some(room);
-    for (std::size_t start = 0; start < samples::kText.size(); start = ends.back()) {
-      const std::size_t found = next_piece_ends(Pattern::kGpt2, samples::kText, start, some);
-      ends.insert(ends.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(found));
+  for (const Pattern pattern : kPatterns) {
+    std::vector<std::size_t> expected(samples::kText.size());
+    expected.resize(next_piece_ends(pattern, samples::kText, 0, expected));
+    for (const std::size_t room : {1, 2, 3, 7}) {
+      std::vector<std::size_t> ends;
+      std::vector<std::size_t> some(room);
+      for (std::size_t start = 0; start < samples::kText.size(); start = ends.back()) {
+        const std::size_t found = next_piece_ends(pattern, samples::kText, start, some);
+        ends.insert(ends.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(found));
+      }
+      CHECK_EQ(ends, expected);
     }
-    CHECK_EQ(ends, expected);
   }
 }
 
 TEST("a text that is cut at a safe place has the same pieces") {
   std::mt19937 random(2);
-  for (int i = 0; i < 20'000; ++i) {
-    const std::string text = samples::random_text(random, random() % 16, i % 2 == 0);
-    const std::size_t cut = find_safe_cut(Pattern::kGpt2, text, text.empty() ? 0 : random() % text.size());
-    Pieces pieces = split(std::string_view(text).substr(0, cut));
-    const Pieces rest = split(std::string_view(text).substr(cut));
-    pieces.insert(pieces.end(), rest.begin(), rest.end());
-    CHECK_EQ(pieces, split(text));
+  for (int i = 0; i < 40'000; ++i) {
+    const std::string text = random_text(random, i);
+    for (const Pattern pattern : kPatterns) {
+      const std::size_t cut = find_safe_cut(pattern, text, text.empty() ? 0 : random() % text.size());
+      Pieces pieces = split(std::string_view(text).substr(0, cut), pattern);
+      const Pieces rest = split(std::string_view(text).substr(cut), pattern);
+      pieces.insert(pieces.end(), rest.begin(), rest.end());
+      CHECK_EQ(pieces, split(text, pattern));
+    }
+  }
+}
+
+TEST("a safe place is found near by in any usual text") {
+  for (const Pattern pattern : kPatterns) {
+    CHECK_EQ(find_safe_cut(pattern, "one two", 1), 3u);
+    CHECK_EQ(find_safe_cut(pattern, "one, two", 1), 4u);
+    CHECK_EQ(find_safe_cut(pattern, "12345 6", 1), 5u);
+    CHECK_EQ(find_safe_cut(pattern, "\u4e2d\u3002\n \u4e2d\n", 1), pattern == Pattern::kGpt2 ? 6u : 11u);
+    CHECK_EQ(find_safe_cut(pattern, "unbroken", 1), 8u);
+  }
+  for (const Pattern pattern : {Pattern::kCl100k, Pattern::kO200k}) {
+    CHECK_EQ(find_safe_cut(pattern, "a;\nb", 2), 3u);
+    CHECK_EQ(find_safe_cut(pattern, ";\n/\n b c", 1), 6u);
   }
 }
 
 TEST("an unknown pattern is refused by name") {
-  CHECK(pattern_from_name("gpt2") == Pattern::kGpt2);
+  for (std::size_t i = 0; i < kPatterns.size(); ++i)
+    CHECK(pattern_from_name(kPatternNames[i]) == kPatterns[i]);
   CHECK_THROWS(pattern_from_name("gpt9"), std::invalid_argument, "gpt9");
 }

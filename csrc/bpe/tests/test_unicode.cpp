@@ -1,3 +1,5 @@
+#include <map>
+
 #include "check.hpp"
 #include "gpt2x/bpe/unicode.hpp"
 
@@ -12,6 +14,33 @@ TEST("the class table has as many characters as Unicode 16.0 and tiktoken") {
   CHECK_EQ(counts[static_cast<std::size_t>(CharClass::kLetter)], 141'028u);
   CHECK_EQ(counts[static_cast<std::size_t>(CharClass::kNumber)], 1'911u);
   CHECK_EQ(counts[static_cast<std::size_t>(CharClass::kSpace)], 25u);
+}
+
+TEST("the categories divide the classes as Unicode 16.0 and tiktoken do") {
+  std::map<CharCategory, std::size_t> counts;
+  for (char32_t code_point = 0; code_point < 0x110000; ++code_point) {
+    const CharCategory category = char_category(code_point);
+    ++counts[category];
+    CHECK(class_of(category) == char_class(code_point));
+  }
+  CHECK_EQ(counts[CharCategory::kUpper], 1'889u);
+  CHECK_EQ(counts[CharCategory::kLower], 2'258u);
+  CHECK_EQ(counts[CharCategory::kUncased], 136'881u);
+  CHECK_EQ(counts[CharCategory::kMark], 2'501u);
+  CHECK_EQ(counts.size(), 7u);
+}
+
+TEST("letters have the case, and marks the category, that Unicode gives them") {
+  for (const char32_t upper : {0x41, 0xDE, 0x01C4, 0x01C5, 0x03A9, 0x1FBC, 0x212A, 0x10400})
+    CHECK(char_category(upper) == CharCategory::kUpper);
+  for (const char32_t lower : {0x61, 0xDF, 0x017F, 0x01C6, 0x03C9, 0x1D68A, 0x10428})
+    CHECK(char_category(lower) == CharCategory::kLower);
+  for (const char32_t uncased : {0xAA, 0x01BB, 0x02B0, 0x05D0, 0x3042, 0x4E2D, 0xAC00, 0x20000})
+    CHECK(char_category(uncased) == CharCategory::kUncased);
+  for (const char32_t mark : {0x0301, 0x0903, 0x20DD, 0xFE0F, 0xE01EF})
+    CHECK(char_category(mark) == CharCategory::kMark);
+  for (const char32_t other : {0x2F, 0x200B, 0x200D, 0x24B6, 0x1F600})
+    CHECK(char_category(other) == CharCategory::kOther);
 }
 
 TEST("white space is the White_Space property, not what looks like it") {

@@ -31,15 +31,32 @@ TEST("tokens are found by their bytes and bytes by their token") {
   CHECK_EQ(vocabulary.bytes_of(vocabulary.size()), "");
 }
 
-TEST("two tokens merge exactly if their bytes together are a token") {
-  const reference::Ranks& ranks = samples::ranks();
+TEST("two tokens merge exactly if their bytes together are a token, where ids are out of order") {
+  reference::Ranks ranks = samples::ranks(40);
+  ranks["<|a|>"] = static_cast<TokenId>(ranks.size());
   const Vocabulary vocabulary = samples::vocabulary(ranks);
+  CHECK(!vocabulary.is_consistent());
   for (const auto& [left_bytes, left] : ranks) {
     for (const auto& [right_bytes, right] : ranks) {
       const auto whole = ranks.find(left_bytes + right_bytes);
       CHECK_EQ(vocabulary.merged({left, right}), whole == ranks.end() ? kNoToken : whole->second);
     }
   }
+}
+
+TEST("of a consistent vocabulary, one pair merges into each token") {
+  const reference::Ranks& ranks = samples::ranks();
+  const Vocabulary vocabulary = samples::vocabulary(ranks);
+  std::map<TokenId, int> num_pairs;
+  for (const auto& [left_bytes, left] : ranks) {
+    for (const auto& [right_bytes, right] : ranks) {
+      const TokenId merged = vocabulary.merged({left, right});
+      if (merged == kNoToken) continue;
+      CHECK_EQ(vocabulary.bytes_of(merged), left_bytes + right_bytes);
+      ++num_pairs[merged];
+    }
+  }
+  for (const auto& [bytes, id] : ranks) CHECK_EQ(num_pairs[id], bytes.size() > 1 ? 1 : 0);
 }
 
 TEST("tokens that share their first eight bytes, their length or their zeros are told apart") {

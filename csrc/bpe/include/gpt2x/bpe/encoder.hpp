@@ -1,31 +1,36 @@
 // Merging one piece: from its bytes to its tokens.
 //
-// The rule: while any two neighbours can merge, merge the pair of lowest rank, the leftmost one first. Two
-// algorithms carry it out, equal in result (a test holds them equal). Scanning all neighbours for the lowest
-// rank is quadratic but stays in a few cache lines, and wins for words; a heap costs n log n whatever the
-// piece, and wins for the rest.
+// The rule: while any two neighbours can merge, merge the pair of lowest rank, the leftmost one first. Three
+// algorithms carry it out, equal in result (a test holds them equal). Scanning for the lowest rank stays in a
+// few cache lines, and wins for words. A heap costs n log n whatever the piece. Windows of a few words put
+// together cost n, where the vocabulary allows to say which tokens may stand side by side.
 #pragma once
 
 #include <cstddef>
 #include <string_view>
-#include <vector>
 
 #include "gpt2x/bpe/types.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
 
 namespace gpt2x::bpe {
 
-/// The longest piece, in bytes, that is merged by scanning. With GPT-2's vocabulary the two break even at
-/// about 64, for random letters, for one letter repeated and for other scripts alike.
+/// The longest piece, in bytes, that is merged by scanning.
 inline constexpr std::size_t kMaxScanBytes = 64;
 
-/// Appends the tokens of a piece: the one that is the whole piece if there is one (even where merges would
-/// not lead to it, as tiktoken does), else what merging its bytes gives. Throws std::length_error for a piece
-/// of 4 GiB or more.
-void encode_piece(const Vocabulary& vocabulary, std::string_view piece, std::vector<TokenId>& tokens);
+/// Writes the tokens of a piece to `out`, which has room for one for each byte, and returns where they end:
+/// the token that is the whole piece if there is one (even where merges would not lead to it, as tiktoken
+/// does), else what merging its bytes gives. Throws std::length_error for a piece of 4 GiB or more.
+TokenId* encode_piece(const Vocabulary& vocabulary, std::string_view piece, TokenId* out);
 
-/// The two algorithms behind encode_piece; `piece` must not be longer than kMaxScanBytes for the first.
-void merge_by_scan(const Vocabulary& vocabulary, std::string_view piece, std::vector<TokenId>& tokens);
-void merge_by_heap(const Vocabulary& vocabulary, std::string_view piece, std::vector<TokenId>& tokens);
+/// What merges of a rank below the limit give, by whichever of the first two ways below fits the size.
+TokenId* merge_bytes(const Vocabulary& vocabulary, std::string_view bytes, TokenId* out,
+                     TokenId rank_limit = kNoToken);
+
+/// The ways to do it. Scanning is for pieces of up to kMaxScanBytes, windows for consistent vocabularies.
+TokenId* merge_by_scan(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+                       TokenId rank_limit = kNoToken);
+TokenId* merge_by_heap(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+                       TokenId rank_limit = kNoToken);
+TokenId* merge_by_windows(const Vocabulary& vocabulary, std::string_view piece, TokenId* out);
 
 }  // namespace gpt2x::bpe

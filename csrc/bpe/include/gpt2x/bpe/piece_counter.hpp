@@ -3,43 +3,57 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
-#include "gpt2x/bpe/byte_pool.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 
 namespace gpt2x::bpe {
 
+class PieceTable;
+
 /// Counts of distinct pieces. Counts add up, so a corpus may come in any number of parts and from any number
-/// of machines; only which pieces occur and how often decides what is learned from them.
+/// of machines; only which pieces occur and how often decides what is learned from them. Memory grows with
+/// the distinct pieces, not with the texts.
 class PieceCounter {
  public:
-  explicit PieceCounter(Pattern pattern) : pattern_(pattern) {}
+  explicit PieceCounter(Pattern pattern);
+  PieceCounter(const PieceCounter& other);
+  PieceCounter(PieceCounter&& other);  // which is empty then
+  PieceCounter& operator=(PieceCounter other) noexcept;
+  ~PieceCounter();
 
   /// Counts the pieces of a text (a document of its own: no piece reaches into the next text), on up to
-  /// `num_threads` threads (0: one for each core). Same counts, in the same order, for any number.
+  /// `num_threads` threads (0: one for each core). Same counts for any number. A text that does not fit in
+  /// memory may be added in parts that end where find_safe_cut says.
   void add(std::string_view text, unsigned num_threads = 1);
 
-  /// Counts one piece `count` times more.
+  /// Counts one piece, which must not be empty, `count` times more.
   void add_piece(std::string_view piece, std::uint64_t count);
 
+  /// The bytes of all texts: the lengths of all pieces, repeated ones counted each time.
+  [[nodiscard]] std::uint64_t num_bytes() const;
+
   /// All pieces, repeated ones counted each time.
-  [[nodiscard]] std::uint64_t num_pieces() const { return num_pieces_; }
+  [[nodiscard]] std::uint64_t num_pieces() const;
 
-  /// Distinct pieces; they are numbered from 0 in the order in which they first occurred.
-  [[nodiscard]] std::size_t num_unique() const { return counts_.size(); }
+  /// Distinct pieces.
+  [[nodiscard]] std::size_t num_unique() const;
 
-  [[nodiscard]] std::string_view piece(std::size_t index) const {
-    return pool_[static_cast<std::uint32_t>(index)];
-  }
-  [[nodiscard]] std::uint64_t count(std::size_t index) const { return counts_[index]; }
+  /// Calls `use(piece, count)` for every distinct piece, in no particular order. The bytes of a piece stay
+  /// where they are until something is added.
+  void for_each(const std::function<void(std::string_view, std::uint64_t)>& use) const;
+
+  /// All distinct pieces with their counts: the most frequent first, equally frequent ones in the order of
+  /// their bytes. So two counters with the same counts give the same list, however they came by them.
+  [[nodiscard]] std::vector<std::pair<std::string_view, std::uint64_t>> items() const;
 
  private:
   Pattern pattern_;
-  std::uint64_t num_pieces_ = 0;
-  BytePool pool_;
-  std::vector<std::uint64_t> counts_;
+  std::unique_ptr<PieceTable> table_;
 };
 
 }  // namespace gpt2x::bpe

@@ -1,8 +1,7 @@
 // Cutting text into pieces, as a splitting pattern says; merges never cross a piece's end.
 //
-// Pieces follow each other without gaps, so only their ends are of interest, and they are found many at a
-// time: the caller's loop stays tight, and a splitter that looks at 64 bytes at once fits behind the same
-// function.
+// Pieces follow each other without gaps, so only their ends are of interest. splitter.hpp walks through a
+// text with the fastest means for it.
 #pragma once
 
 #include <array>
@@ -16,10 +15,14 @@ namespace gpt2x::bpe {
 enum class Pattern : std::uint8_t {
   /// GPT-2: `'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
   kGpt2,
+  /// GPT-3.5 and GPT-4; spelled out in src/split_cl100k.cpp.
+  kCl100k,
+  /// GPT-4o and later; spelled out in src/split_o200k.cpp.
+  kO200k,
 };
 
-/// The names that pattern_from_name knows.
-inline constexpr std::array<std::string_view, 1> kPatternNames{"gpt2"};
+/// The names that pattern_from_name knows, in the order of Pattern.
+inline constexpr std::array<std::string_view, 3> kPatternNames{"gpt2", "cl100k", "o200k"};
 
 /// Throws std::invalid_argument for a name that is not in kPatternNames.
 [[nodiscard]] Pattern pattern_from_name(std::string_view name);
@@ -33,18 +36,5 @@ std::size_t next_piece_ends(Pattern pattern, std::string_view text, std::size_t 
 /// A position at or after `from` where a piece starts whatever comes before and after, or the text's end:
 /// what is left and right of it can be split on its own.
 [[nodiscard]] std::size_t find_safe_cut(Pattern pattern, std::string_view text, std::size_t from);
-
-/// Calls `use(piece)` for every piece in order.
-template <typename Function>
-void for_each_piece(Pattern pattern, std::string_view text, Function&& use) {
-  std::array<std::size_t, 512> ends;
-  for (std::size_t start = 0; start < text.size();) {
-    const std::size_t num_ends = next_piece_ends(pattern, text, start, ends);
-    for (const std::size_t end : std::span(ends).first(num_ends)) {
-      use(std::string_view(text.data() + start, end - start));
-      start = end;
-    }
-  }
-}
 
 }  // namespace gpt2x::bpe

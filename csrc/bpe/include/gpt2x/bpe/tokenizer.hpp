@@ -2,31 +2,49 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "gpt2x/bpe/decoder.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
+#include "gpt2x/bpe/token_sink.hpp"
 #include "gpt2x/bpe/types.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
 
 namespace gpt2x::bpe {
 
-/// Immutable once made, so that threads may share it. Knows nothing of special tokens: they are the caller's.
+class EncoderPool;
+
+/// Threads may share it: what it remembers of the pieces it met changes how fast it is, never what it gives.
+/// Special tokens are the caller's when encoding; decoding knows those that it is given.
 class Tokenizer {
  public:
-  Tokenizer(Vocabulary vocabulary, Pattern pattern);
+  /// Throws FormatError for a special token whose id is taken or is Vocabulary::kMaxSize or more.
+  Tokenizer(Vocabulary vocabulary, Pattern pattern, std::span<const Vocabulary::Entry> special_tokens = {});
+  Tokenizer(Tokenizer&&) noexcept;
+  ~Tokenizer();
 
-  [[nodiscard]] const Vocabulary& vocabulary() const { return vocabulary_; }
+  [[nodiscard]] const Vocabulary& vocabulary() const { return *vocabulary_; }
+  [[nodiscard]] const Decoder& decoder() const { return decoder_; }
   [[nodiscard]] Pattern pattern() const { return pattern_; }
 
-  /// The tokens of a text. Bytes that are no UTF-8 give what tiktoken's `_encode_bytes` gives: the valid part
-  /// is encoded, and its last piece is merged again together with all that follows.
-  [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
+  /// What a caller knows of a text.
+  enum class Text : bool { kAnyBytes, kWellformedUtf8 };
 
-  /// encode(text).size(), without holding the tokens.
-  [[nodiscard]] std::size_t count(std::string_view text) const;
+  /// Hands the tokens of a text to `sink`, in order. Bytes that are no UTF-8 give what tiktoken's
+  /// `_encode_bytes` gives: the valid part is encoded, and its last piece is merged again together with all
+  /// that follows.
+  void encode(std::string_view text, TokenSink& sink, Text kind = Text::kAnyBytes) const;
+
+  /// The same in a vector. `Id` is TokenId, or std::uint16_t for a vocabulary of at most 65,536 ids.
+  template <typename Id = TokenId>
+  [[nodiscard]] std::vector<Id> encode(std::string_view text, Text kind = Text::kAnyBytes) const;
+
+  /// How many tokens that is, without holding them.
+  [[nodiscard]] std::size_t count(std::string_view text, Text kind = Text::kAnyBytes) const;
 
   /// Every text's tokens, on `num_threads` threads (0: one for each core). Same result for any number.
   [[nodiscard]] std::vector<std::vector<TokenId>> encode_batch(std::span<const std::string_view> texts,
@@ -36,12 +54,13 @@ class Tokenizer {
   [[nodiscard]] std::string decode(std::span<const TokenId> ids) const;
 
  private:
-  std::size_t append_pieces(std::string_view text, std::vector<TokenId>& tokens) const;
-  void remerge_tail(std::string_view text, std::size_t valid, std::size_t num_last,
-                    std::vector<TokenId>& tokens) const;
+  [[nodiscard]] std::vector<TokenId> encode_broken(std::string_view text, std::size_t valid) const;
 
-  Vocabulary vocabulary_;
+  // Behind pointers, so that a tokenizer can move while its encoders refer to the vocabulary.
+  std::unique_ptr<const Vocabulary> vocabulary_;
+  Decoder decoder_;
   Pattern pattern_;
+  std::unique_ptr<EncoderPool> encoders_;
 };
 
 }  // namespace gpt2x::bpe

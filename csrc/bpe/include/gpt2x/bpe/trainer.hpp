@@ -1,18 +1,17 @@
 // The second half of training: which pairs to merge, learned from the counts of pieces.
 //
 // The rule: merge the pair that occurs most often; of several, the one with the smaller (left id, right id).
-// Ids 0 to 255 are the bytes, in the order of gpt2_byte_order; the i-th merge makes id 256 + i.
+// Ids 0 to 255 are the bytes, in the order that LearnOptions says; the i-th merge makes id 256 + i.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <memory>
 #include <optional>
-#include <queue>
-#include <string_view>
-#include <vector>
+#include <span>
 
-#include "gpt2x/bpe/pair_map.hpp"
 #include "gpt2x/bpe/piece_counter.hpp"
 #include "gpt2x/bpe/types.hpp"
 
@@ -34,6 +33,12 @@ namespace gpt2x::bpe {
   return byte_of_id;
 }
 
+/// Which bytes the ids 0 to 255 are.
+enum class ByteOrder : std::uint8_t {
+  kGpt2,  ///< gpt2_byte_order()
+  kRaw,   ///< the id of a byte is its value
+};
+
 /// One learned merge, and how often the pair occurred when it was chosen.
 struct Merge {
   TokenId left;
@@ -43,65 +48,41 @@ struct Merge {
   friend bool operator==(const Merge&, const Merge&) = default;
 };
 
+struct LearnOptions {
+  /// No more merges than this are learned. The fewer, the less has to be kept track of.
+  std::size_t max_merges = std::numeric_limits<std::size_t>::max();
+  /// Pairs that occur less often are not merged (nor pairs that do not occur, whatever this is).
+  std::uint64_t min_frequency = 1;
+  ByteOrder byte_order = ByteOrder::kGpt2;
+  /// Merges that have been learned before: they are made first, and the first new one makes id 256 + their
+  /// number. With the same counts the new ones are those that would have come next.
+  std::span<const TokenPair> continue_from = {};
+};
+
 /// Learns one merge at a time, so that the caller decides when to stop, and what to do in between.
 ///
-/// All pieces lie in one array of cells, one for each byte. A token is written into the first and the last
-/// cell that it covers, so its neighbours on both sides are found from its place and the lengths of tokens,
-/// with no links and no piece ever being copied. Every pair knows the places where it came up. Merging a pair
-/// visits these places only, whatever the pieces' lengths: learning costs time and memory in proportion to
-/// the symbols merged, plus the heap's logarithm, also when the corpus is a single piece of a megabyte.
+/// Time and memory are in proportion to the symbols that are merged, plus the logarithms of a heap, whatever
+/// the lengths of pieces; also when the corpus is a single piece of a megabyte.
 class MergeLearner {
  public:
-  /// Copies what it needs of the corpus. Throws std::length_error for 4 GiB or more of distinct pieces.
-  explicit MergeLearner(const PieceCounter& corpus);
+  /// Copies what it needs of the corpus. Throws std::length_error for 4 GiB or more of distinct pieces,
+  /// std::invalid_argument if a merge in `continue_from` joins ids that do not exist by then.
+  explicit MergeLearner(const PieceCounter& corpus, const LearnOptions& options = {});
 
-  /// The next merge, or nothing if no pair occurs at least `min_frequency` times (nor ever less than once).
-  [[nodiscard]] std::optional<Merge> next(std::uint64_t min_frequency = 1);
+  /// The same; frees the corpus before the first merge, which saves memory.
+  explicit MergeLearner(PieceCounter&& corpus, const LearnOptions& options = {});
+
+  MergeLearner(MergeLearner&& other) noexcept;
+  MergeLearner& operator=(MergeLearner&& other) noexcept;
+  ~MergeLearner();
+
+  /// The next merge, or nothing if there are `max_merges` or no pair occurs often enough.
+  [[nodiscard]] std::optional<Merge> next();
+
+  class Implementation;
 
  private:
-  using Cell = std::uint32_t;  // an index into cells_
-
-  /// A place where a pair came up; a list for each pair, in ascending order of cells.
-  struct Place {
-    Cell cell;
-    std::uint32_t piece;
-    std::uint32_t next;
-  };
-
-  struct PairStats {
-    TokenPair pair;
-    std::uint64_t count;
-    std::uint32_t first_place;
-    std::uint32_t last_place;
-  };
-
-  /// A pair in the heap, with the count that it had when it was put there.
-  struct Candidate {
-    std::uint64_t count;
-    TokenPair pair;
-    std::uint32_t stats;  // an index into stats_
-
-    /// The heap's top is the greatest: highest count, then smallest pair.
-    friend bool operator<(const Candidate& a, const Candidate& b) {
-      return a.count != b.count ? a.count < b.count : a.pair > b.pair;
-    }
-  };
-
-  void add_piece(std::string_view piece, std::uint64_t count);
-  void add_occurrence(TokenPair pair, Cell cell, std::uint32_t piece);
-  void remove_occurrence(TokenPair pair, std::uint32_t piece);
-  void push_candidates(std::size_t first_stats);
-  void merge_everywhere(std::uint32_t stats);
-  void merge_at(const Place& place, TokenPair pair, TokenId merged);
-  [[nodiscard]] bool is_at(Cell cell, TokenPair pair) const;
-
-  std::vector<TokenId> cells_;
-  std::vector<std::uint64_t> piece_counts_;
-  std::vector<std::uint32_t> token_lengths_;  // in bytes, by id
-  PairMap stats_of_pair_;
-  std::vector<PairStats> stats_;
-  std::vector<Place> places_;
-  std::priority_queue<Candidate> candidates_;
+  std::unique_ptr<Implementation> implementation_;
 };
 
 }  // namespace gpt2x::bpe

@@ -1,4 +1,4 @@
-// Characters: decoding UTF-8, and the three classes that splitting patterns ask for.
+// Characters: decoding UTF-8, and the classes that splitting patterns ask for.
 //
 // Every function is total. A byte that is no part of well-formed UTF-8 counts as one character of its own,
 // U+FFFD of length 1 and so of class "other"; nothing ever reads past the text's end.
@@ -13,6 +13,23 @@ namespace gpt2x::bpe {
 /// What `\p{L}`, `\p{N}` and `\s` match, in the Unicode version of unicode_version().
 enum class CharClass : std::uint8_t { kOther = 0, kLetter = 1, kNumber = 2, kSpace = 3 };
 
+/// The classes with letters divided by case and marks told apart from the rest, as o200k's pattern asks for
+/// them. The two low bits are the CharClass.
+enum class CharCategory : std::uint8_t {
+  kOther = 0,
+  kUncased = 1,  ///< `\p{Lm}\p{Lo}`: letters that have no case, as most in the world
+  kNumber = 2,
+  kSpace = 3,
+  kMark = 0 | 1 << 2,   ///< `\p{M}`, of class "other"
+  kUpper = 1 | 1 << 2,  ///< `\p{Lu}\p{Lt}`, upper and title case
+  kLower = 1 | 2 << 2,  ///< `\p{Ll}`
+};
+
+/// The class that a category is part of.
+[[nodiscard]] constexpr CharClass class_of(CharCategory category) {
+  return static_cast<CharClass>(static_cast<std::uint8_t>(category) & 3);
+}
+
 /// A decoded character and the number of bytes it takes.
 struct Utf8Char {
   char32_t code_point;
@@ -24,6 +41,9 @@ struct Utf8Char {
 
 /// The class of a code point; `code_point` must be at most U+10FFFF.
 [[nodiscard]] CharClass char_class(char32_t code_point);
+
+/// The category of a code point; `code_point` must be at most U+10FFFF.
+[[nodiscard]] CharCategory char_category(char32_t code_point);
 
 /// The character that starts at `pos`, which must be inside the text.
 [[nodiscard]] Utf8Char decode_utf8(std::string_view text, std::size_t pos);

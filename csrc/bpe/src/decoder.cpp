@@ -1,0 +1,112 @@
+#include "gpt2x/bpe/decoder.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "gpt2x/bpe/errors.hpp"
+
+namespace gpt2x::bpe {
+
+Decoder::Decoder(const Vocabulary& vocabulary, std::span<const Vocabulary::Entry> special_tokens) {
+  TokenId size = vocabulary.size();
+  for (const auto& [bytes, id] : special_tokens) {
+    if (bytes.empty()) throw FormatError("special token " + std::to_string(id) + " is empty");
+    if (id >= Vocabulary::kMaxSize) {
+      throw FormatError("special token " + quoted(bytes) + " has id " + std::to_string(id) +
+                        ", which is not below " + std::to_string(Vocabulary::kMaxSize));
+    }
+    size = std::max(size, id + 1);
+  }
+  lengths_.resize(size);
+  copies_.resize(size);
+  for (TokenId id = 0; id < vocabulary.size(); ++id) set({vocabulary.bytes_of(id), id});
+  for (const Vocabulary::Entry& special : special_tokens) {
+    if (lengths_[special.id] != 0) {
+      throw FormatError("special token " + quoted(special.bytes) + " has id " + std::to_string(special.id) +
+                        ", which another token has");
+    }
+    set(special);
+  }
+}
+
+void Decoder::set(const Vocabulary::Entry& entry) {
+  const auto& [bytes, id] = entry;
+  lengths_[id] = static_cast<std::uint8_t>(std::min<std::size_t>(bytes.size(), kLong));
+  if (bytes.size() < kCopyBytes) {
+    std::ranges::copy(bytes, copies_[id].begin());
+    copies_[id].back() = static_cast<char>(bytes.size());
+  } else {
+    copies_[id].back() = static_cast<char>(kLong);
+    long_tokens_.emplace(id, bytes);
+  }
+}
+
+std::string_view Decoder::bytes_of(TokenId id) const {
+  const std::size_t length = length_of(id);
+  if (length >= kCopyBytes) return long_tokens_.at(id);
+  return length == 0 ? std::string_view() : std::string_view(copies_[id].data(), length);
+}
+
+template <typename Id>
+std::size_t Decoder::num_bytes(std::span<const Id> ids) const {
+  std::size_t total = 0;
+  bool odd = false;
+  for (const Id id : ids) {
+    // A negative id becomes a large one.
+    const auto index = static_cast<std::uint64_t>(id);
+    const std::uint8_t length = index < lengths_.size() ? lengths_[index] : 0;
+    total += length;
+    odd |= length == 0 || length == kLong;
+  }
+  if (!odd) return total;
+
+  total = 0;
+  for (const Id id : ids) {
+    const std::size_t length = length_of(static_cast<std::uint64_t>(id));
+    if (length == 0) throw UnknownTokenError("no token has id " + std::to_string(id));
+    total += length;
+  }
+  return total;
+}
+
+template <typename Id>
+void Decoder::lengths(std::span<const Id> ids, std::uint32_t* lengths) const {
+  static_cast<void>(num_bytes(ids));
+  std::ranges::transform(ids, lengths, [&](Id id) {
+    return static_cast<std::uint32_t>(length_of(static_cast<std::uint64_t>(id)));
+  });
+}
+
+template <typename Id>
+void Decoder::write(std::span<const Id> ids, char* out, std::size_t size) const {
+  char* const last_copy = size < kCopyBytes ? nullptr : out + size - kCopyBytes;
+  const Id* next = ids.data();
+  const Id* const end = next + ids.size();
+  for (; next != end && out <= last_copy; ++next) {
+    const Copy& copy = copies_[static_cast<TokenId>(*next)];
+    const auto length = static_cast<std::uint8_t>(copy.back());
+    if (length == kLong) [[unlikely]] {
+      out = std::ranges::copy(long_tokens_.at(static_cast<TokenId>(*next)), out).out;
+    } else {
+      std::memcpy(out, copy.data(), kCopyBytes);
+      out += length;
+    }
+  }
+  for (; next != end; ++next) {  // the last ones have no room behind them
+    out = std::ranges::copy(bytes_of(static_cast<TokenId>(*next)), out).out;
+  }
+}
+
+#define GPT2X_DECODE_FROM(Id)                                                    \
+  template std::size_t Decoder::num_bytes<Id>(std::span<const Id>) const;        \
+  template void Decoder::lengths<Id>(std::span<const Id>, std::uint32_t*) const; \
+  template void Decoder::write<Id>(std::span<const Id>, char*, std::size_t) const
+GPT2X_DECODE_FROM(std::uint16_t);
+GPT2X_DECODE_FROM(std::int16_t);
+GPT2X_DECODE_FROM(std::uint32_t);
+GPT2X_DECODE_FROM(std::int32_t);
+GPT2X_DECODE_FROM(std::uint64_t);
+GPT2X_DECODE_FROM(std::int64_t);
+#undef GPT2X_DECODE_FROM
+
+}  // namespace gpt2x::bpe

@@ -1,0 +1,72 @@
+// A large array of zeros.
+//
+// A table that is entered at random places misses the processor's address cache at every step if it lies in
+// pages of 4 KiB, and each first touch of such a page costs a fault. Linux has pages of 2 MiB for who asks.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <type_traits>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace gpt2x::bpe {
+
+template <typename T>
+class HugeArray {
+  static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
+
+ public:
+  /// All bytes are zero. Throws std::bad_alloc.
+  explicit HugeArray(std::size_t size) : data_(allocate(size * sizeof(T)), Free{size * sizeof(T)}) {}
+
+  T& operator[](std::size_t i) { return data_.get()[i]; }
+  const T& operator[](std::size_t i) const { return data_.get()[i]; }
+
+ private:
+  static constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+#if defined(__linux__)
+  // Whole huge pages; the part of the mapping before the first one is given back.
+  static T* allocate(std::size_t bytes) {
+    void* const mapped =
+        mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED) throw std::bad_alloc();
+    void* aligned = mapped;
+    std::size_t room = bytes + kHugePage;
+    std::align(kHugePage, bytes, aligned, room);
+    auto* const first = static_cast<char*>(aligned);
+    if (first != mapped) munmap(mapped, static_cast<std::size_t>(first - static_cast<char*>(mapped)));
+    if (room > bytes) munmap(first + round_up(bytes), room - round_up(bytes));
+    madvise(first, bytes, MADV_HUGEPAGE);  // a wish; without it the array is slower
+    return reinterpret_cast<T*>(first);
+  }
+  static std::size_t round_up(std::size_t bytes) { return (bytes + 4095) / 4096 * 4096; }
+
+  struct Free {
+    std::size_t bytes;
+    void operator()(T* data) const { munmap(data, round_up(bytes)); }
+  };
+#else
+  static T* allocate(std::size_t bytes) {
+    void* const data = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+    if (data == nullptr) throw std::bad_alloc();
+    std::memset(data, 0, bytes);
+    return static_cast<T*>(data);
+  }
+
+  struct Free {
+    std::size_t bytes;
+    void operator()(T* data) const { std::free(data); }
+  };
+#endif
+
+  std::unique_ptr<T, Free> data_;
+};
+
+}  // namespace gpt2x::bpe

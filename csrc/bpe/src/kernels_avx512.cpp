@@ -1,0 +1,58 @@
+#include "target.hpp"
+
+#if GPT2X_X86_TARGETS
+
+#include <immintrin.h>
+
+// Everything that the headers below include, before the target changes.
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+#include "gpt2x/bpe/unicode.hpp"
+#include "kernels.hpp"
+
+GPT2X_BEGIN_TARGET("avx512f,avx512bw,avx512vl,avx2,bmi,bmi2,lzcnt,popcnt")
+#include "split_blocks.hpp"
+#include "word_loops.hpp"
+#include "word_merger.hpp"
+
+namespace gpt2x::bpe {
+namespace {
+
+struct Avx512Classify {
+  /// Bytes from `low` on, `count` of them.
+  static std::uint64_t range(__m512i bytes, char low, char count) {
+    const __m512i above = _mm512_sub_epi8(bytes, _mm512_set1_epi8(low));
+    return _mm512_cmplt_epu8_mask(above, _mm512_set1_epi8(count));
+  }
+
+  static BlockMasks masks(const char* block) {
+    const __m512i bytes = _mm512_loadu_si512(block);
+    const std::uint64_t blank = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(' '));
+    const std::uint64_t wide = _mm512_movepi8_mask(bytes);
+    return {
+        .letter = range(_mm512_or_si512(bytes, _mm512_set1_epi8(0x20)), 'a', 26),
+        .number = range(bytes, '0', 10),
+        .white = range(bytes, '\t', 5) | blank,
+        .blank = blank,
+        .apostrophe = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('\'')),
+        .wide = wide,
+        .continuation = wide == 0 ? 0 : range(bytes, static_cast<char>(0x80), 0x40),
+    };
+  }
+};
+
+}  // namespace
+
+const Kernels kAvx512Kernels{"AVX-512", find_starts<Avx512Classify>, merge_words, kWordKernels<std::uint16_t>,
+                             kWordKernels<std::uint32_t>};
+
+}  // namespace gpt2x::bpe
+GPT2X_END_TARGET
+
+#endif

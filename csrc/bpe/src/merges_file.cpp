@@ -1,0 +1,120 @@
+#include "gpt2x/bpe/merges_file.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "gpt2x/bpe/byte_pool.hpp"
+#include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/vocabulary.hpp"
+
+namespace gpt2x::bpe {
+namespace {
+
+constexpr bool is_visible(std::size_t byte) {
+  return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
+}
+
+// GPT-2's order of the bytes: those that are visible in Latin-1, which spell themselves, then the others,
+// which are spelled as the characters from U+0100 on.
+struct ByteOrder {
+  std::array<char, 256> bytes{};
+  std::size_t num_visible = 0;
+
+  constexpr ByteOrder() {
+    for (std::size_t byte = 0; byte < 256; ++byte)
+      if (is_visible(byte)) bytes[num_visible++] = static_cast<char>(byte);
+    std::size_t next = num_visible;
+    for (std::size_t byte = 0; byte < 256; ++byte)
+      if (!is_visible(byte)) bytes[next++] = static_cast<char>(byte);
+  }
+};
+
+constexpr ByteOrder kByteOrder;
+
+// The byte that a code point spells.
+std::optional<char> spelled_byte(std::uint32_t code_point) {
+  if (code_point < 0x100) {
+    return is_visible(code_point) ? std::optional(static_cast<char>(code_point)) : std::nullopt;
+  }
+  const std::size_t index = kByteOrder.num_visible + (code_point - 0x100);
+  return index < 256 ? std::optional(kByteOrder.bytes[index]) : std::nullopt;
+}
+
+// Writes the bytes that a spelling stands for; false if it is none. All its characters are below U+0144, so
+// at most two bytes of UTF-8.
+bool spell_out(std::string_view spelling, std::string& bytes) {
+  bytes.clear();
+  for (std::size_t i = 0; i < spelling.size(); ++i) {
+    auto code_point = std::uint32_t{static_cast<std::uint8_t>(spelling[i])};
+    if (code_point >= 0x80) {
+      if (code_point < 0xC2 || code_point > 0xC5 || i + 1 == spelling.size()) return false;
+      const auto second = std::uint32_t{static_cast<std::uint8_t>(spelling[++i])};
+      if (second >> 6 != 2) return false;
+      code_point = (code_point & 31) << 6 | (second & 63);
+    }
+    const std::optional<char> byte = spelled_byte(code_point);
+    if (!byte) return false;
+    bytes += *byte;
+  }
+  return true;
+}
+
+class MergesParser {
+ public:
+  explicit MergesParser(std::size_t num_lines) {
+    tokens_.reserve(256 + num_lines);
+    for (const char byte : kByteOrder.bytes) add({&byte, 1});
+  }
+
+  void parse_line(std::string_view line, std::size_t line_number) {
+    const std::size_t space = line.find(' ');
+    if (space == std::string_view::npos || !read_token(line.substr(0, space), left_) ||
+        !read_token(line.substr(space + 1), right_) || !add(left_.append(right_))) {
+      throw FormatError("line " + std::to_string(line_number) + ": " + quoted(line) +
+                        " is no merge of two known tokens into a new one");
+    }
+  }
+
+  std::vector<RankedToken> take() { return std::move(tokens_); }
+
+ private:
+  // False for what is no token yet.
+  bool read_token(std::string_view spelling, std::string& bytes) const {
+    return spell_out(spelling, bytes) && known_.find(bytes) != BytePool::kAbsent;
+  }
+
+  // False for what is a token already.
+  bool add(std::string_view bytes) {
+    const auto rank = static_cast<TokenId>(tokens_.size());
+    if (known_.insert(bytes, rank) != rank) return false;
+    tokens_.push_back({std::string(bytes), rank});
+    return true;
+  }
+
+  std::vector<RankedToken> tokens_;
+  BytePool known_;
+  std::string left_, right_;
+};
+
+}  // namespace
+
+std::vector<RankedToken> parse_merges_file(std::string_view contents) {
+  MergesParser parser(static_cast<std::size_t>(std::count(contents.begin(), contents.end(), '\n')) + 1);
+  std::size_t line_number = 0;
+  while (!contents.empty()) {
+    std::string_view line = contents.substr(0, contents.find('\n'));
+    contents.remove_prefix(std::min(line.size() + 1, contents.size()));
+    ++line_number;
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty() || (line_number == 1 && line.starts_with("#version"))) continue;
+    parser.parse_line(line, line_number);
+  }
+  return parser.take();
+}
+
+}  // namespace gpt2x::bpe

@@ -1,0 +1,57 @@
+#include "gpt2x/bpe/splitter.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+#include "kernels.hpp"
+
+namespace gpt2x::bpe {
+
+static_assert(Splitter::kWindow % 64 == 0);
+
+Splitter::Splitter(Pattern pattern, std::string_view text, bool wellformed)
+    : pattern_(pattern), text_(text), by_blocks_(wellformed && pattern == Pattern::kGpt2) {}
+
+bool Splitter::next() {
+  start_ = next_start_;
+  if (start_ == text_.size()) return false;
+  return by_blocks_ ? next_by_blocks() : next_by_bytes();
+}
+
+// A window may hold no end at all, inside a long piece. Pieces start where others end, but for the first.
+bool Splitter::next_by_blocks() {
+  static_assert(sizeof room_ >= sizeof(std::uint32_t) * (kWindow + 1 + kStartsSlack));
+  std::size_t skipped = 0;
+  std::size_t count = 0;
+  while (count == skipped) {
+    base_ = seen_;
+    seen_ = std::min(base_ + kWindow, text_.size());
+    count = kernels().find_starts(carry_, text_, base_, seen_, room_.data());
+    skipped = base_ == 0 ? 1 : 0;
+    if (seen_ == text_.size()) {
+      room_[count++] = static_cast<std::uint32_t>(seen_ - base_);
+      break;
+    }
+  }
+  ends_ = std::span(room_).subspan(skipped, count - skipped);
+  next_start_ = base_ + ends_.back();
+  return true;
+}
+
+bool Splitter::next_by_bytes() {
+  base_ = start_;
+  std::array<std::size_t, 512> ends;
+  const std::size_t count = next_piece_ends(pattern_, text_, start_, ends);
+  if (ends[count - 1] - base_ > std::numeric_limits<std::uint32_t>::max()) {
+    throw std::length_error("pieces of more than 4 GiB, at byte " + std::to_string(start_));
+  }
+  std::transform(ends.begin(), ends.begin() + static_cast<std::ptrdiff_t>(count), room_.begin(),
+                 [&](std::size_t end) { return static_cast<std::uint32_t>(end - base_); });
+  ends_ = std::span(room_).first(count);
+  next_start_ = ends[count - 1];
+  return true;
+}
+
+}  // namespace gpt2x::bpe

@@ -1,0 +1,354 @@
+// gpt2x._bpe.BytePairEncoder: text to tokens and back.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "bpe_texts.hpp"
+#include "conversions.hpp"
+#include "gpt2x/bpe/encoder.hpp"
+#include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/merges_file.hpp"
+#include "gpt2x/bpe/parallel.hpp"
+#include "gpt2x/bpe/pretokenizer.hpp"
+#include "gpt2x/bpe/rank_file.hpp"
+#include "gpt2x/bpe/splitter.hpp"
+#include "gpt2x/bpe/tokenizer.hpp"
+
+namespace py = pybind11;
+namespace bpe = gpt2x::bpe;
+
+using bpe::TokenId;
+using conversions::ArraySink;
+using conversions::BufferSink;
+using conversions::SharedInts;
+using conversions::Text;
+using conversions::to_bytes;
+using conversions::to_num_threads;
+using conversions::to_texts;
+using conversions::view;
+using conversions::without_gil;
+
+namespace {
+
+using Entries = std::vector<bpe::Vocabulary::Entry>;
+
+// Python's own words for a number, since it may be negative or larger than any integer type here.
+[[noreturn]] void throw_unknown_id(const py::handle& id) {
+  throw bpe::UnknownTokenError("no token has id " + py::str(id).cast<std::string>());
+}
+
+TokenId to_id(const py::handle& item) {
+  const auto number =
+      py::reinterpret_steal<py::object>(PyNumber_Index(item.ptr()));  // TypeError for 1.5, "a", ...
+  if (!number) throw py::error_already_set();
+  int overflow = 0;
+  const long long value = PyLong_AsLongLongAndOverflow(number.ptr(), &overflow);
+  if (overflow != 0 || value < 0 || value >= static_cast<long long>(bpe::kNoToken)) throw_unknown_id(item);
+  return static_cast<TokenId>(value);
+}
+
+bpe::Vocabulary::Entry to_entry(const py::bytes& bytes, std::int64_t id) {
+  if (id < 0 || id >= bpe::Vocabulary::kMaxSize) {
+    throw py::value_error("id " + std::to_string(id) + " of token " + bpe::quoted(view(bytes)) +
+                          " is not between 0 and " + std::to_string(bpe::Vocabulary::kMaxSize - 1));
+  }
+  return {view(bytes), static_cast<TokenId>(id)};
+}
+
+Entries to_entries(const py::dict& special_tokens) {
+  Entries entries;
+  for (const auto& [id, bytes] : special_tokens) {
+    entries.push_back(to_entry(bytes.cast<py::bytes>(), id.cast<std::int64_t>()));
+  }
+  return entries;
+}
+
+// Calls `work` with the ids as a span of their own type. A list's integers are looked at one by one, and so
+// is everything that is no array of 16-, 32- or 64-bit integers, so that no number can wrap around. Lists
+// come first, since to ask whether something is an array imports NumPy.
+template <typename Work>
+auto with_ids(const py::object& ids, const Work& work) {
+  if (!PyList_Check(ids.ptr()) && !PyTuple_Check(ids.ptr()) && py::isinstance<py::array>(ids)) {
+    const auto array = py::array::ensure(ids, py::array::c_style);
+    if (array.ndim() != 1)
+      throw py::value_error("an array of ids has " + std::to_string(array.ndim()) + " axes; give one");
+    const auto as = [&]<typename Id>(Id) {
+      return work(std::span(static_cast<const Id*>(array.data()), static_cast<std::size_t>(array.size())));
+    };
+    const char kind = array.dtype().kind();
+    const py::ssize_t bits = 8 * array.itemsize();
+    if (array.dtype().byteorder() != '>') {
+      if (kind == 'u' && bits == 16) return as(std::uint16_t{});
+      if (kind == 'u' && bits == 32) return as(std::uint32_t{});
+      if (kind == 'u' && bits == 64) return as(std::uint64_t{});
+      if (kind == 'i' && bits == 16) return as(std::int16_t{});
+      if (kind == 'i' && bits == 32) return as(std::int32_t{});
+      if (kind == 'i' && bits == 64) return as(std::int64_t{});
+    }
+  }
+  std::vector<TokenId> numbers;
+  if (PyList_Check(ids.ptr())) numbers.reserve(static_cast<std::size_t>(PyList_GET_SIZE(ids.ptr())));
+  for (const py::handle item : ids) numbers.push_back(to_id(item));
+  return work(std::span<const TokenId>(numbers));
+}
+
+class BytePairEncoder {
+ public:
+  BytePairEncoder(const std::vector<py::bytes>& tokens, const std::vector<std::int64_t>& ids,
+                  const std::string& pattern_name, const py::dict& special_tokens)
+      : BytePairEncoder(make_tokenizer(tokens, ids, pattern_name, special_tokens)) {}
+
+  explicit BytePairEncoder(bpe::Tokenizer tokenizer)
+      : tokenizer_(std::move(tokenizer)), ints_(tokenizer_.vocabulary().size()) {}
+
+  // A vocabulary straight from its file, as fast as it can be read: `parse` is parse_rank_file or
+  // parse_merges_file.
+  template <std::vector<bpe::RankedToken> (*parse)(std::string_view)>
+  static std::unique_ptr<BytePairEncoder> from_file(const py::bytes& contents,
+                                                    const std::string& pattern_name,
+                                                    const py::dict& special_tokens) {
+    const bpe::Pattern pattern = bpe::pattern_from_name(pattern_name);
+    const Entries specials = to_entries(special_tokens);
+    const std::string_view bytes = view(contents);
+    return std::make_unique<BytePairEncoder>(without_gil(
+        [&] { return bpe::Tokenizer(bpe::vocabulary_from_ranks(parse(bytes)), pattern, specials); }));
+  }
+
+  [[nodiscard]] TokenId n_vocab() const { return tokenizer_.vocabulary().size(); }
+
+  py::list encode_ordinary(const py::object& text) { return ints_.list(encode(Text(text))); }
+
+  py::array encode_to_numpy(const py::object& text, const std::string& dtype, const py::object& out) {
+    if (!out.is_none()) return encode_into(Text(text), out);
+    return is_uint16(dtype) ? encode_to_array<std::uint16_t>(Text(text))
+                            : encode_to_array<std::uint32_t>(Text(text));
+  }
+
+  py::list encode_batch(const py::iterable& items, int num_threads, const std::string& dtype) {
+    const std::vector<Text> texts = to_texts(items);
+    return is_uint16(dtype) ? encode_to_arrays<std::uint16_t>(texts, num_threads)
+                            : encode_to_arrays<std::uint32_t>(texts, num_threads);
+  }
+
+  py::list encode_batch_lists(const py::iterable& items, int num_threads) {
+    py::list lists;
+    for (const auto& ids : encode_all<TokenId>(to_texts(items), num_threads)) lists.append(ints_.list(ids));
+    return lists;
+  }
+
+  [[nodiscard]] std::size_t count(const py::object& item) const {
+    const Text text(item);
+    return without_gil([&] { return tokenizer_.count(text.bytes(), text.kind()); });
+  }
+
+  [[nodiscard]] std::vector<std::size_t> count_batch(const py::iterable& items, int num_threads) const {
+    const std::vector<Text> texts = to_texts(items);
+    const unsigned threads = to_num_threads(num_threads);
+    std::vector<std::size_t> counts(texts.size());
+    without_gil([&] {
+      bpe::parallel_for(texts.size(), threads, [&](std::size_t i) {
+        counts[i] = tokenizer_.count(texts[i].bytes(), texts[i].kind());
+      });
+    });
+    return counts;
+  }
+
+  py::list encode_piece(const py::object& item) {
+    const Text piece(item);
+    std::vector<TokenId> ids(piece.bytes().size());
+    without_gil([&] {
+      if (ids.empty()) return;
+      const TokenId* const end = bpe::encode_piece(tokenizer_.vocabulary(), piece.bytes(), ids.data());
+      ids.resize(static_cast<std::size_t>(end - ids.data()));
+    });
+    return ints_.list(ids);
+  }
+
+  [[nodiscard]] py::list split(const py::object& item) const {
+    const Text text(item);
+    py::list pieces;
+    bpe::for_each_piece(tokenizer_.pattern(), text.bytes(),
+                        [&](std::string_view piece) { pieces.append(to_bytes(piece)); });
+    return pieces;
+  }
+
+  [[nodiscard]] std::size_t find_safe_cut(const py::bytes& text, std::size_t start) const {
+    return bpe::find_safe_cut(tokenizer_.pattern(), view(text), std::min(start, view(text).size()));
+  }
+
+  [[nodiscard]] py::bytes decode_bytes(const py::object& ids) const {
+    return with_ids(ids, [&]<typename Id>(std::span<const Id> numbers) {
+      const bpe::Decoder& decoder = tokenizer_.decoder();
+      const std::size_t size = without_gil([&] { return decoder.num_bytes(numbers); });
+      auto bytes =
+          py::reinterpret_steal<py::bytes>(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size)));
+      if (!bytes) throw py::error_already_set();
+      char* const out = PyBytes_AS_STRING(bytes.ptr());
+      without_gil([&] { decoder.write(numbers, out, size); });
+      return bytes;
+    });
+  }
+
+  [[nodiscard]] py::array_t<std::uint32_t> token_lengths(const py::object& ids) const {
+    return with_ids(ids, [&]<typename Id>(std::span<const Id> numbers) {
+      py::array_t<std::uint32_t> lengths(static_cast<py::ssize_t>(numbers.size()));
+      std::uint32_t* const out = lengths.mutable_data();
+      without_gil([&] { tokenizer_.decoder().lengths(numbers, out); });
+      return lengths;
+    });
+  }
+
+  [[nodiscard]] py::bytes token_bytes(const py::object& id) const {
+    const std::string_view bytes = tokenizer_.decoder().bytes_of(to_id(id));
+    if (bytes.empty()) throw_unknown_id(id);
+    return to_bytes(bytes);
+  }
+
+  [[nodiscard]] TokenId encode_single_token(const py::bytes& token) const {
+    const TokenId id = tokenizer_.vocabulary().find(view(token));
+    if (id == bpe::kNoToken) {
+      throw bpe::UnknownTokenError("no token has the bytes " + bpe::quoted(view(token)));
+    }
+    return id;
+  }
+
+ private:
+  static bpe::Tokenizer make_tokenizer(const std::vector<py::bytes>& tokens,
+                                       const std::vector<std::int64_t>& ids, const std::string& pattern_name,
+                                       const py::dict& special_tokens) {
+    if (tokens.size() != ids.size()) {
+      throw py::value_error("there are " + std::to_string(tokens.size()) + " tokens but " +
+                            std::to_string(ids.size()) + " ids");
+    }
+    const bpe::Pattern pattern = bpe::pattern_from_name(pattern_name);
+    Entries entries;
+    entries.reserve(tokens.size());
+    for (std::size_t i = 0; i < tokens.size(); ++i) entries.push_back(to_entry(tokens[i], ids[i]));
+    const Entries specials = to_entries(special_tokens);
+    return without_gil([&] { return bpe::Tokenizer(bpe::Vocabulary(entries), pattern, specials); });
+  }
+
+  [[nodiscard]] std::vector<TokenId> encode(const Text& text) const {
+    return without_gil([&] { return tokenizer_.encode<TokenId>(text.bytes(), text.kind()); });
+  }
+
+  [[nodiscard]] bool is_uint16(const std::string& dtype) const {
+    if (dtype == "uint32") return false;
+    if (dtype != "uint16") throw py::value_error("dtype is '" + dtype + "'; give 'uint16' or 'uint32'");
+    require_uint16();
+    return true;
+  }
+
+  void require_uint16() const {
+    if (n_vocab() <= 1u << 16) return;
+    throw py::value_error("ids up to " + std::to_string(n_vocab() - 1) + " do not fit uint16; take uint32");
+  }
+
+  template <typename Id>
+  py::array encode_to_array(const Text& text) const {
+    ArraySink<Id> sink(text.bytes().size());
+    without_gil([&] { tokenizer_.encode(text.bytes(), sink, text.kind()); });
+    return sink.to_array();
+  }
+
+  py::array encode_into(const Text& text, const py::object& out) const {
+    if (py::isinstance<py::array_t<std::uint32_t>>(out)) return encode_into<std::uint32_t>(text, out);
+    if (py::isinstance<py::array_t<std::uint16_t>>(out)) {
+      require_uint16();
+      return encode_into<std::uint16_t>(text, out);
+    }
+    throw py::type_error("out is no array of uint16 or uint32");
+  }
+
+  template <typename Id>
+  py::array encode_into(const Text& text, const py::object& out) const {
+    auto array = py::reinterpret_borrow<py::array_t<Id>>(out);
+    if (array.ndim() != 1 || (array.size() > 1 && array.strides(0) != sizeof(Id)) || !array.writeable()) {
+      throw py::value_error("out must be a writable array of one axis without gaps");
+    }
+    const auto room = static_cast<std::size_t>(array.size());
+    BufferSink<Id> sink({array.mutable_data(), room});
+    without_gil([&] { tokenizer_.encode(text.bytes(), sink, text.kind()); });
+    if (sink.size > room) {
+      throw py::value_error("the text has " + std::to_string(sink.size) + " tokens, out has room for " +
+                            std::to_string(room));
+    }
+    return array[py::slice(0, static_cast<py::ssize_t>(sink.size), 1)].template cast<py::array>();
+  }
+
+  template <typename Id>
+  [[nodiscard]] std::vector<std::vector<Id>> encode_all(const std::vector<Text>& texts,
+                                                        int num_threads) const {
+    const unsigned threads = to_num_threads(num_threads);
+    std::vector<std::vector<Id>> results(texts.size());
+    without_gil([&] {
+      bpe::parallel_for(texts.size(), threads, [&](std::size_t i) {
+        results[i] = tokenizer_.encode<Id>(texts[i].bytes(), texts[i].kind());
+      });
+    });
+    return results;
+  }
+
+  template <typename Id>
+  [[nodiscard]] py::list encode_to_arrays(const std::vector<Text>& texts, int num_threads) const {
+    py::list arrays;
+    for (auto& ids : encode_all<Id>(texts, num_threads)) arrays.append(adopt(std::move(ids)));
+    return arrays;
+  }
+
+  // The array takes the vector over; nothing is copied.
+  template <typename Id>
+  static py::array_t<Id> adopt(std::vector<Id>&& ids) {
+    auto owner = std::make_unique<std::vector<Id>>(std::move(ids));
+    const auto size = static_cast<py::ssize_t>(owner->size());
+    const Id* const data = owner->data();
+    const py::capsule capsule(owner.get(),
+                              [](void* vector) { delete static_cast<std::vector<Id>*>(vector); });
+    static_cast<void>(owner.release());
+    return py::array_t<Id>(size, data, capsule);
+  }
+
+  bpe::Tokenizer tokenizer_;
+  SharedInts ints_;
+};
+
+}  // namespace
+
+void bind_encoding(py::module_& module) {
+  using Self = BytePairEncoder;
+  py::class_<Self>(module, "BytePairEncoder")
+      .def(py::init<const std::vector<py::bytes>&, const std::vector<std::int64_t>&, const std::string&,
+                    const py::dict&>(),
+           py::arg("tokens"), py::arg("ids"), py::arg("pattern"), py::arg("special_tokens") = py::dict())
+      .def_static("from_rank_file", &Self::from_file<&bpe::parse_rank_file>, py::arg("contents"),
+                  py::arg("pattern"), py::arg("special_tokens") = py::dict())
+      .def_static("from_merges", &Self::from_file<&bpe::parse_merges_file>, py::arg("contents"),
+                  py::arg("pattern"), py::arg("special_tokens") = py::dict())
+      .def_property_readonly("n_vocab", &Self::n_vocab)
+      .def("encode_ordinary", &Self::encode_ordinary, py::arg("text"))
+      .def("encode_to_numpy", &Self::encode_to_numpy, py::arg("text"), py::arg("dtype") = "uint32",
+           py::arg("out") = py::none())
+      .def("encode_batch", &Self::encode_batch, py::arg("texts"), py::arg("num_threads"),
+           py::arg("dtype") = "uint32")
+      .def("encode_batch_lists", &Self::encode_batch_lists, py::arg("texts"), py::arg("num_threads"))
+      .def("count", &Self::count, py::arg("text"))
+      .def("count_batch", &Self::count_batch, py::arg("texts"), py::arg("num_threads"))
+      .def("encode_piece", &Self::encode_piece, py::arg("piece"))
+      .def("split", &Self::split, py::arg("text"))
+      .def("find_safe_cut", &Self::find_safe_cut, py::arg("text"), py::arg("start"))
+      .def("decode_bytes", &Self::decode_bytes, py::arg("ids"))
+      .def("token_lengths", &Self::token_lengths, py::arg("ids"))
+      .def("token_bytes", &Self::token_bytes, py::arg("id"))
+      .def("encode_single_token", &Self::encode_single_token, py::arg("token"));
+}

@@ -1,0 +1,370 @@
+"""What `gpt2x bpe encode | decode | count | explain` do; `bpe_table` says what they take. Imports no typer."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from gpt2x.cli.bpe_table import IdType, Specials
+from gpt2x.console import emit, emit_json, format_table, say
+from gpt2x.errors import InputDataError, UsageError
+from gpt2x.paths import atomic_write, open_input, read_bytes
+
+if TYPE_CHECKING:
+    from gpt2x.tokenizer import Tokenizer
+
+STDIN = "-"
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# encode
+
+
+def encode(
+    files: list[str] | None,
+    *,
+    text: str | None,
+    tokenizer: str,
+    specials: Specials,
+    any_bytes: bool,
+    out: Path | None,
+    dtype: IdType | None,
+    threads: int | None,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Print the ids of each input, or write all of them to a file."""
+    loaded = load(tokenizer)
+    if dtype is not None and out is None:
+        raise UsageError("--dtype is for the binary file that --out names; give both or neither")
+    report: dict[str, Any] = {"tokenizer": loaded.name, "n_vocab": loaded.n_vocab}
+    sources = _sources(files, text, any_bytes)
+    if out is None:
+        rows = [_encode_source(loaded, source, specials) for source in sources]
+    else:
+        kind = _id_type(loaded, dtype)
+        with atomic_write(out) as target:
+            rows = [
+                _encode_into(target, loaded, source, specials, kind=kind, threads=_threads(threads))
+                for source in sources
+            ]
+        report |= {"out": str(out), "dtype": kind}
+        say(f"wrote {sum(row['tokens'] for row in rows):,} ids as {kind} to {out}")
+    if json:
+        emit_json(report | {"inputs": rows})
+    elif out is None:
+        for row in rows:
+            emit(" ".join(map(str, row["ids"])))
+
+
+def _encode_source(tokenizer: Tokenizer, source: Source, rule: Specials) -> dict[str, Any]:
+    with source.open() as file, _remedies():
+        data = file.read()
+        if source.any_bytes:
+            ids = tokenizer.encode_bytes(data)
+        else:
+            ids = tokenizer.encode(_decode(data, source), **_special_arguments(rule))
+    return {"name": source.name, "bytes": len(data), "tokens": len(ids), "ids": ids}
+
+
+def _encode_into(
+    target: IO[bytes], tokenizer: Tokenizer, source: Source, rule: Specials, *, kind: str, threads: int
+) -> dict[str, Any]:
+    """Write the ids of a source to an open file, stretch by stretch: memory does not grow with the source."""
+    import numpy as np
+
+    from gpt2x.tokenizer.files import write_ids
+
+    num_tokens = num_bytes = 0
+    with source.open() as file, _remedies():
+        if source.any_bytes:
+            data = file.read()
+            stretches = iter([(np.array(tokenizer.encode_bytes(data), dtype=kind), len(data))])
+        else:
+            reader = tokenizer.text_reader(**_special_arguments(rule))
+            stretches = reader.encode(file, source.label, np.dtype(kind), threads)
+        for ids, size in stretches:
+            write_ids(target, ids)
+            num_tokens += len(ids)
+            num_bytes += size
+    return {"name": source.name, "bytes": num_bytes, "tokens": num_tokens}
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# decode
+
+
+def decode(
+    ids: list[str] | None,
+    *,
+    tokenizer: str,
+    out: Path | None,
+    dtype: IdType | None,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Print or write the bytes that ids stand for."""
+    loaded = load(tokenizer)
+    groups = [_read_ids(word, _id_type(loaded, dtype)) for word in _join_numbers(ids or [STDIN])]
+    data = b"".join(map(loaded.decode_bytes, groups))
+    if out is not None:
+        with atomic_write(out) as file:
+            file.write(data)
+    if json:
+        text = data.decode("utf-8", "replace")
+        num_tokens = sum(map(len, groups))
+        report = {"tokenizer": loaded.name, "tokens": num_tokens, "bytes": len(data), "text": text}
+        emit_json(report | ({"out": str(out)} if out is not None else {}))
+    elif out is None:
+        sys.stdout.buffer.write(data)
+        if sys.stdout.isatty() and not data.endswith(b"\n"):
+            sys.stdout.buffer.write(b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _join_numbers(words: list[str]) -> Iterator[str | list[int]]:
+    """Numbers that follow one another as one list; names of files as they are."""
+    numbers: list[int] = []
+    for word in words:
+        with contextlib.suppress(ValueError):
+            numbers.append(int(word))
+            continue
+        if numbers:
+            yield numbers
+            numbers = []
+        yield word
+    if numbers:
+        yield numbers
+
+
+def _read_ids(word: str | list[int], kind: str) -> Any:
+    """The ids that an argument stands for: itself, or those in a file."""
+    if isinstance(word, list):
+        return word
+    data = _read_stdin() if word == STDIN else read_bytes(word)
+    if word.endswith(".bin"):
+        import numpy as np
+
+        dtype = np.dtype(kind).newbyteorder("<")
+        if len(data) % dtype.itemsize:
+            raise InputDataError(
+                f"{word} has {len(data)} bytes, no multiple of {dtype.itemsize}: not {kind} ids, or cut off"
+            )
+        return np.frombuffer(data, dtype=dtype)
+    numbers = []
+    for item in data.split():
+        try:
+            numbers.append(int(item))
+        except ValueError:
+            shown = item[:40].decode("utf-8", "backslashreplace")
+            raise InputDataError(
+                f"{_label(word)} holds {shown!r}, which is no id; give whole numbers"
+            ) from None
+    return numbers
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# count
+
+
+def count(
+    files: list[str] | None,
+    *,
+    text: str | None,
+    tokenizer: str,
+    specials: Specials,
+    any_bytes: bool,
+    threads: int | None,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Print how many tokens each input has."""
+    loaded = load(tokenizer)
+    sources = _sources(files, text, any_bytes)
+    rows = [_count_source(loaded, source, specials, _threads(threads)) for source in sources]
+    total = sum(row["tokens"] for row in rows)
+    if json:
+        emit_json({"tokenizer": loaded.name, "n_vocab": loaded.n_vocab, "inputs": rows, "tokens": total})
+    elif len(rows) == 1:
+        emit(str(total))
+    else:
+        cells = [[row["tokens"], row["bytes"], row["bytes_per_token"] or 0.0, row["name"]] for row in rows]
+        emit(format_table(["tokens", "bytes", "bytes/token", "file"], cells))
+        emit(f"{total} in all")
+
+
+def _count_source(tokenizer: Tokenizer, source: Source, rule: Specials, threads: int) -> dict[str, Any]:
+    with source.open() as file, _remedies():
+        if source.any_bytes:
+            data = file.read()
+            num_tokens, num_bytes = len(tokenizer.encode_bytes(data)), len(data)
+        else:
+            reader = tokenizer.text_reader(**_special_arguments(rule))
+            num_tokens, num_bytes = reader.count(file, source.label, threads)
+    ratio = round(num_bytes / num_tokens, 4) if num_tokens else None
+    return {"name": source.name, "bytes": num_bytes, "tokens": num_tokens, "bytes_per_token": ratio}
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# explain
+
+
+def explain(text: str | None, *, tokenizer: str, json: bool, quiet: bool) -> None:
+    """Print every merge of every piece."""
+    loaded = load(tokenizer)
+    if text is None or text == STDIN:
+        with _remedies("convert it first"):
+            text = _decode(_read_stdin(), Source(STDIN, None, any_bytes=False))
+    pieces = [_explain_piece(piece, loaded) for piece in loaded.split(text)]
+    if json:
+        emit_json({"tokenizer": loaded.name, "text": text, "pieces": pieces})
+        return
+    for piece in pieces:
+        emit(f"piece {piece['piece']!r}: {len(piece['start'])} bytes, {len(piece['tokens'])} tokens")
+        emit(f"  {'start':>12}  {' | '.join(piece['start'])}")
+        for step in piece["merges"]:
+            emit(f"  {'rank ' + str(step['rank']):>12}  {' | '.join(step['tokens'])}")
+        emit(f"  {'ids':>12}  {' '.join(str(token['id']) for token in piece['tokens'])}")
+
+
+def _explain_piece(piece: str, tokenizer: Tokenizer) -> dict[str, Any]:
+    from gpt2x.tokenizer import reference
+
+    data = piece.encode("utf-8")
+    steps = [
+        {"rank": rank, "tokens": [_plain(token) for token in tokens]}
+        for rank, tokens in reference.merge_steps(data, tokenizer.mergeable_ranks)
+    ]
+    ids = tokenizer.encode_piece(data)
+    return {
+        "piece": piece,
+        "start": [_plain(data[i : i + 1]) for i in range(len(data))],
+        "merges": steps,
+        "tokens": [
+            {"id": token, "text": _plain(tokenizer.decode_single_token_bytes(token))} for token in ids
+        ],
+    }
+
+
+def _plain(token: bytes) -> str:
+    r"""A token for people, without quotes: broken characters as ``\xe2``, a space visible as ``␣``."""
+    shown = token.decode("utf-8", "backslashreplace").replace(" ", "␣")
+    return shown if shown.isprintable() else repr(shown)[1:-1]
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Input
+
+
+class Source(NamedTuple):
+    """One text to work on."""
+
+    name: str
+    data: bytes | None
+    """The text, where it is no file."""
+    any_bytes: bool
+
+    @property
+    def label(self) -> str:
+        """What to call it in a message."""
+        return _label(self.name)
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """Open it as a binary file."""
+        if self.data is not None:
+            yield io.BytesIO(self.data)
+        elif self.name == STDIN:
+            if sys.stdin.isatty():
+                say("reading standard input; end it with Ctrl-D")
+            yield sys.stdin.buffer
+        else:
+            with open_input(self.name) as file:
+                yield file
+
+
+def _sources(files: list[str] | None, text: str | None, any_bytes: bool) -> list[Source]:
+    from gpt2x.tokenizer.utf8 import to_utf8
+
+    if text is None:
+        return [Source(name, None, any_bytes) for name in files or [STDIN]]
+    if files:
+        raise UsageError(f"--text and files ({', '.join(files)}) exclude one another; give one of them")
+    # An argument that is no UTF-8 reaches Python as surrogates; --bytes gets its bytes back.
+    return [Source("--text", os.fsencode(text) if any_bytes else to_utf8(text), any_bytes)]
+
+
+def _read_stdin() -> bytes:
+    with Source(STDIN, None, any_bytes=True).open() as file:
+        return file.read()
+
+
+def _label(name: str) -> str:
+    return "standard input" if name == STDIN else name
+
+
+def _decode(data: bytes, source: Source) -> str:
+    from gpt2x.tokenizer.utf8 import NotUtf8Error
+
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotUtf8Error(source.label, data[error.start], error.start) from error
+
+
+def _threads(threads: int | None) -> int:
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads is {threads}; give 1 or more")
+    return threads or os.cpu_count() or 1
+
+
+def _id_type(tokenizer: Tokenizer, dtype: IdType | None) -> str:
+    largest = tokenizer.max_token_value
+    if dtype is None:
+        return "uint16" if largest < 1 << 16 else "uint32"
+    if dtype is IdType.uint16 and largest >= 1 << 16:
+        raise UsageError(f"--dtype uint16 cannot hold the ids of {tokenizer.name!r}: take uint32")
+    return dtype.value
+
+
+def _special_arguments(rule: Specials) -> dict[str, Any]:
+    arguments: dict[Specials, dict[str, Any]] = {
+        Specials.refuse: {},
+        Specials.allow: {"allowed_special": "all"},
+        Specials.text: {"disallowed_special": ()},
+    }
+    return arguments[rule]
+
+
+@contextlib.contextmanager
+def _remedies(against_bytes: str = "convert it, or take it as it is with --bytes") -> Iterator[None]:
+    """Say what helps on the command line, instead of what helps in Python."""
+    from gpt2x.tokenizer import DisallowedSpecialError
+    from gpt2x.tokenizer.utf8 import NotUtf8Error
+
+    try:
+        yield
+    except DisallowedSpecialError as error:
+        raise UsageError(
+            f"{error.finding}: pass --specials allow to encode it as such, or --specials text to take it as plain text"
+        ) from error
+    except NotUtf8Error as error:
+        raise InputDataError(f"{error.finding}; {against_bytes}") from error
+
+
+def load(name: str) -> Tokenizer:
+    """Load a vocabulary; what is worth a warning (a slow pattern, another Unicode version) is said as talk."""
+    from gpt2x.tokenizer import Tokenizer
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tokenizer = Tokenizer.load(name)
+    for warning in caught:
+        say(f"note: {warning.message}")
+    return tokenizer
