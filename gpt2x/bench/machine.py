@@ -77,27 +77,36 @@ def probe(device: str) -> Machine:
     """Look at this machine and measure its peak; loads torch. `device` is auto, cpu, cuda or cuda:N."""
     import torch
 
-    from gpt2x._version import __version__
-
+    here = without_torch()
     gpus = () if device == "cpu" else tuple(map(_gpu, range(torch.cuda.device_count())))
     fastest = "cuda" if gpus else "cpu"
-    versions = {"gpt2x": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    versions = {**here.versions, "torch": torch.__version__}
     if torch.version.cuda:
         versions["cuda"] = torch.version.cuda
+    return dataclasses.replace(
+        here,
+        gpus=gpus,
+        triton=_has_triton(),
+        gloo=torch.distributed.is_available() and torch.distributed.is_gloo_available(),
+        native_ops=_native_ops(fastest),
+        peak_flops=measure_peak(fastest),
+        versions=versions,
+    )
+
+
+def without_torch() -> Machine:
+    """What can be said of this machine without torch: processor, cores, memory, system."""
+    from gpt2x._version import __version__
+
     name, flags = _cpu()
     return Machine(
         cpu=name,
         cores=usable_cores(),
         instruction_sets=tuple(flag for flag in INSTRUCTION_SETS if flag in flags),
         memory_bytes=memory_bytes("MemTotal"),
-        gpus=gpus,
         cpp_compiler=_cpp_compiler(),
-        triton=_has_triton(),
-        gloo=torch.distributed.is_available() and torch.distributed.is_gloo_available(),
-        native_ops=_native_ops(fastest),
-        peak_flops=measure_peak(fastest),
         system=f"{platform.system()} {platform.machine()}",
-        versions=versions,
+        versions={"gpt2x": __version__, "python": platform.python_version()},
     )
 
 

@@ -26,6 +26,10 @@ class RungFailed(Exception):
     """A rung could not be measured; the text is the reason that its row shows."""
 
 
+class TookTooLong(RungFailed):
+    """No answer came in time."""
+
+
 class Runner(Protocol):
     """A rung that can be measured; the tests have one that computes nothing."""
 
@@ -46,13 +50,13 @@ Launch = Callable[[StepConfig], Runner]
 
 
 class Process:
-    """One worker process and the lines it says."""
+    """One worker process and the lines it says; `module` is what it runs."""
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, environment: dict[str, str], log: Path, *, module: str = "gpt2x.bench.worker") -> None:
         self.log = log
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gpt2x.bench.worker"],
+                [sys.executable, "-m", module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -81,13 +85,14 @@ class Process:
         """The answer to the order.
 
         Raises:
-            RungFailed: none came in time, the process died, or it reports a failure.
+            TookTooLong: none came in time.
+            RungFailed: the process died, or it reports a failure.
 
         """
         try:
             line = self.lines.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            raise RungFailed("took too long and was stopped") from None
+            raise TookTooLong("took too long and was stopped") from None
         if line is None:
             raise RungFailed(self._epitaph())
         answer: dict[str, Any] = json.loads(line)

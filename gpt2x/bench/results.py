@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gpt2x.bench.config import Setting
 from gpt2x.bench.machine import Machine
@@ -195,13 +195,21 @@ class Results:
         }
 
 
-def to_json(results: Results) -> dict[str, Any]:
+class Record(Protocol):
+    """What can be kept as a JSON file."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The documented JSON shape."""
+        ...
+
+
+def to_json(results: Record) -> dict[str, Any]:
     """`Results.as_dict`, with null for numbers that JSON does not have."""
     values: dict[str, Any] = _finite(results.as_dict())
     return values
 
 
-def save(results: Results, path: Path) -> None:
+def save(results: Record, path: Path) -> None:
     """Write the JSON file.
 
     Raises:

@@ -171,20 +171,23 @@ def failure(error: BaseException) -> dict[str, Any]:
     return {"event": "failed", "kind": "error", "message": line[:300] if known else f"{name}: {line[:300]}"}
 
 
-def serve(orders: IO[str], answers: IO[str]) -> None:
+Obey = Callable[[dict[str, Any]], dict[str, Any]]
+"""Carries out one order and returns the answer."""
+
+
+def serve(orders: IO[str], answers: IO[str], obey: Obey | None = None) -> None:
     """Obey until the orders end or one fails."""
-    worker = Worker()
-    for answer in _answers(worker, orders):
+    for answer in _answers(obey or Worker().obey, orders):
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
         if answer["event"] == "failed":
             return
 
 
-def _answers(worker: Worker, orders: IO[str]) -> Iterator[dict[str, Any]]:
+def _answers(obey: Obey, orders: IO[str]) -> Iterator[dict[str, Any]]:
     for line in orders:
         try:
-            yield worker.obey(json.loads(line))
+            yield obey(json.loads(line))
         except Exception as error:
             if os.environ.get("GPT2X_TRACEBACK", "0") not in ("", "0"):
                 import traceback
@@ -193,12 +196,12 @@ def _answers(worker: Worker, orders: IO[str]) -> Iterator[dict[str, Any]]:
             yield failure(error)
 
 
-def main() -> None:
+def main(obey: Obey | None = None) -> None:
     """Keep stdout for answers alone, then serve."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     with contextlib.suppress(BrokenPipeError):  # the ladder is gone
-        serve(sys.stdin, answers)
+        serve(sys.stdin, answers, obey)
     # No destructors: nothing here outlives the process, and a process group's would wait for the other ranks.
     sys.stderr.flush()
     os._exit(0)

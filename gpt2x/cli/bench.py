@@ -16,10 +16,11 @@ import typer
 from typer import Option
 
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
-from gpt2x.console import emit, emit_json, format_table, progress, say
+from gpt2x.console import emit, emit_json, format_table, on_terminal, progress, say
 from gpt2x.errors import UsageError
 
 if TYPE_CHECKING:
+    from gpt2x.bench.bpe.results import BpeResults
     from gpt2x.bench.ladder import Rung
     from gpt2x.bench.machine import Machine
     from gpt2x.bench.results import Results
@@ -49,6 +50,14 @@ HELP = {
     "timeout": "Give up a rung that takes longer to start, or for a round; 3m, or 30m with a size of your own.",
     "rungs": "Which rungs to climb, by number or name: 1-6,fused.",
     "data": "A text or csv file to learn from; by default the packaged songs.",
+}
+
+BPE_HELP = {
+    "data": "A folder or file of texts; takes the place of the built-in input of its name. May be given repeatedly.",
+    "inputs": "Which texts to measure, by name: lyrics,code.",
+    "peers": "Which tokenizers to measure, by name; tiktoken and gpt2x always take part.",
+    "quick": "Shorter texts, fewer rounds; half a minute.",
+    "out": "Also write results.json and README.md, a page with the tables, into this folder.",
 }
 
 ResultFile = Annotated[
@@ -287,38 +296,99 @@ def ops(device: Device = "auto", as_json: Json = False, quiet: Quiet = False) ->
     emit(format_table(["operator", "shape", "native ms", "torch ms", "×", "difference"], rows, right=right))
 
 
-@app.command(epilog=examples("gpt2x bench bpe", "gpt2x bench bpe book.txt --json"))
+@app.command(
+    epilog=examples(
+        "gpt2x bench bpe --quick",
+        "gpt2x bench bpe --peers tokenizers,gigatoken --inputs lyrics,code",
+        "gpt2x bench bpe book.txt --json",
+        "gpt2x bench bpe --data corpora/lyrics --data corpora/multilingual --out bench-results/bpe",
+    )
+)
 def bpe(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Texts; by default the packaged songs.", metavar="[FILE]...")
+        list[Path] | None,
+        typer.Argument(help="Measure these texts, and no others.", metavar="[FILE]..."),
+    ] = None,
+    *,
+    data: Annotated[
+        list[Path] | None, Option(help=BPE_HELP["data"], metavar="FOLDER", show_default=False)
+    ] = None,
+    inputs: Annotated[str, Option(help=BPE_HELP["inputs"], metavar="LIST")] = "all",
+    peers: Annotated[str, Option(help=BPE_HELP["peers"], metavar="LIST")] = "all",
+    quick: Annotated[bool, Option("--quick", help=BPE_HELP["quick"])] = False,
+    out: Annotated[
+        Path | None,
+        Option("--out", "--output", "-o", help=BPE_HELP["out"], metavar="FOLDER", show_default=False),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Time our tokenizer beside tiktoken: same vocabulary, same text, one thread; results are compared first.
+    """Time our tokenizer beside every other one that is installed: same vocabulary, same texts, results compared.
 
-    JSON: {text, num_bytes, num_tokens, rates: [{call, ours_mb_per_second, tiktoken_mb_per_second, speedup, exact}]}.
+    The others are optional: pip install "gpt2x[bench]". JSON: as in results.json, see docs/reference/bench.md.
     """
-    from gpt2x.bench.bpe import bench_bpe
+    from gpt2x.bench.bpe.inputs import own_name
+    from gpt2x.bench.bpe.measure import QUICK, Effort
+    from gpt2x.bench.bpe.peers import select
+    from gpt2x.bench.bpe.run import bench_bpe
 
-    found = bench_bpe(files or ())
+    chosen = select(peers)
+    if files and data:
+        raise UsageError(f"--data {data[0]} and the file {files[0]} exclude one another; give one kind")
+    names = inputs
+    if files and inputs == "all":
+        names = ",".join(map(own_name, files))
+
+    def finish(results: BpeResults) -> None:
+        _finish_bpe(results, out, as_json=as_json)
+
+    with _termination_as_interrupt(), _steps_on_screen() as listener:
+        bench_bpe(
+            chosen,
+            data=files or data or (),
+            inputs=names,
+            effort=QUICK if quick else Effort(),
+            command=["gpt2x", *sys.argv[1:]],
+            listener=listener,
+            show=finish,
+        )
+
+
+@contextmanager
+def _steps_on_screen() -> Iterator[Any]:
+    """Show on a terminal what is measured now; elsewhere one line for each text."""
+    from gpt2x.bench.bpe.measure import Listener
+
+    with progress("measuring", unit="steps") as advance:
+
+        class Screen(Listener):
+            said = ""
+
+            def step(self, text: str) -> None:
+                advance(1, note=text)
+                head = text.partition(":")[0]
+                if not on_terminal() and head != self.said:
+                    say(f"{head} …")
+                    self.said = head
+
+        yield Screen()
+
+
+def _finish_bpe(results: BpeResults, folder: Path | None, *, as_json: bool) -> None:
+    """Write the files, then print the tables."""
+    from gpt2x.bench.bpe import report
+    from gpt2x.bench.results import save, to_json
+    from gpt2x.paths import atomic_write
+
     if as_json:
-        rates = [{**asdict(rate), "speedup": rate.speedup} for rate in found.rates]
-        emit_json({**asdict(found), "rates": rates})
-        return
-    rows = [
-        [
-            rate.call,
-            f"{rate.ours_mb_per_second:.1f}",
-            f"{rate.tiktoken_mb_per_second:.1f}",
-            f"{rate.speedup:.1f}",
-            "yes" if rate.exact else "NO",
-        ]
-        for rate in found.rates
-    ]
-    emit(f"{found.text}: {found.num_bytes / 1e6:.1f} MB, {found.num_tokens:,} tokens\n")
-    right = [False, True, True, True, False]
-    emit(format_table(["call", "gpt2x MB/s", "tiktoken MB/s", "×", "same result"], rows, right=right))
+        emit_json(to_json(results))
+    else:
+        emit(report.as_text(results))
+    if folder is not None:
+        save(results, folder / "results.json")
+        with atomic_write(folder / "README.md", text=True) as file:
+            file.write(report.as_markdown(results))
+        say(f"\nwritten: {folder / 'results.json'}, {folder / 'README.md'}")
 
 
 def parse_seconds(option: str, text: str) -> float:

@@ -39,6 +39,15 @@ EXTRAS = {
     "plots": ("matplotlib",),
     "data": ("huggingface_hub", "kagglehub"),
     "export": ("gguf",),
+    "bench": (
+        "tokenizers",
+        "gigatoken",
+        "fastokens",
+        "snaptokens",
+        "tokie",
+        "splintr-rs",
+        "tuetoken",
+    ),
     "demo": ("gradio",),
 }
 # Instruction sets that a fast path here asks for, as Linux names them.

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from gpt2x.bench import text
-from gpt2x.bench.bpe import bench_bpe
 from gpt2x.bench.config import MODELS, naive_step_bytes
 from gpt2x.bench.machine import Machine
 from gpt2x.bench.ops import bench_ops
@@ -112,17 +111,6 @@ def test_a_setting_that_cannot_work_is_refused(
 def test_an_unknown_device_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="is unknown"):
         parse_device(name)
-
-
-def test_our_tokenizer_and_tiktoken_agree_where_they_are_timed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gpt2x.bench.bpe.MIN_BYTES", 2000)
-    (tmp_path / "book.txt").write_text("It's raining again, isn't it? Zwölf Boxkämpfer. 雨が降る。\n" * 20)
-    found = bench_bpe([tmp_path / "book.txt"])
-    assert [rate.call for rate in found.rates] == ["encode_ordinary", "encode_to_numpy", "decode"]
-    assert all(rate.exact for rate in found.rates)
-    assert all(rate.speedup > 0 for rate in found.rates)
 
 
 def test_every_operator_is_timed_and_equals_its_twin() -> None:

@@ -174,12 +174,6 @@ def test_a_real_ctrl_c_keeps_the_finished_rungs_and_leaves_no_process(tmp_path: 
     assert [rung["key"] for rung in saved["rungs"]][:3] == ["start", "gpu", "sharing"]
 
 
-def test_the_side_tables_answer_in_json(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("low lower lowest\n" * 99)
-    rates = json.loads(bench("bpe", str(tmp_path / "text.txt"), "--json").stdout)
-    assert {rate["exact"] for rate in rates["rates"]} == {True}
-
-
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90.0), ("90s", 90.0), ("1.5m", 90.0), (" 1h ", 3600.0)])
 def test_lengths_of_time_are_read(text: str, seconds: float) -> None:
     from gpt2x.cli.bench import parse_seconds
