@@ -48,7 +48,22 @@ using Entries = std::vector<bpe::Vocabulary::Entry>;
   throw bpe::UnknownTokenError("no token has id " + py::str(id).cast<std::string>());
 }
 
+// What an integer of at most 30 bits holds, without a call; -1 for anything else.
+long long small_int(PyObject* object) {
+  if (!PyLong_CheckExact(object)) return -1;
+#if PY_VERSION_HEX >= 0x030C0000
+  const auto* const number = reinterpret_cast<const PyLongObject*>(object);
+  return PyUnstable_Long_IsCompact(number) ? PyUnstable_Long_CompactValue(number) : -1;
+#else
+  const Py_ssize_t num_digits = Py_SIZE(object);
+  if (num_digits == 0) return 0;
+  return num_digits == 1 ? static_cast<long long>(reinterpret_cast<const PyLongObject*>(object)->ob_digit[0])
+                         : -1;
+#endif
+}
+
 TokenId to_id(const py::handle& item) {
+  if (const long long value = small_int(item.ptr()); value >= 0) return static_cast<TokenId>(value);
   const auto number =
       py::reinterpret_steal<py::object>(PyNumber_Index(item.ptr()));  // TypeError for 1.5, "a", ...
   if (!number) throw py::error_already_set();
@@ -98,8 +113,15 @@ auto with_ids(const py::object& ids, const Work& work) {
     }
   }
   std::vector<TokenId> numbers;
-  if (PyList_Check(ids.ptr())) numbers.reserve(static_cast<std::size_t>(PyList_GET_SIZE(ids.ptr())));
-  for (const py::handle item : ids) numbers.push_back(to_id(item));
+  if (PyList_CheckExact(ids.ptr())) {
+    numbers.reserve(static_cast<std::size_t>(PyList_GET_SIZE(ids.ptr())));
+    // The size is asked for again each time: an item's __index__ could change the list.
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(ids.ptr()); ++i) {
+      numbers.push_back(to_id(PyList_GET_ITEM(ids.ptr(), i)));
+    }
+  } else {
+    for (const py::handle item : ids) numbers.push_back(to_id(item));
+  }
   return work(std::span<const TokenId>(numbers));
 }
 
@@ -127,7 +149,12 @@ class BytePairEncoder {
 
   [[nodiscard]] TokenId n_vocab() const { return tokenizer_.vocabulary().size(); }
 
-  py::list encode_ordinary(const py::object& text) { return ints_.list(encode(Text(text))); }
+  py::list encode_ordinary(const py::object& item) {
+    const Text text(item);
+    ArraySink<TokenId> sink(text.most_tokens());
+    without_gil([&] { text.encode(tokenizer_, sink); });
+    return ints_.list(sink.tokens());
+  }
 
   py::array encode_to_numpy(const py::object& text, const std::string& dtype, const py::object& out) {
     if (!out.is_none()) return encode_into(Text(text), out);
@@ -149,7 +176,7 @@ class BytePairEncoder {
 
   [[nodiscard]] std::size_t count(const py::object& item) const {
     const Text text(item);
-    return without_gil([&] { return tokenizer_.count(text.bytes(), text.kind()); });
+    return without_gil([&] { return count_tokens(text); });
   }
 
   [[nodiscard]] std::vector<std::size_t> count_batch(const py::iterable& items, int num_threads) const {
@@ -157,28 +184,26 @@ class BytePairEncoder {
     const unsigned threads = to_num_threads(num_threads);
     std::vector<std::size_t> counts(texts.size());
     without_gil([&] {
-      bpe::parallel_for(texts.size(), threads, [&](std::size_t i) {
-        counts[i] = tokenizer_.count(texts[i].bytes(), texts[i].kind());
-      });
+      bpe::parallel_for(texts.size(), threads, [&](std::size_t i) { counts[i] = count_tokens(texts[i]); });
     });
     return counts;
   }
 
   py::list encode_piece(const py::object& item) {
-    const Text piece(item);
-    std::vector<TokenId> ids(piece.bytes().size());
+    const std::string piece = Text(item).utf8();
+    std::vector<TokenId> ids(piece.size());
     without_gil([&] {
       if (ids.empty()) return;
-      const TokenId* const end = bpe::encode_piece(tokenizer_.vocabulary(), piece.bytes(), ids.data());
+      const TokenId* const end = bpe::encode_piece(tokenizer_.vocabulary(), piece, ids.data());
       ids.resize(static_cast<std::size_t>(end - ids.data()));
     });
     return ints_.list(ids);
   }
 
   [[nodiscard]] py::list split(const py::object& item) const {
-    const Text text(item);
+    const std::string text = Text(item).utf8();
     py::list pieces;
-    bpe::for_each_piece(tokenizer_.pattern(), text.bytes(),
+    bpe::for_each_piece(tokenizer_.pattern(), text,
                         [&](std::string_view piece) { pieces.append(to_bytes(piece)); });
     return pieces;
   }
@@ -195,6 +220,7 @@ class BytePairEncoder {
           py::reinterpret_steal<py::bytes>(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size)));
       if (!bytes) throw py::error_already_set();
       char* const out = PyBytes_AS_STRING(bytes.ptr());
+      bpe::advise_huge_pages(out, size);
       without_gil([&] { decoder.write(numbers, out, size); });
       return bytes;
     });
@@ -239,8 +265,10 @@ class BytePairEncoder {
     return without_gil([&] { return bpe::Tokenizer(bpe::Vocabulary(entries), pattern, specials); });
   }
 
-  [[nodiscard]] std::vector<TokenId> encode(const Text& text) const {
-    return without_gil([&] { return tokenizer_.encode<TokenId>(text.bytes(), text.kind()); });
+  [[nodiscard]] std::size_t count_tokens(const Text& text) const {
+    bpe::CountingSink sink;
+    text.encode(tokenizer_, sink);
+    return sink.count;
   }
 
   [[nodiscard]] bool is_uint16(const std::string& dtype) const {
@@ -257,8 +285,8 @@ class BytePairEncoder {
 
   template <typename Id>
   py::array encode_to_array(const Text& text) const {
-    ArraySink<Id> sink(text.bytes().size());
-    without_gil([&] { tokenizer_.encode(text.bytes(), sink, text.kind()); });
+    ArraySink<Id> sink(text.most_tokens());
+    without_gil([&] { text.encode(tokenizer_, sink); });
     return sink.to_array();
   }
 
@@ -279,7 +307,7 @@ class BytePairEncoder {
     }
     const auto room = static_cast<std::size_t>(array.size());
     BufferSink<Id> sink({array.mutable_data(), room});
-    without_gil([&] { tokenizer_.encode(text.bytes(), sink, text.kind()); });
+    without_gil([&] { text.encode(tokenizer_, sink); });
     if (sink.size > room) {
       throw py::value_error("the text has " + std::to_string(sink.size) + " tokens, out has room for " +
                             std::to_string(room));
@@ -294,7 +322,9 @@ class BytePairEncoder {
     std::vector<std::vector<Id>> results(texts.size());
     without_gil([&] {
       bpe::parallel_for(texts.size(), threads, [&](std::size_t i) {
-        results[i] = tokenizer_.encode<Id>(texts[i].bytes(), texts[i].kind());
+        results[i].reserve(texts[i].most_tokens() / 3 + 16);  // English has about four bytes to a token
+        bpe::VectorSink<Id> sink(results[i]);
+        texts[i].encode(tokenizer_, sink);
       });
     });
     return results;

@@ -16,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "gpt2x/bpe/code_points.hpp"
+#include "gpt2x/bpe/huge_pages.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"
 
 namespace conversions {
@@ -23,55 +25,87 @@ namespace conversions {
 namespace py = pybind11;
 namespace bpe = gpt2x::bpe;
 
-/// A `str` or `bytes` as the core takes it. Holds a reference, so that the bytes stay where they are.
+/// A `str` or `bytes` as the core takes it, where it lies. Holds a reference, so that it stays there.
 class Text {
  public:
-  /// Throws TypeError for anything else. Of a str, surrogate pairs join and lone surrogates become U+FFFD.
+  /// Throws TypeError for anything else.
   explicit Text(py::object text) : owner_(std::move(text)) {
-    if (PyBytes_Check(owner_.ptr())) {
-      bytes_ = {PyBytes_AS_STRING(owner_.ptr()), static_cast<std::size_t>(PyBytes_GET_SIZE(owner_.ptr()))};
-      kind_ = bpe::Tokenizer::Text::kAnyBytes;
-    } else if (PyUnicode_Check(owner_.ptr())) {
-      view_str();
+    PyObject* const object = owner_.ptr();
+    if (PyBytes_Check(object)) {
+      data_ = PyBytes_AS_STRING(object);
+      size_ = PyBytes_GET_SIZE(object);
+    } else if (PyUnicode_Check(object)) {
+      data_ = PyUnicode_DATA(object);
+      size_ = PyUnicode_GET_LENGTH(object);
+      form_ = PyUnicode_IS_ASCII(object) ? Form::kAscii : static_cast<Form>(PyUnicode_KIND(object));
     } else {
-      throw py::type_error("a text is " + std::string(Py_TYPE(owner_.ptr())->tp_name) +
-                           "; give str or bytes");
+      throw py::type_error("a text is " + std::string(Py_TYPE(object)->tp_name) + "; give str or bytes");
     }
   }
 
-  [[nodiscard]] std::string_view bytes() const { return bytes_; }
-  [[nodiscard]] bpe::Tokenizer::Text kind() const { return kind_; }
+  /// Not less than its tokens are.
+  [[nodiscard]] std::size_t most_tokens() const {
+    return static_cast<std::size_t>(size_) *
+           (form_ <= Form::kAscii ? 1 : static_cast<std::size_t>(form_) + 1);
+  }
+
+  /// Hands the text's tokens to `sink`. Of a str, surrogate pairs join and lone surrogates become U+FFFD. May
+  /// be called without the GIL.
+  void encode(const bpe::Tokenizer& tokenizer, bpe::TokenSink& sink) const {
+    switch (form_) {
+      case Form::kBytes:
+        return tokenizer.encode(characters(), sink, bpe::Tokenizer::Text::kAnyBytes);
+      case Form::kAscii:
+        return tokenizer.encode(characters(), sink, bpe::Tokenizer::Text::kWellformedUtf8);
+      case Form::kLatin1:
+        return tokenizer.encode(code_points<std::uint8_t>(), sink);
+      case Form::kTwoBytes:
+        return tokenizer.encode(code_points<char16_t>(), sink);
+      case Form::kFourBytes:
+        return tokenizer.encode(code_points<char32_t>(), sink);
+    }
+  }
+
+  /// A copy as UTF-8, or the bytes themselves.
+  [[nodiscard]] std::string utf8() const {
+    switch (form_) {
+      case Form::kBytes:
+      case Form::kAscii:
+        break;
+      case Form::kLatin1:
+        return to_utf8(code_points<std::uint8_t>());
+      case Form::kTwoBytes:
+        return to_utf8(code_points<char16_t>());
+      case Form::kFourBytes:
+        return to_utf8(code_points<char32_t>());
+    }
+    return std::string(characters());
+  }
 
  private:
-  // CPython keeps the UTF-8 form beside the string, so it is made once; of ASCII the string itself is it.
-  void view_str() {
-    Py_ssize_t size = 0;
-    const char* data = PyUnicode_AsUTF8AndSize(owner_.ptr(), &size);
-    if (data == nullptr) {
-      if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) throw py::error_already_set();
-      PyErr_Clear();
-      owner_ = join_surrogates(owner_);
-      data = PyUnicode_AsUTF8AndSize(owner_.ptr(), &size);
-      if (data == nullptr) throw py::error_already_set();
-    }
-    bytes_ = {data, static_cast<std::size_t>(size)};
-    kind_ = bpe::Tokenizer::Text::kWellformedUtf8;
+  // How the text lies in memory; the last three are CPython's numbers, the bytes of a code point.
+  enum class Form { kBytes = -1, kAscii = 0, kLatin1 = 1, kTwoBytes = 2, kFourBytes = 4 };
+
+  [[nodiscard]] std::string_view characters() const {
+    return {static_cast<const char*>(data_), static_cast<std::size_t>(size_)};
   }
 
-  static py::object join_surrogates(const py::object& text) {
-    const auto checked = [](PyObject* object) {
-      if (object == nullptr) throw py::error_already_set();
-      return py::reinterpret_steal<py::object>(object);
-    };
-    const py::object utf16 = checked(PyUnicode_AsEncodedString(text.ptr(), "utf-16-le", "surrogatepass"));
-    int little_endian = -1;
-    return checked(PyUnicode_DecodeUTF16(PyBytes_AS_STRING(utf16.ptr()), PyBytes_GET_SIZE(utf16.ptr()),
-                                         "replace", &little_endian));
+  template <typename Char>
+  [[nodiscard]] std::span<const Char> code_points() const {
+    return {static_cast<const Char*>(data_), static_cast<std::size_t>(size_)};
+  }
+
+  template <typename Char>
+  static std::string to_utf8(std::span<const Char> text) {
+    std::string utf8(text.size() * bpe::kMaxUtf8Bytes<Char>, '\0');
+    utf8.resize(bpe::to_utf8(text, utf8.data()));
+    return utf8;
   }
 
   py::object owner_;
-  std::string_view bytes_;
-  bpe::Tokenizer::Text kind_{};
+  const void* data_ = nullptr;
+  Py_ssize_t size_ = 0;
+  Form form_ = Form::kBytes;
 };
 
 inline std::vector<Text> to_texts(const py::iterable& items) {
@@ -94,6 +128,8 @@ class SharedInts {
   /// To be called with the GIL held.
   py::list list(std::span<const bpe::TokenId> ids) {
     py::list list(ids.size());
+    bpe::advise_huge_pages(reinterpret_cast<PyListObject*>(list.ptr())->ob_item,
+                           ids.size() * sizeof(PyObject*));
     for (std::size_t i = 0; i < ids.size(); ++i) {
       PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), Py_NewRef(get(ids[i])));
     }
@@ -120,6 +156,7 @@ class ArraySink final : public bpe::TokenSink {
  public:
   explicit ArraySink(std::size_t most) : data_(static_cast<Id*>(std::malloc((most + 1) * sizeof(Id)))) {
     if (data_ == nullptr) throw std::bad_alloc();
+    bpe::advise_huge_pages(data_.get(), most * sizeof(Id));
   }
 
   void take(std::span<const bpe::TokenId> tokens) override {
@@ -128,7 +165,9 @@ class ArraySink final : public bpe::TokenSink {
     size_ += tokens.size();
   }
 
-  /// The tokens as an array that owns the memory. To be called once, with the GIL held.
+  [[nodiscard]] std::span<const Id> tokens() const { return {data_.get(), size_}; }
+
+  /// The same as an array that owns the memory. To be called once, with the GIL held.
   py::array_t<Id> to_array() {
     if (void* const smaller = std::realloc(data_.get(), (size_ + 1) * sizeof(Id))) {
       static_cast<void>(data_.release());

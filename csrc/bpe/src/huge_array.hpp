@@ -1,7 +1,5 @@
-// A large array of zeros.
-//
-// A table that is entered at random places misses the processor's address cache at every step if it lies in
-// pages of 4 KiB, and each first touch of such a page costs a fault. Linux has pages of 2 MiB for who asks.
+// A large array of zeros, in large pages where there are any: a table that is entered at random places would
+// otherwise also miss the processor's address cache at every step.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +8,8 @@
 #include <memory>
 #include <new>
 #include <type_traits>
+
+#include "gpt2x/bpe/huge_pages.hpp"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -29,21 +29,19 @@ class HugeArray {
   const T& operator[](std::size_t i) const { return data_.get()[i]; }
 
  private:
-  static constexpr std::size_t kHugePage = std::size_t{2} << 20;
-
 #if defined(__linux__)
   // Whole huge pages; the part of the mapping before the first one is given back.
   static T* allocate(std::size_t bytes) {
     void* const mapped =
-        mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        mmap(nullptr, bytes + kHugePageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED) throw std::bad_alloc();
     void* aligned = mapped;
-    std::size_t room = bytes + kHugePage;
-    std::align(kHugePage, bytes, aligned, room);
+    std::size_t room = bytes + kHugePageBytes;
+    std::align(kHugePageBytes, bytes, aligned, room);
     auto* const first = static_cast<char*>(aligned);
     if (first != mapped) munmap(mapped, static_cast<std::size_t>(first - static_cast<char*>(mapped)));
     if (room > bytes) munmap(first + round_up(bytes), room - round_up(bytes));
-    madvise(first, bytes, MADV_HUGEPAGE);  // a wish; without it the array is slower
+    madvise(first, bytes, MADV_HUGEPAGE);  // also for a single one, which advise_huge_pages leaves alone
     return reinterpret_cast<T*>(first);
   }
   static std::size_t round_up(std::size_t bytes) { return (bytes + 4095) / 4096 * 4096; }

@@ -1,8 +1,10 @@
 // The loops that encoding spends its time in, in versions for several processors.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string_view>
 
@@ -40,11 +42,20 @@ struct PieceRun {
 /// The longest word that merge_words takes.
 inline constexpr std::size_t kMaxWordBytes = 16;
 
+/// A word to be merged.
 struct WordJob {
-  std::string_view bytes;  // 1 to kMaxWordBytes of them
-  TokenId rank_limit;      // merges of this rank or above are not made; kNoToken for none
-  TokenId* tokens;         // room for as many as there are bytes
-  std::size_t num_tokens;  // the result
+  WordJob() = default;
+  /// `tokens` has room for as many as there are bytes: 1 to kMaxWordBytes. Of longer ones nothing is kept.
+  WordJob(std::string_view word, TokenId rank_limit, TokenId* tokens)
+      : size(static_cast<std::uint32_t>(word.size())), rank_limit(rank_limit), tokens(tokens) {
+    if (size <= kMaxWordBytes) std::memcpy(bytes.data(), word.data(), size);
+  }
+
+  std::array<std::uint8_t, kMaxWordBytes + 1> bytes{};  // zeros behind the word
+  std::uint32_t size = 0;
+  TokenId rank_limit = kNoToken;  // merges of this rank or above are not made; kNoToken for none
+  TokenId* tokens = nullptr;
+  std::size_t num_tokens = 0;  // the result
 };
 
 template <typename Id>

@@ -13,6 +13,7 @@
 #include <span>
 #include <string_view>
 
+#include "char_table.hpp"
 #include "gpt2x/bpe/unicode.hpp"
 #include "kernels.hpp"
 

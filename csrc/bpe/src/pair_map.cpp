@@ -1,29 +1,43 @@
 #include "gpt2x/bpe/pair_map.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace gpt2x::bpe {
 
 std::uint32_t PairMap::insert(TokenPair pair, std::uint32_t value) {
-  Slot& slot = slots_[slot_of(pair)];
-  if (slot.value != kAbsent) return slot.value;
-  put(slot, {pair.left, pair.right, value});
-  if (++size_ * 2 > slots_.size()) grow();
+  if (const std::uint32_t present = find(pair); present != kAbsent) return present;
+  if (++size_ > 2 * num_buckets()) grow();
+  put(key_of(pair), value);
   return value;
 }
 
-void PairMap::put(Slot& slot, const Slot& contents) {
-  slot = contents;
-  const std::uint64_t bit = hash_of({contents.left, contents.right}) >> (shift_ - kFilterShift);
+// Into the first bucket from the key's own on that has room.
+void PairMap::put(std::uint64_t key, std::uint32_t value) {
+  const std::uint64_t hash = hash_of(key);
+  const std::uint64_t bit = hash >> (shift_ - kFilterShift);
   filter_[bit / 64] |= std::uint64_t{1} << bit % 64;
+  for (std::size_t i = hash >> shift_;; i = (i + 1) & (num_buckets() - 1)) {
+    Bucket& bucket = buckets_[i];
+    const auto empty = std::ranges::find(bucket.keys, kNoKey);
+    if (empty == bucket.keys.end()) {
+      bucket.overflowed = true;
+      continue;
+    }
+    bucket.values[static_cast<std::size_t>(empty - bucket.keys.begin())] = value;
+    *empty = key;
+    return;
+  }
 }
 
 void PairMap::grow() {
-  const std::vector<Slot> old = std::exchange(slots_, std::vector<Slot>((slots_.size() - 1) * 2 + 1));
+  const std::vector<Bucket> old = std::exchange(buckets_, std::vector<Bucket>(2 * num_buckets() + 1));
   filter_.assign(filter_.size() * 2, 0);
   --shift_;
-  for (const Slot& slot : old) {
-    if (slot.value != kAbsent) put(slots_[slot_of({slot.left, slot.right})], slot);
+  for (const Bucket& bucket : old) {
+    for (std::size_t i = 0; i < kPlaces; ++i) {
+      if (bucket.keys[i] != kNoKey) put(bucket.keys[i], bucket.values[i]);
+    }
   }
 }
 

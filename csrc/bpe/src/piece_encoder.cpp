@@ -16,12 +16,12 @@
 namespace gpt2x::bpe {
 namespace {
 
-// Buckets at first and at most: 1 to 16 MiB for pieces of up to 15 bytes, 256 KiB to 8 MiB for those of up to
-// 31 bytes or with many tokens.
-constexpr std::size_t kWordBuckets = std::size_t{1} << 14;
+// Buckets at first and at most: 2 to 16 MiB for pieces of up to 15 bytes, and as much for those of up to 31
+// bytes or with many tokens.
+constexpr std::size_t kWordBuckets = std::size_t{1} << 15;
 constexpr std::size_t kMostWordBuckets = std::size_t{1} << 18;
-constexpr std::size_t kPhraseBuckets = std::size_t{1} << 11;
-constexpr std::size_t kMostPhraseBuckets = std::size_t{1} << 16;
+constexpr std::size_t kPhraseBuckets = std::size_t{1} << 14;
+constexpr std::size_t kMostPhraseBuckets = std::size_t{1} << 17;
 
 template <typename Id>
 class CachingEncoder final : public PieceEncoder {
@@ -33,7 +33,7 @@ class CachingEncoder final : public PieceEncoder {
     if (text.size() < sizeof(Word)) readable_end_ = nullptr;
     batch_start_ = text.data();
     num_probes_ = 0;
-    learned_words_ = false;
+    num_missed_ = 0;
     Splitter splitter(pattern, text, wellformed);
     while (splitter.next()) add_pieces(splitter, text, sink);
     look_up(sink);
@@ -49,6 +49,9 @@ class CachingEncoder final : public PieceEncoder {
 
   // Enough for memory to answer the first before the last is asked for, and few enough to stay close.
   static constexpr std::size_t kBatch = 512;
+
+  // So many pieces of a batch are merged by themselves before the rest is searched for new words.
+  static constexpr std::size_t kManyMissed = 4;
 
   void add_pieces(const Splitter& splitter, std::string_view text, TokenSink& sink) {
     PieceRun run{text.data() + splitter.start(), text.data() + splitter.base(), splitter.ends(),
@@ -93,6 +96,10 @@ class CachingEncoder final : public PieceEncoder {
         start = cut;
       }
     }
+    const auto size = static_cast<std::size_t>(end - start);
+    if (size > Word::kMaxBytes && size <= Phrase::kMaxBytes) {
+      __builtin_prefetch(phrases_.bucket(Phrase::from_exact(start, size).hash()));
+    }
     add_probe(start, end, sink);
   }
 
@@ -108,7 +115,7 @@ class CachingEncoder final : public PieceEncoder {
       if (i == num_probes_) break;
       out = encode_rare(i, out);
     }
-    learned_words_ = false;
+    num_missed_ = 0;
     batch_start_ = probes_[num_probes_ - 1].end;
     num_probes_ = 0;
     sink.take({tokens_.data(), out});
@@ -117,12 +124,11 @@ class CachingEncoder final : public PieceEncoder {
   }
 
   // The piece of probe i, which is not the first word of its bucket: met long ago or never, long, or of many
-  // tokens. New words come in numbers, when a text begins; they are merged together.
+  // tokens. Where new words come in numbers, as when a text begins, they are merged together.
   [[gnu::noinline]] TokenId* encode_rare(std::size_t i, TokenId* out) {
     if (TokenId* const end = write_known(i, out)) return end;
-    if (!learned_words_ && vocabulary_.is_consistent()) {
+    if (++num_missed_ == kManyMissed && vocabulary_.is_consistent()) {
       learn_words_from(i);
-      learned_words_ = true;
       if (TokenId* const end = write_known(i, out)) return end;
     }
     TokenId* const end = encode_piece(vocabulary_, piece_of(i), out);
@@ -137,12 +143,17 @@ class CachingEncoder final : public PieceEncoder {
   // Writes the tokens of probe i's piece if they are in one of the tables; null if not.
   TokenId* write_known(std::size_t i, TokenId* out) {
     const Probe<Id>& probe = probes_[i];
-    if (const auto* entry = Words<Id>::find_in(probe.bucket, probe.key)) return entry->write_to(out);
+    if (const auto* entry = words_.find_in(probe.bucket, probe.key)) return entry->write_to(out);
     const std::string_view piece = piece_of(i);
-    if (piece.size() > Phrase::kMaxBytes) return nullptr;
+    if (!may_be_phrase(piece)) return nullptr;
     const Phrase key = Phrase::from_exact(piece.data(), piece.size());
-    const auto* entry = Phrases::find_in(phrases_.bucket(key.hash()), key);
+    const auto* entry = phrases_.find_in(phrases_.bucket(key.hash()), key);
     return entry == nullptr ? nullptr : entry->write_to(out);
+  }
+
+  // A piece has no more tokens than bytes.
+  static bool may_be_phrase(std::string_view piece) {
+    return piece.size() > Words<Id>::kMaxTokens && piece.size() <= Phrase::kMaxBytes;
   }
 
   void remember(std::size_t i, std::span<const TokenId> tokens) {
@@ -154,27 +165,45 @@ class CachingEncoder final : public PieceEncoder {
     }
   }
 
-  // Puts all words of the batch from probe `first` on that are not in the tables into the tables.
+  // Puts the words of the batch that are not in the tables into the tables, from probe `first` on.
   void learn_words_from(std::size_t first) {
+    const std::size_t num_unknown = find_unknown_words(first);
     std::size_t num_new = 0;
-    for (std::size_t i = first; i < num_probes_; ++i) {
+    for (std::size_t k = 0; k < num_unknown; ++k) {
+      const std::size_t i = unknown_words_[k];
       const std::string_view piece = piece_of(i);
-      if (piece.size() > Word::kMaxBytes) continue;
       std::array<TokenId, kRoomBehind> unused;
-      if (write_known(i, unused.data()) != nullptr) continue;
+      if (may_be_phrase(piece) && write_known(i, unused.data()) != nullptr) continue;
       if (const TokenId token = vocabulary_.find(piece); token != kNoToken) {
         remember(i, {&token, 1});
-        continue;
+      } else {
+        new_words_[num_new] = {piece, kNoToken, &new_tokens_[num_new * kMaxWordBytes]};
+        unknown_words_[num_new++] = static_cast<std::uint32_t>(i);
       }
-      new_words_[num_new] = {piece, kNoToken, &new_tokens_[num_new * kMaxWordBytes], 0};
-      new_probes_[num_new++] = static_cast<std::uint32_t>(i);
     }
     kernels().merge_words(vocabulary_.merge_rules(), std::span(new_words_).first(num_new));
-    for (std::size_t i = 0; i < num_new; ++i) {
-      std::array<TokenId, kRoomBehind> unused;
-      if (write_known(new_probes_[i], unused.data()) != nullptr) continue;  // the same word a second time
-      remember(new_probes_[i], {new_words_[i].tokens, new_words_[i].num_tokens});
+    for (std::size_t k = 0; k < num_new; ++k) {
+      const Probe<Id>& probe = probes_[unknown_words_[k]];
+      if (words_.find_in(probe.bucket, probe.key) != nullptr) continue;  // the same word a second time
+      remember(unknown_words_[k], {new_words_[k].tokens, new_words_[k].num_tokens});
     }
+  }
+
+  // Notes which probes have words that are not among the words, and asks for the memory that will be looked
+  // at next. Returns how many.
+  std::size_t find_unknown_words(std::size_t first) {
+    std::size_t num_unknown = 0;
+    for (std::size_t i = first; i < num_probes_; ++i) {
+      const Probe<Id>& probe = probes_[i];
+      const std::string_view piece = piece_of(i);
+      if (piece.size() > Word::kMaxBytes || words_.find_in(probe.bucket, probe.key) != nullptr) continue;
+      unknown_words_[num_unknown++] = static_cast<std::uint32_t>(i);
+      vocabulary_.prefetch(piece);
+      if (may_be_phrase(piece)) {
+        __builtin_prefetch(phrases_.bucket(Phrase::from_exact(piece.data(), piece.size()).hash()));
+      }
+    }
+    return num_unknown;
   }
 
   const Vocabulary& vocabulary_;
@@ -187,10 +216,10 @@ class CachingEncoder final : public PieceEncoder {
   std::size_t num_probes_ = 0;
   std::array<Probe<Id>, kBatch> probes_;
 
-  // For learn_words_from, which does its work once for a batch.
-  bool learned_words_ = false;
+  // For learn_words_from, which does its work at most once for a batch.
+  std::size_t num_missed_ = 0;
   std::array<WordJob, kBatch> new_words_;
-  std::array<std::uint32_t, kBatch> new_probes_;
+  std::array<std::uint32_t, kBatch> unknown_words_;  // places of probes
   std::array<TokenId, kBatch * kMaxWordBytes> new_tokens_;
 };
 

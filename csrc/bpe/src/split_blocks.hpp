@@ -24,6 +24,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "char_table.hpp"
 #include "gpt2x/bpe/splitter.hpp"
 #include "gpt2x/bpe/unicode.hpp"
 
@@ -70,7 +71,8 @@ inline bool is_nonwhite_at(std::string_view text, std::size_t pos) {
   const auto byte = static_cast<std::uint8_t>(text[pos]);
   if (byte < 0x80) return !is_ascii_white(byte);
   if ((byte & 0xC0) == 0x80) return false;
-  return char_class(decode_wellformed(text.data() + pos).code_point) != CharClass::kSpace;
+  const char32_t code_point = decode_wellformed(text.data() + pos).code_point;
+  return static_cast<CharClass>(category_bits(code_point) & 3) != CharClass::kSpace;
 }
 
 /// Adds the characters that are not ASCII to the masks of their classes. Returns those of them that are white
@@ -89,19 +91,13 @@ inline std::uint64_t classify_wide(BlockMasks& masks, const BlockCarry& carry, s
     const int bit = std::countr_zero(left);
     const Utf8Char character = decode_wellformed(text.data() + pos + bit);
     const std::uint64_t bytes = ((std::uint64_t{1} << character.length) - 1) << bit;
-    switch (char_class(character.code_point)) {
-      case CharClass::kLetter:
-        masks.letter |= bytes;
-        break;
-      case CharClass::kNumber:
-        masks.number |= bytes;
-        break;
-      case CharClass::kSpace:
-        masks.white |= bytes;
-        if (is_nonwhite_at(text, pos + bit + character.length)) before_nonwhite |= std::uint64_t{1} << bit;
-        break;
-      case CharClass::kOther:
-        break;
+    const auto char_class = static_cast<CharClass>(category_bits(character.code_point) & 3);
+    // Which class it is cannot be predicted, but white space of several bytes is rare.
+    masks.letter |= bytes & (std::uint64_t{char_class != CharClass::kLetter} - 1);
+    masks.number |= bytes & (std::uint64_t{char_class != CharClass::kNumber} - 1);
+    if (char_class == CharClass::kSpace) [[unlikely]] {
+      masks.white |= bytes;
+      if (is_nonwhite_at(text, pos + bit + character.length)) before_nonwhite |= std::uint64_t{1} << bit;
     }
   }
   return before_nonwhite;

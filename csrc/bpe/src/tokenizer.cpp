@@ -4,34 +4,13 @@
 #include <utility>
 
 #include "encoder_pool.hpp"
+#include "gpt2x/bpe/code_points.hpp"
 #include "gpt2x/bpe/encoder.hpp"
 #include "gpt2x/bpe/parallel.hpp"
 #include "gpt2x/bpe/splitter.hpp"
 #include "gpt2x/bpe/unicode.hpp"
 
 namespace gpt2x::bpe {
-namespace {
-
-template <typename Id>
-class VectorSink final : public TokenSink {
- public:
-  explicit VectorSink(std::vector<Id>& tokens) : tokens_(tokens) {}
-  void take(std::span<const TokenId> tokens) override {
-    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-  }
-
- private:
-  std::vector<Id>& tokens_;
-};
-
-class CountingSink final : public TokenSink {
- public:
-  void take(std::span<const TokenId> tokens) override { count += tokens.size(); }
-  std::size_t count = 0;
-};
-
-}  // namespace
-
 Tokenizer::Tokenizer(Vocabulary vocabulary, Pattern pattern,
                      std::span<const Vocabulary::Entry> special_tokens)
     : vocabulary_(std::make_unique<const Vocabulary>(std::move(vocabulary))),
@@ -50,6 +29,38 @@ void Tokenizer::encode(std::string_view text, TokenSink& sink, Text kind) const 
   }
   encoders_->with_encoder([&](PieceEncoder& encoder) { encoder.encode(pattern_, text, true, sink); });
 }
+
+// The buffer fills with UTF-8, is encoded up to a place where the text can be cut, and keeps the rest. A text
+// without such a place ends up in the buffer as a whole.
+template <typename Char>
+void Tokenizer::encode(std::span<const Char> text, TokenSink& sink) const {
+  constexpr std::size_t kPart = std::size_t{1} << 16;  // code points
+  constexpr std::size_t kTail = 4096;                  // bytes in which a place to cut is looked for
+  std::vector<char> buffer(std::min(text.size(), kPart) * kMaxUtf8Bytes<Char> + kTail);
+  std::size_t filled = 0;
+  encoders_->with_encoder([&](PieceEncoder& encoder) {
+    while (!text.empty()) {
+      std::size_t count = std::min(text.size(), kPart);
+      if (count < text.size() && is_high_surrogate(text[count - 1])) --count;  // its other half comes next
+      buffer.resize(std::max(buffer.size(), filled + count * kMaxUtf8Bytes<Char>));
+      const std::size_t added = to_utf8(text.first(count), buffer.data() + filled);
+      filled += added;
+      text = text.subspan(count);
+      const std::string_view utf8(buffer.data(), filled);
+      const std::size_t cut =
+          text.empty() ? filled : find_safe_cut(pattern_, utf8, filled - std::min(kTail, added));
+      if (cut == filled && !text.empty()) continue;
+      encoder.encode(pattern_, utf8.substr(0, cut), true, sink);
+      std::copy(buffer.begin() + static_cast<std::ptrdiff_t>(cut),
+                buffer.begin() + static_cast<std::ptrdiff_t>(filled), buffer.begin());
+      filled -= cut;
+    }
+  });
+}
+
+template void Tokenizer::encode(std::span<const std::uint8_t> text, TokenSink& sink) const;
+template void Tokenizer::encode(std::span<const char16_t> text, TokenSink& sink) const;
+template void Tokenizer::encode(std::span<const char32_t> text, TokenSink& sink) const;
 
 template <typename Id>
 std::vector<Id> Tokenizer::encode(std::string_view text, Text kind) const {

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "char_table.hpp"
+
 namespace gpt2x::bpe {
-namespace {
 
 #include "unicode_tables.inc"
+
+namespace {
 
 constexpr Utf8Char kMalformed{0xFFFD, 1};
 
@@ -21,9 +24,7 @@ const char* unicode_version() {
 }
 
 CharCategory char_category(char32_t code_point) {
-  const std::size_t block = kBlockNumbers[code_point >> kBlockShift];
-  const std::size_t place = code_point & ((1u << kBlockShift) - 1);
-  return static_cast<CharCategory>(kBlocks[block * kBlockBytes + place / 2] >> 4 * (place % 2) & 15);
+  return static_cast<CharCategory>(category_bits(code_point));
 }
 
 CharClass char_class(char32_t code_point) {

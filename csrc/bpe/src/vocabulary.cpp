@@ -76,7 +76,7 @@ void Vocabulary::find_joined_bytes() {
 bool Vocabulary::find_consistent_merges() {
   byte_merges_.assign(1u << 16, kNoToken);
   parts_.assign(size(), {kNoToken, kNoToken});
-  merges_.reserve(tokens_.size());
+  merges_ = PairMap(tokens_.size());
   std::array<std::vector<TokenId>, kMaxWordBytes + 1> words;  // by length
   std::vector<TokenId> longer;
   for (TokenId id = 0; id < size(); ++id) {
@@ -103,13 +103,13 @@ bool Vocabulary::merge_tokens_of_length(std::span<const TokenId> ids) {
   std::vector<TokenId> parts(length * ids.size());
   std::vector<WordJob> jobs;
   jobs.reserve(ids.size());
-  for (const TokenId id : ids) jobs.push_back({bytes_of(id), id, &parts[length * jobs.size()], 0});
+  for (const TokenId id : ids) jobs.push_back({bytes_of(id), id, &parts[length * jobs.size()]});
   if (length <= kMaxWordBytes) {
     kernels().merge_words(merge_rules(), jobs);
   } else {
     for (WordJob& job : jobs) {
-      job.num_tokens =
-          static_cast<std::size_t>(merge_bytes(*this, job.bytes, job.tokens, job.rank_limit) - job.tokens);
+      job.num_tokens = static_cast<std::size_t>(
+          merge_bytes(*this, bytes_of(job.rank_limit), job.tokens, job.rank_limit) - job.tokens);
     }
   }
   for (const WordJob& job : jobs) {

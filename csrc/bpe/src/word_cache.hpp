@@ -5,8 +5,8 @@
 // last byte of a key is the piece's length, the last lane of an entry the number of tokens.
 //
 // Entries stand in buckets of two; the one that was used last stands first, so that nearly every hit is the
-// first entry that is looked at, and the other one goes when a newcomer comes. A table in which that happens
-// too often doubles, up to a limit.
+// first entry that is looked at. When a newcomer comes, the other one moves to the second place of the bucket
+// next door, and what was there is lost. A table in which that happens too often doubles, up to a limit.
 //
 // What the kernels use of this is always inlined, since they are compiled several times (see target.hpp).
 #pragma once
@@ -131,43 +131,61 @@ class WordCache {
   [[nodiscard]] Buckets buckets() { return {&entries_[0], num_buckets_ - 1}; }
   [[nodiscard]] Entry* bucket(std::uint64_t hash) { return buckets()[hash]; }
 
-  /// The key's entry, first in its bucket from now on, or null.
-  static const Entry* find_in(Entry* bucket, const Key& key) {
+  /// The key's entry, first in its bucket from now on, or null. `bucket` is the one of the key's hash.
+  const Entry* find_in(Entry* bucket, const Key& key) {
     if (bucket[0].key.difference(key) == 0) return bucket;
-    if (bucket[1].key.difference(key) != 0) return nullptr;
-    std::swap(bucket[0], bucket[1]);
+    if (bucket[1].key.difference(key) == 0) {
+      std::swap(bucket[0], bucket[1]);
+      return bucket;
+    }
+    Entry& moved = second_next_door(bucket);
+    if (moved.key.difference(key) != 0) return nullptr;
+    const Entry found = moved;
+    push(bucket, found);
     return bucket;
   }
 
   /// Makes room for a key that is not there, and keeps its tokens if they are few enough.
   void insert(const Key& key, std::span<const TokenId> tokens) {
     if (tokens.size() > kMaxTokens) return;
+    Entry entry;
+    entry.key = key;
+    entry.lanes = {};
+    for (std::size_t i = 0; i < tokens.size(); ++i) entry.lanes[i] = static_cast<Id>(tokens[i]);
+    entry.lanes.back() = static_cast<Id>(tokens.size());
     Entry* const entries = bucket(key.hash());
-    num_lost_ += entries[1].count() != 0;
-    entries[1] = entries[0];
-    entries[0].key = key;
-    for (std::size_t i = 0; i < tokens.size(); ++i) entries[0].lanes[i] = static_cast<Id>(tokens[i]);
-    entries[0].lanes.back() = static_cast<Id>(tokens.size());
+    num_lost_ += second_next_door(entries).count() != 0;
+    push(entries, entry);
   }
 
-  /// Doubles the table if many entries were lost since the last time; invalidates what bucket() returned.
+  /// Doubles the table if many entries were lost since the last time; invalidates what buckets() returned.
   void grow_if_crowded() {
     if (num_lost_ < num_buckets_ / 8 || num_buckets_ == most_buckets_) return;
-    HugeArray<Entry> larger(4 * num_buckets_);
-    for (std::size_t i = 2 * num_buckets_; i-- > 0;) {  // the older one of a bucket first
-      const std::size_t bucket = entries_[i].key.hash() & (2 * num_buckets_ - 1);
-      if (entries_[i].count() == 0) continue;
-      larger[2 * bucket + 1] = larger[2 * bucket];
-      larger[2 * bucket] = entries_[i];
-    }
-    entries_ = std::move(larger);
+    const std::size_t num_entries = 2 * num_buckets_;
+    const HugeArray<Entry> old = std::exchange(entries_, HugeArray<Entry>(2 * num_entries));
     num_buckets_ *= 2;
     num_lost_ = 0;
+    for (std::size_t i = num_entries; i-- > 0;) {  // the older one of a bucket first
+      if (old[i].count() != 0) push(bucket(old[i].key.hash()), old[i]);
+    }
   }
 
  private:
   std::size_t num_buckets_;
   std::size_t most_buckets_;
+  /// The second entry of the other bucket of a pair of buckets.
+  Entry& second_next_door(Entry* bucket) {
+    const auto index = static_cast<std::size_t>(bucket - &entries_[0]) / 2;
+    return entries_[2 * (index ^ 1) + 1];
+  }
+
+  /// Puts an entry first; the others of the bucket move on by one place.
+  void push(Entry* bucket, const Entry& entry) {
+    second_next_door(bucket) = bucket[1];
+    bucket[1] = bucket[0];
+    bucket[0] = entry;
+  }
+
   std::size_t num_lost_ = 0;
   HugeArray<Entry> entries_;
 };

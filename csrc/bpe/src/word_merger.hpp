@@ -25,16 +25,20 @@ class WordLane {
  public:
   void start(const MergeRules& rules, WordJob& job) {
     job_ = &job;
-    const std::size_t size = job.bytes.size();
+    const std::uint32_t size = job.size;
     limit_ = job.rank_limit < (kNone >> kPlaceBits) ? job.rank_limit << kPlaceBits : kNone;
     starts_ = (2u << (size + 1)) - 1;
-    tokens_[0] = tokens_[size + 1] = kNoToken;
-    std::fill_n(merges_, kMaxWordBytes + 2, kNone);
-    const auto byte_at = [&](std::size_t i) { return static_cast<std::uint8_t>(job.bytes[i]); };
-    for (std::size_t i = 0; i < size; ++i) tokens_[i + 1] = rules.byte_tokens[byte_at(i)];
-    for (std::size_t i = 0; i + 1 < size; ++i) {
-      merges_[i + 1] = merge_at(i + 1, rules.byte_merges[std::size_t{byte_at(i)} << 8 | byte_at(i + 1)]);
+    // As many rounds for every word, so that their number need not be predicted.
+    std::uint32_t byte = job.bytes[0];
+    for (std::uint32_t i = 0; i < kMaxWordBytes; ++i) {
+      const std::uint32_t next = job.bytes[i + 1];
+      tokens_[i + 1] = rules.byte_tokens[byte];
+      merges_[i + 1] = merge_at(i + 1, rules.byte_merges[byte << 8 | next]);
+      byte = next;
     }
+    // What was looked up behind the last byte is taken back.
+    for (std::uint32_t i = 1; i <= kMaxWordBytes; ++i) merges_[i] |= 0u - std::uint32_t{i >= size};
+    tokens_[0] = tokens_[size + 1] = kNoToken;
   }
 
   /// Makes the next merge; false if there is none.
@@ -55,28 +59,28 @@ class WordLane {
   }
 
   void finish() {
-    std::uint32_t count = 0;
-    const auto end = static_cast<std::uint32_t>(job_->bytes.size() + 1);
-    for (std::uint32_t place = 1; place != end; place = next_start(place))
-      job_->tokens[count++] = tokens_[place];
+    std::size_t count = 0;
+    const std::uint32_t word = starts_ & ((2u << job_->size) - 2);
+    for (std::uint32_t left = word; left != 0; left &= left - 1)
+      job_->tokens[count++] = tokens_[std::countr_zero(left)];
     job_->num_tokens = count;
   }
 
  private:
-  static constexpr std::uint32_t kNone = ~0u;
   static constexpr unsigned kPlaceBits = 5;
 
-  static std::uint32_t merge_at(std::size_t place, TokenId rank) {
-    return rank == kNoToken ? kNone : rank << kPlaceBits | static_cast<std::uint32_t>(place);
-  }
+  // More than any merge, and what becomes of a rank of kNoToken.
+  static constexpr std::uint32_t kNone = kNoToken << kPlaceBits;
+
+  static std::uint32_t merge_at(std::uint32_t place, TokenId rank) { return rank << kPlaceBits | place; }
 
   [[nodiscard]] std::uint32_t next_start(std::uint32_t place) const {
-    return place + 1 + std::countr_zero(starts_ >> place >> 1);
+    return place + 1 + static_cast<std::uint32_t>(std::countr_zero(starts_ >> place >> 1));
   }
 
   [[nodiscard]] std::uint32_t find_lowest() const {
     std::uint32_t lowest = kNone;
-    for (std::size_t i = 1; i <= kMaxWordBytes; ++i) lowest = std::min(lowest, merges_[i]);
+    for (std::size_t i = 1; i <= kMaxWordBytes; ++i) lowest = merges_[i] < lowest ? merges_[i] : lowest;
     return lowest;
   }
 
@@ -90,22 +94,27 @@ class WordLane {
 void merge_words(const MergeRules& rules, std::span<WordJob> jobs) {
   constexpr std::size_t kLanes = 8;
   WordLane lanes[kLanes];
-  std::size_t num_active = 0;
   auto next = jobs.begin();
-  for (; num_active < kLanes && next != jobs.end(); ++num_active) lanes[num_active].start(rules, *next++);
-  while (num_active > 0) {
-    for (std::size_t i = 0; i < num_active;) {
-      if (lanes[i].step(rules)) {
-        ++i;
-        continue;
-      }
+  if (jobs.size() >= kLanes) {
+    for (WordLane& lane : lanes) lane.start(rules, *next++);
+    for (std::size_t i = 0;; i = (i + 1) % kLanes) {
+      if (lanes[i].step(rules)) continue;
       lanes[i].finish();
-      if (next != jobs.end()) {
-        lanes[i++].start(rules, *next++);
-      } else {
-        lanes[i] = lanes[--num_active];
+      if (next == jobs.end()) {
+        lanes[i] = lanes[kLanes - 1];
+        break;
       }
+      lanes[i].start(rules, *next++);
     }
+    for (std::size_t i = 0; i < kLanes - 1; ++i) {
+      while (lanes[i].step(rules)) continue;
+      lanes[i].finish();
+    }
+  }
+  for (; next != jobs.end(); ++next) {
+    lanes[0].start(rules, *next);
+    while (lanes[0].step(rules)) continue;
+    lanes[0].finish();
   }
 }
 

@@ -220,13 +220,14 @@ TEST("words that are merged together give what each gives alone, in every versio
       std::vector<WordJob> jobs;
       for (const std::string& word : words) {
         const TokenId limit = random() % 4 == 0 ? static_cast<TokenId>(random() % ranks.size()) : kNoToken;
-        jobs.push_back({word, limit, &room[jobs.size() * kMaxWordBytes], 0});
+        jobs.emplace_back(word, limit, &room[jobs.size() * kMaxWordBytes]);
       }
       version->merge_words(vocabulary.merge_rules(), jobs);
-      for (const WordJob& job : jobs) {
-        Tokens expected(job.bytes.size());
+      for (std::size_t j = 0; j < jobs.size(); ++j) {
+        const WordJob& job = jobs[j];
+        Tokens expected(words[j].size());
         expected.resize(static_cast<std::size_t>(
-            merge_by_heap(vocabulary, job.bytes, expected.data(), job.rank_limit) - expected.data()));
+            merge_by_heap(vocabulary, words[j], expected.data(), job.rank_limit) - expected.data()));
         CHECK_EQ(Tokens(job.tokens, job.tokens + job.num_tokens), expected);
       }
     }

@@ -93,14 +93,13 @@ case, {count["LmLo"]:,} without
 // or, of others, a mark; 2 lower case.
 // clang-format off
 constexpr const char* kTableUnicodeVersion = "{unicodedata2.unidata_version}";
-constexpr unsigned kBlockShift = {shift};
-constexpr unsigned kBlockBytes = {len(blocks[0])};
+static_assert(kCharBlockShift == {shift} && kCharBlockBytes == {len(blocks[0])});
 
-constexpr std::uint8_t kBlockNumbers[{len(stage1)}] = {{
+const std::uint8_t kCharBlockNumbers[{len(stage1)}] = {{
 {c_rows(stage1)}
 }};
 
-constexpr std::uint8_t kBlocks[{len(blocks)} * kBlockBytes] = {{
+const std::uint8_t kCharBlocks[{len(blocks)} * kCharBlockBytes] = {{
 {c_rows(b"".join(blocks))}
 }};
 // clang-format on

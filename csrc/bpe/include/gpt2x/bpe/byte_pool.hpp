@@ -23,6 +23,11 @@ class BytePool {
   /// The number of `bytes`, or kAbsent.
   [[nodiscard]] std::uint32_t find(std::string_view bytes) const { return slots_[slot_of(bytes)].number; }
 
+  /// Asks for the memory that find(bytes) looks at first.
+  void prefetch(std::string_view bytes) const {
+    __builtin_prefetch(&slots_[hash(load_head(bytes), bytes) & (slots_.size() - 1)]);
+  }
+
   /// Puts `bytes` under `number` (not kAbsent, not in use) unless they are here; returns the number they have
   /// now. Throws std::length_error when the pool would outgrow 4 GiB.
   std::uint32_t insert(std::string_view bytes, std::uint32_t number);

@@ -1,10 +1,14 @@
-// A hash map from token pairs to 32-bit numbers: merges to ranks while encoding.
+// A hash map from token pairs to 32-bit numbers: merges to ranks.
 //
-// Open addressing with linear probing in one array of 12-byte slots, at most half full. Most pairs that are
-// asked for do not merge, so a filter answers first: one bit for each of eight times as many places as there
-// are slots. It is small enough to stay in the second-level cache, where the slots do not.
+// Lookups come one after the other in the innermost loop of encoding, and whether a pair is here cannot be
+// predicted; so there is nothing to predict. A bucket is one cache line with room for four pairs, all of
+// which are compared, and the answer is computed. Most pairs that are asked for do not merge: a filter, one
+// bit for each of 32 times as many places as there are buckets, sends them to an empty bucket that is always
+// at hand. The filter is small enough for the second-level cache, where the buckets are not.
 #pragma once
 
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -15,57 +19,70 @@
 namespace gpt2x::bpe {
 
 class PairMap {
-  struct Slot {
-    TokenId left = 0;
-    TokenId right = 0;
-    std::uint32_t value = std::numeric_limits<std::uint32_t>::max();  // kAbsent
+  static constexpr std::size_t kPlaces = 4;
+
+  struct alignas(64) Bucket {
+    std::array<std::uint64_t, kPlaces> keys{kNoKey, kNoKey, kNoKey, kNoKey};
+    // By place; the last one is the answer for a key that is not here.
+    std::array<std::uint32_t, kPlaces + 1> values{0, 0, 0, 0, kNothing};
+    bool overflowed = false;  // some pair had to go to the next bucket
   };
 
-  static constexpr unsigned kFilterShift = 3;
+  static constexpr std::uint64_t kNoKey = std::numeric_limits<std::uint64_t>::max();
+  static constexpr std::uint32_t kNothing = std::numeric_limits<std::uint32_t>::max();
+  static constexpr unsigned kFilterShift = 5;
 
-  /// Fibonacci hashing: the top bits of the product depend on every bit of the key.
-  [[gnu::always_inline]] static std::uint64_t hash_of(TokenPair pair) {
-    return (std::uint64_t{pair.left} << 32 | pair.right) * 0x9E3779B97F4A7C15u;
+  [[gnu::always_inline]] static std::uint64_t key_of(TokenPair pair) {
+    return std::uint64_t{pair.left} << 32 | pair.right;
   }
+  /// Fibonacci hashing: the top bits of the product depend on every bit of the key.
+  [[gnu::always_inline]] static std::uint64_t hash_of(std::uint64_t key) { return key * 0x9E3779B97F4A7C15u; }
 
  public:
-  static constexpr std::uint32_t kAbsent = std::numeric_limits<std::uint32_t>::max();
+  static constexpr std::uint32_t kAbsent = kNothing;
+
+  PairMap() = default;
+  /// With room for as many pairs.
+  explicit PairMap(std::size_t num_pairs) {
+    while (num_pairs > 2 * num_buckets()) grow();
+  }
 
   /// For looking up alone: a few pointers that a loop can keep in registers. Valid until the next insert.
   class View {
    public:
-    /// The number under `pair`, or kAbsent.
+    /// The number under `pair`, or kAbsent. A pair with kNoToken on both sides must not be asked for.
     [[nodiscard, gnu::always_inline]] std::uint32_t find(TokenPair pair) const {
-      const std::uint64_t hash = hash_of(pair);
+      const std::uint64_t key = key_of(pair);
+      const std::uint64_t hash = hash_of(key);
       const std::uint64_t bit = hash >> (shift_ - kFilterShift);
       const std::uint64_t maybe = filter_[bit / 64] >> bit % 64 & 1;
-      // Whether the filter says yes cannot be predicted, so it does not decide about a branch but about a
-      // slot: behind all others there is one that is always empty.
-      const std::size_t nowhere = (~std::uint64_t{0} >> shift_) + 1;
-      return slots_[probe(maybe != 0 ? hash >> shift_ : nowhere, pair)].value;
+      const std::uint64_t nowhere = (~std::uint64_t{0} >> shift_) + 1;
+      const Bucket* bucket = buckets_ + ((hash >> shift_ & (0 - maybe)) | (nowhere & (maybe - 1)));
+      std::size_t place = place_in(*bucket, key);
+      while (bucket->overflowed && place == kPlaces) [[unlikely]] {
+        bucket = buckets_ + ((static_cast<std::uint64_t>(bucket - buckets_) + 1) & (nowhere - 1));
+        place = place_in(*bucket, key);
+      }
+      return bucket->values[place];
     }
 
    private:
     friend PairMap;
 
-    /// Where `pair` is, or the empty slot where it would go, from `slot` on. There is always an empty slot.
-    [[nodiscard, gnu::always_inline]] std::size_t probe(std::size_t slot, TokenPair pair) const {
-      // One condition that is nearly always false, rather than two that cannot be predicted.
-      while ((slots_[slot].value != kAbsent) &
-             ((slots_[slot].left ^ pair.left | slots_[slot].right ^ pair.right) != 0)) {
-        slot = (slot + 1) & (~std::uint64_t{0} >> shift_);
-      }
-      return slot;
+    [[gnu::always_inline]] static std::size_t place_in(const Bucket& bucket, std::uint64_t key) {
+      unsigned matches = 1u << kPlaces;
+      for (std::size_t i = 0; i < kPlaces; ++i) matches |= unsigned{bucket.keys[i] == key} << i;
+      return static_cast<std::size_t>(std::countr_zero(matches));
     }
 
-    const Slot* slots_;
+    const Bucket* buckets_;
     const std::uint64_t* filter_;
     unsigned shift_;
   };
 
   [[nodiscard]] View view() const {
     View view;
-    view.slots_ = slots_.data();
+    view.buckets_ = buckets_.data();
     view.filter_ = filter_.data();
     view.shift_ = shift_;
     return view;
@@ -79,23 +96,17 @@ class PairMap {
 
   [[nodiscard]] std::size_t size() const { return size_; }
 
-  /// Makes room for as many pairs in all.
-  void reserve(std::size_t num_pairs) {
-    while (2 * num_pairs >= slots_.size()) grow();
-  }
-
  private:
-  static constexpr unsigned kFirstBits = 4;
+  static constexpr unsigned kFirstBits = 2;
 
-  [[nodiscard]] std::size_t slot_of(TokenPair pair) const {
-    return view().probe(hash_of(pair) >> shift_, pair);
-  }
-  void put(Slot& slot, const Slot& contents);
+  [[nodiscard]] std::size_t num_buckets() const { return buckets_.size() - 1; }
+  void put(std::uint64_t key, std::uint32_t value);
   void grow();
 
   unsigned shift_ = 64 - kFirstBits;
   std::size_t size_ = 0;
-  std::vector<Slot> slots_ = std::vector<Slot>((std::size_t{1} << kFirstBits) + 1);
+  std::vector<Bucket> buckets_ =
+      std::vector<Bucket>((std::size_t{1} << kFirstBits) + 1);  // the last is empty
   std::vector<std::uint64_t> filter_ =
       std::vector<std::uint64_t>((std::size_t{1} << (kFirstBits + kFilterShift)) / 64);
 };

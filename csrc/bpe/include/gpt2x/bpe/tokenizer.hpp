@@ -39,6 +39,11 @@ class Tokenizer {
   /// that follows.
   void encode(std::string_view text, TokenSink& sink, Text kind = Text::kAnyBytes) const;
 
+  /// The same for a text of code points (see to_utf8), a part at a time: its UTF-8 form never exists as a
+  /// whole.
+  template <typename Char>
+  void encode(std::span<const Char> text, TokenSink& sink) const;
+
   /// The same in a vector. `Id` is TokenId, or std::uint16_t for a vocabulary of at most 65,536 ids.
   template <typename Id = TokenId>
   [[nodiscard]] std::vector<Id> encode(std::string_view text, Text kind = Text::kAnyBytes) const;

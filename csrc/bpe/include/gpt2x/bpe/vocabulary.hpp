@@ -56,6 +56,9 @@ class Vocabulary {
   /// The token with exactly these bytes, or kNoToken.
   [[nodiscard]] TokenId find(std::string_view bytes) const { return tokens_.find(bytes); }
 
+  /// Asks for the memory that find(bytes) will look at.
+  void prefetch(std::string_view bytes) const { tokens_.prefetch(bytes); }
+
   [[nodiscard]] TokenId token_of_byte(char byte) const {
     return byte_tokens_[static_cast<std::uint8_t>(byte)];
   }
