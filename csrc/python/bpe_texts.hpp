@@ -35,6 +35,9 @@ class Text {
       data_ = PyBytes_AS_STRING(object);
       size_ = PyBytes_GET_SIZE(object);
     } else if (PyUnicode_Check(object)) {
+#if PY_VERSION_HEX < 0x030C0000
+      if (PyUnicode_READY(object) != 0) throw py::error_already_set();  // strings of the oldest kind
+#endif
       data_ = PyUnicode_DATA(object);
       size_ = PyUnicode_GET_LENGTH(object);
       form_ = PyUnicode_IS_ASCII(object) ? Form::kAscii : static_cast<Form>(PyUnicode_KIND(object));

@@ -71,6 +71,19 @@ struct Avx2Classify {
         .continuation = low.continuation | high.continuation << 32,
     };
   }
+
+  static std::uint64_t equal(const Half& low, const Half& high, char byte) {
+    return low.equal(byte) | high.equal(byte) << 32;
+  }
+
+  static ContractionMasks contractions(const char* block) {
+    const auto* halves = reinterpret_cast<const __m256i*>(block);
+    const Half low{_mm256_loadu_si256(halves)};
+    const Half high{_mm256_loadu_si256(halves + 1)};
+    return ContractionMasks::of(
+        equal(low, high, 's') | equal(low, high, 't') | equal(low, high, 'm') | equal(low, high, 'd'),
+        equal(low, high, 'l'), equal(low, high, 'v') | equal(low, high, 'r'), equal(low, high, 'e'));
+  }
 };
 
 }  // namespace

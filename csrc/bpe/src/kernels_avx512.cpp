@@ -32,19 +32,29 @@ struct Avx512Classify {
     return _mm512_cmplt_epu8_mask(above, _mm512_set1_epi8(count));
   }
 
+  static std::uint64_t equal(__m512i bytes, char byte) {
+    return _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte));
+  }
+
   static BlockMasks masks(const char* block) {
     const __m512i bytes = _mm512_loadu_si512(block);
-    const std::uint64_t blank = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(' '));
+    const std::uint64_t blank = equal(bytes, ' ');
     const std::uint64_t wide = _mm512_movepi8_mask(bytes);
     return {
         .letter = range(_mm512_or_si512(bytes, _mm512_set1_epi8(0x20)), 'a', 26),
         .number = range(bytes, '0', 10),
         .white = range(bytes, '\t', 5) | blank,
         .blank = blank,
-        .apostrophe = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('\'')),
+        .apostrophe = equal(bytes, '\''),
         .wide = wide,
         .continuation = wide == 0 ? 0 : range(bytes, static_cast<char>(0x80), 0x40),
     };
+  }
+
+  static ContractionMasks contractions(const char* block) {
+    const __m512i bytes = _mm512_loadu_si512(block);
+    return ContractionMasks::of(equal(bytes, 's') | equal(bytes, 't') | equal(bytes, 'm') | equal(bytes, 'd'),
+                                equal(bytes, 'l'), equal(bytes, 'v') | equal(bytes, 'r'), equal(bytes, 'e'));
   }
 };
 

@@ -112,7 +112,27 @@ inline std::size_t contraction_length(std::string_view text, std::size_t pos) {
   return two ? 3 : 0;
 }
 
+/// The letters of a block that make a contraction of an apostrophe before them.
+struct ContractionMasks {
+  std::uint64_t single;  // s, t, m, d
+  std::uint64_t pair;    // the first of ll, ve, re; not known for the last byte
+
+  static ContractionMasks of(std::uint64_t stmd, std::uint64_t l, std::uint64_t v_or_r, std::uint64_t e) {
+    return {stmd, (l & l >> 1) | (v_or_r & e >> 1)};
+  }
+};
+
 /// Moves piece starts from behind the apostrophe to behind the contraction, for apostrophes that start one.
+/// The last three bytes of a block are left to apply_contractions.
+inline std::uint64_t apply_contractions(std::uint64_t starts, std::uint64_t apostrophes,
+                                        const ContractionMasks& letters) {
+  const std::uint64_t candidates = apostrophes & starts & ~std::uint64_t{0} >> 3;
+  const std::uint64_t single = candidates & letters.single >> 1;
+  const std::uint64_t pair = candidates & letters.pair >> 1;
+  return (starts & ~((single | pair) << 1)) | single << 2 | pair << 3;
+}
+
+/// The same one by one, also where a contraction reaches into the next block.
 inline std::uint64_t apply_contractions(std::uint64_t starts, std::uint64_t apostrophes, BlockCarry& carry,
                                         std::string_view text, std::size_t pos) {
   for (std::uint64_t left = apostrophes & starts; left != 0; left &= left - 1) {
@@ -169,8 +189,16 @@ inline std::uint64_t starts_in_block(BlockCarry& carry, std::string_view text, s
 
   starts = (starts & ~carry.inside_contraction) | carry.behind_contraction;
   carry.inside_contraction = carry.behind_contraction = 0;
-  if ((masks.apostrophe & starts) != 0)
-    starts = apply_contractions(starts, masks.apostrophe, carry, text, pos);
+  if ((masks.apostrophe & starts) != 0) {
+    std::uint64_t left = masks.apostrophe;
+    if constexpr (requires { Classify::contractions(text.data()); }) {
+      if (valid == ~std::uint64_t{0}) {
+        starts = apply_contractions(starts, left, Classify::contractions(text.data() + pos));
+        left &= ~(~std::uint64_t{0} >> 3);
+      }
+    }
+    starts = apply_contractions(starts, left, carry, text, pos);
+  }
   return starts & valid;
 }
 
