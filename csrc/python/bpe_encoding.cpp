@@ -89,6 +89,15 @@ Entries to_entries(const py::dict& special_tokens) {
   return entries;
 }
 
+conversions::IdBuffer list_to_ids(const py::object& list) {
+  conversions::IdBuffer numbers(static_cast<std::size_t>(PyList_GET_SIZE(list.ptr())));
+  // Both sizes are asked for again each time: an item's __index__ could change the list.
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list.ptr()) && !numbers.full(); ++i) {
+    numbers.append(to_id(PyList_GET_ITEM(list.ptr(), i)));
+  }
+  return numbers;
+}
+
 // Calls `work` with the ids as a span of their own type. A list's integers are looked at one by one, and so
 // is everything that is no array of 16-, 32- or 64-bit integers, so that no number can wrap around. Lists
 // come first, since to ask whether something is an array imports NumPy.
@@ -112,16 +121,12 @@ auto with_ids(const py::object& ids, const Work& work) {
       if (kind == 'i' && bits == 64) return as(std::int64_t{});
     }
   }
-  std::vector<TokenId> numbers;
   if (PyList_CheckExact(ids.ptr())) {
-    numbers.reserve(static_cast<std::size_t>(PyList_GET_SIZE(ids.ptr())));
-    // The size is asked for again each time: an item's __index__ could change the list.
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(ids.ptr()); ++i) {
-      numbers.push_back(to_id(PyList_GET_ITEM(ids.ptr(), i)));
-    }
-  } else {
-    for (const py::handle item : ids) numbers.push_back(to_id(item));
+    const conversions::IdBuffer numbers = list_to_ids(ids);
+    return work(numbers.ids());
   }
+  std::vector<TokenId> numbers;
+  for (const py::handle item : ids) numbers.push_back(to_id(item));
   return work(std::span<const TokenId>(numbers));
 }
 

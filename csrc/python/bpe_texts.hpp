@@ -152,6 +152,28 @@ class SharedInts {
   std::vector<PyObject*> ints_;  // null until it is asked for
 };
 
+/// Room for ids that are still to be written, in large pages if there are many.
+class IdBuffer {
+ public:
+  explicit IdBuffer(std::size_t room)
+      : data_(static_cast<bpe::TokenId*>(std::malloc((room + 1) * sizeof(bpe::TokenId)))), room_(room) {
+    if (data_ == nullptr) throw std::bad_alloc();
+    bpe::advise_huge_pages(data_.get(), room * sizeof(bpe::TokenId));
+  }
+
+  [[nodiscard]] bool full() const { return size_ == room_; }
+  void append(bpe::TokenId id) { data_.get()[size_++] = id; }
+  [[nodiscard]] std::span<const bpe::TokenId> ids() const { return {data_.get(), size_}; }
+
+ private:
+  struct Free {
+    void operator()(bpe::TokenId* data) const { std::free(data); }
+  };
+  std::unique_ptr<bpe::TokenId, Free> data_;
+  std::size_t room_;
+  std::size_t size_ = 0;
+};
+
 /// Collects tokens in memory that becomes a NumPy array. Room is asked for once, for the most that there may
 /// be, and given back afterwards: what is never written to takes no memory.
 template <typename Id>

@@ -37,6 +37,7 @@ class CachingEncoder final : public PieceEncoder {
     Splitter splitter(pattern, text, wellformed);
     while (splitter.next()) add_pieces(splitter, text, sink);
     look_up(sink);
+    if (tokens_.size() > kMostKeptTokens) tokens_ = {};
   }
 
  private:
@@ -49,6 +50,9 @@ class CachingEncoder final : public PieceEncoder {
 
   // Enough for memory to answer the first before the last is asked for, and few enough to stay close.
   static constexpr std::size_t kBatch = 512;
+
+  // Room for more tokens than that, which only a very long piece needs, is given back.
+  static constexpr std::size_t kMostKeptTokens = std::size_t{1} << 20;
 
   // So many pieces of a batch are merged by themselves before the rest is searched for new words.
   static constexpr std::size_t kManyMissed = 4;
