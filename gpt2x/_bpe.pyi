@@ -12,6 +12,7 @@ patterns: list[str]
 
 Dtype = Literal["uint16", "uint32"]
 Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
+Buffer = bytes | bytearray | memoryview | mmap
 
 class BytePairEncoder:
     """A vocabulary with its splitting pattern; shareable between threads, every long call releases the GIL.
@@ -111,13 +112,28 @@ class PieceCounter:
     """
 
     def __init__(self, pattern: str) -> None: ...
-    def add(self, text: bytes | bytearray | memoryview | mmap, num_threads: int = 1) -> None:
+    def add(self, text: Buffer, num_threads: int = 1) -> None:
         """Count a document's pieces; 0 threads means one for each core.
 
         The text is read in place, with the GIL released: nobody may write to it meanwhile. Of a file that is larger
         than memory, map it and add one slice (of a memoryview) after the other, cut where a piece starts.
 
         Raises TypeError for what holds no bytes, ValueError for a negative number of threads.
+        """
+
+    def add_lines(self, text: Buffer, num_threads: int = 1) -> None:
+        """Count each line, with its line end, as a document of its own: as Hugging Face's trainer reads files.
+
+        Raises as `add`.
+        """
+
+    def find_safe_cut(self, text: Buffer, start: int) -> int:
+        """A position at or after `start` where the text may be cut in two without changing its pieces, or its end."""
+
+    def count_tokens(self, tokens: Sequence[bytes]) -> int:
+        """How many tokens all counted texts have in the vocabulary that has `tokens` as ids 0, 1, 2, …
+
+        Raises ValueError as `BytePairEncoder`.
         """
 
     @property
@@ -149,6 +165,7 @@ def learn_merges(
     byte_order: str = "gpt2",
     continue_from: Sequence[tuple[int, int]] = (),
     consume: bool = False,
+    report_every: int = 0,
 ) -> list[tuple[int, int, int]]:
     """Learn up to `num_merges` merges as (left id, right id, count); merge number i makes id 256 + i.
 
@@ -160,10 +177,14 @@ def learn_merges(
     number i then makes id 256 + len(continue_from) + i, and with the same counts is the one that would have come next.
     `consume` empties the counter before the first merge, which saves its memory.
 
-    `on_merge(index, left, right, count)` is called with the GIL now and then for progress (at least every 256
-    merges; every merge when fewer than 2,048 are asked for); returning False stops the learning.
+    `on_merge(index, left, right, count)` is called with the GIL for every `report_every`-th merge, beginning with the
+    first; 0 stands for every merge when fewer than 2,048 are asked for, else for every 256th. Returning False stops
+    the learning.
     Signals (Ctrl-C) are honoured: KeyboardInterrupt is raised.
 
     Raises ValueError for an unknown byte order, or a merge in `continue_from` that joins ids which do not exist by
     then or have been joined before.
     """
+
+def valid_utf8_prefix(text: Buffer) -> int:
+    """How many bytes at the beginning are well-formed UTF-8: all of them in a text."""

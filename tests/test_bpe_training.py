@@ -161,3 +161,62 @@ def test_learning_may_consume_the_counter() -> None:
     assert (counter.num_unique, counter.num_pieces, counter.num_bytes) == (0, 0, 0)
     counter.add(b"again")
     assert counter.items() == [(b"again", 1)]
+
+
+@pytest.mark.parametrize("num_threads", [0, 1, 3])
+def test_each_line_can_be_a_text_of_its_own(num_threads: int) -> None:
+    text = (b"  \n\n a b \r\n\n" + TEXT) * 200 + b"no end  "  # large enough for several threads
+    expected = _bpe.PieceCounter("gpt2")
+    for line in text.split(b"\n")[:-1]:
+        expected.add(line + b"\n")
+    expected.add(b"no end  ")
+    counter = _bpe.PieceCounter("gpt2")
+    counter.add_lines(text, num_threads)
+    assert counter.items() == expected.items()
+    assert (counter.num_pieces, counter.num_bytes) == (expected.num_pieces, expected.num_bytes)
+    assert counter.items() != counter_of(text).items()
+
+
+@pytest.mark.parametrize("pattern", _bpe.patterns)
+def test_a_text_may_be_cut_where_the_counter_says(pattern: str) -> None:
+    text = TEXT[:5000] + "  \r\n\n한국 1234, IT'S\n/ a\u3000b".encode() * 50
+    whole = _bpe.PieceCounter(pattern)
+    whole.add(text)
+    for start in range(0, len(text), 97):
+        cut = whole.find_safe_cut(memoryview(text), start)
+        assert start <= cut <= len(text)
+        parts = _bpe.PieceCounter(pattern)
+        parts.add(memoryview(text)[:cut])
+        parts.add(memoryview(text)[cut:])
+        assert parts.items() == whole.items()
+
+
+def test_a_counter_knows_how_many_tokens_its_texts_have() -> None:
+    counter = counter_of(TEXT)
+    tokens = [bytes([byte]) for byte in range(256)]
+    assert counter.count_tokens(tokens) == len(TEXT)
+    tokens += [b"th", b"the", b" the", b"in", b"  "]
+    encoder = _bpe.BytePairEncoder(tokens, list(range(len(tokens))), "gpt2")
+    assert counter.count_tokens(tokens) == encoder.count(TEXT)
+    with pytest.raises(ValueError, match="single byte"):
+        counter.count_tokens(tokens[1:])
+
+
+@given(st.binary(max_size=40) | st.text(max_size=20).map(str.encode))
+def test_the_valid_part_of_a_text_is_what_python_would_decode(data: bytes) -> None:
+    try:
+        data.decode("utf-8")
+        expected = len(data)
+    except UnicodeDecodeError as error:
+        expected = error.start
+    assert _bpe.valid_utf8_prefix(memoryview(data)) == expected
+
+
+@pytest.mark.parametrize(("report_every", "expected"), [(1, 600), (7, 86), (0, 600)])
+def test_merges_are_reported_as_often_as_wanted(report_every: int, expected: int) -> None:
+    seen: list[int] = []
+    _bpe.learn_merges(
+        counter_of(TEXT), 600, 1, lambda index, *_: seen.append(index) is None, report_every=report_every
+    )
+    assert seen == list(range(0, 600, max(report_every, 1)))
+    assert len(seen) == expected

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from gpt2x.cli import bpe_table, bpe_train, bpe_work
+from gpt2x.cli import bpe_table, bpe_train
 from gpt2x.cli.options import examples, silence
 
 app = typer.Typer(
@@ -26,10 +27,10 @@ app.command(name="train", epilog=bpe_train.EXAMPLES)(bpe_train.train)
 def _typed(command: bpe_table.Command) -> Callable[..., None]:
     """The function behind a command, with the signature from which typer reads arguments, options and help."""
     parameters = [_argument(command.argument), *(_option(command, name) for name in command.options)]
-    work: Callable[..., None] = getattr(bpe_work, command.name)
     first = command.argument.name
 
     def run(**values: Any) -> None:
+        work = getattr(importlib.import_module(f"gpt2x.cli.{command.module}"), command.function)
         work(values.pop(first), **values)
 
     run.__doc__ = command.help

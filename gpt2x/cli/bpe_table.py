@@ -1,7 +1,8 @@
 """The commands of `gpt2x bpe` that work with a vocabulary: their names, arguments and options, as a table.
 
 Two readers share it: `bpe` makes typer's commands of it, with all their help, and `quick` reads a plain command line by
-it without waiting for typer. What a command does is in `bpe_work`, in a function of the same name.
+it without waiting for typer. What a command does is in `bpe_work`, or the module that it names, in a function of the
+same name. `train` is not here: its options may be repeated, which typer reads better.
 """
 
 from __future__ import annotations
@@ -24,6 +25,28 @@ class IdType(str, Enum):
 
     uint16 = "uint16"
     uint32 = "uint32"
+
+
+class Pattern(str, Enum):
+    """The splitting patterns that the core knows."""
+
+    gpt2 = "gpt2"
+    cl100k = "cl100k"
+    o200k = "o200k"
+
+
+class ByteOrder(str, Enum):
+    """Which bytes the ids 0 to 255 are."""
+
+    gpt2 = "gpt2"
+    raw = "raw"
+
+
+class Errors(Enum):  # no str, which has a method `replace`
+    """What to do with bytes that are no UTF-8."""
+
+    strict = "strict"
+    replace = "replace"
 
 
 class Option(NamedTuple):
@@ -55,6 +78,13 @@ class Command(NamedTuple):
     options: tuple[str, ...]
     examples: tuple[str, ...]
     defaults: tuple[tuple[str, Any], ...] = ()
+    module: str = "bpe_work"
+    """Where its function is, in `gpt2x.cli`."""
+
+    @property
+    def function(self) -> str:
+        """The name of its function."""
+        return self.name.replace("-", "_")
 
     def default(self, name: str) -> Any:
         """The value that an option has when it is not given."""
@@ -80,6 +110,23 @@ OPTIONS = {
     "dtype": Option(
         ("--dtype",), "Type of ids in a .bin file; by default the smallest that holds the vocabulary.", IdType
     ),
+    "counts": Option(
+        ("--counts",), "FILES are counts that this command wrote; add them up.", bool, default=False
+    ),
+    "pattern": Option(("--pattern",), "What splits text; gpt2 by default.", Pattern),
+    "split_lines": Option(
+        ("--split-lines",),
+        "Take each line as a document, as Hugging Face's trainer does with files.",
+        bool,
+        default=False,
+    ),
+    "errors": Option(
+        ("--errors",), "Bytes that are no UTF-8: refuse them, or take U+FFFD instead.", Errors, Errors.strict
+    ),
+    "limit_bytes": Option(
+        ("--limit-bytes",), "Read no more text than this, such as 500M, in the order of FILES.", metavar="N"
+    ),
+    "limit": Option(("--limit",), "How many examples to show of each kind.", int, 10, metavar="N"),
     "threads": Option(("--threads",), "How many threads; by default one for each core.", int, metavar="N"),
     "json": Option(("--json",), "Print the result as JSON on stdout.", bool, default=False),
     "quiet": Option(("--quiet", "-q"), "No talk and no progress on stderr.", bool, default=False),
@@ -134,5 +181,52 @@ COMMANDS = (
         Argument("text", "A word or a short text; '-', or nothing, is standard input.", "[TEXT]", many=False),
         ("tokenizer", "json", "quiet"),
         ('gpt2x bpe explain "tokenization"', 'gpt2x bpe explain --tokenizer bpe-512 " the café"'),
+    ),
+    Command(
+        "count-pieces",
+        "Count the pieces of some text and save the counts, for `gpt2x bpe train --counts` on any machine.",
+        _FILES,
+        (
+            *("out", "counts", "pattern", "split_lines", "errors", "limit_bytes"),
+            *("threads", "json", "quiet"),
+        ),
+        (
+            "gpt2x bpe count-pieces shard-0.txt.xz --out shard-0.counts",
+            "gpt2x bpe count-pieces --counts shard-*.counts --out all.counts",
+            "gpt2x bpe train --counts --vocab 32k shard-*.counts",
+        ),
+        module="bpe_corpus",
+    ),
+    Command(
+        "diff",
+        "Show where two vocabularies or splitting patterns differ, and what that costs in tokens.",
+        Argument(
+            "sides",
+            "Two vocabularies, or patterns such as pattern:cl100k; NAME@regex splits by the Unicode version of the "
+            "`regex` package. Then a text to compare them on; '-' is standard input.",
+            "A B [FILE]",
+        ),
+        ("limit", "json", "quiet"),
+        (
+            "gpt2x bpe diff bpe-8000 bpe-16000",
+            "gpt2x bpe diff gpt2 bpe-50000 book.txt",
+            "gpt2x bpe diff pattern:gpt2 pattern:o200k book.txt",
+            "gpt2x bpe diff gpt2 gpt2@regex book.txt",
+        ),
+        module="bpe_compare",
+    ),
+    Command(
+        "stats",
+        "Describe a vocabulary, and how it serves a text: bytes per token, unused tokens, scripts.",
+        Argument(
+            "words", "A vocabulary, and text files to try it on; '-' is standard input.", "VOCAB [FILES]"
+        ),
+        ("limit", "threads", "json", "quiet"),
+        (
+            "gpt2x bpe stats bpe-8000",
+            "gpt2x bpe stats gpt2 book.txt",
+            "gpt2x bpe stats --json bpe-8000 *.txt",
+        ),
+        module="bpe_compare",
     ),
 )

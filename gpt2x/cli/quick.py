@@ -1,4 +1,4 @@
-"""The way in for commands that scripts call again and again: `gpt2x bpe encode | decode | count | explain`.
+"""The way in for commands that scripts call again and again: `gpt2x bpe encode`, `count` and nearly all others.
 
 typer takes longer to load than these commands take to work (60 to 120 ms with its dependencies, against 50). A
 command line that says nothing but what `bpe_table` lists is read here; help, mistakes and everything else are
@@ -17,14 +17,17 @@ def run(words: list[str]) -> bool:
     parsed = parse(words)
     if parsed is None:
         return False
-    from gpt2x.cli import bpe_work
+    import importlib
+
     from gpt2x.console import set_quiet
     from gpt2x.errors import exit_with_one_sentence
 
-    command, argument, options = parsed
+    name, argument, options = parsed
+    command = next(command for command in bpe_table.COMMANDS if command.name == name)
+    work = getattr(importlib.import_module(f"gpt2x.cli.{command.module}"), command.function)
     set_quiet(options["quiet"])
     with exit_with_one_sentence():
-        getattr(bpe_work, command)(argument, **options)
+        work(argument, **options)
     return True
 
 

@@ -18,10 +18,12 @@ from gpt2x.tokenizer.registry import get
 from gpt2x.tokenizer.special import DisallowedSpecialError
 
 if TYPE_CHECKING:
+    from gpt2x.tokenizer.corpus import Corpus
     from gpt2x.tokenizer.stream import StreamDecoder
     from gpt2x.tokenizer.training import Merge, train, train_files
 
 __all__ = [
+    "Corpus",
     "DisallowedSpecialError",
     "Merge",
     "StreamDecoder",
@@ -32,7 +34,13 @@ __all__ = [
     "train_files",
 ]
 
-_ON_DEMAND = {"StreamDecoder": "stream", "Merge": "training", "train": "training", "train_files": "training"}
+_ON_DEMAND = {
+    "Corpus": "corpus",
+    "StreamDecoder": "stream",
+    "Merge": "training",
+    "train": "training",
+    "train_files": "training",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -88,7 +88,7 @@ def _read_pattern(pre_tokenizer: Any, path: Path) -> str:
         split = steps[0]
         regex = split["pattern"].get("Regex") if isinstance(split.get("pattern"), dict) else None
         if isinstance(regex, str) and split.get("behavior") == "Isolated" and not split.get("invert"):
-            return regex
+            return patterns.CL100K if regex == patterns.CL100K_ONIGURUMA else regex
     raise InputDataError(
         f"{path} splits text in a way that this tokenizer does not know (pre-tokenizers: {kinds})"
     )
@@ -197,5 +197,6 @@ def tokenizer_json(vocabulary: Vocabulary) -> str:
 def _pre_tokenizer(pat_str: str, byte_level: dict[str, Any]) -> dict[str, Any]:
     if patterns.NATIVE.get(pat_str) == "gpt2":
         return byte_level
-    split = {"type": "Split", "pattern": {"Regex": pat_str}, "behavior": "Isolated", "invert": False}
+    regex = patterns.CL100K_ONIGURUMA if pat_str == patterns.CL100K else pat_str
+    split = {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
     return {"type": "Sequence", "pretokenizers": [split, byte_level | {"use_regex": False}]}

@@ -48,6 +48,9 @@ _CL100K_GREEDY = (
     r"""|\s+$|\s*[\r\n]|\s+(?!\S)|\s"""
 )
 
+CL100K_ONIGURUMA = CL100K.replace("{1,3}+", "{1,3}")
+"""The same for the engine of Hugging Face's tokenizers, which takes ``{1,3}+`` for one group or several."""
+
 O200K = (
     r"""[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"""
     r"""|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"""
@@ -60,6 +63,7 @@ NATIVE = {
     GPT2_ORIGINAL: "gpt2",
     _GPT2_OLDER: "gpt2",
     CL100K: "cl100k",
+    CL100K_ONIGURUMA: "cl100k",
     _CL100K_GREEDY: "cl100k",
     O200K: "o200k",
 }

@@ -12,7 +12,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from gpt2x.cli import bpe, bpe_table, bpe_work, quick
+from gpt2x.cli import bpe, bpe_table, quick
 from gpt2x.cli.app import app
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,6 +32,11 @@ PLAIN = [
     "explain word",
     "explain",
     "explain -t path --json word",
+    "count-pieces a.txt b.txt --out x.counts --pattern o200k --split-lines --errors replace --limit-bytes 5M",
+    "count-pieces --counts a.counts -o b.counts --threads 2",
+    "diff a b",
+    "diff a b text.txt --limit 3 --json",
+    "stats gpt2 a.txt -q",
 ]
 FOR_TYPER = [
     "",
@@ -47,6 +52,8 @@ FOR_TYPER = [
     "encode -tpath",
     "encode --out -",
     "decode -- -7",
+    "count-pieces --pattern latin a.txt",
+    "diff --limit many a b",
     "decode --text hello",
     "explain one two",
     "nothing",
@@ -60,8 +67,7 @@ def called_by_typer(
     calls: list[tuple[str, Any, dict[str, Any]]] = []
     for command in bpe_table.COMMANDS:
         monkeypatch.setattr(
-            bpe_work,
-            command.name,
+            f"gpt2x.cli.{command.module}.{command.function}",
             lambda argument, name=command.name, **options: calls.append((name, argument, options)),
         )
     monkeypatch.setattr(bpe, "app", rebuilt())
