@@ -36,7 +36,9 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("GPT2X_RUNS", "GPT2X_CACHE", "GPT2X_HOME"):
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
     monkeypatch.setenv("GPT2X_OFFLINE", "1")
-    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")  # tiktoken keeps rank files by path, also those of other tests
+    monkeypatch.setenv(
+        "TIKTOKEN_CACHE_DIR", ""
+    )  # tiktoken keeps rank files by path, also those of other tests
 
 
 @pytest.fixture(autouse=True)

@@ -24,10 +24,27 @@ STABLE_TORCH_LIBRARY(gpt2x, m) {
 
   m.def("global_norm(Tensor[] tensors) -> Tensor");
 
-  // max_norm <= 0 or no grad_norm: no clipping
+  // max_norm <= 0 or no grad_norm: no clipping. shadows: none, or one a parameter (empty where it has none)
   m.def(
-      "adamw_(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs, int step,"
-      " float lr, float beta1, float beta2, float eps, float[] weight_decay, Tensor? grad_norm, float "
-      "max_norm)"
-      " -> ()");
+      "adamw_(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs,"
+      " Tensor(d!)[] shadows, int step, float lr, float beta1, float beta2, float eps, float[] weight_decay,"
+      " Tensor? grad_norm, float max_norm) -> ()");
+
+  // x (N, I), weight (O, I), bias (O) -> (N, O)
+  m.def("linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor");
+  // whether float32 products go to oneDNN here
+  m.def("onednn_multiplies() -> bool");
+  // -> dx, dweight, dbias (each empty unless asked for)
+  m.def(
+      "linear_backward(Tensor dy, Tensor x, Tensor weight, bool need_dx, bool need_dweight, bool need_dbias)"
+      " -> (Tensor dx, Tensor dweight, Tensor dbias)");
+
+  // dweight[ids[n]] += dy[n]: dweight (V, C), dy (N, C), ids (N)
+  m.def("embedding_backward_(Tensor(a!) dweight, Tensor dy, Tensor ids) -> ()");
+
+  // x (N, I) with few rows, weight (O, I), scale (O) beside an int8 weight, bias (O) -> (N, O)
+  m.def("gemv(Tensor x, Tensor weight, Tensor? scale, Tensor? bias) -> Tensor");
+
+  // query (B, H, D), keys and values (B, H, S, D) -> (B, H, D)
+  m.def("decode_attention(Tensor query, Tensor keys, Tensor values) -> Tensor");
 }

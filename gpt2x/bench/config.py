@@ -36,6 +36,12 @@ class StepConfig:
     grad_clip: float | None = None
     decay_groups: bool = False
     optimizer: str = "adamw"
+    shadow_weights: bool = False
+    """bfloat16 copies of the weights, written by the optimizer, instead of autocast."""
+    network: str = "gpt2x"
+    """Whose model: gpt2x, or transformers (a peer of `gpt2x bench step`)."""
+    keep_memory: bool = False
+    """The process keeps the memory that it frees (`gpt2x.ops.keep_freed_memory`)."""
     micro_batches: int = 1
     world_size: int = 1
 

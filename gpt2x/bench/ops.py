@@ -140,6 +140,17 @@ def _calls(device: Any, N: int, C: int, V: int) -> list[Call]:
         ops.adamw_(changed, grads, *averages, step=1, lr=6e-4, weight_decay=0.1, grad_norm=norm, max_norm=1.0)
         return changed
 
+    rows_of_ids = torch.randint(0, V, (N,), generator=generator).to(device)
+    gradient, dy = torch.zeros(V, C).to(device), randn(N, C).detach()
+    one = randn(1, C).detach()
+    query, keys, values = (randn(*shape).detach() for shape in ((1, 12, 64), (1, 12, N, 64), (1, 12, N, 64)))
+    stretch = randn(4 * C, C, scale=0.02)
+
+    def add_rows(_: Any) -> list[Any]:
+        gradient.zero_()
+        ops.embedding_backward_(gradient, dy, rows_of_ids)
+        return [gradient]
+
     size = f"{sum(p.numel() for p in params) / 1e6:.1f}M numbers"
     return [
         Call(
@@ -159,4 +170,16 @@ def _calls(device: Any, N: int, C: int, V: int) -> list[Call]:
         ),
         Call(name="adamw_", shape=f"{size}, with the clip", run=adamw, prepare=fresh),
         Call(name="global_norm", shape=size, run=lambda _: [ops.global_norm(grads)]),
+        Call(
+            name="linear",
+            shape=f"{N} × {C} × {4 * C}",
+            run=lambda _: with_gradients(ops.linear, x, stretch, wide_bias),
+        ),
+        Call(name="embedding_backward_", shape=f"{N} of {V} × {C}", run=add_rows),
+        Call(name="gemv", shape=f"1 × {C} × {V}", run=lambda _: [ops.gemv(one, head.detach())]),
+        Call(
+            name="decode_attention",
+            shape=f"12 × {N} × 64",
+            run=lambda _: [ops.decode_attention(query, keys, values)],
+        ),
     ]

@@ -32,6 +32,7 @@ from gpt2x.bench.config import (
 )
 from gpt2x.bench.measure import MS_PER_SECOND
 from gpt2x.model import GPT, GPTConfig
+from gpt2x.model.shadow import ShadowModel
 from gpt2x.train.schedule import learning_rate
 
 Clock = Callable[[], float]
@@ -81,10 +82,20 @@ def build_model(config: GPTConfig, seed: int) -> GPT:
     return model
 
 
+def _network(config: StepConfig, setting: Setting) -> Any:
+    """Our model, or a peer's with the same weights."""
+    model = build_model(config.model_config(setting), setting.seed)
+    if config.network == "gpt2x":
+        return model
+    from gpt2x.bench.transformers_model import TransformersModel
+
+    return TransformersModel(model)
+
+
 class Loss(nn.Module):
     """(B, T) ids and targets -> the loss alone, so that a compiler sees that nobody wants the logits."""
 
-    def __init__(self, model: GPT) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
@@ -140,13 +151,14 @@ class TrainingStep:
         self.device = (
             torch.device(config.device, rank) if config.device == "cuda" else torch.device(config.device)
         )
-        self.model = build_model(config.model_config(setting), setting.seed).to(self.device)
-        self.loss: nn.Module = Loss(self.model)
+        self.model = _network(config, setting).to(self.device)
+        self.shadow = ShadowModel(self.model) if config.shadow_weights else None
+        self.loss: nn.Module = Loss(self.shadow or self.model)
         if config.compile:
             self.loss = torch.compile(self.loss)  # type: ignore[assignment]
         if config.world_size > 1:
             self.loss = nn.parallel.DistributedDataParallel(self.loss)
-        self.optimizer = make_optimizer(self.model, config)
+        self.optimizer = make_optimizer(self.model, config, self.shadow)
         self.stopwatch = Stopwatch(self.device, clock)
         self.clock = clock
         self.num_steps = 0
@@ -258,8 +270,9 @@ class TorchOptimizer(Optimizer):
 class OpsOptimizer(Optimizer):
     """gpt2x.ops.adamw_, which scales the gradients while it reads them."""
 
-    def __init__(self, model: GPT, config: StepConfig) -> None:
+    def __init__(self, model: GPT, config: StepConfig, shadow: ShadowModel | None = None) -> None:
         super().__init__(model, config)
+        self.shadows = [shadow.shadow_of(p) if shadow else None for p in self.parameters]
         self.decays = [float(group["weight_decay"]) for group in self.groups for _ in group["params"]]
         self.averages = [[torch.zeros_like(p) for p in self.parameters] for _ in range(2)]
         self.num_steps = 0
@@ -269,7 +282,7 @@ class OpsOptimizer(Optimizer):
         from gpt2x import ops
 
         self.num_steps += 1
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        gradients = [grad for leaf in self._leaves() if (grad := leaf.grad) is not None]
         norm = ops.global_norm(gradients) if self.grad_clip is not None else None
         ops.adamw_(
             [parameter.data for parameter in self.parameters],
@@ -282,11 +295,22 @@ class OpsOptimizer(Optimizer):
             weight_decay=self.decays,
             grad_norm=norm,
             max_norm=self.grad_clip,
+            shadows=self.shadows if any(shadow is not None for shadow in self.shadows) else None,
         )
         return norm
 
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for leaf in self._leaves():
+            leaf.grad = None
 
-def make_optimizer(model: GPT, config: StepConfig) -> Optimizer:
+    def _leaves(self) -> list[Tensor]:
+        """What the backward pass computes gradients of: shadows, and parameters that have none."""
+        return [p if s is None else s for p, s in zip(self.parameters, self.shadows, strict=True)]
+
+
+def make_optimizer(model: GPT, config: StepConfig, shadow: ShadowModel | None = None) -> Optimizer:
     """The optimizer that a configuration names: adamw, fused or gpt2x."""
-    kinds = {"adamw": TorchOptimizer, "fused": TorchOptimizer, "gpt2x": OpsOptimizer}
-    return kinds[config.optimizer](model, config)
+    if config.optimizer == "gpt2x":
+        return OpsOptimizer(model, config, shadow)
+    return TorchOptimizer(model, config)

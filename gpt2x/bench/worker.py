@@ -63,6 +63,10 @@ class Worker:
         from gpt2x.bench.step import TrainingStep
 
         step_config, shared = StepConfig(**config), Setting.from_dict(setting)
+        if step_config.keep_memory:
+            from gpt2x.ops.memory import keep_freed_memory
+
+            keep_freed_memory()  # before anything large is allocated
         if step_config.device == "cpu":
             # torch's own choice, which honours OMP_NUM_THREADS; ranks share it.
             torch.set_num_threads(max(1, torch.get_num_threads() // step_config.world_size))

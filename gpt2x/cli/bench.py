@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -21,8 +21,11 @@ from gpt2x.errors import UsageError
 
 if TYPE_CHECKING:
     from gpt2x.bench.bpe.results import BpeResults
+    from gpt2x.bench.bpe.training.results import TrainResults
+    from gpt2x.bench.config import Setting
     from gpt2x.bench.ladder import Rung
     from gpt2x.bench.machine import Machine
+    from gpt2x.bench.process import Workshop
     from gpt2x.bench.results import Results
 
 app = typer.Typer(
@@ -52,10 +55,19 @@ HELP = {
     "data": "A text or csv file to learn from; by default the packaged songs.",
 }
 
+STEP_HELP = {
+    "peer": "Whom to measure beside us: seed, nanogpt, nanogpt-kept, compile, hf; may be repeated; by default all.",
+    "dtype": "bfloat16 or float32: the dtype of the matrix products.",
+    "steps": "Timed steps in a round.",
+    "rounds": "Rounds over all of them, in turn.",
+    "timeout": "Give up a peer that takes longer to start, or for a round.",
+}
+
 BPE_HELP = {
     "data": "A folder or file of texts; takes the place of the built-in input of its name. May be given repeatedly.",
     "inputs": "Which texts to measure, by name: lyrics,code.",
-    "peers": "Which tokenizers to measure, by name; tiktoken and gpt2x always take part.",
+    "peers": "Which tokenizers to measure, by name; tiktoken (with --train: tokenizers) and gpt2x always take part.",
+    "train": "Measure learning a vocabulary instead of encoding.",
     "quick": "Shorter texts, fewer rounds; half a minute.",
     "out": "Also write results.json and README.md, a page with the tables, into this folder.",
 }
@@ -298,10 +310,80 @@ def ops(device: Device = "auto", as_json: Json = False, quiet: Quiet = False) ->
 
 @app.command(
     epilog=examples(
+        "gpt2x bench step",
+        "gpt2x bench step --model gpt2 --seq 64 --peer nanogpt-kept --peer compile",
+        "gpt2x bench step --dtype float32 --peer nanogpt --json",
+    )
+)
+def step(
+    *,
+    peer: Annotated[list[str] | None, Option(help=STEP_HELP["peer"], metavar="NAME")] = None,
+    dtype: Annotated[str, Option(help=STEP_HELP["dtype"])] = "bfloat16",
+    model: Annotated[str | None, Option(help=HELP["model"], metavar="NAME")] = None,
+    batch: Annotated[int | None, Option(help="Sequences in a batch (B).", min=1, metavar="B")] = None,
+    seq: Annotated[int | None, Option(help="Tokens in a sequence (T).", min=1, metavar="T")] = None,
+    steps: Annotated[int, Option(help=STEP_HELP["steps"], min=1, metavar="N")] = 2,
+    rounds: Annotated[int, Option(help=STEP_HELP["rounds"], min=1, metavar="N")] = 5,
+    timeout: Annotated[str, Option(help=STEP_HELP["timeout"], metavar="TIME")] = "10m",
+    data: Annotated[Path | None, Option(help=HELP["data"], metavar="FILE")] = None,
+    device: Device = "auto",
+    seed: Seed = 1,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Time our training step beside a plain model's, torch.compile's and transformers', in turn.
+
+    A peer that is not installed is left out, with the reason. JSON: see docs/reference/bench.md.
+    """
+    from gpt2x.bench import sizing, step_peers
+
+    contestants = step_peers.select(peer or [])
+    kind, visible_gpu = sizing.parse_device(device)
+    timeout_s = parse_seconds("--timeout", timeout)
+    with _termination_as_interrupt():
+        machine = _look_at_machine(kind, visible_gpu)
+        setting = sizing.make_setting(machine, device=kind, model=model, batch=batch, seq=seq, seed=seed)
+        with _workshop(setting, data, timeout_s=timeout_s, visible_gpu=visible_gpu) as workshop:
+            found = step_peers.compare(
+                contestants, setting, workshop.launch, dtype=dtype, rounds=rounds, steps=steps, stage=say
+            )
+    if as_json:
+        emit_json(found.as_dict())
+        return
+    say("")
+    emit(format_table(list(step_peers.HEAD), step_peers.table_rows(found), right=list(step_peers.RIGHT)))
+    distance = step_peers.loss_difference(found)
+    if distance is not None:
+        emit(f"\nlosses after the same steps differ by at most {distance:.4f} nats")
+
+
+@contextmanager
+def _workshop(
+    setting: Setting, data: Path | None, *, timeout_s: float, visible_gpu: str | None
+) -> Iterator[Workshop]:
+    """Where workers are made, with the tokens that all of them see."""
+    import tempfile
+
+    import numpy as np
+
+    from gpt2x.bench.process import Workshop
+    from gpt2x.bench.text import token_stream
+
+    tokens, description = token_stream(data, setting.shape.vocab_size)
+    say(f"{setting.model}, B = {setting.batch}, T = {setting.seq} on {setting.device}; {description}")
+    with tempfile.TemporaryDirectory(prefix="gpt2x-bench-") as name:
+        np.save(Path(name) / "tokens.npy", tokens)
+        yield Workshop(setting, Path(name) / "tokens.npy", timeout_s=timeout_s, visible_gpu=visible_gpu)
+
+
+@app.command(
+    epilog=examples(
         "gpt2x bench bpe --quick",
         "gpt2x bench bpe --peers tokenizers,gigatoken --inputs lyrics,code",
         "gpt2x bench bpe book.txt --json",
         "gpt2x bench bpe --data corpora/lyrics --data corpora/multilingual --out bench-results/bpe",
+        "gpt2x bench bpe --train --quick",
+        "gpt2x bench bpe --train lyrics.csv news.jsonl",
     )
 )
 def bpe(
@@ -315,6 +397,7 @@ def bpe(
     ] = None,
     inputs: Annotated[str, Option(help=BPE_HELP["inputs"], metavar="LIST")] = "all",
     peers: Annotated[str, Option(help=BPE_HELP["peers"], metavar="LIST")] = "all",
+    train: Annotated[bool, Option("--train", help=BPE_HELP["train"])] = False,
     quick: Annotated[bool, Option("--quick", help=BPE_HELP["quick"])] = False,
     out: Annotated[
         Path | None,
@@ -327,26 +410,62 @@ def bpe(
 
     The others are optional: pip install "gpt2x[bench]". JSON: as in results.json, see docs/reference/bench.md.
     """
-    from gpt2x.bench.bpe.inputs import own_name
-    from gpt2x.bench.bpe.measure import QUICK, Effort
-    from gpt2x.bench.bpe.peers import select
-    from gpt2x.bench.bpe.run import bench_bpe
-
-    chosen = select(peers)
     if files and data:
         raise UsageError(f"--data {data[0]} and the file {files[0]} exclude one another; give one kind")
-    names = inputs
-    if files and inputs == "all":
-        names = ",".join(map(own_name, files))
+    if train:
+        if inputs != "all":
+            raise UsageError(f"--inputs {inputs} is for encoding; name the texts to learn from as files")
+        _bench_training(files or data or (), peers, quick=quick, out=out, as_json=as_json)
+    else:
+        names = ",".join(map(_own_name, files)) if files and inputs == "all" else inputs
+        _bench_encoding(files or data or (), names, peers, quick=quick, out=out, as_json=as_json)
+
+
+def _own_name(path: Path) -> str:
+    from gpt2x.bench.bpe.inputs import own_name
+
+    return own_name(path)
+
+
+def _bench_encoding(
+    data: Sequence[Path], inputs: str, peers: str, *, quick: bool, out: Path | None, as_json: bool
+) -> None:
+    from gpt2x.bench.bpe.measure import QUICK, Effort
+    from gpt2x.bench.bpe.peers import select
+    from gpt2x.bench.bpe.report import as_markdown, as_text
+    from gpt2x.bench.bpe.run import bench_bpe
 
     def finish(results: BpeResults) -> None:
-        _finish_bpe(results, out, as_json=as_json)
+        _finish_bpe(results, as_text(results), as_markdown(results), out, as_json=as_json)
 
+    chosen = select(peers)
     with _termination_as_interrupt(), _steps_on_screen() as listener:
         bench_bpe(
             chosen,
-            data=files or data or (),
-            inputs=names,
+            data=data,
+            inputs=inputs,
+            effort=QUICK if quick else Effort(),
+            command=["gpt2x", *sys.argv[1:]],
+            listener=listener,
+            show=finish,
+        )
+
+
+def _bench_training(
+    data: Sequence[Path], peers: str, *, quick: bool, out: Path | None, as_json: bool
+) -> None:
+    from gpt2x.bench.bpe.training.measure import QUICK, Effort, bench_training
+    from gpt2x.bench.bpe.training.report import as_markdown, as_text
+    from gpt2x.bench.bpe.training.trainers import select
+
+    def finish(results: TrainResults) -> None:
+        _finish_bpe(results, as_text(results), as_markdown(results), out, as_json=as_json)
+
+    chosen = select(peers)
+    with _termination_as_interrupt(), _steps_on_screen() as listener:
+        bench_training(
+            chosen,
+            data=data,
             effort=QUICK if quick else Effort(),
             command=["gpt2x", *sys.argv[1:]],
             listener=listener,
@@ -374,20 +493,21 @@ def _steps_on_screen() -> Iterator[Any]:
         yield Screen()
 
 
-def _finish_bpe(results: BpeResults, folder: Path | None, *, as_json: bool) -> None:
+def _finish_bpe(
+    results: BpeResults | TrainResults, text: str, page: str, folder: Path | None, *, as_json: bool
+) -> None:
     """Write the files, then print the tables."""
-    from gpt2x.bench.bpe import report
     from gpt2x.bench.results import save, to_json
     from gpt2x.paths import atomic_write
 
     if as_json:
         emit_json(to_json(results))
     else:
-        emit(report.as_text(results))
+        emit(text)
     if folder is not None:
         save(results, folder / "results.json")
         with atomic_write(folder / "README.md", text=True) as file:
-            file.write(report.as_markdown(results))
+            file.write(page)
         say(f"\nwritten: {folder / 'results.json'}, {folder / 'README.md'}")
 
 

@@ -24,7 +24,11 @@ import torch
 
 from gpt2x.errors import MissingComponentError, UsageError
 
-OPERATORS = ("add_layer_norm", "bias_gelu", "linear_cross_entropy", "adamw_", "global_norm")
+OPERATORS = (
+    *("add_layer_norm", "bias_gelu", "linear", "linear_cross_entropy", "embedding_backward_"),
+    *("adamw_", "global_norm", "gemv", "decode_attention"),
+)
+GEMMS = ("auto", "torch", "onednn")
 MODES = ("auto", "native", "reference")
 REMEDY = (
     "reinstall gpt2x from its source folder with a C++ compiler at hand (pip install -e . or "
@@ -56,6 +60,18 @@ def mode_from_environment() -> str:
     if mode not in MODES:
         raise UsageError(f"GPT2X_OPS={mode!r} is not one of {', '.join(MODES)}")
     return mode
+
+
+def check_gemm() -> None:
+    """Refuse a ``GPT2X_GEMM`` that ``csrc/ops/cpu/gemm.cpp`` does not know.
+
+    Raises:
+        UsageError: it is not one of auto, torch, onednn.
+
+    """
+    choice = os.environ.get("GPT2X_GEMM", "") or "auto"
+    if choice not in GEMMS:
+        raise UsageError(f"GPT2X_GEMM={choice!r} is not one of {', '.join(GEMMS)}")
 
 
 def _load_cpu() -> str:
@@ -93,12 +109,15 @@ def _torch_version() -> tuple[int, int]:
 
 
 _mode = mode_from_environment()
+check_gemm()
 _missing: dict[str, str] = {"cpu": _load_cpu()}
 _missing["cuda"] = _load_cuda(_missing["cpu"])
 _native_dtypes: dict[str, tuple[torch.dtype, ...]] = {
     "cpu": () if _missing["cpu"] else _CPU_DTYPES,
     "cuda": () if _missing["cuda"] else _CUDA_DTYPES,
 }
+
+_onednn: bool = not _missing["cpu"] and bool(torch.ops.gpt2x.onednn_multiplies())
 
 if _missing["cpu"] and _mode == "auto":
     warnings.warn(
@@ -121,6 +140,11 @@ def serves(device_type: str, dtype: torch.dtype) -> bool:
     if _mode == "native" and not native:
         raise MissingComponentError(f"GPT2X_OPS=native, but {_why_not(device_type, dtype)}; {REMEDY}")
     return native
+
+
+def multiplies(device_type: str, dtype: torch.dtype) -> bool:
+    """True when `gpt2x.ops.linear` does more than torch's own: float32 on a CPU where oneDNN is the faster library."""
+    return device_type == "cpu" and dtype == torch.float32 and serves(device_type, dtype) and _onednn
 
 
 def report(device: str = "cpu", dtype: torch.dtype = torch.float32) -> list[OpStatus]:

@@ -101,11 +101,16 @@ def check_same_tensors(lists: dict[str, Sequence[Tensor]]) -> None:
 def check_moments(
     params: Sequence[Tensor], grads: Sequence[Tensor], moments: dict[str, Sequence[Tensor]]
 ) -> None:
-    """Gradients have the dtype of their parameter; moments that, or float32 beside a 16-bit parameter."""
+    """Gradients have the dtype of their parameter, or bfloat16 beside float32.
+
+    Moments have that dtype, or float32 beside a 16-bit parameter.
+    """
     for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
+        short_beside_wide = param.dtype == torch.float32 and grad.dtype == torch.bfloat16
         require(
-            grad.dtype == param.dtype,
-            f"grads[{i}]: expected dtype {dtype_name(param.dtype)} as params[{i}], got {dtype_name(grad.dtype)}",
+            grad.dtype == param.dtype or short_beside_wide,
+            f"grads[{i}]: expected dtype {dtype_name(param.dtype)} as params[{i}]"
+            f"{' or bfloat16' if param.dtype == torch.float32 else ''}, got {dtype_name(grad.dtype)}",
         )
         for name, tensors in moments.items():
             check_parameter(f"{name}[{i}]", tensors[i], f"params[{i}]", param, tuple(param.shape))
@@ -113,6 +118,37 @@ def check_moments(
                 tensors[i].dtype == next(iter(moments.values()))[i].dtype,
                 f"{name}[{i}]: expected both moments in one dtype, got {dtype_name(tensors[i].dtype)}",
             )
+
+
+def check_shadows(params: Sequence[Tensor], shadows: Sequence[Tensor | None]) -> None:
+    """One shadow, or None, for each parameter: bfloat16 beside float32, of its shape, contiguous."""
+    require(
+        len(shadows) == len(params),
+        f"shadows: expected {len(params)} tensors or None as params, got {len(shadows)}",
+    )
+    for i, (param, shadow) in enumerate(zip(params, shadows, strict=True)):
+        if shadow is None:
+            continue
+        require(
+            shadow.dtype == torch.bfloat16 and param.dtype == torch.float32,
+            f"shadows[{i}]: expected bfloat16 beside a float32 parameter, "
+            f"got {dtype_name(shadow.dtype)} beside {dtype_name(param.dtype)}",
+        )
+        require(
+            shadow.shape == param.shape and shadow.is_contiguous(),
+            f"shadows[{i}]: expected a contiguous tensor of shape {tuple(param.shape)} as params[{i}], "
+            f"got shape {tuple(shadow.shape)}",
+        )
+        check_device(f"shadows[{i}]", shadow, f"params[{i}]", param)
+
+
+def check_ids(name: str, ids: Tensor, shape: tuple[int, ...], like_name: str, like: Tensor) -> None:
+    """Token ids are int64, of the given shape, on the device of `like`."""
+    if not isinstance(ids, Tensor) or ids.dtype != torch.int64:
+        got = dtype_name(ids.dtype) if isinstance(ids, Tensor) else type(ids).__name__
+        raise ValueError(f"{name}: expected a tensor of dtype int64, got {got}")
+    require(tuple(ids.shape) == shape, f"{name}: expected shape {shape}, got {tuple(ids.shape)}")
+    check_device(name, ids, like_name, like)
 
 
 def check_adamw_options(

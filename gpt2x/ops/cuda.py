@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpt2x.ops import reference
+
 INTERFACE = 1  # GPT2X_CUDA_INTERFACE of the header
 _DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1}
 _MAX_CHUNK_LOGITS = 2**27  # elements of one chunk of logits: 2668 rows of 50304, 0.27 GB in bfloat16
@@ -79,6 +81,9 @@ def load() -> str:
         ("linear_cross_entropy", _linear_cross_entropy),
         ("global_norm", _global_norm),
         ("adamw_", _adamw),
+        ("embedding_backward_", reference.embedding_backward_),
+        ("gemv", reference.gemv),
+        ("decode_attention", reference.decode_attention),
     ):
         torch.library.impl(f"gpt2x::{name}", "cuda", implementation)
     return ""
@@ -269,6 +274,7 @@ def _adamw(
     grads: list[Tensor],
     exp_avgs: list[Tensor],
     exp_avg_sqs: list[Tensor],
+    shadows: list[Tensor],
     step: int,
     lr: float,
     beta1: float,
@@ -282,12 +288,11 @@ def _adamw(
         return
     device = params[0].device
     norm = None if grad_norm is None else grad_norm.to(device=device, dtype=torch.float32)
-    grads = [grad.contiguous() for grad in grads]
+    grads = [grad.to(p.dtype).contiguous() for p, grad in zip(params, grads, strict=True)]
     groups: dict[tuple[int, int], list[int]] = {}  # one launch handles tensors of one combination of dtypes
     for i, (p, g, m, v) in enumerate(zip(params, grads, exp_avgs, exp_avg_sqs, strict=True)):
         _require_on(device, params=p, grads=g, exp_avgs=m, exp_avg_sqs=v)
         _require_shape(p.shape, grads=g, exp_avgs=m, exp_avg_sqs=v)
-        _require_dtype(p.dtype, grads=g)
         _require_dtype(m.dtype, exp_avg_sqs=v)
         if not (p.is_contiguous() and m.is_contiguous() and v.is_contiguous()):
             raise ValueError(f"params, exp_avgs, exp_avg_sqs: expected contiguous tensors, number {i} is not")
@@ -300,3 +305,6 @@ def _adamw(
         decays = (ctypes.c_double * len(members))(*(weight_decay[i] for i in members))
         numbers = (step, lr, beta1, beta2, eps, norm, max_norm if norm is not None else 0.0)
         _call("adamw", device, *codes, len(members), *lists, sizes, decays, *numbers)
+    for p, shadow in zip(params, shadows, strict=False):
+        if shadow.numel() > 0:
+            shadow.copy_(p)

@@ -6,6 +6,7 @@ A fused operator does in one pass over memory what plain torch does in several; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,12 +16,15 @@ from gpt2x.ops import backend, reference
 from gpt2x.ops.checks import (
     check_adamw_options,
     check_device,
+    check_ids,
     check_moments,
     check_parameter,
     check_same_tensors,
+    check_shadows,
     check_storage,
     check_target_range,
     check_targets,
+    dtype_name,
     require,
 )
 
@@ -196,12 +200,13 @@ def adamw_(
     weight_decay: float | Sequence[float] = 0.0,
     grad_norm: Tensor | None = None,
     max_norm: float | None = None,
+    shadows: Sequence[Tensor | None] | None = None,
 ) -> None:
     """One AdamW step on all tensors in one call, in place; clipping by the global norm costs no extra pass.
 
     Args:
         params: what is updated.
-        grads: read only, shaped like params.
+        grads: read only, shaped like params; in their dtype, or bfloat16 beside float32 params.
         exp_avgs: first moments, updated; start with zeros. In the params' dtype, or float32 beside 16-bit params.
         exp_avg_sqs: second moments, likewise.
         step: 1 at the first call.
@@ -212,6 +217,8 @@ def adamw_(
         grad_norm: 0-dim result of `global_norm`; with `max_norm` the gradients count as multiplied by
             ``min(1, max_norm / (grad_norm + 1e-6))``.
         max_norm: bound of the gradient norm.
+        shadows: for each float32 parameter a bfloat16 copy that follows it, or None; the next step then computes with
+            the copies and casts nothing.
 
     Raises:
         ValueError: lists that do not fit each other, or a number out of its range; the message names it.
@@ -227,6 +234,8 @@ def adamw_(
         len(decays) == len(params), f"weight_decay: expected one number or {len(params)}, got {len(decays)}"
     )
     check_adamw_options(step=step, lr=lr, betas=betas, eps=eps, grad_norm=grad_norm, max_norm=max_norm)
+    followers: list[Tensor | None] = [None] * len(params) if shadows is None else list(shadows)
+    check_shadows(params, followers)
     if not params:
         return
     if grad_norm is not None:
@@ -244,15 +253,225 @@ def adamw_(
             weight_decay=decays,
             grad_norm=grad_norm,
             max_norm=max_norm,
+            shadows=followers,
         )
         return
+    kept = [shadow for shadow in followers if shadow is not None]
+    # The schema has no "tensor or nothing" that can be written: nothing is a tensor without elements.
+    written = [params[0].new_empty(0) if shadow is None else shadow for shadow in followers] if kept else []
     with torch.no_grad():
-        torch.ops.gpt2x.adamw_(
-            params, grads, exp_avgs, exp_avg_sqs, step, lr, *betas, eps, decays, grad_norm, max_norm or 0.0
-        )
+        state = (params, grads, exp_avgs, exp_avg_sqs, written)
+        torch.ops.gpt2x.adamw_(*state, step, lr, *betas, eps, decays, grad_norm, max_norm or 0.0)
     if not torch.compiler.is_compiling():
         # The kernel writes behind autograd's back; a graph that saved one of these must notice.
-        torch.autograd.graph.increment_version([*params, *exp_avgs, *exp_avg_sqs])
+        torch.autograd.graph.increment_version([*params, *exp_avgs, *exp_avg_sqs, *kept])
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias``, by the library that multiplies float32 matrices fastest on this processor.
+
+    torch gives float32 products to MKL; on AMD processors oneDNN, which torch holds as well, takes half the time, so
+    there forward and both gradients go to it. The choice depends on the processor alone (``GPT2X_GEMM`` overrides it:
+    auto, torch or onednn). Everything else, autocast among it, is `torch.nn.functional.linear` itself.
+
+    Args:
+        x: (..., I).
+        weight: (O, I).
+        bias: (O,) or None.
+
+    Returns:
+        (..., O).
+
+    Raises:
+        ValueError: a dtype, shape or device does not fit; the message names the argument.
+
+    >>> linear(torch.ones(1, 2), torch.tensor([[1.0, 2.0]]), torch.tensor([0.5])).tolist()
+    [[3.5]]
+
+    """
+    check_storage("x", x)
+    require(x.dim() >= 1, "x: expected (..., I), got a 0-dim tensor")
+    require(
+        isinstance(weight, Tensor) and weight.dim() == 2 and weight.shape[1] == x.shape[-1],
+        f"weight: expected (O, {x.shape[-1]}), got {_shape_or_type(weight)}",
+    )
+    check_storage("weight", weight)
+    check_device("weight", weight, "x", x)
+    if bias is not None:
+        check_storage("bias", bias)
+        require(
+            tuple(bias.shape) == (weight.shape[0],),
+            f"bias: expected shape ({weight.shape[0]},), got {tuple(bias.shape)}",
+        )
+        check_device("bias", bias, "x", x)
+    if torch.is_autocast_enabled(x.device.type):
+        return reference.linear(x, weight, bias)
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None:
+            require(
+                tensor.dtype == x.dtype,
+                f"{name}: expected dtype {dtype_name(x.dtype)} as x, got {dtype_name(tensor.dtype)}",
+            )
+    if not backend.multiplies(x.device.type, x.dtype):
+        return reference.linear(x, weight, bias)
+    y = torch.ops.gpt2x.linear(_as_rows(x), weight, bias)
+    return y.view(*x.shape[:-1], weight.shape[0])
+
+
+def embedding_backward_(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
+    """Add an embedding's gradient to `dweight` in place: ``dweight[ids[n]] += dy[n]``.
+
+    Where the embedding shares its matrix with the output layer, the gradient of that layer is there already; adding
+    N rows to it replaces a matrix of zeros and a pass over both. The result does not depend on the number of threads.
+
+    Args:
+        dweight: (V, C), contiguous; in dy's dtype, or float32 beside a 16-bit dy.
+        dy: (..., C) gradient of the embedded tokens.
+        ids: (...) int64, below V.
+
+    Raises:
+        ValueError: a dtype, shape or device does not fit; the message names the argument.
+        IndexError: an id is out of range.
+
+    >>> dweight = torch.zeros(2, 1)
+    >>> embedding_backward_(dweight, torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([1, 0, 1]))
+    >>> dweight.tolist()
+    [[2.0], [5.0]]
+
+    """
+    check_storage("dy", dy)
+    require(
+        isinstance(dweight, Tensor) and dweight.dim() == 2 and dweight.is_contiguous(),
+        f"dweight: expected a contiguous (V, C), got {_shape_or_type(dweight)}",
+    )
+    V, C = dweight.shape
+    require(dy.dim() >= 1 and dy.shape[-1] == C, f"dy: expected (..., {C}) as dweight, got {tuple(dy.shape)}")
+    check_parameter("dweight", dweight, "dy", dy, (V, C))
+    check_ids("ids", ids, tuple(dy.shape[:-1]), "dy", dy)
+    if not backend.serves(dy.device.type, dy.dtype):
+        reference.embedding_backward_(dweight, dy, ids)
+        return
+    with torch.no_grad():
+        torch.ops.gpt2x.embedding_backward_(dweight, _as_rows(dy), ids.reshape(-1))
+
+
+def gemv(x: Tensor, weight: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias`` for the few rows of a decoding step, where the time is that of reading the weight.
+
+    Args:
+        x: (..., I), few rows. No gradient flows.
+        weight: (O, I): in x's dtype, bfloat16 beside a float32 x, float32 beside a 16-bit x, or int8.
+        scale: (O,) float32 beside an int8 weight, whose row o stands for ``weight[o] * scale[o]`` (see
+            `quantize_rows`); else None.
+        bias: (O,) in x's dtype, or None.
+
+    Returns:
+        (..., O) in x's dtype; sums are float32 (float64 for float64).
+
+    Raises:
+        ValueError: a dtype, shape or device does not fit; the message names the argument.
+
+    >>> weight, scale = quantize_rows(torch.tensor([[1.0, -0.5]]))
+    >>> gemv(torch.tensor([[2.0, 0.0]]), weight, scale).tolist()
+    [[2.0]]
+
+    """
+    check_storage("x", x)
+    require(x.dim() >= 1, "x: expected (..., I), got a 0-dim tensor")
+    require(
+        isinstance(weight, Tensor) and weight.dim() == 2 and weight.shape[1] == x.shape[-1],
+        f"weight: expected (O, {x.shape[-1]}), got {_shape_or_type(weight)}",
+    )
+    num_rows = weight.shape[0]
+    if weight.dtype == torch.int8:
+        require(
+            isinstance(scale, Tensor) and scale.dtype == torch.float32 and tuple(scale.shape) == (num_rows,),
+            f"scale: expected float32 of shape ({num_rows},) beside an int8 weight, got {_shape_or_type(scale)}",
+        )
+        check_device("weight", weight, "x", x)
+    else:
+        require(scale is None, "scale: expected None beside a weight that is not int8, got a tensor")
+        if not (x.dtype == torch.float32 and weight.dtype == torch.bfloat16):
+            check_parameter("weight", weight, "x", x, tuple(weight.shape))
+        check_device("weight", weight, "x", x)
+    for name, tensor in (("scale", scale), ("bias", bias)):
+        if tensor is not None:
+            check_device(name, tensor, "x", x)
+    if bias is not None:
+        require(
+            bias.dtype == x.dtype and tuple(bias.shape) == (num_rows,),
+            f"bias: expected {dtype_name(x.dtype)} of shape ({num_rows},), "
+            f"got {dtype_name(bias.dtype)} of {tuple(bias.shape)}",
+        )
+    with torch.no_grad():
+        if not backend.serves(x.device.type, x.dtype):
+            return reference.gemv(x, weight, scale, bias)
+        y = torch.ops.gpt2x.gemv(_as_rows(x), weight, scale, bias)
+    return y.view(*x.shape[:-1], num_rows)
+
+
+def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A matrix as int8 with one scale a row: the largest element of a row becomes 127.
+
+    Args:
+        weight: (O, I), floating point, finite.
+
+    Returns:
+        ``(int8 (O, I), float32 (O,))``; the product of both is off by at most half a scale an element.
+
+    Raises:
+        ValueError: not a matrix of finite numbers.
+
+    """
+    check_storage("weight", weight)
+    require(weight.dim() == 2, f"weight: expected (O, I), got shape {tuple(weight.shape)}")
+    wide = weight.detach().float()
+    require(bool(wide.isfinite().all()), "weight: expected finite numbers, got NaN or infinity")
+    scale = (wide.abs().amax(dim=1) if weight.shape[1] else wide.new_zeros(weight.shape[0])) / 127
+    steps = wide / torch.where(scale > 0, scale, 1.0)[:, None]
+    return steps.round_().to(torch.int8), scale
+
+
+def decode_attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attention of one new token over a KV cache: ``softmax(query keys^T / sqrt(D)) values`` in every head.
+
+    Keys and values are read where they are; a view of a longer cache costs no copy.
+
+    Args:
+        query: (B, H, D). No gradient flows.
+        keys: (B, H, S, D) with S > 0, the new token's own among them, in query's dtype.
+        values: like keys.
+
+    Returns:
+        (B, H, D), in query's dtype; softmax and sums are float32 (float64 for float64).
+
+    Raises:
+        ValueError: a dtype, shape or device does not fit; the message names the argument.
+
+    """
+    check_storage("query", query)
+    require(query.dim() == 3, f"query: expected (B, H, D), got shape {tuple(query.shape)}")
+    B, H, D = query.shape
+    for name, tensor in (("keys", keys), ("values", values)):
+        check_storage(name, tensor)
+        require(
+            tensor.dim() == 4 and (tensor.shape[0], tensor.shape[1], tensor.shape[3]) == (B, H, D),
+            f"{name}: expected ({B}, {H}, S, {D}), got {tuple(tensor.shape)}",
+        )
+        require(tensor.shape[2] > 0, f"{name}: expected S > 0 tokens, got shape {tuple(tensor.shape)}")
+        require(
+            tensor.dtype == query.dtype,
+            f"{name}: expected dtype {dtype_name(query.dtype)} as query, got {dtype_name(tensor.dtype)}",
+        )
+        check_device(name, tensor, "query", query)
+    require(
+        values.shape == keys.shape, f"values: expected {tuple(keys.shape)} as keys, got {tuple(values.shape)}"
+    )
+    with torch.no_grad():
+        if not backend.serves(query.device.type, query.dtype):
+            return reference.decode_attention(query, keys, values)
+        rows_apart = [t if D < 2 or t.stride(3) == 1 else t.contiguous() for t in (keys, values)]
+        return torch.ops.gpt2x.decode_attention(query, *rows_apart)
 
 
 def _all_native(tensors: Sequence[Tensor]) -> bool:
@@ -271,6 +490,11 @@ def _flat_and_native(
         and tensor.device == params[0].device
         for tensor in (*params, *exp_avgs, *exp_avg_sqs)
     )
+
+
+def _as_rows(x: Tensor) -> Tensor:
+    """(..., C) -> (N, C), also where C is 0."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _shape_or_type(value: object) -> str:

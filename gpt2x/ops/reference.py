@@ -11,6 +11,7 @@ float64 when the storage is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -95,10 +96,12 @@ def adamw_(
     weight_decay: float | Sequence[float] = 0.0,
     grad_norm: Tensor | None = None,
     max_norm: float | None = None,
+    shadows: Sequence[Tensor | None] | None = None,
 ) -> None:
     """One AdamW step on every tensor, in place (Loshchilov and Hutter 2019, algorithm 2, decoupled decay).
 
-    With `grad_norm` and `max_norm` the gradients count as multiplied by `clip_factor`; they are not written.
+    With `grad_norm` and `max_norm` the gradients count as multiplied by `clip_factor`; they are not written. A shadow
+    receives the new parameter, rounded to its dtype.
     """
     beta1, beta2 = betas
     correction1, correction2 = 1 - beta1**step, 1 - beta2**step
@@ -114,3 +117,42 @@ def adamw_(
         for stored, wide in ((p, wide_p), (m, wide_m), (v, wide_v)):
             if stored is not wide:
                 stored.copy_(wide)
+    for p, shadow in zip(params, shadows or (), strict=False):
+        if shadow is not None:
+            shadow.copy_(p)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias``."""
+    return F.linear(x, weight, bias)
+
+
+@torch.no_grad()
+def embedding_backward_(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
+    """``dweight[ids[n]] += dy[n]`` for every row, in place, in the order of the rows.
+
+    A token's rows are summed wide and rounded once; rows of tokens that do not occur are not touched.
+    """
+    rows, places = dy.reshape(-1, dweight.shape[1]), ids.flatten()
+    tokens, where = places.unique(return_inverse=True)
+    total = dweight[tokens].to(torch.promote_types(dweight.dtype, _wide(dy).dtype))
+    total.index_put_((where,), rows.to(total.dtype), accumulate=True)
+    dweight[tokens] = total.to(dweight.dtype)
+
+
+def gemv(x: Tensor, weight: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    """``x @ (weight * scale[:, None]).T + bias`` for few rows of x, summed wide; `scale` is that of an int8 weight."""
+    wide = _wide(x)
+    y = wide @ weight.to(wide.dtype).T
+    if scale is not None:
+        y = y * scale.to(wide.dtype)
+    if bias is not None:
+        y = y + bias.to(wide.dtype)
+    return y.to(x.dtype)
+
+
+def decode_attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """``softmax(query keys^T / sqrt(D)) values`` for one new token a head, in wide arithmetic."""
+    wide_query, wide_keys, wide_values = _wide(query), _wide(keys), _wide(values)
+    scores = torch.einsum("bhd,bhsd->bhs", wide_query, wide_keys) / math.sqrt(query.shape[-1])
+    return torch.einsum("bhs,bhsd->bhd", F.softmax(scores, dim=-1), wide_values).to(query.dtype)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-INTERFACE = 1  # kInterface of csrc/python/ops_module.cpp: the signatures that this file knows
+INTERFACE = 2  # kInterface of csrc/python/ops_module.cpp: the signatures that this file knows
 OP = torch.ops.gpt2x
 
 
@@ -109,10 +109,28 @@ def _linear_cross_entropy_backward(ctx: Any, dloss: Tensor | None, *_: Any) -> t
         return (None,) * 7
     dhidden, dweight = ctx.saved_tensors
     return (
-        dhidden * dloss if ctx.need_dhidden else None,
-        dweight * dloss if ctx.need_dweight else None,
+        _scaled(dhidden, dloss) if ctx.need_dhidden else None,
+        _scaled(dweight, dloss) if ctx.need_dweight else None,
         *(None,) * 5,
     )
+
+
+def _scaled(gradient: Tensor, dloss: Tensor) -> Tensor:
+    """The gradient for a loss gradient of `dloss`, in a tensor of its own where the graph is kept for another pass.
+
+    The weight's gradient is as large as the weight, so a graph that ends here gives away the tensor it has.
+    """
+    if torch.compiler.is_compiling() or type(gradient) is not Tensor or _graph_is_kept():
+        return gradient * dloss
+    if gradient.device.type == "cpu" and dloss.item() == 1.0:
+        return gradient
+    return gradient.mul_(dloss)
+
+
+def _graph_is_kept() -> bool:
+    """True in a backward pass with ``retain_graph``, or when this torch cannot tell."""
+    ask = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return ask is None or bool(ask())
 
 
 def _global_norm_fake(tensors: list[Tensor]) -> Tensor:
@@ -124,6 +142,7 @@ def _adamw_fake(
     grads: list[Tensor],
     exp_avgs: list[Tensor],
     exp_avg_sqs: list[Tensor],
+    shadows: list[Tensor],
     step: int,
     lr: float,
     beta1: float,
@@ -136,6 +155,43 @@ def _adamw_fake(
     return None
 
 
+def _linear_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty((x.shape[0], weight.shape[0]))
+
+
+def _linear_backward_fake(
+    dy: Tensor, x: Tensor, weight: Tensor, need_dx: bool, need_dweight: bool, need_dbias: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        x.new_empty(x.shape if need_dx else 0),
+        x.new_empty(weight.shape if need_dweight else 0),
+        x.new_empty(weight.shape[0] if need_dbias else 0),
+    )
+
+
+def _linear_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, _ = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _linear_backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    needed = ctx.needs_input_grad
+    gradients = OP.linear_backward(dy, *ctx.saved_tensors, *needed)
+    return tuple(gradient if need else None for gradient, need in zip(gradients, needed, strict=True))
+
+
+def _embedding_backward_fake(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
+    return None
+
+
+def _gemv_fake(x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
+    return x.new_empty((x.shape[0], weight.shape[0]))
+
+
+def _decode_attention_fake(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    return query.new_empty(query.shape)
+
+
 def register() -> None:
     """Tell torch; called once, after ``gpt2x._ops`` has loaded."""
     for name, fake in (
@@ -146,11 +202,17 @@ def register() -> None:
         ("linear_cross_entropy", _linear_cross_entropy_fake),
         ("global_norm", _global_norm_fake),
         ("adamw_", _adamw_fake),
+        ("linear", _linear_fake),
+        ("linear_backward", _linear_backward_fake),
+        ("embedding_backward_", _embedding_backward_fake),
+        ("gemv", _gemv_fake),
+        ("decode_attention", _decode_attention_fake),
     ):
         torch.library.register_fake(f"gpt2x::{name}", fake)
     for name, backward, setup in (
         ("add_layer_norm", _add_layer_norm_backward, _add_layer_norm_setup),
         ("bias_gelu", _bias_gelu_backward, _bias_gelu_setup),
         ("linear_cross_entropy", _linear_cross_entropy_backward, _linear_cross_entropy_setup),
+        ("linear", _linear_backward, _linear_setup),
     ):
         torch.library.register_autograd(f"gpt2x::{name}", backward, setup_context=setup)

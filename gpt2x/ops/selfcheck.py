@@ -110,10 +110,35 @@ def _adamw(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
     return [*params, *first, *second]
 
 
+def _linear(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
+    x, weight, bias = draw(ROWS, CHANNELS), draw(VOCABULARY, CHANNELS), draw(VOCABULARY)
+    return _with_gradients([ops.linear(x, weight, bias)], (x, weight, bias), draw)
+
+
+def _embedding_backward(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
+    dweight, dy = draw(VOCABULARY, CHANNELS).detach(), draw(ROWS, CHANNELS).detach()
+    ops.embedding_backward_(dweight, dy, (torch.arange(ROWS, device=dy.device) * 7) % 30)
+    return [dweight]
+
+
+def _gemv(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
+    x, weight, bias = (t.detach() for t in (draw(2, CHANNELS), draw(VOCABULARY, CHANNELS), draw(VOCABULARY)))
+    return [ops.gemv(x, weight, None, bias)]
+
+
+def _decode_attention(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
+    query, keys, values = draw(2, 3, 16), draw(2, 3, ROWS, 16), draw(2, 3, ROWS, 16)
+    return [ops.decode_attention(query.detach(), keys.detach(), values.detach())]
+
+
 _CASES: dict[str, Callable[[Any, Callable[..., Tensor]], list[Tensor]]] = {
     "add_layer_norm": _add_layer_norm,
     "bias_gelu": _bias_gelu,
+    "linear": _linear,
     "linear_cross_entropy": _linear_cross_entropy,
+    "embedding_backward_": _embedding_backward,
+    "gemv": _gemv,
+    "decode_attention": _decode_attention,
     "adamw_": _adamw,
     "global_norm": _global_norm,
 }

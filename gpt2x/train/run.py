@@ -26,7 +26,7 @@ from gpt2x.errors import InputDataError, UsageError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.train.config import TrainConfig, differences
 from gpt2x.train.distributed import Ranks, all_ranks
-from gpt2x.train.optim import Optimizer, make_optimizer
+from gpt2x.train.optim import Optimizer, make_optimizer, make_shadow
 from gpt2x.train.plan import choose_dtype, model_shape, num_steps, share_batch, with_vocabulary
 from gpt2x.train.state import Checkpoint, RunFolder
 
@@ -93,8 +93,10 @@ def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False) -
         KeyboardInterrupt: after Ctrl-C, when a checkpoint has been saved.
 
     """
+    from gpt2x.ops import keep_freed_memory
     from gpt2x.train.loop import train
 
+    keep_freed_memory()
     with all_ranks(config.device) as ranks:
         prepared = prepare(config, ranks, resume=resume, overwrite=overwrite)
         result = train(prepared)
@@ -121,7 +123,9 @@ def prepare(config: TrainConfig, ranks: Ranks, *, resume: bool = False, overwrit
     torch.manual_seed(config.seed)
     model = ranks.together(lambda: _model(with_vocabulary(shape, tokenizer.n_vocab), checkpoint))
     model = model.to(ranks.device).train()
-    optimizer = make_optimizer(model, config)
+    dtype, why = choose_dtype(config.dtype, ranks.device)
+    shadow = make_shadow(model, config, dtype=dtype, world_size=ranks.world_size, micro_steps=micro_steps)
+    optimizer = make_optimizer(model, config, shadow)
     batches = ranks.together(
         lambda: TokenBatches(
             streams.train, micro_batch, shape.block_size, ranks.rank, ranks.world_size, seed=config.seed
@@ -135,14 +139,13 @@ def prepare(config: TrainConfig, ranks: Ranks, *, resume: bool = False, overwrit
         loss, validation_loss = (math.nan if value is None else value for value in checkpoint.state["losses"])
         losses_before = (loss, validation_loss)
     ranks.together(lambda: _start(folder, config, ranks, overwrite=overwrite and not resume))
-    dtype, why = choose_dtype(config.dtype, ranks.device)
     prepared = Run(
         config=config,
         ranks=ranks,
         folder=folder,
         tokenizer=tokenizer,
         model=model,
-        forward=_wrap(model, config, ranks),
+        forward=shadow or _wrap(model, config, ranks),
         optimizer=optimizer,
         batches=batches,
         validation=fixed_blocks(streams.validation, shape.block_size, config.eval_batches * VALIDATION_BATCH),

@@ -175,3 +175,47 @@ def test_the_model_compiles_as_one_graph(tiny: GPTConfig, fused_ops: bool) -> No
     idx, targets = random_ids(tiny, 2, 32), random_ids(tiny, 2, 32)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(idx, targets)[1], model(idx, targets)[1])
+
+
+def test_a_tied_matrix_gets_both_gradients_and_a_kept_graph_gives_them_twice(tiny: GPTConfig) -> None:
+    torch.manual_seed(1)
+    fused = GPT(replace(tiny, fused_ops=True))
+    plain = copy.deepcopy(fused)
+    plain.config = replace(tiny, fused_ops=False)  # embedding, output layer and loss as torch has them
+    idx, targets = random_ids(tiny, 2, 8), random_ids(tiny, 2, 8)
+    expected = loss_and_gradients(plain, idx, targets)["wte.weight"]
+    _, loss = fused(idx, targets)
+    (first,) = torch.autograd.grad(loss, [fused.wte.weight], retain_graph=True)
+    (second,) = torch.autograd.grad(loss, [fused.wte.weight])
+    torch.testing.assert_close(first, expected, rtol=1e-4, atol=1e-6)
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("T", [5, 128, 130])
+def test_short_sequences_in_bfloat16_attend_as_exactly_as_flash(tiny: GPTConfig, T: int) -> None:
+    torch.manual_seed(1)
+    attention = GPT(replace(tiny, fused_ops=True, block_size=130)).h[0].attn
+    q, k, v = (torch.randn(2, 2, T, 16) for _ in range(3))
+    truth = F.scaled_dot_product_attention(
+        q.bfloat16().double(), k.bfloat16().double(), v.bfloat16().double(), is_causal=True
+    )
+    short = [t.bfloat16() for t in (q, k, v)]
+    own = attention.attend(*short)
+    flash = F.scaled_dot_product_attention(*short, is_causal=True)
+    assert own.dtype == torch.bfloat16
+    assert (own - truth).norm() <= 1.2 * (flash - truth).norm()
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_step_compiles_as_one_graph(tiny: GPTConfig, fused: bool) -> None:
+    torch.manual_seed(1)
+    model = GPT(replace(tiny, fused_ops=fused))
+    idx, targets = random_ids(tiny, 2, 8), random_ids(tiny, 2, 8)
+    expected = loss_and_gradients(model, idx, targets)
+    model.zero_grad()
+    torch._dynamo.reset()
+    _, loss = torch.compile(model, fullgraph=True, backend="aot_eager")(idx, targets)
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), expected["loss"])
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-6)

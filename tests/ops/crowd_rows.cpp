@@ -104,8 +104,8 @@ void crowd_adamw(int size, float* param, const float* grad, float* exp_avg, floa
                  float max_norm) {
   const auto shared = gpt2x::rows::cast_step<float>(gpt2x::rows::adamw_step(step, lr, beta1, beta2, eps));
   with_crowd(size, [=](const Crowd& team) {
-    gpt2x::rows::adamw_span(team, param, grad, exp_avg, exp_avg_sq, n, shared, shrink,
-                            gpt2x::rows::clip_factor(norm, max_norm));
+    gpt2x::rows::adamw_span<false>(team, param, grad, exp_avg, exp_avg_sq, nullptr, n, shared, shrink,
+                                   gpt2x::rows::clip_factor(norm, max_norm));
   });
 }
 

@@ -197,4 +197,42 @@ def test_what_does_not_fit_is_refused_by_name(mode: str, lists: tuple, options: 
 def test_the_kernel_itself_refuses_lists_that_do_not_fit() -> None:
     require_native("cpu")
     with pytest.raises(ValueError, match="grads: expected shape"):
-        torch.ops.gpt2x.adamw_(one, [torch.ones(2)], zero, zero, 1, 0.1, 0.9, 0.95, 1e-8, [0.0], None, 0.0)
+        torch.ops.gpt2x.adamw_(
+            one, [torch.ones(2)], zero, zero, [], 1, 0.1, 0.9, 0.95, 1e-8, [0.0], None, 0.0
+        )
+
+
+def test_shadows_follow_their_parameters_and_bfloat16_gradients_serve_float32_ones(device: str) -> None:
+    lists, again = (_tensors(torch.float32, torch.float32, device) for _ in range(2))
+    short = [grad.bfloat16() for grad in lists[1]]
+    shadows = [p.bfloat16() if i % 2 == 0 else None for i, p in enumerate(lists[0])]
+    for step in (1, 2, 3):
+        options = {"step": step, "lr": 0.01, "weight_decay": 0.1}
+        adamw_(
+            lists[0],
+            short,
+            *lists[2:],
+            **options,
+            grad_norm=global_norm(short),
+            max_norm=1.0,
+            shadows=shadows,
+        )
+        wide = [grad.float() for grad in short]
+        adamw_(again[0], wide, *again[2:], **options, grad_norm=global_norm(wide), max_norm=1.0)
+    for one, other, shadow in zip(lists[0], again[0], shadows, strict=True):
+        assert torch.equal(one, other)
+        assert shadow is None or torch.equal(shadow, one.bfloat16())
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+@pytest.mark.parametrize(
+    ("shadows", "words"),
+    [
+        ([], "shadows: expected 1 tensors or None as params, got 0"),
+        ([torch.ones(3)], r"shadows\[0\]: expected bfloat16 beside a float32 parameter, got float32"),
+        ([torch.ones(2).bfloat16()], r"shadows\[0\]: expected a contiguous tensor of shape \(3,\)"),
+    ],
+)
+def test_shadows_that_do_not_fit_are_refused_by_name(mode: str, shadows: list, words: str) -> None:
+    with backend.using(mode), pytest.raises(ValueError, match=words):
+        adamw_(one, one, zero, zero, **GOOD, shadows=shadows)

@@ -41,11 +41,28 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
             (rows.detach().bfloat16().requires_grad_(), matrix, targets, -100, 9, True, True),
         ],
         "global_norm": [([t.detach() for t in lists[0]],)],
-        "adamw_": [(*lists, squares, 1, 0.1, 0.9, 0.95, 1e-8, [0.1, 0.0], torch.tensor(2.0), 1.0)],
+        "adamw_": [
+            (*lists, squares, shadows, 1, 0.1, 0.9, 0.95, 1e-8, [0.1, 0.0], torch.tensor(2.0), 1.0)
+            for shadows in ([], [t.bfloat16() for t in lists[0]])
+        ],
+        "linear": [(rows, matrix, draw(6, 10).requires_grad_()), (rows, matrix, None)],
+        "linear_backward": [
+            (draw(7, 6, 10), rows.detach(), matrix.detach(), *needed)
+            for needed in ((True, True, True), (True, False, False))
+        ],
+        "embedding_backward_": [(draw(8, 10, 8), rows.detach(), torch.tensor([1, 9, 1, 0, 1, 3]))],
+        "gemv": [
+            (rows.detach(), matrix.detach(), None, draw(9, 10)),
+            (rows.detach(), matrix.detach().to(torch.int8), draw(9, 10), None),
+        ],
+        "decode_attention": [(draw(1, 2, 3, 8), draw(2, 2, 3, 5, 8), draw(3, 2, 3, 5, 8))],
     }
 
 
-@pytest.mark.parametrize("name", [*backend.OPERATORS, "add_layer_norm_backward", "bias_gelu_backward"])
+BACKWARD = ["add_layer_norm_backward", "bias_gelu_backward", "linear_backward"]
+
+
+@pytest.mark.parametrize("name", [*backend.OPERATORS, *BACKWARD])
 def test_opcheck_finds_nothing(name: str) -> None:
     require_native("cpu")
     for sample in _samples()[name]:
@@ -57,6 +74,7 @@ def _block(
 ) -> torch.Tensor:
     y, total = ops.add_layer_norm(x, x * 0.5, weight, bias)
     y, _ = ops.add_layer_norm(ops.bias_gelu(y, bias), total, weight, bias)
+    y = ops.linear(y, head[:8], bias)
     return ops.linear_cross_entropy(y, head, targets, vocab_size=9)
 
 

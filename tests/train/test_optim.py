@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from gpt2x.errors import InputDataError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.train.config import TrainConfig
-from gpt2x.train.optim import Optimizer, make_optimizer
+from gpt2x.train.optim import Optimizer, make_optimizer, make_shadow
 
 SHAPE = GPTConfig(vocab_size=50, padded_vocab_size=64, block_size=8, n_layer=2, n_head=2, n_embd=16)
 
@@ -85,3 +87,31 @@ def test_the_state_of_another_model_is_refused() -> None:
     state.popitem()
     with pytest.raises(InputDataError, match="another shape"):
         optimizer.load_state_dict(state, 1)
+
+
+def test_shadows_are_made_where_a_bfloat16_step_on_a_cpu_is_one_batch() -> None:
+    where = {"dtype": torch.bfloat16, "world_size": 1, "micro_steps": 1}
+    network = GPT(dataclasses.replace(model().config, fused_ops=True))
+    ours = TrainConfig(optimizer="gpt2x")
+    assert make_shadow(network, ours, **where) is not None
+    assert make_shadow(network, ours, **{**where, "dtype": torch.float32}) is None
+    assert make_shadow(network, ours, **{**where, "micro_steps": 2}) is None
+    assert make_shadow(network, ours, **{**where, "world_size": 2}) is None
+    assert make_shadow(network, TrainConfig(optimizer="torch"), **where) is None
+    assert make_shadow(network, TrainConfig(optimizer="gpt2x", fused_ops=False), **where) is None
+
+
+def test_a_step_with_shadows_moves_the_weights_and_their_shadows_together() -> None:
+    network = GPT(dataclasses.replace(model().config, fused_ops=True))
+    config = TrainConfig(optimizer="gpt2x")
+    shadow = make_shadow(network, config, dtype=torch.bfloat16, world_size=1, micro_steps=1)
+    optimizer = make_optimizer(network, config, shadow)
+    before = network.wte.weight.detach().clone()
+    idx = torch.randint(0, network.config.vocab_size, (2, 5))
+    shadow(idx, idx)[1].backward()
+    assert float(optimizer.step(1e-2)) > 0
+    optimizer.zero_grad()
+    assert not torch.equal(network.wte.weight, before)
+    for parameter in network.parameters():
+        copied = shadow.shadow_of(parameter)
+        assert copied is None or (torch.equal(copied, parameter.bfloat16()) and copied.grad is None)

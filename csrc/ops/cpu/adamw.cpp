@@ -1,5 +1,6 @@
 // adamw_ on the CPU: all tensors in one parallel region. 28 bytes of memory traffic per float32 parameter
-// (four reads, three writes); it should run at the speed of memory.
+// (four reads, three writes), and as many with a bfloat16 gradient and a bfloat16 shadow; it should run at
+// the speed of memory.
 #include "../rows/adamw.h"
 
 #include <torch/csrc/stable/library.h>
@@ -14,36 +15,72 @@
 namespace gpt2x::cpu {
 namespace {
 
-template <class P, class S, class W = rows::Wide<P>>
-GPT2X_CLONES void update_span(P* param, const P* grad, S* exp_avg, S* exp_avg_sq, int64_t n,
+template <class P, class G, class S, class W = rows::Wide<P>>
+GPT2X_CLONES void update_span(P* param, const G* grad, S* exp_avg, S* exp_avg_sq, int64_t n,
                               rows::AdamwStep<W> step, W shrink, W clip) {
-  rows::adamw_span(rows::Solo{}, param, grad, exp_avg, exp_avg_sq, n, step, shrink, clip);
+  rows::adamw_span<false>(rows::Solo{}, param, grad, exp_avg, exp_avg_sq, nullptr, n, step, shrink, clip);
+}
+
+template <class P, class G, class S, class W = rows::Wide<P>>
+GPT2X_CLONES void update_span_and_shadow(P* param, const G* grad, S* exp_avg, S* exp_avg_sq,
+                                         rows::bfloat16* shadow, int64_t n, rows::AdamwStep<W> step, W shrink,
+                                         W clip) {
+  rows::adamw_span<true>(rows::Solo{}, param, grad, exp_avg, exp_avg_sq, shadow, n, step, shrink, clip);
+}
+
+std::vector<int64_t> shape_vector(const Tensor& tensor) {
+  return std::vector<int64_t>(tensor.sizes().begin(), tensor.sizes().end());
+}
+
+// A tensor without a shadow has one of no elements.
+bool has_shadow(const std::vector<Tensor>& shadows, size_t i) {
+  return !shadows.empty() && shadows[i].numel() > 0;
 }
 
 void check_lists(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                  const std::vector<Tensor>& exp_avgs, const std::vector<Tensor>& exp_avg_sqs,
-                 const std::vector<double>& weight_decay) {
+                 const std::vector<Tensor>& shadows, const std::vector<double>& weight_decay) {
   const size_t count = params.size();
   if (grads.size() != count || exp_avgs.size() != count || exp_avg_sqs.size() != count ||
       weight_decay.size() != count) {
     refuse("grads, exp_avgs, exp_avg_sqs, weight_decay: expected ", count, " of each as params, got ",
            grads.size(), ", ", exp_avgs.size(), ", ", exp_avg_sqs.size(), ", ", weight_decay.size());
   }
+  if (!shadows.empty() && shadows.size() != count) {
+    refuse("shadows: expected none or ", count, " as params, got ", shadows.size());
+  }
   for (size_t i = 0; i < count; ++i) {
+    const ScalarType dtype = params[i].scalar_type();
     check_cpu("params", params[i]);
-    check_like("grads", grads[i], params[i]);
-    check_cpu("exp_avgs", exp_avgs[i]);
-    if (exp_avgs[i].scalar_type() != params[i].scalar_type()) {
-      check_dtype("exp_avgs", exp_avgs[i], wide_dtype(params[i].scalar_type()));
+    check_cpu("grads", grads[i]);
+    if (!(dtype == ScalarType::Float && grads[i].scalar_type() == ScalarType::BFloat16)) {
+      check_dtype("grads", grads[i], dtype);
     }
-    check_shape("exp_avgs", exp_avgs[i],
-                std::vector<int64_t>(params[i].sizes().begin(), params[i].sizes().end()));
+    check_shape("grads", grads[i], shape_vector(params[i]));
+    check_cpu("exp_avgs", exp_avgs[i]);
+    if (exp_avgs[i].scalar_type() != dtype) check_dtype("exp_avgs", exp_avgs[i], wide_dtype(dtype));
+    check_shape("exp_avgs", exp_avgs[i], shape_vector(params[i]));
     check_like("exp_avg_sqs", exp_avg_sqs[i], exp_avgs[i]);
     if (!params[i].is_contiguous() || !exp_avgs[i].is_contiguous() || !exp_avg_sqs[i].is_contiguous()) {
       refuse("params, exp_avgs, exp_avg_sqs: expected contiguous tensors, number ", i, " is not");
     }
-    with_storage("params", params[i].scalar_type(), [](auto) {});
+    with_storage("params", dtype, [](auto) {});
+    if (has_shadow(shadows, i)) {
+      check_cpu("shadows", shadows[i]);
+      check_dtype("shadows", shadows[i], ScalarType::BFloat16);
+      check_dtype("params", params[i], ScalarType::Float);
+      check_shape("shadows", shadows[i], shape_vector(params[i]));
+      if (!shadows[i].is_contiguous()) refuse("shadows: expected contiguous tensors, number ", i, " is not");
+    }
   }
+}
+
+// Calls f with values of the C++ types of a parameter, its gradient and its moments.
+template <class F>
+void with_types(const Tensor& param, const Tensor& grad, const Tensor& moment, const F& f) {
+  if (grad.scalar_type() != param.scalar_type()) return f(float{}, rows::bfloat16{}, float{});
+  with_storage("params", param.scalar_type(), moment.scalar_type(),
+               [&](auto parameter, auto average) { f(parameter, parameter, average); });
 }
 
 double number_in(const std::optional<Tensor>& tensor) {
@@ -56,9 +93,10 @@ double number_in(const std::optional<Tensor>& tensor) {
 }
 
 void adamw_(std::vector<Tensor> params, std::vector<Tensor> grads, std::vector<Tensor> exp_avgs,
-            std::vector<Tensor> exp_avg_sqs, int64_t step, double lr, double beta1, double beta2, double eps,
-            std::vector<double> weight_decay, std::optional<Tensor> grad_norm, double max_norm) {
-  check_lists(params, grads, exp_avgs, exp_avg_sqs, weight_decay);
+            std::vector<Tensor> exp_avg_sqs, std::vector<Tensor> shadows, int64_t step, double lr,
+            double beta1, double beta2, double eps, std::vector<double> weight_decay,
+            std::optional<Tensor> grad_norm, double max_norm) {
+  check_lists(params, grads, exp_avgs, exp_avg_sqs, shadows, weight_decay);
   if (step < 1) refuse("step: expected a count from 1 on, got ", step);
   const double clip = rows::clip_factor(number_in(grad_norm), grad_norm ? max_norm : 0.0);
   const rows::AdamwStep<double> shared = rows::adamw_step(step, lr, beta1, beta2, eps);
@@ -72,15 +110,23 @@ void adamw_(std::vector<Tensor> params, std::vector<Tensor> grads, std::vector<T
     for (int64_t i = begin; i < end; ++i) {
       const auto [t, first, length] = spans[i];
       const double shrink = 1.0 - lr * weight_decay[t];
-      const auto update = [&, t = t, first = first, length = length](auto parameter, auto moment) {
+      const auto update = [&, t = t, first = first, length = length](auto parameter, auto grad, auto moment) {
         using P = decltype(parameter);
+        using G = decltype(grad);
         using S = decltype(moment);
         using W = rows::Wide<P>;
-        update_span(write<P>(params[t]) + first, read<P>(grads[t]) + first, write<S>(exp_avgs[t]) + first,
-                    write<S>(exp_avg_sqs[t]) + first, length, rows::cast_step<W>(shared),
-                    static_cast<W>(shrink), static_cast<W>(clip));
+        P* param = write<P>(params[t]) + first;
+        const G* gradient = read<G>(grads[t]) + first;
+        S *m = write<S>(exp_avgs[t]) + first, *v = write<S>(exp_avg_sqs[t]) + first;
+        const auto numbers = rows::cast_step<W>(shared);
+        if (has_shadow(shadows, t)) {
+          update_span_and_shadow(param, gradient, m, v, write<rows::bfloat16>(shadows[t]) + first, length,
+                                 numbers, static_cast<W>(shrink), static_cast<W>(clip));
+        } else {
+          update_span(param, gradient, m, v, length, numbers, static_cast<W>(shrink), static_cast<W>(clip));
+        }
       };
-      with_storage("params", params[t].scalar_type(), exp_avgs[t].scalar_type(), update);
+      with_types(params[t], grads[t], exp_avgs[t], update);
     }
   });
 }

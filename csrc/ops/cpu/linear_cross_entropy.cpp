@@ -3,23 +3,26 @@
 // logits exist.
 //
 // Chunks are large on purpose: each one streams the whole weight (and its gradient) through the caches, so 64
-// rows were measured slower than plain torch, while from 256 rows on the GEMM hides the stream.
+// rows were measured slower than plain torch, while from 256 rows on the GEMM hides the stream. And a second
+// chunk costs a wide total of the weight's gradient, for a 16-bit one more than 512 rows of logits take.
 #include "../rows/linear_cross_entropy.h"
 
 #include <torch/csrc/stable/library.h>
 
-#include <array>
+#include <optional>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "../checks.h"
 #include "clones.h"
+#include "gemm.h"
 #include "row_blocks.h"
 
 namespace gpt2x::cpu {
 namespace {
 
-constexpr int64_t kRowsPerChunk = 512;
+constexpr int64_t kRowsPerChunk = 1024;
 
 template <class T, class W = rows::Wide<T>>
 GPT2X_CLONES void loss_rows(int64_t begin, int64_t end, T* logits, int64_t V, int64_t Vp,
@@ -58,21 +61,14 @@ void carry_all(const Tensor& from, const Tensor& to, bool add) {
                [=](int64_t begin, int64_t end) { carry(source, sink, begin, end, add); });
 }
 
-// out = a @ b, through torch's dispatcher: the one GEMM that is tuned for every CPU.
-void mm_out(const Tensor& a, const Tensor& b, const Tensor& out) {
-  using torch::stable::detail::from;
-  std::array<StableIValue, 3> stack{from(a), from(b), from(out)};
-  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "out", stack.data(), TORCH_ABI_VERSION));
-  torch::stable::detail::to<Tensor>(stack[0]);  // takes the returned handle of `out` and lets it go
-}
-
-Tensor transposed(const Tensor& matrix) {
-  return torch::stable::transpose(matrix, 0, 1);
-}
-
 // `narrow` that takes its tensor by const reference.
 Tensor first_rows(Tensor matrix, int64_t start, int64_t length) {
   return torch::stable::narrow(matrix, 0, start, length);
+}
+
+// Puts a product where it belongs, if the library has not written it there.
+void place(const Tensor& product, Tensor where) {
+  if (product.const_data_ptr() != where.const_data_ptr()) torch::stable::copy_(where, product);
 }
 
 // Number of rows that count.
@@ -95,33 +91,38 @@ int64_t check_targets(const int64_t* targets, int64_t N, int64_t V, int64_t igno
 class WeightGradient {
  public:
   WeightGradient(const Tensor& hidden, const Tensor& weight, int64_t num_chunks)
-      : result_(torch::stable::new_empty(weight, weight.sizes())),
+      : weight_(weight),
         direct_(num_chunks == 1 && weight.scalar_type() == hidden.scalar_type()),
-        product_(direct_ ? result_ : torch::stable::new_empty(hidden, weight.sizes())),
-        total_(weight.scalar_type() == wide_dtype(hidden.scalar_type()) || direct_
-                   ? result_
-                   : torch::stable::new_empty(weight, weight.sizes(), wide_dtype(hidden.scalar_type()))) {}
+        wide_(wide_dtype(hidden.scalar_type())) {}
 
   template <class T>
   void add(const Tensor& dlogits, const Tensor& hidden) {
-    mm_out(transposed(dlogits), hidden, product_);
-    if (!direct_) carry_all<rows::Wide<T>, T>(product_, total_, !empty_);
-    empty_ = false;
+    // A product that is wide already becomes the total, without a copy.
+    product_ = multiply(transposed(dlogits), hidden, product_);
+    if (direct_ || (!total_ && product_->scalar_type() == wide_)) {
+      total_ = std::exchange(product_, std::nullopt);
+      return;
+    }
+    const bool first = !total_;
+    if (first) total_ = torch::stable::new_empty(weight_, weight_.sizes(), wide_);
+    carry_all<rows::Wide<T>, T>(*product_, *total_, !first);
   }
 
   template <class T, class P>
   Tensor finish() {
-    if (!direct_ && total_.scalar_type() != result_.scalar_type())
-      carry_all<P, rows::Wide<T>>(total_, result_, false);
-    return result_;
+    if (total_->scalar_type() == weight_.scalar_type()) return *total_;
+    const bool fits = product_ && product_->scalar_type() == weight_.scalar_type();
+    const Tensor rounded = fits ? *product_ : torch::stable::new_empty(weight_, weight_.sizes());
+    carry_all<P, rows::Wide<T>>(*total_, rounded, false);
+    return rounded;
   }
 
  private:
-  Tensor result_;
+  Tensor weight_;
   bool direct_;
-  Tensor product_;
-  Tensor total_;
-  bool empty_ = true;
+  ScalarType wide_;
+  std::optional<Tensor> product_;  // of the chunk before; its memory serves again
+  std::optional<Tensor> total_;
 };
 
 std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, const Tensor& weight,
@@ -156,7 +157,7 @@ std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, co
   Tensor loss = torch::stable::new_empty(rows_in, std::vector<int64_t>{}, wide_dtype(dtype));
   Tensor dhidden = torch::stable::new_empty(rows_in, {need_dhidden ? N : 0, need_dhidden ? C : 0});
   Tensor dweight = torch::stable::new_empty(weight, {0, 0});
-  Tensor logits = torch::stable::new_empty(rows_in, {chunk_rows, Vp});
+  std::optional<Tensor> logits;  // of the chunk before; their memory serves again
   with_storage("hidden", dtype, weight.scalar_type(), [&](auto activation, auto parameter) {
     using T = decltype(activation);
     using P = decltype(parameter);
@@ -166,8 +167,10 @@ std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, co
     if (need_dweight) gradient.emplace(rows_in, weight, num_chunks);
     for (int64_t start = 0; start < N || start == 0; start += std::max<int64_t>(1, chunk_rows)) {
       const int64_t length = std::min(chunk_rows, N - start);
-      const Tensor chunk = first_rows(rows_in, start, length), chunk_logits = first_rows(logits, 0, length);
-      mm_out(chunk, transposed(matrix), chunk_logits);
+      const Tensor chunk = first_rows(rows_in, start, length);
+      if (logits && logits->size(0) != length) logits = first_rows(*logits, 0, length);
+      logits = multiply(chunk, transposed(matrix), logits);
+      const Tensor& chunk_logits = *logits;
       T* first = write<T>(chunk_logits);
       const int64_t* first_id = read<int64_t>(ids) + start;
       W* first_loss = losses.data() + start;
@@ -175,7 +178,9 @@ std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, co
         loss_rows(begin, end, first, vocab_size, Vp, first_id, ignore_index,
                   1.0 / static_cast<double>(counted), training, first_loss);
       });
-      if (need_dhidden) mm_out(chunk_logits, matrix, first_rows(dhidden, start, length));
+      if (need_dhidden)
+        place(multiply(chunk_logits, matrix, first_rows(dhidden, start, length)),
+              first_rows(dhidden, start, length));
       if (need_dweight) gradient->template add<T>(chunk_logits, chunk);
     }
     double total = 0;

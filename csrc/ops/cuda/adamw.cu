@@ -30,10 +30,10 @@ __global__ void update(Tensors tensors, rows::AdamwStep<float> step, const float
   const float clip = grad_norm != nullptr ? rows::clip_factor(*grad_norm, max_norm) : 1.0f;
   const int64_t n = tensors.sizes[t];
   for (int64_t begin = blockIdx.x * kSlice; begin < n; begin += gridDim.x * kSlice) {
-    rows::adamw_span(
+    rows::adamw_span<false>(
         Block{}, static_cast<P*>(tensors.params[t]) + begin, static_cast<const P*>(tensors.grads[t]) + begin,
         static_cast<S*>(tensors.exp_avgs[t]) + begin, static_cast<S*>(tensors.exp_avg_sqs[t]) + begin,
-        n - begin < kSlice ? n - begin : kSlice, step, tensors.shrink[t], clip);
+        nullptr, n - begin < kSlice ? n - begin : kSlice, step, tensors.shrink[t], clip);
   }
 }
 

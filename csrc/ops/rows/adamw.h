@@ -35,18 +35,21 @@ GPT2X_HD W clip_factor(W norm, W max_norm) {
   return factor > W(1) ? W(1) : factor;
 }
 
-// P stores parameters and gradients, S the moments. `shrink` is 1 - lr * weight_decay, `clip` multiplies
-// gradients.
-template <class Team, class P, class S, class W = Wide<P>>
-GPT2X_HD void adamw_span(const Team& team, P* param, const P* grad, S* exp_avg, S* exp_avg_sq, int64_t n,
-                         const AdamwStep<W>& step, W shrink, W clip) {
+// P stores parameters, G gradients, S the moments. `shrink` is 1 - lr * weight_decay, `clip` multiplies
+// gradients. With kShadow every new parameter is also written, rounded, to `shadow`, the copy that the next
+// step computes with.
+template <bool kShadow, class Team, class P, class G, class S, class W = Wide<P>>
+GPT2X_HD void adamw_span(const Team& team, P* param, const G* grad, S* exp_avg, S* exp_avg_sq,
+                         bfloat16* shadow, int64_t n, const AdamwStep<W>& step, W shrink, W clip) {
   GPT2X_SIMD
   for (int64_t i = team.lane(); i < n; i += team.stride()) {
-    const W g = widen(grad[i]) * clip;
+    const W g = widen_to<W>(grad[i]) * clip;
     const W m = step.beta1 * widen_to<W>(exp_avg[i]) + (W(1) - step.beta1) * g;
     const W v = step.beta2 * widen_to<W>(exp_avg_sq[i]) + (W(1) - step.beta2) * g * g;
     const W denominator = static_cast<W>(sqrt(v)) * step.inverse_root_correction + step.eps;
-    param[i] = narrow<P>(widen(param[i]) * shrink - step.step_size * m / denominator);
+    const W p = widen(param[i]) * shrink - step.step_size * m / denominator;
+    param[i] = narrow<P>(p);
+    if constexpr (kShadow) shadow[i] = narrow<bfloat16>(static_cast<float>(p));
     exp_avg[i] = narrow<S>(m);
     exp_avg_sq[i] = narrow<S>(v);
   }

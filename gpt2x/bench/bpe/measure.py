@@ -198,7 +198,7 @@ class Bench:
                 try:
                     runner.build()
                 except RungFailed as failed:
-                    state.status, state.reason = _verdict(failed), str(failed)
+                    state.status, state.reason = verdict_of(failed), str(failed)
                 else:
                     runners.append(runner)
         return runners
@@ -246,7 +246,7 @@ class Bench:
         try:
             answer = runner.call(text, measure.call, compare=compare, keep=keep)
         except RungFailed as failed:
-            cell.status, cell.reason = _verdict(failed), str(failed)
+            cell.status, cell.reason = verdict_of(failed), str(failed)
             return None
         if compare:
             cell.fault = answer["fault"]
@@ -302,7 +302,8 @@ def _note(cell: Cell, answer: dict[str, Any]) -> None:
     cell.cpu_s.append(answer["cpu_s"])
 
 
-def _verdict(failed: RungFailed) -> str:
+def verdict_of(failed: RungFailed) -> str:
+    """The status of what failed: timed out, or failed."""
     return TIMED_OUT if isinstance(failed, TookTooLong) else FAILED
 
 

@@ -71,12 +71,17 @@ def heading(results: BpeResults) -> str:
     lines = [f"{machine.describe('cpu')}; Python {python}; {results.vocabulary} for all, no special tokens"]
     if not results.complete:
         lines.append("Interrupted: what follows is what was finished.")
-    if (busy := results.busy_share()) > BUSY_SHARE:
-        lines.append(
-            f"Note: other programs took {busy:.0%} of the core that was measured on; figures are too low by about as "
-            "much, and ratios are rough."
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *busy_note(results.busy_share())])
+
+
+def busy_note(share: float) -> list[str]:
+    """A line that says that other programs took a share of the core that was measured on, where it matters."""
+    if share <= BUSY_SHARE:
+        return []
+    return [
+        f"Note: other programs took {share:.0%} of the core that was measured on; figures are too low by about as "
+        "much, and ratios are rough."
+    ]
 
 
 def tables(results: BpeResults) -> list[Table]:
@@ -125,10 +130,11 @@ def _taking_part(results: BpeResults) -> list[PeerState]:
 
 def _title(text: InputState) -> str:
     tokens = f", {text.num_tokens:,} tokens" if text.num_tokens else ""
-    return f"{text.name}: {_size(text.num_bytes)}{tokens}; {text.what}"
+    return f"{text.name}: {text_size(text.num_bytes)}{tokens}; {text.what}"
 
 
-def _size(num_bytes: int) -> str:
+def text_size(num_bytes: int) -> str:
+    """How long a text is, for people."""
     if num_bytes < 1000:
         return f"{num_bytes} bytes"
     return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 999_500 else f"{num_bytes / 1e3:.0f} kB"
@@ -146,7 +152,7 @@ def _batches(results: BpeResults, text: InputState) -> Table:
         "batch list, all cores": f"list, {several}",
         "batch array, all cores": f"array, {several}",
     }
-    batch = _size(min(text.num_bytes, BATCH_BYTES))
+    batch = text_size(min(text.num_bytes, BATCH_BYTES))
     title = f"{text.name}, {batch} in documents of {BATCH_DOCUMENT_BYTES // 1024} KiB, one batch"
     return _figures(results, text, title=title, columns=columns)
 
@@ -240,7 +246,7 @@ def _start_up(results: BpeResults) -> Table:
         )
         rows.append([program.what, f"{median * 1000:.0f}", times, program.output])
     return Table(
-        title=f"A whole process that counts the tokens of a file of {_size(results.start_up_bytes)}",
+        title=f"A whole process that counts the tokens of a file of {text_size(results.start_up_bytes)}",
         heads=["", "ms", "× tiktoken", "tokens"],
         rows=rows,
         right=[False, True, True, True],

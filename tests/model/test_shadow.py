@@ -1,0 +1,103 @@
+"""Training in bfloat16 with shadows of float32 weights: the same losses as autocast, and weights that stay in step."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gpt2x.errors import UsageError
+from gpt2x.model import GPT, GPTConfig
+from gpt2x.model.shadow import ShadowModel
+from gpt2x.ops import adamw_
+
+WIDE = {"n_embd": 64, "n_head": 4, "padded_vocab_size": 128}
+
+
+def _models(tiny: GPTConfig) -> tuple[GPT, ShadowModel]:
+    torch.manual_seed(1)
+    model = GPT(replace(tiny, fused_ops=True, **WIDE))
+    return copy.deepcopy(model), ShadowModel(model)
+
+
+def _batch(config: GPTConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    idx = torch.randint(0, config.vocab_size, (4, 17), generator=torch.Generator().manual_seed(2))
+    return idx[:, :-1], idx[:, 1:]
+
+
+def test_loss_and_gradients_are_as_near_to_float32_as_autocasts(tiny: GPTConfig) -> None:
+    plain, shadow = _models(tiny)
+    batch = _batch(plain.config)
+    plain(*batch)[1].backward()
+    truth = {name: p.grad.clone() for name, p in plain.named_parameters()}
+    plain.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = plain(*batch)[1]
+    loss.backward()
+    own = shadow(*batch)[1]
+    own.backward()
+    assert own.dtype == torch.float32
+    assert abs(own.item() - loss.item()) < 2e-3
+    names = {parameter: name for name, parameter in shadow.model.named_parameters()}
+    for parameter, name in names.items():
+        leaf = shadow.shadow_of(parameter)
+        grad = (parameter if leaf is None else leaf).grad
+        assert grad is not None, name
+        norm = truth[name].norm()
+        own_error, cast_error = (
+            (grad.float() - truth[name]).norm(),
+            (dict(plain.named_parameters())[name].grad - truth[name]).norm(),
+        )
+        assert own_error <= 2 * cast_error + 0.02 * norm, (
+            f"{name}: {own_error / norm:.3f} beside {cast_error / norm:.3f}"
+        )
+
+
+def test_layer_norms_stay_in_float32_and_the_tied_matrix_has_one_shadow(tiny: GPTConfig) -> None:
+    _, shadow = _models(tiny)
+    assert "wte.weight" in shadow.shadows
+    assert "lm_head.weight" not in shadow.shadows
+    assert not any(".ln_" in name or name.startswith("ln_") for name in shadow.shadows)
+    assert shadow.shadow_of(shadow.model.ln_f.weight) is None
+    assert all(t.dtype == torch.bfloat16 and t.is_leaf for t in shadow.shadows.values())
+
+
+def test_training_with_shadows_learns_as_training_with_autocast_does(tiny: GPTConfig) -> None:
+    plain, shadow = _models(tiny)
+    batch = _batch(plain.config)
+    losses: dict[str, list[float]] = {"autocast": [], "shadow": []}
+    for kind, model in (("autocast", plain), ("shadow", shadow.model)):
+        params = list(model.parameters())
+        shadows = [shadow.shadow_of(p) if kind == "shadow" else None for p in params]
+        averages = [[torch.zeros_like(p) for p in params] for _ in range(2)]
+        for step in range(1, 41):
+            leaves = [p if s is None else s for p, s in zip(params, shadows, strict=True)]
+            for leaf in leaves:
+                leaf.grad = None
+            with torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"):
+                loss = (shadow if kind == "shadow" else model)(*batch)[1]
+            loss.backward()
+            losses[kind].append(loss.item())
+            grads = [leaf.grad for leaf in leaves]
+            adamw_([p.data for p in params], grads, *averages, step=step, lr=3e-3, shadows=shadows)
+    assert losses["shadow"][-1] < losses["shadow"][0] - 2
+    assert abs(losses["shadow"][-1] - losses["autocast"][-1]) < 0.05
+    for name, copied in shadow.shadows.items():
+        assert torch.equal(copied, dict(shadow.model.named_parameters())[name].bfloat16()), name
+
+
+def test_refresh_takes_in_weights_that_were_loaded(tiny: GPTConfig) -> None:
+    _, shadow = _models(tiny)
+    with torch.no_grad():
+        shadow.model.wte.weight.fill_(0.3)
+    shadow.refresh()
+    assert torch.equal(shadow.shadows["wte.weight"], shadow.model.wte.weight.bfloat16())
+
+
+def test_what_cannot_have_shadows_is_refused(tiny: GPTConfig) -> None:
+    with pytest.raises(UsageError, match="fused_ops = true"):
+        ShadowModel(GPT(tiny))
+    with pytest.raises(UsageError, match="need a float32 model, this one is torch.bfloat16"):
+        ShadowModel(GPT(replace(tiny, fused_ops=True)).to(torch.bfloat16))

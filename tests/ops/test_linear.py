@@ -1,0 +1,124 @@
+"""linear: against torch's own in every way it can be asked, and which library multiplies."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from ops_support import DTYPES, assert_as_exact_as_twin, draw, dtype_id, run_with_gradients
+
+from gpt2x.errors import UsageError
+from gpt2x.ops import backend, linear, reference
+
+# rows × in × out: one of everything, primes, more rows than a block of the bias gradient, no rows
+SIZES = ((1, 1, 1), (1, 64, 48), (7, 13, 11), (130, 33, 65), (0, 8, 5))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+@pytest.mark.parametrize("with_bias", [True, False], ids=["bias", "no bias"])
+def test_results_and_gradients_are_as_exact_as_the_twins(
+    device: str, size: tuple[int, int, int], dtype: torch.dtype, with_bias: bool
+) -> None:
+    N, num_in, num_out = size
+    inputs = [
+        draw(1, N, num_in, dtype=dtype, device=device),
+        draw(2, num_out, num_in, dtype=dtype, device=device),
+    ]
+    inputs.append(draw(3, num_out, dtype=dtype, device=device) if with_bias else None)
+    native = run_with_gradients(linear, inputs)
+    twin = run_with_gradients(reference.linear, inputs)
+    truth = run_with_gradients(reference.linear, inputs, torch.float64)
+    assert_as_exact_as_twin(native, twin, truth, dtype)
+
+
+def test_any_strides_and_leading_dimensions(device: str) -> None:
+    x, weight = draw(1, 5, 3, 2, device=device).permute(2, 1, 0), draw(2, 5, 7, device=device).T
+    torch.testing.assert_close(linear(x, weight), x @ weight.T)
+    expanded = draw(3, 1, 5, device=device).expand(4, 5)
+    torch.testing.assert_close(linear(expanded, weight), expanded @ weight.T)
+
+
+def test_an_upstream_gradient_of_any_strides(device: str) -> None:
+    x, weight, bias = (
+        draw(1, 6, 5).requires_grad_(),
+        draw(2, 7, 5).requires_grad_(),
+        draw(3, 7).requires_grad_(),
+    )
+    linear(x, weight, bias).sum().backward()  # the gradient of a sum is expanded from one number
+    torch.testing.assert_close(bias.grad, torch.full((7,), 6.0))
+    torch.testing.assert_close(x.grad, weight.detach().sum(0).expand(6, 5))
+
+
+def test_gradients_agree_with_finite_differences_in_float64() -> None:
+    inputs = [draw(k, *shape, dtype=torch.float64) for k, shape in ((1, (4, 3)), (2, (5, 3)), (3, (5,)))]
+    assert torch.autograd.gradcheck(linear, [t.requires_grad_() for t in inputs])
+
+
+def test_only_the_gradients_that_are_wanted_are_made() -> None:
+    x, weight = draw(1, 4, 3), draw(2, 5, 3).requires_grad_()
+    linear(x, weight).sum().backward()
+    assert x.grad is None
+    assert weight.grad is not None
+
+
+def test_autocast_casts_as_it_does_for_torchs_own() -> None:
+    x, weight, bias = draw(1, 4, 3), draw(2, 5, 3), draw(3, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(linear(x, weight, bias), torch.nn.functional.linear(x, weight, bias))
+
+
+def test_what_is_not_finite_stays_so() -> None:
+    x, weight = draw(1, 3, 4), draw(2, 5, 4)
+    x[0, 0], x[1, 1] = float("nan"), float("inf")
+    y = linear(x, weight)
+    assert y[0].isnan().all()
+    assert not y[1].isfinite().any()
+    assert y[2].isfinite().all()
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((torch.ones(()), torch.ones(2, 2)), "x: expected"),
+        ((torch.ones(3, 2).long(), torch.ones(2, 2)), "x: expected dtype"),
+        ((torch.ones(3, 2), torch.ones(4, 3)), r"weight: expected \(O, 2\), got shape \(4, 3\)"),
+        ((torch.ones(3, 2), torch.ones(4, 2).double()), "weight: expected dtype float32 as x, got float64"),
+        ((torch.ones(3, 2), torch.ones(4, 2), torch.ones(3)), r"bias: expected shape \(4,\), got \(3,\)"),
+        ((torch.ones(3, 2), torch.ones(4, 2), torch.ones(4).double()), "bias: expected dtype float32 as x"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(mode: str, arguments: tuple, words: str) -> None:
+    with backend.using(mode), pytest.raises(ValueError, match=words):
+        linear(*arguments)
+
+
+@pytest.mark.parametrize("choice", ["torch", "onednn"])
+def test_both_libraries_multiply_alike(choice: str) -> None:
+    program = (
+        "import torch\nfrom gpt2x.ops import backend, linear\n"
+        "x, w, b = (torch.arange(n * 6.0).reshape(n, 6) % 7 - 3 for n in (5, 4, 1))\n"
+        "y = torch.ops.gpt2x.linear(x, w, b[0, :4])\n"
+        "assert torch.equal(y, x @ w.T + b[0, :4])\n"
+        "print(backend.multiplies('cpu', torch.float32))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "GPT2X_GEMM": choice, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    if choice == "torch":
+        assert done.stdout.strip() == "False"
+
+
+def test_an_unknown_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPT2X_GEMM", "abacus")
+    with pytest.raises(UsageError, match="GPT2X_GEMM='abacus' is not one of auto, torch, onednn"):
+        backend.check_gemm()
