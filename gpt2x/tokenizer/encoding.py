@@ -254,6 +254,20 @@ class Tokenizer:
         """Encode many texts on all cores (or `num_threads`); special tokens in them are plain text."""
         return self._core.encode_batch_lists(text, num_threads or 0)
 
+    def encode_ordinary_batch_to_numpy(
+        self, text: Iterable[str], *, dtype: npt.DTypeLike = "uint32", num_threads: int | None = None
+    ) -> list[npt.NDArray[Any]]:
+        """The same as arrays, one for each text, and without Python lists on the way.
+
+        Raises:
+            UsageError: `dtype` cannot hold the largest id.
+
+        """
+        kind = self._dtype(dtype, None)
+        native: Literal["uint16", "uint32"] = "uint16" if kind.name == "uint16" else "uint32"
+        arrays = self._core.encode_batch(text, num_threads or 0, native)
+        return [array.astype(kind, copy=False) for array in arrays]
+
     def encode_batch(
         self,
         text: Sequence[str],

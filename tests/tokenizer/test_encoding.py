@@ -198,6 +198,10 @@ class TestBatches:
     def test_are_the_single_calls(self, songs: Tokenizer, texts: list[str], num_threads: int) -> None:
         expected = [songs.encode_ordinary(text) for text in texts]
         assert songs.encode_ordinary_batch(texts, num_threads=num_threads) == expected
+        for dtype in ("uint16", "uint32", "int64"):
+            arrays = songs.encode_ordinary_batch_to_numpy(texts, dtype=dtype, num_threads=num_threads)
+            assert [array.tolist() for array in arrays] == expected
+            assert all(array.dtype == dtype for array in arrays)
         assert songs.count_ordinary_batch(texts, num_threads=num_threads) == [len(ids) for ids in expected]
         allowed = [songs.encode(text, allowed_special="all") for text in texts]
         assert songs.encode_batch(texts, num_threads=num_threads, allowed_special="all") == allowed

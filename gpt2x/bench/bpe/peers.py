@@ -155,6 +155,9 @@ def gpt2x(vocabulary: Vocabulary, threads: int) -> Calls:
         encode=tokenizer.encode_ordinary,
         encode_array=encode_array,
         batch=lambda texts: tokenizer.encode_ordinary_batch(texts, num_threads=threads),
+        batch_array=lambda texts: np.concatenate(
+            tokenizer.encode_ordinary_batch_to_numpy(texts, dtype=dtype, num_threads=threads)
+        ),
         decode=tokenizer.decode_bytes,
         decode_array=tokenizer.decode_bytes,
     )

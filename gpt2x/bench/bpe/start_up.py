@@ -26,7 +26,7 @@ encoding = tiktoken.Encoding("gpt2", pat_str=pattern, mergeable_ranks=load_tikto
 with open(text, encoding="utf-8", newline="") as file:
     print(len(encoding.encode_ordinary(file.read())))
 """
-OUR_ENTRY_POINT = "gpt2x.cli.app:main"
+OUR_ENTRY_POINT = "gpt2x.__main__:main"
 """What the command `gpt2x` calls, where gpt2x runs from a checkout that is not installed."""
 
 
