@@ -152,25 +152,34 @@ class SharedInts {
   std::vector<PyObject*> ints_;  // null until it is asked for
 };
 
-/// Room for ids that are still to be written, in large pages if there are many.
+struct FreeMemory {
+  void operator()(void* memory) const { std::free(memory); }
+};
+template <typename T>
+using Room = std::unique_ptr<T, FreeMemory>;
+
+/// Room for `count` numbers that are still to be written, in large pages if there are many.
+template <typename T>
+Room<T> make_room(std::size_t count) {
+  Room<T> room(
+      static_cast<T*>(std::malloc((count + 1) * sizeof(T))));  // never none, for which malloc may give null
+  if (room == nullptr) throw std::bad_alloc();
+  bpe::advise_huge_pages(room.get(), count * sizeof(T));
+  return room;
+}
+
+/// Ids that are written one after the other, up to a number.
 class IdBuffer {
  public:
-  explicit IdBuffer(std::size_t room)
-      : data_(static_cast<bpe::TokenId*>(std::malloc((room + 1) * sizeof(bpe::TokenId)))), room_(room) {
-    if (data_ == nullptr) throw std::bad_alloc();
-    bpe::advise_huge_pages(data_.get(), room * sizeof(bpe::TokenId));
-  }
+  explicit IdBuffer(std::size_t most) : data_(make_room<bpe::TokenId>(most)), most_(most) {}
 
-  [[nodiscard]] bool full() const { return size_ == room_; }
+  [[nodiscard]] bool full() const { return size_ == most_; }
   void append(bpe::TokenId id) { data_.get()[size_++] = id; }
   [[nodiscard]] std::span<const bpe::TokenId> ids() const { return {data_.get(), size_}; }
 
  private:
-  struct Free {
-    void operator()(bpe::TokenId* data) const { std::free(data); }
-  };
-  std::unique_ptr<bpe::TokenId, Free> data_;
-  std::size_t room_;
+  Room<bpe::TokenId> data_;
+  std::size_t most_;
   std::size_t size_ = 0;
 };
 
@@ -179,10 +188,7 @@ class IdBuffer {
 template <typename Id>
 class ArraySink final : public bpe::TokenSink {
  public:
-  explicit ArraySink(std::size_t most) : data_(static_cast<Id*>(std::malloc((most + 1) * sizeof(Id)))) {
-    if (data_ == nullptr) throw std::bad_alloc();
-    bpe::advise_huge_pages(data_.get(), most * sizeof(Id));
-  }
+  explicit ArraySink(std::size_t most) : data_(make_room<Id>(most)) {}
 
   void take(std::span<const bpe::TokenId> tokens) override {
     Id* const out = data_.get() + size_;
@@ -205,10 +211,7 @@ class ArraySink final : public bpe::TokenSink {
   }
 
  private:
-  struct Free {
-    void operator()(Id* data) const { std::free(data); }
-  };
-  std::unique_ptr<Id, Free> data_;
+  Room<Id> data_;
   std::size_t size_ = 0;
 };
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from gpt2x.bench.bpe import inputs, measure, report
 from gpt2x.bench.bpe.measure import Effort
-from gpt2x.bench.bpe.peers import OURS, PEERS, Peer, Vocabulary, find_build, select
+from gpt2x.bench.bpe.peers import OURS, PEERS, Peer, Vocabulary, find_function, select
 from gpt2x.bench.bpe.results import MEASURES, TIMED_OUT, BpeResults, Cell
 from gpt2x.bench.bpe.run import bench_bpe
 from gpt2x.bench.bpe.worker import Worker
@@ -243,7 +243,7 @@ def test_peers_are_chosen_by_name_and_the_two_that_are_compared_always_take_part
 
 def test_a_worker_finds_a_peer_by_its_address() -> None:
     for peer in PEERS:
-        assert find_build(peer.address) is peer.build
+        assert find_function(peer.address) is peer.build
 
 
 def test_a_worker_keeps_the_right_ids_of_batches_apart(vocabulary: Vocabulary, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "char_table.hpp"
+#include "contraction.hpp"
 #include "gpt2x/bpe/unicode.hpp"
 #include "kernels.hpp"
 

@@ -11,6 +11,7 @@
 #include "gpt2x/bpe/byte_pool.hpp"
 #include "gpt2x/bpe/errors.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
+#include "lines.hpp"
 
 namespace gpt2x::bpe {
 namespace {
@@ -105,15 +106,10 @@ class MergesParser {
 
 std::vector<RankedToken> parse_merges_file(std::string_view contents) {
   MergesParser parser(static_cast<std::size_t>(std::count(contents.begin(), contents.end(), '\n')) + 1);
-  std::size_t line_number = 0;
-  while (!contents.empty()) {
-    std::string_view line = contents.substr(0, contents.find('\n'));
-    contents.remove_prefix(std::min(line.size() + 1, contents.size()));
-    ++line_number;
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.empty() || (line_number == 1 && line.starts_with("#version"))) continue;
-    parser.parse_line(line, line_number);
-  }
+  for_each_line(contents, [&](std::string_view line, std::size_t number) {
+    if (number == 1 && line.starts_with("#version")) return;
+    parser.parse_line(line, number);
+  });
   return parser.take();
 }
 

@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "contraction.hpp"
 #include "gpt2x/bpe/unicode.hpp"
 #include "scalar_split.hpp"
 
@@ -52,15 +53,6 @@ std::size_t run_end(std::string_view text, std::size_t pos) {
   return pos;
 }
 
-// `'(?:[sdmt]|ll|ve|re)`: how long the contraction at `pos` is, 0 if there is none.
-std::size_t contraction_length(std::string_view text, std::size_t pos) {
-  if (text[pos] != '\'') return 0;
-  const std::string_view rest = text.substr(pos + 1, 2);
-  if (rest == "ll" || rest == "ve" || rest == "re") return 3;
-  const bool one_letter = !rest.empty() && std::string_view("sdmt").find(rest[0]) != std::string_view::npos;
-  return one_letter ? 2 : 0;
-}
-
 // `\s+(?!\S)|\s+`: a run of white space keeps back its last character for the piece that follows, unless
 // nothing follows, or the run has only that one.
 std::size_t space_end(std::string_view text, std::size_t start) {
@@ -76,7 +68,9 @@ std::size_t space_end(std::string_view text, std::size_t start) {
 }
 
 std::size_t gpt2_piece_end(std::string_view text, std::size_t start) {
-  if (const std::size_t length = contraction_length(text, start)) return start + length;
+  if (text[start] == '\'') {
+    if (const std::size_t length = gpt2_contraction_length(text, start)) return start + length;
+  }
 
   std::size_t pos = start;
   Character first = character_at(text, pos);

@@ -1,6 +1,5 @@
 #include "gpt2x/bpe/rank_file.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -11,6 +10,7 @@
 #include <system_error>
 
 #include "gpt2x/bpe/errors.hpp"
+#include "lines.hpp"
 
 namespace gpt2x::bpe {
 namespace {
@@ -81,14 +81,9 @@ RankedToken parse_line(std::string_view line, std::size_t line_number) {
 
 std::vector<RankedToken> parse_rank_file(std::string_view contents) {
   std::vector<RankedToken> tokens;
-  std::size_t line_number = 0;
-  while (!contents.empty()) {
-    std::string_view line = contents.substr(0, contents.find('\n'));
-    contents.remove_prefix(std::min(line.size() + 1, contents.size()));
-    ++line_number;
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (!line.empty()) tokens.push_back(parse_line(line, line_number));
-  }
+  for_each_line(contents, [&](std::string_view line, std::size_t number) {
+    tokens.push_back(parse_line(line, number));
+  });
   return tokens;
 }
 

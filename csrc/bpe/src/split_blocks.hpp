@@ -25,6 +25,7 @@
 #include <string_view>
 
 #include "char_table.hpp"
+#include "contraction.hpp"
 #include "gpt2x/bpe/splitter.hpp"
 #include "gpt2x/bpe/unicode.hpp"
 
@@ -103,15 +104,6 @@ inline std::uint64_t classify_wide(BlockMasks& masks, const BlockCarry& carry, s
   return before_nonwhite;
 }
 
-/// `'(?:[sdmt]|ll|ve|re)`: how long the contraction at `pos` is, 0 if there is none.
-inline std::size_t contraction_length(std::string_view text, std::size_t pos) {
-  const char first = pos + 1 < text.size() ? text[pos + 1] : '\0';
-  if (first == 's' || first == 't' || first == 'm' || first == 'd') return 2;
-  const char second = pos + 2 < text.size() ? text[pos + 2] : '\0';
-  const bool two = (first == 'l' && second == 'l') || ((first == 'v' || first == 'r') && second == 'e');
-  return two ? 3 : 0;
-}
-
 /// The letters of a block that make a contraction of an apostrophe before them.
 struct ContractionMasks {
   std::uint64_t single;  // s, t, m, d
@@ -137,7 +129,7 @@ inline std::uint64_t apply_contractions(std::uint64_t starts, std::uint64_t apos
                                         std::string_view text, std::size_t pos) {
   for (std::uint64_t left = apostrophes & starts; left != 0; left &= left - 1) {
     const int bit = std::countr_zero(left);
-    const std::size_t length = contraction_length(text, pos + bit);
+    const std::size_t length = gpt2_contraction_length(text, pos + bit);
     if (length == 0) continue;
     const auto set_or_carry = [&](std::size_t at, std::uint64_t& here, std::uint64_t& next) {
       (at < kBlock ? here : next) |= std::uint64_t{1} << at % kBlock;
@@ -202,7 +194,7 @@ inline std::uint64_t starts_in_block(BlockCarry& carry, std::string_view text, s
   return starts & valid;
 }
 
-/// Writes the positions of the set bits, each plus `base`. May write up to 15 values more than it returns;
+/// Writes the positions of the set bits, each plus `base`. May write up to 7 values more than it returns;
 /// the loop runs in steps, so that its length is easier to predict.
 inline std::size_t write_positions(std::uint64_t mask, std::uint32_t base, std::uint32_t* positions) {
   constexpr int kStep = 8;

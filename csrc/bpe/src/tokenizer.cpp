@@ -11,6 +11,7 @@
 #include "gpt2x/bpe/unicode.hpp"
 
 namespace gpt2x::bpe {
+
 Tokenizer::Tokenizer(Vocabulary vocabulary, Pattern pattern,
                      std::span<const Vocabulary::Entry> special_tokens)
     : vocabulary_(std::make_unique<const Vocabulary>(std::move(vocabulary))),

@@ -171,8 +171,6 @@ class WordCache {
   }
 
  private:
-  std::size_t num_buckets_;
-  std::size_t most_buckets_;
   /// The second entry of the other bucket of a pair of buckets.
   Entry& second_next_door(Entry* bucket) {
     const auto index = static_cast<std::size_t>(bucket - &entries_[0]) / 2;
@@ -186,6 +184,8 @@ class WordCache {
     bucket[0] = entry;
   }
 
+  std::size_t num_buckets_;
+  std::size_t most_buckets_;
   std::size_t num_lost_ = 0;
   HugeArray<Entry> entries_;
 };

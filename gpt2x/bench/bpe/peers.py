@@ -114,27 +114,33 @@ class Peer:
     @property
     def address(self) -> str:
         """Where a worker finds `build`: module:function."""
-        return f"{self.build.__module__}:{self.build.__qualname__}"
+        return address_of(self.build)
 
     @property
     def version(self) -> str | None:
         """The version that is installed here; None when it is not."""
-        return __version__ if self.name == OURS else installed_version(self.distribution)
+        return installed_version(self.distribution)
 
 
 def installed_version(distribution: str) -> str | None:
-    """The version of a distribution, without importing it; None when it is not installed."""
+    """The version of a distribution, without importing it; None when it is not installed. Ours need not be."""
+    if distribution == OURS:
+        return __version__
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def find_build(address: str) -> Build:
-    """The inverse of `Peer.address`."""
+def address_of(function: Callable[..., Any]) -> str:
+    """How another process finds a function of a module: module:function."""
+    return f"{function.__module__}:{function.__qualname__}"
+
+
+def find_function(address: str) -> Any:
+    """The inverse of `address_of`."""
     module, _, name = address.partition(":")
-    build: Build = operator.attrgetter(name)(importlib.import_module(module))
-    return build
+    return operator.attrgetter(name)(importlib.import_module(module))
 
 
 # ----------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from gpt2x.bench.bpe.inputs import GENERATED, NATURAL
 from gpt2x.bench.bpe.peers import ORACLE
@@ -55,6 +55,22 @@ MEASURES = (
     Measure(name="cold list", call="encode", cold=True, kinds=_BOTH, ratio_to="cold list"),
     Measure(name="cold array", call="encode_array", cold=True, kinds=_BOTH, ratio_to="cold list"),
 )
+
+
+class Timed(Protocol):
+    """Samples of something that ran on one core."""
+
+    samples_s: list[float]
+    cpu_s: list[float]
+
+
+def share_of_others(timed: Iterable[Timed]) -> float:
+    """The share of the core that other programs took meanwhile."""
+    wall_s = cpu_s = 0.0
+    for one in timed:
+        wall_s += sum(one.samples_s)
+        cpu_s += sum(map(min, one.samples_s, one.cpu_s))
+    return 1 - cpu_s / wall_s if wall_s else 0.0
 
 
 @dataclass(kw_only=True)
@@ -160,10 +176,7 @@ class BpeResults:
     def busy_share(self) -> float:
         """The share of the one core that other programs took while it was measured on."""
         one = {measure.name for measure in MEASURES if measure.threads == ONE}
-        cells = [cell for cell in self.cells if cell.is_measured and cell.measure in one]
-        wall_s = sum(sum(cell.samples_s) for cell in cells)
-        cpu_s = sum(sum(map(min, cell.samples_s, cell.cpu_s)) for cell in cells)
-        return 1 - cpu_s / wall_s if wall_s else 0.0
+        return share_of_others(cell for cell in self.cells if cell.is_measured and cell.measure in one)
 
     def faults(self, text: str, peer: str) -> Iterable[Cell]:
         """The cells of a peer whose result is not tiktoken's, or of which that is not known."""

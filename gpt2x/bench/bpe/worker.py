@@ -23,7 +23,7 @@ from typing import Any
 
 from gpt2x.bench import worker
 from gpt2x.bench.bpe.inputs import BATCH_BYTES, split_documents, take
-from gpt2x.bench.bpe.peers import Calls, Vocabulary, find_build
+from gpt2x.bench.bpe.peers import Calls, Vocabulary, find_function
 
 
 class Worker:
@@ -53,7 +53,7 @@ class Worker:
             os.sched_setaffinity(0, cores)
         del np  # loaded here, so that no tokenizer's first call pays for it
         start = time.perf_counter()
-        self.calls = find_build(peer)(Vocabulary(Path(vocabulary)), len(cores))
+        self.calls = find_function(peer)(Vocabulary(Path(vocabulary)), len(cores))
         return {"event": "built", "build_s": time.perf_counter() - start, "calls": self.calls.names}
 
     def load(self, text: str, right: str) -> dict[str, Any]:

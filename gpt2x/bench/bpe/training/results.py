@@ -9,7 +9,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpt2x.bench.bpe.results import ONE
+from gpt2x.bench.bpe.results import ONE, share_of_others
 from gpt2x.bench.bpe.training.merges import Verdict
 from gpt2x.bench.bpe.training.trainers import BASE
 from gpt2x.bench.machine import Machine
@@ -114,10 +114,7 @@ class TrainResults:
     def busy_share(self) -> float:
         """The share of the one core that other programs took while it was measured on."""
         one = {task.name for task in self.tasks if task.threads == ONE}
-        cells = [cell for cell in self.cells if cell.is_measured and cell.task in one]
-        wall_s = sum(sum(cell.samples_s) for cell in cells)
-        cpu_s = sum(sum(map(min, cell.samples_s, cell.cpu_s)) for cell in cells)
-        return 1 - cpu_s / wall_s if wall_s else 0.0
+        return share_of_others(cell for cell in self.cells if cell.is_measured and cell.task in one)
 
     def as_dict(self) -> dict[str, Any]:
         """The documented JSON shape."""

@@ -8,16 +8,13 @@ To add one: a function that makes its `Training`, and a line in `TRAINERS`.
 
 from __future__ import annotations
 
-import importlib
 import json
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt2x._version import __version__
-from gpt2x.bench.bpe.peers import installed_version
+from gpt2x.bench.bpe.peers import OURS, address_of, installed_version
 from gpt2x.errors import UsageError
 from gpt2x.tokenizer import patterns
 from gpt2x.tokenizer.alphabet import BYTE_ORDER, from_characters
@@ -81,19 +78,12 @@ class Trainer:
     @property
     def address(self) -> str:
         """Where a worker finds `prepare`: module:function."""
-        return f"{self.prepare.__module__}:{self.prepare.__qualname__}"
+        return address_of(self.prepare)
 
     @property
     def version(self) -> str | None:
         """The version that is installed here; None when it is not."""
-        return __version__ if self.distribution == OURS else installed_version(self.distribution)
-
-
-def find_prepare(address: str) -> Prepare:
-    """The inverse of `Trainer.address`."""
-    module, _, name = address.partition(":")
-    prepare: Prepare = operator.attrgetter(name)(importlib.import_module(module))
-    return prepare
+        return installed_version(self.distribution)
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -241,7 +231,6 @@ def _ranked(ranks: Mapping[bytes, int]) -> list[Merge]:
 
 # ----------------------------------------------------------------------------------------------------------------
 
-OURS = "gpt2x"
 BASE = "tokenizers, file"
 """The trainer whose time counts as 1."""
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from gpt2x.bench import worker
-from gpt2x.bench.bpe.training.trainers import Job, Merge, find_prepare
+from gpt2x.bench.bpe.peers import find_function
+from gpt2x.bench.bpe.training.trainers import Job, Merge
 from gpt2x.bench.machine import peak_memory, reset_peak_memory
 
 
@@ -35,7 +36,7 @@ def train(trainer: str, file: str, num_merges: int, cores: list[int], merges: st
     if hasattr(os, "sched_setaffinity"):
         # The environment asks for as many threads, this makes sure: not all libraries look at the environment.
         os.sched_setaffinity(0, cores)
-    training = find_prepare(trainer)(Job(file=Path(file), num_merges=num_merges, threads=len(cores)))
+    training = find_function(trainer)(Job(file=Path(file), num_merges=num_merges, threads=len(cores)))
     gc.collect()
     gc.disable()  # a collection in the middle would be charged to the trainer
     reset_peak_memory()
