@@ -20,7 +20,8 @@ STABLE_TORCH_LIBRARY(gpt2x, m) {
   // (each empty unless asked for)
   m.def(
       "linear_cross_entropy(Tensor hidden, Tensor weight, Tensor targets, int ignore_index, int vocab_size,"
-      " bool need_dhidden, bool need_dweight) -> (Tensor loss, Tensor dhidden, Tensor dweight)");
+      " float label_smoothing, float z_loss, bool need_dhidden, bool need_dweight) -> (Tensor loss, Tensor "
+      "dhidden, Tensor dweight)");
 
   m.def("global_norm(Tensor[] tensors) -> Tensor");
 

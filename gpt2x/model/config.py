@@ -6,6 +6,7 @@ file, `gpt.py`, and differ in one word of configuration. This module loads no to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from gpt2x.settings import setting
 
 INITS = ("gpt2", "torch")
 ATTENTIONS = ("naive", "flash")
+FUSED = ("fused_loss", "fused_layers", "fused_gemm")
+"""The switches for the operators of `gpt2x.ops`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,9 @@ class GPTConfig:
     attention: str = setting(
         "flash", "naive: softmax(QK^T)V step by step; flash: scaled_dot_product_attention"
     )
-    fused_ops: bool = setting(False, "gpt2x.ops for add + LayerNorm, bias + GELU and linear + cross-entropy")
+    fused_loss: bool = setting(False, "gpt2x.ops for linear + cross-entropy: the logits are never held")
+    fused_layers: bool = setting(False, "gpt2x.ops for add + LayerNorm and bias + GELU")
+    fused_gemm: bool = setting(False, "gpt2x.ops for matrix products, by the faster library that torch holds")
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
@@ -71,7 +76,7 @@ class GPTConfig:
             )
         _check_choice("init", self.init, INITS)
         _check_choice("attention", self.attention, ATTENTIONS)
-        for name in ("tie_weights", "fused_ops"):
+        for name in ("tie_weights", *FUSED):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name} = {getattr(self, name)!r} is neither true nor false")
 
@@ -89,6 +94,25 @@ class GPTConfig:
     def num_rows(self) -> int:
         """Rows of the token embedding, padding included (Vp)."""
         return self.padded_vocab_size or self.vocab_size
+
+
+def fused(on: bool = True) -> dict[str, bool]:
+    """All of `FUSED`, on or off.
+
+    >>> GPTConfig(**fused()).fused_loss
+    True
+    """
+    return dict.fromkeys(FUSED, on)
+
+
+def with_known_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Saved fields of a `GPTConfig` under today's names: ``fused_ops`` was one switch for all of `FUSED` once.
+
+    >>> with_known_names({"n_layer": 2, "fused_ops": True})["fused_gemm"]
+    True
+    """
+    rest = {name: value for name, value in values.items() if name != "fused_ops"}
+    return {**fused(values["fused_ops"]), **rest} if "fused_ops" in values else rest
 
 
 def _check_positive(name: str, value: Any) -> None:

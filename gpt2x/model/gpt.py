@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt2x.model.config import GPTConfig
+from gpt2x.model.config import FUSED, GPTConfig
 from gpt2x.model.kv_cache import KVCache
 
 IGNORE = -100  # a target that counts for nothing in the loss
@@ -35,11 +35,11 @@ SHORT = 128
 
 
 class Linear(nn.Linear):
-    """x @ weight^T + bias, with fused operators by the faster of the libraries that torch holds."""
+    """x @ weight^T + bias, with `fused_gemm` by the faster of the libraries that torch holds."""
 
     def __init__(self, config: GPTConfig, num_in: int, num_out: int) -> None:
         super().__init__(num_in, num_out)
-        self.fused = config.fused_ops
+        self.fused = config.fused_gemm
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, in) -> (B, T, out)."""
@@ -62,7 +62,7 @@ class AddLayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(config.n_embd))  # (C)
         self.bias = nn.Parameter(torch.zeros(config.n_embd))  # (C)
         self.epsilon = config.layer_norm_epsilon
-        self.fused = config.fused_ops
+        self.fused = config.fused_layers
 
     def forward(self, x: Tensor, branch: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, T, C) and (B, T, C) or None -> the sum, and the sum normalised."""
@@ -86,8 +86,8 @@ class Attention(nn.Module):
         )  # weight (3 C, C): queries, keys, values
         self.c_proj = Linear(config, config.n_embd, config.n_embd)  # weight (C, C)
         self.layer, self.n_head, self.head_size = layer, config.n_head, config.head_size
-        self.dropout, self.fused = config.dropout, config.fused_ops
-        self.attend = self._naive if config.attention == "naive" else self._flash
+        self.dropout, self.fused = config.dropout, config.fused_layers
+        self.naive = config.attention == "naive"
 
     def forward(self, x: Tensor, cache: KVCache | None) -> Tensor:
         """(B, T, C) -> (B, T, C); with a cache, the T new tokens also see those in it."""
@@ -96,7 +96,7 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
         if cache is not None:
             k, v = cache.update(self.layer, k, v)  # (B, H, S, D)
-        y = self.attend(q, k, v)  # (B, H, T, D)
+        y = self._naive(q, k, v) if self.naive else self._flash(q, k, v)  # (B, H, T, D)
         y = self.c_proj(y.transpose(1, 2).reshape(B, T, C))
         return F.dropout(y, self.dropout, self.training)
 
@@ -137,7 +137,7 @@ class MLP(nn.Module):
         self.c_fc = Linear(config, config.n_embd, config.inner_size)  # weight (I, C)
         self.c_proj = Linear(config, config.inner_size, config.n_embd)  # weight (C, I)
         self.dropout = config.dropout
-        self.fused = config.fused_ops
+        self.fused = config.fused_layers
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
@@ -204,7 +204,7 @@ class GPT(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        if config.fused_ops:
+        if any(getattr(config, name) for name in FUSED):
             import gpt2x.ops  # noqa: F401  (now, and not in the middle of a torch.compile)
         self.config = config
         self.wte = nn.Embedding(config.num_rows, config.n_embd)  # weight (Vp, C)
@@ -260,7 +260,7 @@ class GPT(nn.Module):
 
         Returns:
             logits: (B, T, V), or (B, 1, V) with `last_only`; the padding of the vocabulary is cut off. None with
-                `targets` and fused operators, which never hold all logits.
+                `targets` and `fused_loss`, which never holds all logits.
             loss: the mean cross-entropy in nats, over V classes (padding has probability 0), or None.
 
         Raises:
@@ -268,11 +268,12 @@ class GPT(nn.Module):
 
         """
         x, head = self._hidden_states(idx, cache)
-        if targets is not None and self.config.fused_ops:
+        if targets is not None and self.config.fused_loss:
             from gpt2x import ops
 
             return None, ops.linear_cross_entropy(x, head, targets, IGNORE, self.config.vocab_size)
-        logits = F.linear(x[:, -1:] if last_only else x, head, self.padding_bias)  # (B, T, Vp)
+        bias = self.padding_bias.to(x.dtype) if self.padding_bias is not None else None
+        logits = F.linear(x[:, -1:] if last_only else x, head, bias)  # (B, T, Vp)
         if targets is None:
             return logits[..., : self.config.vocab_size], None
         # float32: a sum over 50,257 classes and a mean over all tokens lose too much in 8 bits of mantissa.
@@ -310,7 +311,7 @@ class GPT(nn.Module):
 
     def _embed(self, idx: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T) -> (B, T, C), and the matrix of the output layer."""
-        if self.config.fused_ops and self.config.tie_weights and torch.is_grad_enabled():
+        if self.config.fused_loss and self.config.tie_weights and torch.is_grad_enabled():
             return TiedEmbedding.apply(self.wte.weight, idx)
         return self.wte(idx), self.lm_head.weight
 

@@ -14,14 +14,14 @@ from typing import Any
 from torch import Tensor
 
 from gpt2x.errors import InputDataError, UsageError
-from gpt2x.model.config import GPTConfig
+from gpt2x.model.config import FUSED, GPTConfig, with_known_names
 
 PREFIX = "transformer."  # files of GPT2LMHeadModel have it, files of GPT2Model (the original ones) do not
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 HEAD = "lm_head.weight"
 _MASKS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)$")  # in old files: the causal mask, not learned
 _OURS = re.compile(r"(wte|wpe|h|ln_f|lm_head)\.")  # other names are heads of other tasks
-OURS = ("padded_vocab_size", "init", "attention", "fused_ops")  # fields that Hugging Face does not know
+OURS = ("padded_vocab_size", "init", "attention", *FUSED)  # fields that Hugging Face does not know
 _TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh")  # two spellings of one formula
 
 
@@ -53,6 +53,7 @@ def config_from_hf(values: Mapping[str, Any], source: str = "config.json") -> GP
     extra = values.get("gpt2x", {})
     if not isinstance(extra, Mapping):
         raise InputDataError(f"{source} has a damaged 'gpt2x' entry; it should be a table of settings")
+    extra = with_known_names(extra)
     try:
         return GPTConfig(
             vocab_size=values.get("vocab_size", 50257),

@@ -30,14 +30,14 @@ class ShadowModel(nn.Module):
         shadows: bfloat16 copies by parameter name; leaves, whose ``grad`` the backward pass fills.
 
     Raises:
-        UsageError: the model is not float32, or has no fused operators.
+        UsageError: the model is not float32, or its LayerNorm is torch's.
 
     """
 
     def __init__(self, model: GPT) -> None:
         super().__init__()
-        if not model.config.fused_ops:
-            raise UsageError("shadow weights need fused_ops = true, whose LayerNorm takes float32 weights")
+        if not model.config.fused_layers:
+            raise UsageError("shadow weights need fused_layers = true, whose LayerNorm takes float32 weights")
         if model.wte.weight.dtype != torch.float32:
             raise UsageError(f"shadow weights need a float32 model, this one is {model.wte.weight.dtype}")
         self.model = model

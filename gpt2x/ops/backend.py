@@ -39,6 +39,9 @@ REMEDY = (
 _CPU_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 _CUDA_DTYPES = (torch.float32, torch.bfloat16)
 
+TORCH_ON_CUDA = frozenset({"linear", "embedding_backward_", "gemv", "decode_attention"})
+"""Operators that have no kernel of ours on a GPU: torch's own operations serve, by way of the twins or as they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpStatus:
@@ -149,14 +152,17 @@ def multiplies(device_type: str, dtype: torch.dtype) -> bool:
 
 def report(device: str = "cpu", dtype: torch.dtype = torch.float32) -> list[OpStatus]:
     """For each operator: what serves tensors of this dtype on this device, and why."""
-    device_type = torch.device(device).type
+    return [_status(name, torch.device(device).type, dtype) for name in OPERATORS]
+
+
+def _status(name: str, device_type: str, dtype: torch.dtype) -> OpStatus:
     if _mode == "reference":
-        implementation, reason = "reference", "GPT2X_OPS=reference"
-    elif dtype in _native_dtypes.get(device_type, ()):
-        implementation, reason = "native", "GPT2X_OPS=native" if _mode == "native" else "built and loaded"
-    else:
-        implementation, reason = "reference", _why_not(device_type, dtype)
-    return [OpStatus(name, implementation, reason) for name in OPERATORS]
+        return OpStatus(name, "reference", "GPT2X_OPS=reference")
+    if dtype not in _native_dtypes.get(device_type, ()):
+        return OpStatus(name, "reference", _why_not(device_type, dtype))
+    if device_type == "cuda" and name in TORCH_ON_CUDA:
+        return OpStatus(name, "reference", "on a GPU torch's own operations serve")
+    return OpStatus(name, "native", "GPT2X_OPS=native" if _mode == "native" else "built and loaded")
 
 
 @contextlib.contextmanager

@@ -142,6 +142,14 @@ def check_shadows(params: Sequence[Tensor], shadows: Sequence[Tensor | None]) ->
         check_device(f"shadows[{i}]", shadow, f"params[{i}]", param)
 
 
+def check_loss_terms(label_smoothing: float, z_loss: float) -> None:
+    """The numbers that `linear_cross_entropy` adds to the plain loss; NaN fits neither."""
+    require(0 <= label_smoothing < 1, f"label_smoothing: expected a number in [0, 1), got {label_smoothing}")
+    require(
+        z_loss >= 0 and math.isfinite(z_loss), f"z_loss: expected a finite number from 0 on, got {z_loss}"
+    )
+
+
 def check_ids(name: str, ids: Tensor, shape: tuple[int, ...], like_name: str, like: Tensor) -> None:
     """Token ids are int64, of the given shape, on the device of `like`."""
     if not isinstance(ids, Tensor) or ids.dtype != torch.int64:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gpt2x.ops import reference
 
-INTERFACE = 1  # GPT2X_CUDA_INTERFACE of the header
+INTERFACE = 2  # GPT2X_CUDA_INTERFACE of the header
 _DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1}
 _MAX_CHUNK_LOGITS = 2**27  # elements of one chunk of logits: 2668 rows of 50304, 0.27 GB in bfloat16
 _MIN_CHUNK_ROWS = 512
@@ -37,7 +37,12 @@ _SIGNATURES = {
     + [_int64, _pointer],
     "bias_gelu": [_int] * 2 + [_pointer] * 2 + [_int64] * 2 + [_pointer] * 2,
     "bias_gelu_backward": [_int] * 2 + [_pointer] * 3 + [_int64] * 2 + [_pointer] * 3 + [_int64, _pointer],
-    "linear_cross_entropy": [_int] + [_pointer] * 2 + [_int64] * 4 + [_pointer, _int] + [_pointer] * 2,
+    "linear_cross_entropy": [_int]
+    + [_pointer] * 2
+    + [_int64] * 4
+    + [_double] * 2
+    + [_pointer, _int]
+    + [_pointer] * 2,
     "global_norm": [_int64] + [_pointer] * 6,
     "adamw": [_int] * 2
     + [_int64]
@@ -81,7 +86,7 @@ def load() -> str:
         ("linear_cross_entropy", _linear_cross_entropy),
         ("global_norm", _global_norm),
         ("adamw_", _adamw),
-        ("embedding_backward_", reference.embedding_backward_),
+        ("embedding_backward_", _embedding_backward),
         ("gemv", reference.gemv),
         ("decode_attention", reference.decode_attention),
     ):
@@ -218,6 +223,8 @@ def _linear_cross_entropy(
     targets: Tensor,
     ignore_index: int,
     vocab_size: int,
+    label_smoothing: float,
+    z_loss: float,
     need_dhidden: bool,
     need_dweight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -240,7 +247,7 @@ def _linear_cross_entropy(
     for start in range(0, rows, max(1, chunk)):
         part = slice(start, min(start + chunk, rows))
         logits = torch.mm(hidden[part], matrix.T, out=buffer[: part.stop - part.start])
-        sizes = (part.stop - part.start, vocab_size, padded, ignore_index)
+        sizes = (part.stop - part.start, vocab_size, padded, ignore_index, label_smoothing, z_loss)
         write_gradient = int(need_dhidden or need_dweight)
         row_arguments = (code, logits, targets[part], *sizes, scale, write_gradient, losses[part])
         _call("linear_cross_entropy", hidden.device, *row_arguments)
@@ -249,6 +256,21 @@ def _linear_cross_entropy(
         if need_dweight:
             dweight += torch.mm(logits.T, hidden[part])
     return losses.sum() * scale, dhidden, dweight.to(weight.dtype)
+
+
+def _embedding_backward(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
+    """As the twin, but without its `unique`, which waits for the device and so cannot be recorded in a CUDA graph.
+
+    torch sorts the ids and adds a token's rows one after the other: the same bits in every run. A 16-bit gradient
+    takes them in from a wide matrix, so that they are rounded once.
+    """
+    _require_on(dweight.device, dy=dy, ids=ids)
+    _require_shape((ids.numel(), dweight.shape[1]), dy=dy)
+    _require_dtype(torch.int64, ids=ids)
+    wide = dweight if dweight.dtype == torch.float32 else torch.zeros_like(dweight, dtype=torch.float32)
+    wide.index_put_((ids,), dy.to(wide.dtype), accumulate=True)
+    if wide is not dweight:
+        dweight.add_(wide)
 
 
 def _pointers(tensors: Sequence[Tensor]) -> Any:

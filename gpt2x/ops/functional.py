@@ -17,6 +17,7 @@ from gpt2x.ops.checks import (
     check_adamw_options,
     check_device,
     check_ids,
+    check_loss_terms,
     check_moments,
     check_parameter,
     check_same_tensors,
@@ -106,6 +107,9 @@ def linear_cross_entropy(
     targets: Tensor,
     ignore_index: int = -100,
     vocab_size: int | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
 ) -> Tensor:
     """Mean cross-entropy of ``softmax(hidden @ weight.T)``, without ever holding all N × Vp logits.
 
@@ -118,6 +122,10 @@ def linear_cross_entropy(
         targets: (...) int64 token ids, shaped like hidden without C.
         ignore_index: rows with this target count neither in the mean nor in the gradient.
         vocab_size: rows of `weight` from here on are padding: no probability, no gradient. By default there are none.
+        label_smoothing: share of the target's probability, in [0, 1), that is spread evenly over the `vocab_size`
+            classes; as in `torch.nn.functional.cross_entropy`.
+        z_loss: factor, from 0 on, of the mean of ``(log Z)^2`` that is added, Z the sum of the exponentials of a row's
+            logits: it keeps log Z near 0 (1e-4 in PaLM).
 
     Returns:
         The 0-dim mean over the rows that count, float32 (float64 for float64); NaN when none counts.
@@ -143,11 +151,14 @@ def linear_cross_entropy(
     require(
         0 < size <= weight.shape[0], f"vocab_size: expected 1..{weight.shape[0]} (rows of weight), got {size}"
     )
+    check_loss_terms(label_smoothing, z_loss)
     check_targets(targets, hidden)
     if not backend.serves(hidden.device.type, hidden.dtype):
         if targets.device.type == "cpu" and not torch.compiler.is_compiling():
             check_target_range(targets, size, ignore_index)  # the kernel does it itself
-        return reference.linear_cross_entropy(hidden, weight, targets, ignore_index, size)
+        return reference.linear_cross_entropy(
+            hidden, weight, targets, ignore_index, size, label_smoothing=label_smoothing, z_loss=z_loss
+        )
     training = torch.is_grad_enabled()
     loss, _, _ = torch.ops.gpt2x.linear_cross_entropy(
         hidden.reshape(-1, hidden.shape[-1]),
@@ -155,6 +166,8 @@ def linear_cross_entropy(
         targets.reshape(-1),
         ignore_index,
         size,
+        label_smoothing,
+        z_loss,
         training and hidden.requires_grad,
         training and weight.requires_grad,
     )

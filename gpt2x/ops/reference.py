@@ -57,15 +57,28 @@ def linear_cross_entropy(
     targets: Tensor,
     ignore_index: int = -100,
     vocab_size: int | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
 ) -> Tensor:
     """Mean cross-entropy of ``softmax(hidden @ weight.T)`` against the targets; holds all logits at once.
 
     The product runs in the dtype of `hidden`, softmax and mean in float32. Columns from `vocab_size` on are padding
     and get no probability. With every target ignored the mean is 0/0 = NaN, as in torch.
+
+    With smoothing the target is ``(1 - label_smoothing) onehot + label_smoothing / V`` (Szegedy et al. 2016,
+    "Rethinking the Inception Architecture", section 7). `z_loss` times the mean of ``(log Z)^2``, with Z the sum of
+    the exponentials, is added (Chowdhery et al. 2022, "PaLM", section 5).
     """
     size = weight.shape[0] if vocab_size is None else vocab_size
     logits = hidden.reshape(-1, hidden.shape[-1]) @ weight[:size].to(hidden.dtype).T  # (N, V)
-    return F.cross_entropy(_wide(logits), targets.reshape(-1), ignore_index=ignore_index)
+    wide, labels = _wide(logits), targets.reshape(-1)
+    loss = F.cross_entropy(wide, labels, ignore_index=ignore_index, label_smoothing=label_smoothing)
+    if z_loss == 0:
+        return loss
+    counts = labels != ignore_index
+    squares = torch.logsumexp(wide, dim=-1).square().masked_fill(~counts, 0.0)
+    return loss + z_loss * squares.sum() / counts.sum()
 
 
 def global_norm(tensors: Sequence[Tensor]) -> Tensor:

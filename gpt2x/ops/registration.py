@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-INTERFACE = 2  # kInterface of csrc/python/ops_module.cpp: the signatures that this file knows
+INTERFACE = 3  # kInterface of csrc/python/ops_module.cpp: the signatures that this file knows
 OP = torch.ops.gpt2x
 
 
@@ -86,6 +86,8 @@ def _linear_cross_entropy_fake(
     targets: Tensor,
     ignore_index: int,
     vocab_size: int,
+    label_smoothing: float,
+    z_loss: float,
     need_dhidden: bool,
     need_dweight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,12 +108,12 @@ def _linear_cross_entropy_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple
 
 def _linear_cross_entropy_backward(ctx: Any, dloss: Tensor | None, *_: Any) -> tuple[Any, ...]:
     if dloss is None:
-        return (None,) * 7
+        return (None,) * 9
     dhidden, dweight = ctx.saved_tensors
     return (
         _scaled(dhidden, dloss) if ctx.need_dhidden else None,
         _scaled(dweight, dloss) if ctx.need_dweight else None,
-        *(None,) * 5,
+        *(None,) * 7,
     )
 
 

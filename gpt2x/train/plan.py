@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from gpt2x.errors import UsageError
-from gpt2x.model.config import PRESETS, GPTConfig
+from gpt2x.model.config import PRESETS, GPTConfig, fused
 from gpt2x.train.config import TrainConfig
 
 ROUND_VOCABULARY_TO = 64  # rows of the embedding: 50,257 becomes 50,304, which fits the hardware's tiles
@@ -27,8 +27,9 @@ def model_shape(config: TrainConfig) -> GPTConfig:
         close = difflib.get_close_matches(config.model, PRESETS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(PRESETS)}"
         raise UsageError(f"unknown model {config.model!r}; {hint}")
-    names = ("n_layer", "n_head", "n_embd", "block_size", "dropout", "fused_ops")
+    names = ("n_layer", "n_head", "n_embd", "block_size", "dropout")
     changes = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    changes |= fused(config.fused_ops)
     return dataclasses.replace(PRESETS[config.model], **changes)
 
 

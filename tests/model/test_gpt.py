@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from gpt2x.model import GPT, GPTConfig
+from gpt2x.model.config import FUSED, fused
 
 
 def random_ids(config: GPTConfig, *shape: int) -> torch.Tensor:
@@ -57,7 +58,11 @@ def test_tied_weights_are_one_matrix_and_count_once(tiny: GPTConfig) -> None:
     assert copy.deepcopy(tied).to(torch.float64).wte.weight.dtype == torch.float64
 
 
-@pytest.mark.parametrize("change", [{"attention": "naive"}, {"fused_ops": True}], ids=["naive", "fused"])
+@pytest.mark.parametrize(
+    "change",
+    [{"attention": "naive"}, fused(), *({name: True} for name in FUSED)],
+    ids=["naive", "fused", *FUSED],
+)
 @pytest.mark.parametrize("padded", [None, 128])
 @pytest.mark.parametrize("tie_weights", [True, False], ids=["tied", "untied"])
 def test_every_path_computes_the_same_loss_and_gradients(
@@ -154,9 +159,9 @@ def test_dropout_acts_in_training_only(tiny: GPTConfig) -> None:
     assert torch.equal(model(idx)[0], model(idx)[0])
 
 
-@pytest.mark.parametrize("fused_ops", [False, True], ids=["plain", "fused"])
-def test_autocast_to_bfloat16_stays_near_float32(tiny: GPTConfig, fused_ops: bool) -> None:
-    model = GPT(replace(tiny, fused_ops=fused_ops, padded_vocab_size=128))
+@pytest.mark.parametrize("on", [False, True], ids=["plain", "fused"])
+def test_autocast_to_bfloat16_stays_near_float32(tiny: GPTConfig, on: bool) -> None:
+    model = GPT(replace(tiny, **fused(on), padded_vocab_size=128))
     idx, targets = random_ids(tiny, 4, 32), random_ids(tiny, 4, 32)
     _, exact = model(idx, targets)
     with torch.autocast("cpu", torch.bfloat16):
@@ -168,10 +173,10 @@ def test_autocast_to_bfloat16_stays_near_float32(tiny: GPTConfig, fused_ops: boo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fused_ops", [False, True], ids=["plain", "fused"])
+@pytest.mark.parametrize("on", [False, True], ids=["plain", "fused"])
 @pytest.mark.filterwarnings("ignore")  # inductor's own
-def test_the_model_compiles_as_one_graph(tiny: GPTConfig, fused_ops: bool) -> None:
-    model = GPT(replace(tiny, fused_ops=fused_ops))
+def test_the_model_compiles_as_one_graph(tiny: GPTConfig, on: bool) -> None:
+    model = GPT(replace(tiny, **fused(on)))
     idx, targets = random_ids(tiny, 2, 32), random_ids(tiny, 2, 32)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(idx, targets)[1], model(idx, targets)[1])
@@ -179,14 +184,14 @@ def test_the_model_compiles_as_one_graph(tiny: GPTConfig, fused_ops: bool) -> No
 
 def test_a_tied_matrix_gets_both_gradients_and_a_kept_graph_gives_them_twice(tiny: GPTConfig) -> None:
     torch.manual_seed(1)
-    fused = GPT(replace(tiny, fused_ops=True))
-    plain = copy.deepcopy(fused)
-    plain.config = replace(tiny, fused_ops=False)  # embedding, output layer and loss as torch has them
+    own = GPT(replace(tiny, **fused()))
+    plain = copy.deepcopy(own)
+    plain.config = replace(tiny, fused_loss=False)  # embedding, output layer and loss as torch has them
     idx, targets = random_ids(tiny, 2, 8), random_ids(tiny, 2, 8)
     expected = loss_and_gradients(plain, idx, targets)["wte.weight"]
-    _, loss = fused(idx, targets)
-    (first,) = torch.autograd.grad(loss, [fused.wte.weight], retain_graph=True)
-    (second,) = torch.autograd.grad(loss, [fused.wte.weight])
+    _, loss = own(idx, targets)
+    (first,) = torch.autograd.grad(loss, [own.wte.weight], retain_graph=True)
+    (second,) = torch.autograd.grad(loss, [own.wte.weight])
     torch.testing.assert_close(first, expected, rtol=1e-4, atol=1e-6)
     assert torch.equal(first, second)
 
@@ -194,22 +199,22 @@ def test_a_tied_matrix_gets_both_gradients_and_a_kept_graph_gives_them_twice(tin
 @pytest.mark.parametrize("T", [5, 128, 130])
 def test_short_sequences_in_bfloat16_attend_as_exactly_as_flash(tiny: GPTConfig, T: int) -> None:
     torch.manual_seed(1)
-    attention = GPT(replace(tiny, fused_ops=True, block_size=130)).h[0].attn
+    attention = GPT(replace(tiny, **fused(), block_size=130)).h[0].attn
     q, k, v = (torch.randn(2, 2, T, 16) for _ in range(3))
     truth = F.scaled_dot_product_attention(
         q.bfloat16().double(), k.bfloat16().double(), v.bfloat16().double(), is_causal=True
     )
     short = [t.bfloat16() for t in (q, k, v)]
-    own = attention.attend(*short)
+    own = attention._flash(*short)
     flash = F.scaled_dot_product_attention(*short, is_causal=True)
     assert own.dtype == torch.bfloat16
     assert (own - truth).norm() <= 1.2 * (flash - truth).norm()
 
 
-@pytest.mark.parametrize("fused", [False, True])
-def test_a_step_compiles_as_one_graph(tiny: GPTConfig, fused: bool) -> None:
+@pytest.mark.parametrize("on", [False, True])
+def test_a_step_compiles_as_one_graph(tiny: GPTConfig, on: bool) -> None:
     torch.manual_seed(1)
-    model = GPT(replace(tiny, fused_ops=fused))
+    model = GPT(replace(tiny, **fused(on)))
     idx, targets = random_ids(tiny, 2, 8), random_ids(tiny, 2, 8)
     expected = loss_and_gradients(model, idx, targets)
     model.zero_grad()

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from gpt2x.errors import InputDataError
 from gpt2x.model import GPTConfig, load_folder, save_folder
+from gpt2x.model.config import FUSED
 from gpt2x.model.pretrained import config_from_hf, config_to_hf, expected_shapes, plain_names
 
 transformers = pytest.importorskip("transformers")
@@ -166,6 +167,14 @@ def test_our_own_settings_come_back_from_the_config() -> None:
         vocab_size=50, padded_vocab_size=64, attention="naive", init="torch", dropout=0.2, n_inner=5
     )
     assert config_from_hf(json.loads(json.dumps(config_to_hf(config)))) == config
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_folder_of_before_with_one_switch_for_all_operators_still_loads(on: bool) -> None:
+    values = config_to_hf(GPTConfig())
+    values["gpt2x"] = {"init": "gpt2", "attention": "flash", "fused_ops": on}
+    config = config_from_hf(values)
+    assert {getattr(config, name) for name in FUSED} == {on}
 
 
 def test_expected_shapes_are_those_of_transformers() -> None:

@@ -10,6 +10,7 @@ import torch
 
 from gpt2x.errors import UsageError
 from gpt2x.model import GPT, GPTConfig
+from gpt2x.model.config import fused
 from gpt2x.model.shadow import ShadowModel
 from gpt2x.ops import adamw_
 
@@ -18,7 +19,7 @@ WIDE = {"n_embd": 64, "n_head": 4, "padded_vocab_size": 128}
 
 def _models(tiny: GPTConfig) -> tuple[GPT, ShadowModel]:
     torch.manual_seed(1)
-    model = GPT(replace(tiny, fused_ops=True, **WIDE))
+    model = GPT(replace(tiny, **fused(), **WIDE))
     return copy.deepcopy(model), ShadowModel(model)
 
 
@@ -53,6 +54,17 @@ def test_loss_and_gradients_are_as_near_to_float32_as_autocasts(tiny: GPTConfig)
         assert own_error <= 2 * cast_error + 0.02 * norm, (
             f"{name}: {own_error / norm:.3f} beside {cast_error / norm:.3f}"
         )
+
+
+def test_without_the_fused_loss_the_logits_of_the_padding_are_left_out_too(tiny: GPTConfig) -> None:
+    _, shadow = _models(tiny)
+    torch.manual_seed(1)
+    plain = ShadowModel(GPT(replace(tiny, fused_layers=True, **WIDE)))
+    assert plain.model.padding_bias is not None
+    batch = _batch(tiny)
+    logits, loss = plain(*batch)
+    assert logits.shape[-1] == tiny.vocab_size
+    assert loss.item() == pytest.approx(shadow(*batch)[1].item(), abs=2e-3)
 
 
 def test_layer_norms_stay_in_float32_and_the_tied_matrix_has_one_shadow(tiny: GPTConfig) -> None:
@@ -97,7 +109,7 @@ def test_refresh_takes_in_weights_that_were_loaded(tiny: GPTConfig) -> None:
 
 
 def test_what_cannot_have_shadows_is_refused(tiny: GPTConfig) -> None:
-    with pytest.raises(UsageError, match="fused_ops = true"):
+    with pytest.raises(UsageError, match="fused_layers = true"):
         ShadowModel(GPT(tiny))
     with pytest.raises(UsageError, match="need a float32 model, this one is torch.bfloat16"):
-        ShadowModel(GPT(replace(tiny, fused_ops=True)).to(torch.bfloat16))
+        ShadowModel(GPT(replace(tiny, **fused())).to(torch.bfloat16))

@@ -88,12 +88,13 @@ void crowd_bias_gelu(int size, const float* x, const float* bias, const float* d
   });
 }
 
-float crowd_cross_entropy(int size, float* logits, int64_t V, int64_t Vp, int64_t target, float scale,
-                          int write_gradient) {
+float crowd_cross_entropy(int size, float* logits, int64_t V, int64_t Vp, int64_t target,
+                          float label_smoothing, float z_loss, float scale, int write_gradient) {
   float loss = 0;
   with_crowd(size, [&](const Crowd& team) {
+    const gpt2x::rows::CrossEntropyTerms<float> terms{label_smoothing, z_loss};
     const float mine =
-        gpt2x::rows::cross_entropy_row(team, logits, V, Vp, target, scale, write_gradient != 0);
+        gpt2x::rows::cross_entropy_row(team, logits, V, Vp, target, terms, scale, write_gradient != 0);
     if (team.lane() == 0) loss = mine;
   });
   return loss;

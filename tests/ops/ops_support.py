@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -78,6 +79,17 @@ def assert_as_exact_as_twin(
             bound["factor"] * relative_error(other, exact) + bound["floor"],
         )
         assert error <= allowed, f"tensor {i} is off by {error:.2e}, allowed are {allowed:.2e}"
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Run torch with this many threads, more than there are cores if need be."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def require_native(device: str, dtype: torch.dtype = torch.float32) -> None:

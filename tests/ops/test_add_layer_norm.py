@@ -124,21 +124,6 @@ def test_one_bad_number_spoils_its_row_and_no_other(device: str, poison: float) 
     assert y[[0, 1, 3]].isfinite().all()
 
 
-def test_gradients_do_not_depend_on_the_number_of_threads() -> None:
-    require_native("cpu")
-    inputs = _inputs((523, 48), torch.float32, torch.float32, "cpu")
-    results = []
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(run_with_gradients(add_layer_norm, inputs))
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
-
-
 x, w = torch.zeros(2, 4), torch.ones(4)
 
 

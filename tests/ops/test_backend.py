@@ -15,8 +15,6 @@ from gpt2x.errors import MissingComponentError, UsageError
 from gpt2x.ops import backend, bias_gelu, reference
 
 REPOSITORY = Path(__file__).parent.parent.parent
-# On CUDA these are torch's own operations, by way of the twins.
-TORCH_SERVES_ON_CUDA = {"linear", "embedding_backward_", "gemv", "decode_attention"}
 
 # Imports the operators, uses one, and prints what happened. argv[1]: how to spoil the native library.
 PROGRAM = """
@@ -116,6 +114,12 @@ def test_the_report_covers_every_operator_and_says_why() -> None:
         assert all(status.reason for status in backend.report(device))
 
 
+def test_on_a_gpu_the_report_tells_our_kernels_from_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(backend._native_dtypes, "cuda", (torch.float32,))
+    kinds = {status.name: status.implementation for status in backend.report("cuda")}
+    assert {name for name, kind in kinds.items() if kind == "reference"} == set(backend.TORCH_ON_CUDA)
+
+
 def test_switching_takes_effect_and_is_undone() -> None:
     require_native("cpu")
     x = torch.linspace(-4, 4, 1000)
@@ -133,7 +137,7 @@ def test_every_operator_has_one_name_in_every_folder() -> None:
     schema = (csrc / "schema.cpp").read_text()
     for operator in backend.OPERATORS:
         name = operator.rstrip("_")
-        own_cuda = [] if operator in TORCH_SERVES_ON_CUDA else [f"cuda/{name}.cu"]
+        own_cuda = [] if operator in backend.TORCH_ON_CUDA else [f"cuda/{name}.cu"]
         for path in (f"rows/{name}.h", f"cpu/{name}.cpp", *own_cuda):
             assert (csrc / path).exists(), f"{operator} has no {path}"
         assert f'"{operator}(' in schema

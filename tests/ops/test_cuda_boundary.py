@@ -12,7 +12,7 @@ import torch
 from ops_support import draw
 from torch import Tensor
 
-from gpt2x.ops import cuda
+from gpt2x.ops import cuda, reference
 
 HEADER = Path(__file__).parent.parent.parent / "csrc" / "ops" / "cuda" / "gpt2x_cuda.h"
 KINDS = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "double": ctypes.c_double}
@@ -79,7 +79,7 @@ def test_every_implementation_calls_with_arguments_of_the_declared_types(calls: 
     assert cuda._bias_gelu_backward(x, x, weight)[1].shape == (8,)
     rows, head = draw(3, 5, 8), draw(4, 12, 8)
     targets = torch.tensor([0, 1, 2, -100, 4])
-    loss, dhidden, dhead = cuda._linear_cross_entropy(rows, head, targets, -100, 9, True, True)
+    loss, dhidden, dhead = cuda._linear_cross_entropy(rows, head, targets, -100, 9, 0.1, 1e-4, True, True)
     assert (loss.shape, dhidden.shape, dhead.shape) == ((), (5, 8), (12, 8))
     assert cuda._global_norm([x, weight.bfloat16()]).shape == ()
     lists = [[draw(i, 4), draw(i, 2, 3)] for i in range(4)]
@@ -95,11 +95,25 @@ def test_the_chunks_of_logits_cover_every_row_once(calls: list[str], monkeypatch
     monkeypatch.setattr(cuda, "_MAX_CHUNK_LOGITS", 1)
     hidden, weight = draw(1, 11, 8), draw(2, 12, 8)
     targets = torch.zeros(11, dtype=torch.int64)
-    _, dhidden, dweight = cuda._linear_cross_entropy(hidden, weight, targets, -100, 12, True, True)
+    _, dhidden, dweight = cuda._linear_cross_entropy(hidden, weight, targets, -100, 12, 0.0, 0.0, True, True)
     assert calls == ["linear_cross_entropy"] * 3
     logits = hidden @ weight.T  # the kernel is not there, so the logits stand for their own gradient
     torch.testing.assert_close(dhidden, logits @ weight)
     torch.testing.assert_close(dweight, logits.T @ hidden)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("weight_dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_an_embeddings_gradient_is_added_as_by_the_twin(
+    dtype: torch.dtype, weight_dtype: torch.dtype
+) -> None:
+    ids = torch.arange(60) ** 2 % 17
+    dy, before = draw(1, 60, 8, dtype=dtype), draw(2, 20, 8, dtype=weight_dtype)
+    mine, twin = before.clone(), before.clone()
+    cuda._embedding_backward(mine, dy, ids)
+    reference.embedding_backward_(twin, dy, ids)
+    torch.testing.assert_close(mine, twin, rtol=1e-6 if weight_dtype == torch.float32 else 2.0**-8, atol=1e-6)
+    assert torch.equal(mine[19], before[19])  # no row of token 19
 
 
 @pytest.mark.parametrize(
@@ -114,9 +128,11 @@ def test_the_chunks_of_logits_cover_every_row_once(calls: list[str], monkeypatch
         ("_bias_gelu", (draw(1, 2, 8), draw(2, 7)), "bias: expected shape"),
         (
             "_linear_cross_entropy",
-            (draw(1, 2, 8), draw(2, 9, 8), torch.zeros(2), -100, 9, True, True),
+            (draw(1, 2, 8), draw(2, 9, 8), torch.zeros(2), -100, 9, 0.0, 0.0, True, True),
             "targets: .*dtype",
         ),
+        ("_embedding_backward", (draw(1, 9, 8), draw(2, 3, 8), torch.zeros(2).long()), "dy: expected shape"),
+        ("_embedding_backward", (draw(1, 9, 8), draw(2, 2, 8), torch.zeros(2)), "ids: .*dtype"),
     ],
 )
 def test_what_would_leave_its_buffer_is_refused(

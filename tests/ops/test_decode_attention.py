@@ -15,7 +15,19 @@ FLOORS = {torch.float64: 1e-14, torch.float32: 2e-6, torch.bfloat16: 2.0**-9}
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
-@pytest.mark.parametrize("size", [(1, 1, 1, 1), (1, 12, 65, 64), (3, 2, 17, 5), (0, 2, 3, 4)], ids=str)
+@pytest.mark.parametrize(
+    "size",
+    [
+        (1, 1, 1, 1),
+        (1, 12, 65, 64),
+        (3, 2, 17, 5),
+        (1, 2, 513, 7),
+        (1, 1, 1027, 64),
+        (0, 2, 3, 4),
+        (2, 0, 3, 4),
+    ],
+    ids=str,
+)
 def test_it_is_as_exact_as_the_twin(device: str, dtype: torch.dtype, size: tuple[int, ...]) -> None:
     require_native(device, dtype)
     B, H, S, D = size
@@ -46,6 +58,27 @@ def test_huge_scores_do_not_overflow() -> None:
     query, keys = torch.full((1, 1, 2), 1e4), torch.tensor([[[[1e4, 1e4], [1e4, 0.0], [-1e4, 0.0]]]])
     values = torch.tensor([[[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]]])
     assert decode_attention(query, keys, values).tolist() == [[[1.0, 2.0]]]
+
+
+@pytest.mark.parametrize("S", [6, 1100])
+def test_tokens_with_a_score_of_minus_infinity_count_for_nothing(S: int) -> None:
+    query, keys, values = torch.ones(1, 1, 2), draw(2, 1, 1, S, 2), draw(3, 1, 1, S, 2)
+    keys[:, :, 3:] = -math.inf  # from 512 on, whole parts see nothing
+    expected = decode_attention(query, keys[:, :, :3], values[:, :, :3])
+    torch.testing.assert_close(decode_attention(query, keys, values), expected)
+    keys[:] = -math.inf
+    assert decode_attention(query, keys, values).isnan().all()
+    assert reference.decode_attention(query, keys, values).isnan().all()
+
+
+def test_a_nan_among_the_values_comes_out(device: str) -> None:
+    query, keys, values = (
+        draw(k, 1, 2, *rest, 4, device=device) for k, rest in ((1, ()), (2, (600,)), (3, (600,)))
+    )
+    values[0, 1, 555, 2] = math.nan
+    y = decode_attention(query, keys, values)
+    assert y.isnan().sum() == 1
+    assert y[0, 1, 2].isnan()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -36,21 +36,6 @@ def test_a_float32_gradient_takes_in_bfloat16_rows(device: str) -> None:
     assert dweight.tolist() == [[1, 1], [0, 0], [3, 3]]
 
 
-def test_the_bits_are_the_same_for_any_number_of_threads() -> None:
-    require_native("cpu")
-    ids, dy = torch.randint(0, 50, (900,), generator=torch.Generator().manual_seed(1)), draw(1, 900, 40)
-    before, results = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(torch.zeros(50, 40))
-            embedding_backward_(results[-1], dy, ids)
-    finally:
-        torch.set_num_threads(before)
-    assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])
-
-
 def test_what_is_not_finite_stays_in_its_row() -> None:
     dweight, dy = torch.zeros(3, 2), torch.tensor([[float("nan"), 1.0], [float("inf"), 1.0]])
     embedding_backward_(dweight, dy, torch.tensor([0, 2]))

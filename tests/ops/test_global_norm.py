@@ -33,20 +33,6 @@ def test_float32_and_bfloat16_may_be_mixed(device: str) -> None:
     assert relative_error(global_norm(tensors), reference.global_norm([t.double() for t in tensors])) < 1e-6
 
 
-def test_the_norm_does_not_depend_on_the_number_of_threads() -> None:
-    require_native("cpu")
-    tensors = [draw(i, 100_003) for i in range(3)]
-    before = torch.get_num_threads()
-    try:
-        norms = []
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            norms.append(global_norm(tensors).item())
-    finally:
-        torch.set_num_threads(before)
-    assert len(set(norms)) == 1
-
-
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_a_number_that_is_not_finite_shows_in_the_norm(device: str, poison: float) -> None:
     tensors = [torch.ones(5, device=device), torch.tensor([1.0, poison], device=device)]

@@ -1,6 +1,8 @@
-"""linear_cross_entropy: native against its twin, padding, ignored rows, chunks, bad targets."""
+"""linear_cross_entropy: native against its twin, padding, ignored rows, chunks, smoothing, z-loss, bad targets."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
@@ -19,6 +21,10 @@ from gpt2x.ops import backend, linear_cross_entropy, reference
 
 # N rows, C channels, Vp padded vocabulary, V vocabulary
 SIZES = [(1, 1, 1, 1), (1, 8, 16, 16), (7, 33, 131, 100), (513, 16, 64, 50), (1025, 8, 37, 37)]
+# label_smoothing, z_loss: none, each alone, both; larger than anyone would train with, so that they show
+TERMS = [(0.0, 0.0), (0.1, 0.0), (0.0, 0.01), (0.3, 0.01)]
+
+h, w, t = torch.zeros(3, 4), torch.zeros(9, 4), torch.zeros(3, dtype=torch.int64)
 
 
 def _targets(rows: int, vocabulary: int, device: str, ignore_index: int | None = None) -> Tensor:
@@ -32,23 +38,35 @@ def _targets(rows: int, vocabulary: int, device: str, ignore_index: int | None =
 @pytest.mark.parametrize(
     ("dtype", "weight_dtype"), [*((d, d) for d in DTYPES), (torch.bfloat16, torch.float32)], ids=dtype_id
 )
+@pytest.mark.parametrize("terms", TERMS, ids=lambda terms: "smoothing{}-z{}".format(*terms))
 def test_loss_and_gradients_are_as_exact_as_the_twins(
-    device: str, sizes: tuple[int, ...], dtype: torch.dtype, weight_dtype: torch.dtype
+    device: str,
+    sizes: tuple[int, ...],
+    dtype: torch.dtype,
+    weight_dtype: torch.dtype,
+    terms: tuple[float, float],
 ) -> None:
     require_native(device, dtype)
     rows, channels, padded, vocabulary = sizes
     ignore_index = -100 if rows > 1 else None
     targets = _targets(rows, vocabulary, device, ignore_index)
-    hidden = draw(1, rows, channels, dtype=dtype, device=device)
-    weight = draw(2, padded, channels, dtype=weight_dtype, device=device)
 
-    def call(f):
-        return lambda h, w: f(h, w, targets, vocab_size=vocabulary)
+    def run(f, compute: torch.dtype | None = None) -> list[Tensor]:
+        """Results and gradients for several draws side by side: with one row, luck would decide who rounds better."""
+        options = {"vocab_size": vocabulary, "label_smoothing": terms[0], "z_loss": terms[1]}
 
-    native = run_with_gradients(call(linear_cross_entropy), [hidden, weight])
-    twin = run_with_gradients(call(reference.linear_cross_entropy), [hidden, weight])
-    truth = run_with_gradients(call(reference.linear_cross_entropy), [hidden, weight], torch.float64)
-    assert_as_exact_as_twin(native, twin, truth, dtype)
+        def call(hidden: Tensor, weight: Tensor) -> Tensor:
+            return f(hidden, weight, targets, **options)
+
+        drawn = []
+        for seed in (1, 2, 3):
+            hidden = draw(seed, rows, channels, dtype=dtype, device=device)
+            weight = draw(seed + 9, padded, channels, dtype=weight_dtype, device=device)
+            drawn.append(run_with_gradients(call, [hidden, weight], compute))
+        return [torch.stack(tensors) for tensors in zip(*drawn, strict=True)]
+
+    truth = run(reference.linear_cross_entropy, torch.float64)
+    assert_as_exact_as_twin(run(linear_cross_entropy), run(reference.linear_cross_entropy), truth, dtype)
 
 
 def test_the_mean_is_that_of_torch(device: str) -> None:
@@ -58,12 +76,57 @@ def test_the_mean_is_that_of_torch(device: str) -> None:
     torch.testing.assert_close(linear_cross_entropy(hidden, weight, targets), expected)
 
 
+@pytest.mark.parametrize("smoothing", [0.1, 0.9])
+def test_smoothing_is_that_of_torch(device: str, smoothing: float) -> None:
+    hidden, weight = draw(1, 40, 16, device=device), draw(2, 30, 16, device=device)
+    targets = _targets(40, 30, device, -100)
+    expected = torch.nn.functional.cross_entropy(hidden @ weight.T, targets, label_smoothing=smoothing)
+    got = linear_cross_entropy(hidden, weight, targets, label_smoothing=smoothing)
+    torch.testing.assert_close(got, expected)
+
+
+def test_the_z_loss_of_equal_logits_is_the_squared_logarithm_of_their_number(device: str) -> None:
+    hidden, weight = torch.zeros(2, 3, device=device), draw(2, 11, 3, device=device)
+    targets = torch.tensor([0, 4], device=device)
+    got = linear_cross_entropy(hidden, weight, targets, vocab_size=7, z_loss=0.5)
+    assert got.item() == pytest.approx(math.log(7) + 0.5 * math.log(7) ** 2, rel=1e-6)
+
+
+def test_the_z_loss_pulls_the_normaliser_towards_one(device: str) -> None:
+    hidden, weight = draw(1, 20, 8, device=device), draw(2, 11, 8, device=device).requires_grad_()
+    targets = _targets(20, 11, device)
+
+    def normaliser() -> float:
+        return float(torch.logsumexp(hidden @ weight.detach().T, dim=-1).square().mean())
+
+    before = normaliser()
+    for _ in range(50):
+        linear_cross_entropy(hidden, weight, targets, z_loss=1.0).backward()
+        weight.data -= 0.1 * weight.grad
+        weight.grad = None
+    assert normaliser() < before / 4
+
+
+@pytest.mark.parametrize("terms", TERMS, ids=str)
+def test_every_row_of_a_gradient_of_the_logits_sums_to_what_the_z_loss_adds(
+    device: str, terms: tuple[float, float]
+) -> None:
+    smoothing, z_loss = terms
+    weight = torch.eye(13, device=device)  # the hidden states are the logits
+    hidden, targets = draw(1, 6, 13, device=device).requires_grad_(), _targets(6, 13, device)
+    linear_cross_entropy(hidden, weight, targets, label_smoothing=smoothing, z_loss=z_loss).backward()
+    expected = 2 * z_loss * torch.logsumexp(hidden.detach(), dim=-1) / 6
+    torch.testing.assert_close(hidden.grad.sum(-1), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_padding_gets_neither_probability_nor_gradient(device: str) -> None:
     hidden, targets = draw(1, 6, 8, device=device), _targets(6, 5, device)
     weight = draw(2, 9, 8, device=device, scale=30.0).requires_grad_()
-    loss = linear_cross_entropy(hidden, weight, targets, vocab_size=5)
+    terms = {"label_smoothing": 0.2, "z_loss": 1e-3}
+    loss = linear_cross_entropy(hidden, weight, targets, vocab_size=5, **terms)
     loss.backward()
-    torch.testing.assert_close(loss.detach(), linear_cross_entropy(hidden, weight[:5].detach(), targets))
+    bare = linear_cross_entropy(hidden, weight[:5].detach(), targets, **terms)
+    torch.testing.assert_close(loss.detach(), bare)
     assert weight.grad[5:].abs().max() == 0
     assert weight.grad[:5].abs().max() > 0
 
@@ -72,19 +135,23 @@ def test_ignored_rows_get_no_gradient_and_count_not_in_the_mean(device: str) -> 
     hidden = draw(1, 6, 8, device=device).requires_grad_()
     weight, targets = draw(2, 9, 8, device=device), _targets(6, 9, device)
     targets[2] = 7777
-    loss = linear_cross_entropy(hidden, weight, targets, ignore_index=7777)
+    terms = {"label_smoothing": 0.2, "z_loss": 1e-3}
+    loss = linear_cross_entropy(hidden, weight, targets, ignore_index=7777, **terms)
     loss.backward()
     assert hidden.grad[2].abs().max() == 0
     rest = torch.arange(6) != 2
     torch.testing.assert_close(
-        loss.detach(), linear_cross_entropy(hidden.detach()[rest], weight, targets[rest])
+        loss.detach(), linear_cross_entropy(hidden.detach()[rest], weight, targets[rest], **terms)
     )
 
 
-def test_with_nothing_to_count_the_loss_is_nan_as_in_torch(device: str) -> None:
+@pytest.mark.parametrize("terms", TERMS, ids=str)
+def test_with_nothing_to_count_the_loss_is_nan_as_in_torch(device: str, terms: tuple[float, float]) -> None:
+    smoothing, z_loss = terms
     hidden = draw(1, 3, 8, device=device).requires_grad_()
     weight = draw(2, 9, 8, device=device)
-    loss = linear_cross_entropy(hidden, weight, torch.full((3,), -100, device=device))
+    nothing = torch.full((3,), -100, device=device)
+    loss = linear_cross_entropy(hidden, weight, nothing, label_smoothing=smoothing, z_loss=z_loss)
     loss.backward()
     assert loss.isnan()
     assert hidden.grad.abs().max() == 0
@@ -102,13 +169,15 @@ def test_leading_dimensions_are_rows(device: str) -> None:
     )
 
 
-def test_gradients_agree_with_finite_differences_in_float64(device: str) -> None:
+@pytest.mark.parametrize("terms", TERMS, ids=str)
+def test_gradients_agree_with_finite_differences_in_float64(device: str, terms: tuple[float, float]) -> None:
     require_native(device, torch.float64)
     hidden = draw(1, 5, 4, dtype=torch.float64, device=device).requires_grad_()
     weight = draw(2, 9, 4, dtype=torch.float64, device=device).requires_grad_()
     targets = _targets(5, 7, device, -100)
+    options = {"vocab_size": 7, "label_smoothing": terms[0], "z_loss": terms[1]}
     assert torch.autograd.gradcheck(
-        lambda h, w: linear_cross_entropy(h, w, targets, vocab_size=7), [hidden, weight]
+        lambda h, w: linear_cross_entropy(h, w, targets, **options), [hidden, weight]
     )
 
 
@@ -178,8 +247,33 @@ def test_the_kernel_itself_refuses_targets_out_of_range() -> None:
     require_native("cpu")
     with pytest.raises(IndexError, match="targets: expected ids in 0..8"):
         torch.ops.gpt2x.linear_cross_entropy(
-            torch.zeros(1, 4), torch.zeros(9, 4), torch.tensor([9]), -100, 9, True, True
+            torch.zeros(1, 4), torch.zeros(9, 4), torch.tensor([9]), -100, 9, 0.0, 0.0, True, True
         )
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"label_smoothing": 1.0}, r"label_smoothing: expected a number in \[0, 1\), got 1.0"),
+        ({"label_smoothing": -0.1}, r"label_smoothing: expected a number in \[0, 1\), got -0.1"),
+        ({"label_smoothing": math.nan}, r"label_smoothing: expected a number in \[0, 1\), got nan"),
+        ({"z_loss": -1e-4}, "z_loss: expected a finite number from 0 on, got -0.0001"),
+        ({"z_loss": math.inf}, "z_loss: expected a finite number from 0 on, got inf"),
+        ({"z_loss": math.nan}, "z_loss: expected a finite number from 0 on, got nan"),
+    ],
+    ids=str,
+)
+def test_a_term_out_of_its_range_is_refused_by_name(mode: str, options: dict, words: str) -> None:
+    with backend.using(mode), pytest.raises(ValueError, match=words):
+        linear_cross_entropy(h, w, t, **options)
+
+
+@pytest.mark.parametrize(("terms", "name"), [((1.0, 0.0), "label_smoothing"), ((0.0, -1.0), "z_loss")])
+def test_the_kernel_itself_refuses_a_term_out_of_its_range(terms: tuple[float, float], name: str) -> None:
+    require_native("cpu")
+    with pytest.raises(ValueError, match=f"{name}: expected"):
+        torch.ops.gpt2x.linear_cross_entropy(h, w, t, -100, 9, *terms, True, True)
 
 
 @pytest.mark.cuda
@@ -189,9 +283,6 @@ def test_on_a_gpu_a_target_out_of_range_makes_the_loss_nan() -> None:
     require_native("cuda")
     hidden, weight = torch.zeros(2, 4, device="cuda"), torch.zeros(9, 4, device="cuda")
     assert linear_cross_entropy(hidden, weight, torch.tensor([0, 9], device="cuda")).isnan()
-
-
-h, w, t = torch.zeros(3, 4), torch.zeros(9, 4), torch.zeros(3, dtype=torch.int64)
 
 
 @pytest.mark.parametrize("mode", ["auto", "reference"])

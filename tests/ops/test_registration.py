@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
@@ -35,10 +36,10 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
         "bias_gelu": [(x, bias), (x, None), (half, bias)],
         "bias_gelu_backward": [(plain[0], plain[1], plain[2]), (plain[0], plain[1], None)],
         "linear_cross_entropy": [
-            (rows, matrix, targets, -100, 9, True, True),
-            (rows, matrix.detach(), targets, -100, 9, True, False),
-            (rows.detach(), matrix.detach(), targets, -100, 9, False, False),
-            (rows.detach().bfloat16().requires_grad_(), matrix, targets, -100, 9, True, True),
+            (rows, matrix, targets, -100, 9, 0.0, 0.0, True, True),
+            (rows, matrix.detach(), targets, -100, 9, 0.0, 0.0, True, False),
+            (rows.detach(), matrix.detach(), targets, -100, 9, 0.1, 1e-4, False, False),
+            (rows.detach().bfloat16().requires_grad_(), matrix, targets, -100, 9, 0.1, 1e-4, True, True),
         ],
         "global_norm": [([t.detach() for t in lists[0]],)],
         "adamw_": [
@@ -75,7 +76,7 @@ def _block(
     y, total = ops.add_layer_norm(x, x * 0.5, weight, bias)
     y, _ = ops.add_layer_norm(ops.bias_gelu(y, bias), total, weight, bias)
     y = ops.linear(y, head[:8], bias)
-    return ops.linear_cross_entropy(y, head, targets, vocab_size=9)
+    return ops.linear_cross_entropy(y, head, targets, vocab_size=9, label_smoothing=0.1, z_loss=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["native", "reference"])
@@ -96,6 +97,73 @@ def test_a_training_step_compiles_as_one_graph(mode: str, autocast: bool) -> Non
     compiled = torch.compile(_block, fullgraph=True, backend="aot_eager")
     for one, other in zip(step(compiled), step(_block), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_inductor_compiles_what_stands_around_the_operators() -> None:
+    require_native("cpu")
+    if shutil.which("c++") is None and shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+
+    def branch(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        y, total = ops.add_layer_norm(x, x.sin(), weight, bias)
+        return (ops.bias_gelu(y * 2, bias) + total).square().mean()
+
+    def step(function: Any) -> list[torch.Tensor]:
+        inputs = [t.requires_grad_() for t in (draw(1, 6, 8), draw(2, 8), draw(3, 8))]
+        loss = function(*inputs)
+        loss.backward()
+        return [loss.detach(), *(t.grad for t in inputs)]
+
+    torch._dynamo.reset()
+    for one, other in zip(step(torch.compile(branch, fullgraph=True)), step(branch), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_decoding_step_compiles_as_one_graph() -> None:
+    require_native("cpu")
+    int8, scale = ops.quantize_rows(draw(1, 12, 8))
+    keys, values = draw(2, 1, 3, 5, 4), draw(3, 1, 3, 5, 4)
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        query = ops.gemv(x, int8, scale).view(1, 3, 4)
+        return ops.decode_attention(query, keys, values).flatten(1)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(draw(4, 1, 8)), step(draw(4, 1, 8)))
+
+
+def test_adding_an_embeddings_gradient_compiles_as_one_graph() -> None:
+    require_native("cpu")
+
+    def add(dweight: torch.Tensor, dy: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        ops.embedding_backward_(dweight, dy, ids)
+        return dweight * 2
+
+    torch._dynamo.reset()
+    compiled, ids = torch.compile(add, fullgraph=True, backend="aot_eager"), torch.tensor([1, 0, 1])
+    mine, plain = draw(1, 4, 5), draw(1, 4, 5)
+    torch.testing.assert_close(compiled(mine, draw(2, 3, 5), ids), add(plain, draw(2, 3, 5), ids))
+    torch.testing.assert_close(mine, plain)
+
+
+@pytest.mark.parametrize("name", ["add_layer_norm", "bias_gelu", "linear", "linear_cross_entropy"])
+def test_under_autocast_every_operator_takes_what_the_layer_before_gives(name: str) -> None:
+    """Layers before it give bfloat16, parameters stay float32; results and gradients come in the right dtype."""
+    x, weight, bias = (t.requires_grad_() for t in (draw(1, 6, 8).bfloat16(), draw(2, 8), draw(3, 8)))
+    matrix = draw(4, 10, 8).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = {
+            "add_layer_norm": lambda: ops.add_layer_norm(x, None, weight, bias)[0],
+            "bias_gelu": lambda: ops.bias_gelu(x, bias),
+            "linear": lambda: ops.linear(x, matrix),
+            "linear_cross_entropy": lambda: ops.linear_cross_entropy(x, matrix, torch.arange(6)),
+        }[name]()
+    expected = torch.float32 if name == "linear_cross_entropy" else torch.bfloat16
+    assert outputs.dtype == expected
+    outputs.float().sum().backward()
+    assert x.grad.dtype == torch.bfloat16
+    assert all(t.grad is None or t.grad.dtype == torch.float32 for t in (weight, bias, matrix))
 
 
 def test_the_optimizer_step_compiles_as_one_graph() -> None:

@@ -98,18 +98,24 @@ def test_any_team_computes_gelu_as_the_twin(rows: Any, size: int) -> None:
 
 @TEAMS
 @pytest.mark.parametrize("target", [0, 13, 28])
-def test_any_team_turns_logits_into_loss_and_gradient(rows: Any, size: int, target: int) -> None:
+@pytest.mark.parametrize("terms", [(0.0, 0.0), (0.1, 0.0), (0.0, 1e-2), (0.3, 1e-2)], ids=str)
+def test_any_team_turns_logits_into_loss_and_gradient(
+    rows: Any, size: int, target: int, terms: tuple[float, float]
+) -> None:
     vocabulary, padded = 29, 40
     logits = draw(1, padded, scale=3.0)
     truth = logits[:vocabulary].double().requires_grad_()
-    loss = torch.nn.functional.cross_entropy(truth, torch.tensor(target))
+    smoothing, z_loss = terms
+    loss = torch.nn.functional.cross_entropy(truth, torch.tensor(target), label_smoothing=smoothing)
+    loss = loss + z_loss * truth.logsumexp(0).square()
     (loss * 0.5).backward()
 
     numbers = [ctypes.c_int64(n) for n in (vocabulary, padded, target)]
     work = logits.clone()
-    only = rows.crowd_cross_entropy(size, _pointer(work), *numbers, ctypes.c_float(0.5), 0)
+    floats = [ctypes.c_float(value) for value in (*terms, 0.5)]
+    only = rows.crowd_cross_entropy(size, _pointer(work), *numbers, *floats, 0)
     assert torch.equal(work, logits)
-    got = rows.crowd_cross_entropy(size, _pointer(work), *numbers, ctypes.c_float(0.5), 1)
+    got = rows.crowd_cross_entropy(size, _pointer(work), *numbers, *floats, 1)
     assert got == only == pytest.approx(loss.item(), rel=2e-6)
     assert relative_error(work[:vocabulary], truth.grad) < 2e-6
     assert (work[vocabulary:] == 0).all()

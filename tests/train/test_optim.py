@@ -9,6 +9,7 @@ import torch
 
 from gpt2x.errors import InputDataError
 from gpt2x.model import GPT, GPTConfig
+from gpt2x.model.config import fused
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.optim import Optimizer, make_optimizer, make_shadow
 
@@ -91,7 +92,7 @@ def test_the_state_of_another_model_is_refused() -> None:
 
 def test_shadows_are_made_where_a_bfloat16_step_on_a_cpu_is_one_batch() -> None:
     where = {"dtype": torch.bfloat16, "world_size": 1, "micro_steps": 1}
-    network = GPT(dataclasses.replace(model().config, fused_ops=True))
+    network = GPT(dataclasses.replace(model().config, **fused()))
     ours = TrainConfig(optimizer="gpt2x")
     assert make_shadow(network, ours, **where) is not None
     assert make_shadow(network, ours, **{**where, "dtype": torch.float32}) is None
@@ -102,7 +103,7 @@ def test_shadows_are_made_where_a_bfloat16_step_on_a_cpu_is_one_batch() -> None:
 
 
 def test_a_step_with_shadows_moves_the_weights_and_their_shadows_together() -> None:
-    network = GPT(dataclasses.replace(model().config, fused_ops=True))
+    network = GPT(dataclasses.replace(model().config, **fused()))
     config = TrainConfig(optimizer="gpt2x")
     shadow = make_shadow(network, config, dtype=torch.bfloat16, world_size=1, micro_steps=1)
     optimizer = make_optimizer(network, config, shadow)

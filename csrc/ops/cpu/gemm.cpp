@@ -1,10 +1,17 @@
 #include "gemm.h"
 
+#include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
+
 #include <array>
 #include <cstdlib>
 #include <exception>
-#include <string>
 #include <string_view>
+
+// As torch/csrc/inductor/aoti_torch/c/shim_cpu.h declares it, which includes ATen. Weak: null where torch was
+// built without oneDNN.
+extern "C" __attribute__((weak)) AOTITorchError aoti_torch_cpu__linear_pointwise(
+    AtenTensorHandle X, AtenTensorHandle W, AtenTensorHandle* B, const char* attr, const double** scalars,
+    int64_t scalars_len_, const char** algorithm, AtenTensorHandle* ret0);
 
 namespace gpt2x::cpu {
 namespace {
@@ -25,17 +32,18 @@ Tensor torch_linear(const Tensor& x, const Tensor& weight, const std::optional<T
   return to<Tensor>(stack[0]);
 }
 
-// The operator that torch.compile calls for a float32 linear layer; it takes any strides of x and weight.
+// The operator that torch.compile calls for a float32 linear layer. It takes any strides of x and weight, and
+// copies an x that is not contiguous. Nothing is fused behind it here, so no numbers and no algorithm for
+// that.
+//
+// Called by its C name and not through the dispatcher: torch 2.13 leaks every string argument that
+// comes that way, 160 bytes a call, and each such crumb cut the heap in two; a float32 training step grew by
+// 110 MB a step.
 Tensor onednn_linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
-  std::array<StableIValue, 6> stack{from(x),
-                                    from(weight),
-                                    from(bias),
-                                    from(std::string("none")),    // nothing fused behind it, so
-                                    from(std::vector<double>{}),  // no numbers for that
-                                    from(std::optional<std::string>{std::string()})};  // and no algorithm
-  TORCH_ERROR_CODE_CHECK(
-      torch_call_dispatcher("mkldnn::_linear_pointwise", "", stack.data(), TORCH_ABI_VERSION));
-  return to<Tensor>(stack[0]);
+  AtenTensorHandle bias_handle = bias ? bias->get() : nullptr, result = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_cpu__linear_pointwise(
+      x.get(), weight.get(), bias ? &bias_handle : nullptr, "none", nullptr, 0, nullptr, &result));
+  return Tensor(result);
 }
 
 bool runs_on_amd() {
@@ -48,6 +56,7 @@ bool runs_on_amd() {
 
 // Some builds of torch lack oneDNN.
 bool onednn_answers() {
+  if (&aoti_torch_cpu__linear_pointwise == nullptr) return false;
   try {
     const Tensor one = torch::stable::full({8, 8}, 1.0, ScalarType::Float);
     return *read<float>(onednn_linear(one, one, std::nullopt)) == 8.0f;
@@ -64,7 +73,7 @@ bool choose_onednn() {
 }
 
 bool goes_to_onednn(const Tensor& a) {
-  return a.scalar_type() == ScalarType::Float && a.numel() > 0 && onednn_multiplies();
+  return a.numel() > 0 && onednn_takes(a.scalar_type());
 }
 
 }  // namespace
@@ -74,11 +83,22 @@ bool onednn_multiplies() {
   return chosen;
 }
 
-Tensor multiply(const Tensor& a, const Tensor& b, const std::optional<Tensor>& out) {
-  if (goes_to_onednn(a) && b.numel() > 0) return onednn_linear(a, transposed(b), std::nullopt);
+bool onednn_takes(ScalarType dtype) {
+  return dtype == ScalarType::Float && onednn_multiplies();
+}
+
+Tensor multiply(const Tensor& a, const Tensor& b, std::optional<Tensor> out) {
+  if (goes_to_onednn(a) && b.numel() > 0) {
+    out.reset();  // its memory may serve the result
+    return onednn_linear(a, transposed(b), std::nullopt);
+  }
   const Tensor result = out ? *out : torch::stable::new_empty(a, {a.size(0), b.size(1)});
   mm_out(a, b, result);
   return result;
+}
+
+void add_product(const Tensor& a, const Tensor& b, const Tensor& out) {
+  TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_addmm_out(out.get(), out.get(), a.get(), b.get(), 1.0, 1.0));
 }
 
 Tensor multiply_and_add(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {

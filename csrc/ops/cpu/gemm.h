@@ -17,9 +17,16 @@ namespace gpt2x::cpu {
 // True when float32 products go to oneDNN.
 bool onednn_multiplies();
 
+// True when `multiply` gives products of this dtype to oneDNN, which cannot write to a given place and copies
+// a transposed `a`.
+bool onednn_takes(ScalarType dtype);
+
 // a @ b. `out` is offered as the place of the result and taken where the library can write to a given place;
-// read the result from what is returned.
-Tensor multiply(const Tensor& a, const Tensor& b, const std::optional<Tensor>& out = std::nullopt);
+// read the result from what is returned. Elsewhere it is let go first, if the caller has moved it here.
+Tensor multiply(const Tensor& a, const Tensor& b, std::optional<Tensor> out = std::nullopt);
+
+// out += a @ b, summed wide and rounded once, by torch's own library.
+void add_product(const Tensor& a, const Tensor& b, const Tensor& out);
 
 // x @ weight^T + bias, a new tensor; x (N, I), weight (O, I), bias (O).
 Tensor multiply_and_add(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias);

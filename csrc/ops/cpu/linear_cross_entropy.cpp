@@ -3,12 +3,14 @@
 // logits exist.
 //
 // Chunks are large on purpose: each one streams the whole weight (and its gradient) through the caches, so 64
-// rows were measured slower than plain torch, while from 256 rows on the GEMM hides the stream. And a second
-// chunk costs a wide total of the weight's gradient, for a 16-bit one more than 512 rows of logits take.
+// rows were measured slower than plain torch, while from 256 rows on the GEMM hides the stream. Beyond 512
+// rows nothing is gained (bfloat16, 1024 rows of GPT-2's vocabulary: 695 ms of one Zen 4 core in two chunks,
+// 702 in one), and in a training step the moment of the loss is that of the most memory.
 #include "../rows/linear_cross_entropy.h"
 
 #include <torch/csrc/stable/library.h>
 
+#include <cmath>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -22,20 +24,20 @@
 namespace gpt2x::cpu {
 namespace {
 
-constexpr int64_t kRowsPerChunk = 1024;
+constexpr int64_t kRowsPerChunk = 512;
+constexpr int64_t kColumnsPerSlice = 4096;
 
 template <class T, class W = rows::Wide<T>>
 GPT2X_CLONES void loss_rows(int64_t begin, int64_t end, T* logits, int64_t V, int64_t Vp,
-                            const int64_t* targets, int64_t ignore_index, double scale, bool write_gradient,
-                            W* losses) {
+                            const int64_t* targets, int64_t ignore_index, rows::CrossEntropyTerms<W> terms,
+                            W scale, bool write_gradient, W* losses) {
   for (int64_t n = begin; n < end; ++n) {
     T* row = logits + n * Vp;
     if (targets[n] == ignore_index) {
       if (write_gradient) rows::clear_row(rows::Solo{}, row, Vp);
       losses[n] = 0;
     } else {
-      losses[n] = rows::cross_entropy_row(rows::Solo{}, row, V, Vp, targets[n], static_cast<W>(scale),
-                                          write_gradient);
+      losses[n] = rows::cross_entropy_row(rows::Solo{}, row, V, Vp, targets[n], terms, scale, write_gradient);
     }
   }
 }
@@ -62,8 +64,8 @@ void carry_all(const Tensor& from, const Tensor& to, bool add) {
 }
 
 // `narrow` that takes its tensor by const reference.
-Tensor first_rows(Tensor matrix, int64_t start, int64_t length) {
-  return torch::stable::narrow(matrix, 0, start, length);
+Tensor part(Tensor matrix, int64_t dim, int64_t start, int64_t length) {
+  return torch::stable::narrow(matrix, dim, start, length);
 }
 
 // Puts a product where it belongs, if the library has not written it there.
@@ -87,48 +89,63 @@ int64_t check_targets(const int64_t* targets, int64_t N, int64_t V, int64_t igno
   return counted;
 }
 
-// The weight's gradient over all chunks: kept wide while there is more than one of them.
+// The weight's gradient, dlogits^T @ hidden summed over all chunks.
+//
+// Where the matrix product can add to what is there, it does, with no other memory than the result. A 16-bit
+// result may be rounded twice that way and no more: with more chunks, or a wider weight, there is a wide
+// total to which products are added, a slice of the vocabulary at a time. oneDNN's float32 products come in
+// slices too, since it would copy all of dlogits to transpose them.
 class WeightGradient {
  public:
-  WeightGradient(const Tensor& hidden, const Tensor& weight, int64_t num_chunks)
-      : weight_(weight),
-        direct_(num_chunks == 1 && weight.scalar_type() == hidden.scalar_type()),
-        wide_(wide_dtype(hidden.scalar_type())) {}
+  WeightGradient(const Tensor& hidden, const Tensor& weight, int64_t num_chunks) : weight_(weight) {
+    const ScalarType dtype = hidden.scalar_type(), wide = wide_dtype(dtype);
+    const bool rounds_seldom = dtype == wide || num_chunks <= 2;
+    in_place_ = weight.scalar_type() == dtype && rounds_seldom && !onednn_takes(dtype);
+    total_ = torch::stable::new_empty(weight, weight.sizes(), in_place_ ? dtype : wide);
+  }
 
   template <class T>
   void add(const Tensor& dlogits, const Tensor& hidden) {
-    // A product that is wide already becomes the total, without a copy.
-    product_ = multiply(transposed(dlogits), hidden, product_);
-    if (direct_ || (!total_ && product_->scalar_type() == wide_)) {
-      total_ = std::exchange(product_, std::nullopt);
-      return;
+    if (!in_place_) {
+      add_slices<T>(dlogits, hidden);
+    } else if (empty_) {
+      multiply(transposed(dlogits), hidden, *total_);
+    } else {
+      add_product(transposed(dlogits), hidden, *total_);
     }
-    const bool first = !total_;
-    if (first) total_ = torch::stable::new_empty(weight_, weight_.sizes(), wide_);
-    carry_all<rows::Wide<T>, T>(*product_, *total_, !first);
+    empty_ = false;
   }
 
   template <class T, class P>
   Tensor finish() {
     if (total_->scalar_type() == weight_.scalar_type()) return *total_;
-    const bool fits = product_ && product_->scalar_type() == weight_.scalar_type();
-    const Tensor rounded = fits ? *product_ : torch::stable::new_empty(weight_, weight_.sizes());
+    const Tensor rounded = torch::stable::new_empty(weight_, weight_.sizes());
     carry_all<P, rows::Wide<T>>(*total_, rounded, false);
     return rounded;
   }
 
  private:
+  template <class T>
+  void add_slices(const Tensor& dlogits, const Tensor& hidden) {
+    const int64_t Vp = total_->size(0);
+    std::optional<Tensor> product;  // of the slice before; its memory serves again
+    for (int64_t start = 0; start < Vp; start += kColumnsPerSlice) {
+      const int64_t length = std::min(kColumnsPerSlice, Vp - start);
+      if (product && product->size(0) != length) product = part(*product, 0, 0, length);
+      product = multiply(transposed(part(dlogits, 1, start, length)), hidden, std::move(product));
+      carry_all<rows::Wide<T>, T>(*product, part(*total_, 0, start, length), !empty_);
+    }
+  }
+
   Tensor weight_;
-  bool direct_;
-  ScalarType wide_;
-  std::optional<Tensor> product_;  // of the chunk before; its memory serves again
+  bool in_place_, empty_ = true;
   std::optional<Tensor> total_;
 };
 
 std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, const Tensor& weight,
                                                         const Tensor& targets, int64_t ignore_index,
-                                                        int64_t vocab_size, bool need_dhidden,
-                                                        bool need_dweight) {
+                                                        int64_t vocab_size, double label_smoothing,
+                                                        double z_loss, bool need_dhidden, bool need_dweight) {
   check_cpu("hidden", hidden);
   if (hidden.dim() != 2 || hidden.size(1) < 1)
     refuse("hidden: expected (N, C) with C > 0, got ", shape_of(hidden));
@@ -140,6 +157,10 @@ std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, co
   check_shape("weight", weight, {Vp, C});
   check_parameter_dtype("weight", weight, hidden.scalar_type());
   if (vocab_size < 1 || vocab_size > Vp) refuse("vocab_size: expected 1..", Vp, ", got ", vocab_size);
+  if (!(label_smoothing >= 0 && label_smoothing < 1))
+    refuse("label_smoothing: expected a number in [0, 1), got ", label_smoothing);
+  if (!(z_loss >= 0 && std::isfinite(z_loss)))
+    refuse("z_loss: expected a finite number from 0 on, got ", z_loss);
   check_cpu("targets", targets);
   check_dtype("targets", targets, ScalarType::Long);
   check_shape("targets", targets, {N});
@@ -163,24 +184,26 @@ std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, co
     using P = decltype(parameter);
     using W = rows::Wide<T>;
     std::vector<W> losses(static_cast<size_t>(N));
+    const rows::CrossEntropyTerms<W> terms{static_cast<W>(label_smoothing), static_cast<W>(z_loss)};
+    const W scale = static_cast<W>(1.0 / static_cast<double>(counted));
     std::optional<WeightGradient> gradient;
     if (need_dweight) gradient.emplace(rows_in, weight, num_chunks);
     for (int64_t start = 0; start < N || start == 0; start += std::max<int64_t>(1, chunk_rows)) {
       const int64_t length = std::min(chunk_rows, N - start);
-      const Tensor chunk = first_rows(rows_in, start, length);
-      if (logits && logits->size(0) != length) logits = first_rows(*logits, 0, length);
-      logits = multiply(chunk, transposed(matrix), logits);
+      const Tensor chunk = part(rows_in, 0, start, length);
+      if (logits && logits->size(0) != length) logits = part(*logits, 0, 0, length);
+      logits = multiply(chunk, transposed(matrix), std::move(logits));
       const Tensor& chunk_logits = *logits;
       T* first = write<T>(chunk_logits);
       const int64_t* first_id = read<int64_t>(ids) + start;
       W* first_loss = losses.data() + start;
       parallel_for(0, length, grain_rows(Vp), [=](int64_t begin, int64_t end) {
-        loss_rows(begin, end, first, vocab_size, Vp, first_id, ignore_index,
-                  1.0 / static_cast<double>(counted), training, first_loss);
+        loss_rows(begin, end, first, vocab_size, Vp, first_id, ignore_index, terms, scale, training,
+                  first_loss);
       });
       if (need_dhidden)
-        place(multiply(chunk_logits, matrix, first_rows(dhidden, start, length)),
-              first_rows(dhidden, start, length));
+        place(multiply(chunk_logits, matrix, part(dhidden, 0, start, length)),
+              part(dhidden, 0, start, length));
       if (need_dweight) gradient->template add<T>(chunk_logits, chunk);
     }
     double total = 0;

@@ -20,7 +20,7 @@ extern "C" {
 #endif
 
 /* Raised by one whenever a signature below changes; gpt2x/ops/cuda.py refuses a library of another number. */
-#define GPT2X_CUDA_INTERFACE 1
+#define GPT2X_CUDA_INTERFACE 2
 GPT2X_CUDA_API int gpt2x_cuda_interface(void);
 GPT2X_CUDA_API const char* gpt2x_cuda_error(int code);
 
@@ -52,8 +52,8 @@ GPT2X_CUDA_API int gpt2x_cuda_bias_gelu_backward(int dtype, int parameter_dtype,
  * target is out of range; scale: one float on the device, 1 / number of rows that count */
 GPT2X_CUDA_API int gpt2x_cuda_linear_cross_entropy(int dtype, void* logits, const int64_t* targets, int64_t N,
                                                    int64_t V, int64_t Vp, int64_t ignore_index,
-                                                   const float* scale, int write_gradient, float* losses,
-                                                   void* stream);
+                                                   double label_smoothing, double z_loss, const float* scale,
+                                                   int write_gradient, float* losses, void* stream);
 
 /* tensors, sizes, dtypes: host arrays of `count`; partials: count x gpt2x_cuda_norm_blocks() doubles of
  * scratch; norm: one float on the device */

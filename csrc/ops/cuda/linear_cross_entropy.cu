@@ -10,7 +10,8 @@ namespace {
 
 template <class T>
 __global__ void loss_rows(T* logits, const int64_t* targets, int64_t N, int64_t V, int64_t Vp,
-                          int64_t ignore_index, const float* scale, bool write_gradient, float* losses) {
+                          int64_t ignore_index, rows::CrossEntropyTerms<float> terms, const float* scale,
+                          bool write_gradient, float* losses) {
   for (int64_t n = blockIdx.x; n < N; n += gridDim.x) {
     T* row = logits + n * Vp;
     const int64_t target = targets[n];
@@ -18,7 +19,7 @@ __global__ void loss_rows(T* logits, const int64_t* targets, int64_t N, int64_t 
     float loss = 0;
     // The whole block takes the same branch: target belongs to the row.
     if (counts && in_range) {
-      loss = rows::cross_entropy_row(Block{}, row, V, Vp, target, *scale, write_gradient);
+      loss = rows::cross_entropy_row(Block{}, row, V, Vp, target, terms, *scale, write_gradient);
     } else {
       if (write_gradient) rows::clear_row(Block{}, row, Vp);
       if (counts) loss = NAN;  // loud, where a host check would stall the stream
@@ -29,9 +30,10 @@ __global__ void loss_rows(T* logits, const int64_t* targets, int64_t N, int64_t 
 
 template <class T>
 int launch(void* logits, const int64_t* targets, int64_t N, int64_t V, int64_t Vp, int64_t ignore_index,
-           const float* scale, bool write_gradient, float* losses, cudaStream_t stream) {
-  loss_rows<<<blocks_for(N), threads_for(V, 512), 0, stream>>>(static_cast<T*>(logits), targets, N, V, Vp,
-                                                               ignore_index, scale, write_gradient, losses);
+           rows::CrossEntropyTerms<float> terms, const float* scale, bool write_gradient, float* losses,
+           cudaStream_t stream) {
+  loss_rows<<<blocks_for(N), threads_for(V, 512), 0, stream>>>(
+      static_cast<T*>(logits), targets, N, V, Vp, ignore_index, terms, scale, write_gradient, losses);
   return cudaGetLastError();
 }
 
@@ -44,14 +46,16 @@ int launch(void* logits, const int64_t* targets, int64_t N, int64_t V, int64_t V
 using namespace gpt2x::cuda;
 
 int gpt2x_cuda_linear_cross_entropy(int dtype, void* logits, const int64_t* targets, int64_t N, int64_t V,
-                                    int64_t Vp, int64_t ignore_index, const float* scale, int write_gradient,
-                                    float* losses, void* stream) {
+                                    int64_t Vp, int64_t ignore_index, double label_smoothing, double z_loss,
+                                    const float* scale, int write_gradient, float* losses, void* stream) {
   if (V < 1 || V > Vp) return cudaErrorInvalidValue;
   if (N == 0) return cudaSuccess;
   const auto launch_as = dtype == kFloat32    ? launch<float>
                          : dtype == kBfloat16 ? launch<gpt2x::rows::bfloat16>
                                               : nullptr;
   if (launch_as == nullptr) return cudaErrorInvalidValue;
-  return launch_as(logits, targets, N, V, Vp, ignore_index, scale, write_gradient != 0, losses,
+  const gpt2x::rows::CrossEntropyTerms<float> terms{static_cast<float>(label_smoothing),
+                                                    static_cast<float>(z_loss)};
+  return launch_as(logits, targets, N, V, Vp, ignore_index, terms, scale, write_gradient != 0, losses,
                    as_stream(stream));
 }

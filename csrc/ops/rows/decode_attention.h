@@ -5,38 +5,107 @@
 
 namespace gpt2x::rows {
 
-// y = softmax(q K^T / sqrt(D)) V for one head. Rows of K and V stand `key_stride` and `value_stride` elements
-// apart, their D elements side by side. `scores` (S) and `total` (D) are room for the team; y may have
-// another type.
-//
-// One pass over K, one over V: at S = 1024, D = 64 half a megabyte in float32, each byte read once.
+// What a part of the tokens contributes: sum_s e^(x_s - highest) v_s stands in its `total`, not yet divided
+// by `mass`. Parts are put together by `decode_attention_merge`.
+template <class W>
+struct AttentionPart {
+  W highest;  // largest score x_s
+  W mass;     // sum_s e^(x_s - highest)
+};
+
+// scores[0..4) = scale * query . key for four keys at once, so that their loads and reductions overlap; one
+// after the other, each waits for the sum before it (12 heads, S = 1024, D = 64 in float32 on one Zen 4 core,
+// values included: 116 instead of 156 us).
 template <class Team, class T, class W = Wide<T>>
-GPT2X_HD void decode_attention_head(const Team& team, const T* query, const T* keys, int64_t key_stride,
-                                    const T* values, int64_t value_stride, int64_t S, int64_t D, W scale,
-                                    W* scores, W* total, T* y) {
-  W highest = -INFINITY;
-  for (int64_t s = 0; s < S; ++s) {
-    const W score = team.sum(dot<W>(team, keys + s * key_stride, query, D)) * scale;
-    if (s % team.stride() == team.lane()) scores[s] = score;
-    highest = score > highest ? score : highest;
+GPT2X_HD void four_scores(const Team& team, const T* query, const T* keys, int64_t key_stride, int64_t D,
+                          W scale, W* scores) {
+  const T *k0 = keys, *k1 = k0 + key_stride, *k2 = k1 + key_stride, *k3 = k2 + key_stride;
+  W s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+  GPT2X_SIMD_SUM(s0, s1, s2, s3)
+  for (int64_t i = team.lane(); i < D; i += team.stride()) {
+    const W q = widen(query[i]);
+    s0 += q * widen(k0[i]);
+    s1 += q * widen(k1[i]);
+    s2 += q * widen(k2[i]);
+    s3 += q * widen(k3[i]);
   }
-  team.sync();
-  W mass = 0;
-  GPT2X_SIMD_SUM(mass)
-  for (int64_t s = team.lane(); s < S; s += team.stride()) {
-    scores[s] = exponential(scores[s] - highest);
-    mass += scores[s];
+  const W x0 = team.sum(s0) * scale, x1 = team.sum(s1) * scale;
+  const W x2 = team.sum(s2) * scale, x3 = team.sum(s3) * scale;
+  if (team.lane() == 0) scores[0] = x0, scores[1] = x1, scores[2] = x2, scores[3] = x3;
+}
+
+// total += sum of the first `count` value rows by their weights, four rows for each read and write of total.
+template <class Team, class T, class W = Wide<T>>
+GPT2X_HD void add_values(const Team& team, const W* weights, const T* values, int64_t value_stride,
+                         int64_t count, int64_t D, W* total) {
+  int64_t s = 0;
+  for (; s + 4 <= count; s += 4) {
+    const T *v0 = values + s * value_stride, *v1 = v0 + value_stride, *v2 = v1 + value_stride,
+            *v3 = v2 + value_stride;
+    const W w0 = weights[s], w1 = weights[s + 1], w2 = weights[s + 2], w3 = weights[s + 3];
+    GPT2X_SIMD
+    for (int64_t i = team.lane(); i < D; i += team.stride()) {
+      total[i] += (w0 * widen(v0[i]) + w1 * widen(v1[i])) + (w2 * widen(v2[i]) + w3 * widen(v3[i]));
+    }
   }
-  const W inverse = W(1) / team.sum(mass);
-  team.sync();
-  for (int64_t i = team.lane(); i < D; i += team.stride()) total[i] = 0;
-  for (int64_t s = 0; s < S; ++s) {
-    const W weight = scores[s] * inverse;
+  for (; s < count; ++s) {
     const T* value = values + s * value_stride;
+    const W weight = weights[s];
     GPT2X_SIMD
     for (int64_t i = team.lane(); i < D; i += team.stride()) total[i] += weight * widen(value[i]);
   }
-  for (int64_t i = team.lane(); i < D; i += team.stride()) y[i] = narrow<T>(total[i]);
+}
+
+// One part of a head: S > 0 tokens, whose rows of K and V stand `key_stride` and `value_stride` elements
+// apart, their D elements side by side. `scores` (S) is room for the team, `total` (D) is overwritten.
+//
+// One pass over K, one over V: at S = 1024, D = 64 half a megabyte in float32, each byte read once.
+template <class Team, class T, class W = Wide<T>>
+GPT2X_HD AttentionPart<W> decode_attention_part(const Team& team, const T* query, const T* keys,
+                                                int64_t key_stride, const T* values, int64_t value_stride,
+                                                int64_t S, int64_t D, W scale, W* scores, W* total) {
+  int64_t done = 0;
+  for (; done + 4 <= S; done += 4) {
+    four_scores(team, query, keys + done * key_stride, key_stride, D, scale, scores + done);
+  }
+  for (; done < S; ++done) {
+    const W score = team.sum(dot<W>(team, keys + done * key_stride, query, D)) * scale;
+    if (team.lane() == 0) scores[done] = score;
+  }
+  team.sync();
+  W top = -INFINITY;
+  GPT2X_SIMD_MAX(top)
+  for (int64_t s = team.lane(); s < S; s += team.stride()) top = scores[s] > top ? scores[s] : top;
+  const W highest = team.max(top);
+  // A part that sees nothing (all scores -inf) weighs 0 beside others that do.
+  const W origin = highest > -INFINITY ? highest : W(0);
+  W mass = 0;
+  GPT2X_SIMD_SUM(mass)
+  for (int64_t s = team.lane(); s < S; s += team.stride()) {
+    scores[s] = exponential(scores[s] - origin);
+    mass += scores[s];
+  }
+  mass = team.sum(mass);
+  team.sync();
+  for (int64_t i = team.lane(); i < D; i += team.stride()) total[i] = 0;
+  add_values(team, scores, values, value_stride, S, D, total);
+  return {highest, mass};
+}
+
+// y = softmax(q K^T / sqrt(D)) V from the parts of one head, in their order; `totals` (count, D).
+template <class Team, class T, class W = Wide<T>>
+GPT2X_HD void decode_attention_merge(const Team& team, const AttentionPart<W>* parts, const W* totals,
+                                     int64_t count, int64_t D, T* y) {
+  W highest = -INFINITY;
+  for (int64_t p = 0; p < count; ++p) highest = parts[p].highest > highest ? parts[p].highest : highest;
+  W mass = 0;
+  for (int64_t p = 0; p < count; ++p) mass += exponential(parts[p].highest - highest) * parts[p].mass;
+  const W inverse = W(1) / mass;
+  for (int64_t i = team.lane(); i < D; i += team.stride()) {
+    W sum = 0;
+    for (int64_t p = 0; p < count; ++p) sum += exponential(parts[p].highest - highest) * totals[p * D + i];
+    y[i] = narrow<T>(sum * inverse);
+  }
 }
 
 }  // namespace gpt2x::rows
