@@ -34,6 +34,7 @@ EPILOG = examples(
     'gpt2x sing "ex-girlfriend"',
     "gpt2x sing rain --count 3 --temperature 1.1",
     "gpt2x sing rain --run runs/lyrics --seed 7 --check",
+    "gpt2x sing rain --weights int8",
     "gpt2x sing rain --json",
 )
 
@@ -78,6 +79,14 @@ def sing(
             "--data", metavar="FILE", help="The songs for --check; by default those of the training."
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="DTYPE",
+            help="On a CPU: float32, exact and the default; bfloat16, faster; int8, fastest and smallest.",
+        ),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -95,8 +104,10 @@ def sing(
     sampling = SamplingConfig(
         temperature=temperature, top_k=top_k, top_p=top_p, repetition_penalty=repetition_penalty
     )
+    if weights is not None:
+        _check_weights(weights)
     folder = _choose_run(run)
-    engine = _load(folder, device)
+    engine = _load(folder, device, weights)
     index = _songs_to_check(folder, data) if check or data is not None else None
     seed = secrets.randbelow(10**6) if seed is None else seed
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows no é still sings
@@ -121,6 +132,12 @@ def sing(
         songs.append(song)
     if as_json:
         emit_json(songs if count > 1 else songs[0])
+
+
+def _check_weights(weights: str) -> None:
+    from gpt2x.model.decoding import check_weights
+
+    check_weights(weights)  # before a model is trained or loaded for nothing
 
 
 def _choose_run(name: str | None) -> Path:
@@ -150,15 +167,15 @@ def _choose_run(name: str | None) -> Path:
     return folder
 
 
-def _load(folder: Path, device: str) -> Engine:
-    from gpt2x.generate.engine import Engine, lay_out_for_decoding
+def _load(folder: Path, device: str, weights: str | None) -> Engine:
+    from gpt2x.generate.engine import Engine
     from gpt2x.model.device import pick_device
     from gpt2x.model.folder import load_folder
 
     model, tokenizer = load_folder(folder, device=pick_device(device))
     if tokenizer is None:
         raise InputDataError(f"{folder} holds a model without a tokenizer; put its tokenizer.json beside it")
-    return Engine(lay_out_for_decoding(model), tokenizer)
+    return Engine(model, tokenizer, weights=weights)
 
 
 def _start(engine: Engine, topic: str, max_tokens: int, sampling: Any, seed: int) -> TextStream:

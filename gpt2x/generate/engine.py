@@ -2,12 +2,14 @@
 
 The prompt goes through the model in one pass that fills the KV cache; from then on each token costs one row. When
 the context is full it slides: the last half of it is kept and read again as a new prompt, so that a text can be
-longer than the model's context. `naive_tokens` is the same without a cache, for reading and for the tests.
+longer than the model's context. On a CPU `gpt2x.model.decoding.DecodingModel` reads, elsewhere the model's own forward
+pass. `naive_tokens` is the same without a cache, for reading and for the tests.
 The shape of the loop follows nanochat's Engine.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,9 @@ import torch
 from gpt2x.errors import UsageError
 from gpt2x.generate.sampling import SamplingConfig, sample
 from gpt2x.generate.stops import Stops, StopStrings, at_end_of_text
+from gpt2x.model.decoding import DecodingModel, suits
 from gpt2x.model.gpt import GPT
+from gpt2x.model.kv_cache import KVCache
 
 if TYPE_CHECKING:
     from gpt2x.tokenizer import Tokenizer
@@ -29,22 +33,38 @@ class Engine:
     Ids that the model's vocabulary or the tokenizer do not have are never written, whatever their logits say.
 
     Args:
-        model: where it lies and in which dtype is up to the caller.
+        model: a float32 model on a CPU is read by the native operators, any other by its own forward pass.
         tokenizer: for `stream`; `generate` works on ids and needs none.
+        weights: float32, bfloat16 or int8, for a model on a CPU: how its matrices are held, see `DecodingModel`. By
+            default as they are. bfloat16 and int8 are copies; the model itself is not kept.
+
+    Raises:
+        UsageError: `weights` is another word, or the model is on a GPU.
+        MissingComponentError: `weights` needs native operators that are not there.
 
     """
 
-    def __init__(self, model: GPT, tokenizer: Tokenizer | Any = None) -> None:
-        self.model = model
+    def __init__(self, model: GPT, tokenizer: Tokenizer | Any = None, *, weights: str | None = None) -> None:
+        self.config = model.config
         self.tokenizer = tokenizer
         self.num_ids = model.config.vocab_size
         if tokenizer is not None:
             self.num_ids = min(self.num_ids, tokenizer.n_vocab)
+        self._model: DecodingModel | _PlainModel
+        if weights is not None:
+            self._model = DecodingModel(model, weights)
+        else:
+            self._model = DecodingModel(model) if suits(model) else _PlainModel(model)
 
     @property
     def device(self) -> torch.device:
         """Where the model computes."""
-        return next(self.model.parameters()).device
+        return self._model.device
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Bytes of weights that each token reads; memory that gives them in no less time bounds the speed."""
+        return self._model.bytes_per_token
 
     def generate(
         self,
@@ -77,28 +97,20 @@ class Engine:
         self, context: list[int], max_new_tokens: int, sampling: SamplingConfig, seed: int, stops: Stops
     ) -> Iterator[int]:
         generator = torch.Generator().manual_seed(seed)
-        model, block_size = self.model, self.model.config.block_size
-        was_training = model.training
-        model.eval()
+        model, block_size = self._model, self.config.block_size
         cache, new = None, context
-        try:
+        with model.evaluating():
             for _ in range(max_new_tokens):
-                with torch.inference_mode():
-                    if cache is None or cache.length + len(new) > block_size:
-                        new = keep_in_context(context, block_size)
-                        cache = model.new_cache(max_length=len(new) + max_new_tokens)
-                    idx = torch.tensor([new], device=self.device)  # (1, T)
-                    logits, _ = model(idx, cache=cache, last_only=True)
-                    token = sample(
-                        logits[0, -1], sampling, generator=generator, history=context, num_ids=self.num_ids
-                    )
+                if cache is None or cache.length + len(new) > block_size:
+                    new = keep_in_context(context, block_size)
+                    cache = model.new_cache(max_length=len(new) + max_new_tokens)
+                logits = model(torch.tensor(new), cache)  # (V)
+                token = sample(logits, sampling, generator=generator, history=context, num_ids=self.num_ids)
                 if token in stops.token_ids:
                     return
                 yield token
                 context.append(token)
                 new = [token]
-        finally:
-            model.train(was_training)
 
     def stream(
         self,
@@ -134,29 +146,48 @@ class Engine:
     def _check(self, prompt_ids: Sequence[int], max_new_tokens: int) -> None:
         if not prompt_ids:
             raise UsageError("the prompt is empty; give at least one token to start from")
-        wrong = next((i for i in prompt_ids if not 0 <= i < self.model.config.vocab_size), None)
+        wrong = next((i for i in prompt_ids if not 0 <= i < self.config.vocab_size), None)
         if wrong is not None:
             raise UsageError(
-                f"prompt id {wrong} is outside the model's vocabulary of {self.model.config.vocab_size} ids"
+                f"prompt id {wrong} is outside the model's vocabulary of {self.config.vocab_size} ids"
             )
         if max_new_tokens < 0:
             raise UsageError(f"max_new_tokens = {max_new_tokens} is negative; give how many tokens to write")
 
 
-def lay_out_for_decoding(model: GPT) -> GPT:
-    """Turn a model's matrices in memory, so that a product with a single row streams through them; returns the model.
+class _PlainModel:
+    """A model's own forward pass as the engine calls it: on any device, in any dtype."""
 
-    Values and shapes stay as they are, only strides change: (out, in) is stored as (in, out). On a CPU the time of a
-    token is that of reading all weights once, and BLAS reads them faster this way: for GPT-2 in float32 on two Zen 4
-    cores 18.0 instead of 20.5 ms for the blocks and 5.7 instead of 9.7 ms for the head (row times matrix instead of
-    matrix times column). Turning takes about half a second for GPT-2. Not for training, whose optimizers want plain
-    strides; on a GPU nothing is done.
-    """
-    if next(model.parameters()).device.type == "cpu":
-        for name, parameter in model.named_parameters():
-            if parameter.dim() == 2 and name != "wpe.weight":
-                parameter.data = parameter.data.t().contiguous().t()
-    return model
+    def __init__(self, model: GPT) -> None:
+        self.model = model
+        self.device = next(model.parameters()).device
+
+    @torch.inference_mode()
+    def __call__(self, ids: torch.Tensor, cache: KVCache) -> torch.Tensor:
+        """(T,) -> (V,): the logits after the last token."""
+        logits, _ = self.model(ids[None].to(self.device), cache=cache, last_only=True)  # (1, 1, V)
+        assert logits is not None
+        return logits[0, -1]
+
+    def new_cache(self, max_length: int | None = None) -> KVCache:
+        """An empty KV cache for one text."""
+        return self.model.new_cache(max_length=max_length)
+
+    @property
+    def bytes_per_token(self) -> int:
+        """As `DecodingModel.bytes_per_token`."""
+        head = self.model.lm_head.weight
+        return self.model.num_parameters(embeddings=False) * head.itemsize + head.nbytes
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Switch dropout off while a text is written."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(was_training)
 
 
 def keep_in_context(context: list[int], block_size: int) -> list[int]:

@@ -20,6 +20,7 @@ from gpt2x.cli import sing as sing_module
 from gpt2x.cli.app import app
 from gpt2x.model import GPT, GPTConfig, save_folder
 from gpt2x.model.runs import first_song
+from gpt2x.ops import backend
 from gpt2x.paths import runs_dir
 
 TEXT = "I walk alone in the rain, la la love, the rain is falling on the town; où es-tu, mon amour? 愛\n\n"
@@ -99,6 +100,25 @@ def test_the_newest_run_sings_and_another_can_be_named(run: Path) -> None:
         assert json.loads(sing("rain", "--json", "--max-tokens", "2", "--run", name).stdout)["run"] == str(
             run
         )
+
+
+@pytest.mark.skipif(
+    backend.report()[0].implementation != "native", reason="the native operators are not built"
+)
+def test_the_weights_can_be_shorter_and_float32_is_the_default(run: Path) -> None:
+    songs = [
+        sing("rain", "--max-tokens", "20", "--seed", "1", *chosen).stdout
+        for chosen in ([], ["--weights", "float32"], ["--weights", "bfloat16"], ["--weights", "int8"])
+    ]
+    assert songs[0] == songs[1]
+    assert all(song.startswith("Rain\n\n") for song in songs)
+
+
+def test_unknown_weights_are_refused_before_a_model_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sing_module.subprocess, "run", lambda *_, **__: pytest.fail("trained for nothing"))
+    result = sing("rain", "--weights", "int4")
+    assert result.exit_code == 2
+    assert "choose float32, bfloat16 or int8" in result.stderr
 
 
 def test_with_no_run_yet_a_small_model_is_trained_first_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:

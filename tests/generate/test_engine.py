@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import copy
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +15,16 @@ from hypothesis import strategies as st
 
 from gpt2x.errors import UsageError
 from gpt2x.generate import GREEDY, Engine, SamplingConfig, Stops
-from gpt2x.generate.engine import keep_in_context, lay_out_for_decoding, naive_tokens
-from gpt2x.model import GPT, GPTConfig, load_folder, save_folder
+from gpt2x.generate.engine import _PlainModel, keep_in_context, naive_tokens
+from gpt2x.model import GPT, GPTConfig, save_folder
+from gpt2x.model.decoding import WEIGHTS, DecodingModel, suits
+from gpt2x.ops import backend
 
 MakeParrot = Callable[..., Engine]
 SAMPLED = SamplingConfig(temperature=0.7, top_k=40, top_p=0.9, repetition_penalty=1.1)
+native = pytest.mark.skipif(
+    backend.report()[0].implementation != "native", reason="the native operators are not built"
+)
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
@@ -34,35 +41,64 @@ def test_with_the_cache_the_tokens_are_those_without_it(
         assert fast == naive_tokens(model, prompt, max_new_tokens=70, sampling=sampling, seed=seed)
 
 
+@native
 @pytest.mark.parametrize("padded", [None, 264])
-def test_a_model_laid_out_for_decoding_writes_the_same_and_has_the_same_weights(
-    tiny_model: GPT, tmp_path: Path, padded: int | None
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+def test_the_native_operators_write_what_the_models_own_forward_pass_writes(
+    tiny_model: GPT, padded: int | None, sampling: SamplingConfig
 ) -> None:
     model = GPT(replace(tiny_model.config, padded_vocab_size=padded)).eval()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    expected = list(Engine(model).generate([1, 2], max_new_tokens=70, sampling=SAMPLED))
-    assert lay_out_for_decoding(model) is model
-    assert model.wte.weight is model.lm_head.weight, "tied matrices stay tied"
-    assert not model.h[0].mlp.c_fc.weight.is_contiguous()
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert list(Engine(model).generate([1, 2], max_new_tokens=70, sampling=SAMPLED)) == expected
-    save_folder(model, None, tmp_path)
-    again, _ = load_folder(tmp_path)
-    assert torch.equal(again.h[1].attn.c_attn.weight, model.h[1].attn.c_attn.weight)
+    with backend.using("reference"):
+        plain = Engine(model)
+    assert isinstance(plain._model, _PlainModel)
+    expected = list(plain.generate([1, 2], max_new_tokens=70, sampling=sampling, seed=3))
+    assert list(Engine(model).generate([1, 2], max_new_tokens=70, sampling=sampling, seed=3)) == expected
 
 
-def test_the_cache_is_filled_once_and_then_each_token_is_one_row(
-    tiny_model: GPT, monkeypatch: pytest.MonkeyPatch
+@native
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_text_is_written_with_weights_of_any_length_and_a_seed_decides_it(
+    tiny_model: GPT, weights: str
 ) -> None:
+    engine = Engine(tiny_model, weights=weights)
+    first, again = (list(engine.generate([1, 2], max_new_tokens=70, seed=5)) for _ in range(2))
+    assert first == again
+    assert len(first) == 70, "the context of 24 slid over them"
+
+
+@native
+def test_with_weights_of_its_own_an_engine_lets_the_model_go(tiny_model: GPT) -> None:
+    model = copy.deepcopy(tiny_model)
+    matrix = weakref.ref(model.h[0].attn.c_attn.weight)
+    engine = Engine(model, weights="int8")
+    del model
+    gc.collect()
+    assert matrix() is None
+    assert len(list(engine.generate([1], max_new_tokens=3))) == 3
+
+
+def test_unknown_weights_are_refused_and_the_choices_named(tiny_model: GPT) -> None:
+    with pytest.raises(UsageError, match="weights = 'int4' is unknown; choose float32, bfloat16 or int8"):
+        Engine(tiny_model, weights="int4")
+
+
+@pytest.mark.parametrize(("mode", "reader"), [("auto", DecodingModel), ("reference", GPT)])
+def test_the_cache_is_filled_once_and_then_each_token_is_one_row(
+    tiny_model: GPT, monkeypatch: pytest.MonkeyPatch, mode: str, reader: type
+) -> None:
+    if mode == "auto" and not suits(tiny_model):
+        pytest.skip("the native operators are not built")
     rows: list[int] = []
-    forward = GPT.forward
+    read = reader.__call__
 
-    def count(self: GPT, idx: torch.Tensor, *args: Any, **options: Any) -> Any:
-        rows.append(idx.shape[1])
-        return forward(self, idx, *args, **options)
+    def count(self: Any, ids: torch.Tensor, *args: Any, **options: Any) -> Any:
+        rows.append(ids.shape[-1])
+        return read(self, ids, *args, **options)
 
-    monkeypatch.setattr(GPT, "forward", count)
-    list(Engine(tiny_model).generate([1, 2, 3], max_new_tokens=24))
+    monkeypatch.setattr(reader, "__call__", count)
+    with backend.using(mode):
+        engine = Engine(tiny_model)
+    list(engine.generate([1, 2, 3], max_new_tokens=24))
     # 22 rows fill the context of 24; then its last half, 12 tokens, is read again.
     assert rows == [3, *[1] * 21, 12, 1]
 
@@ -118,11 +154,21 @@ def test_a_stop_token_ends_the_text_and_is_not_part_of_it(parrot: MakeParrot) ->
 
 def test_training_mode_comes_back_even_when_the_reader_stops_early(tiny_model: GPT) -> None:
     tiny_model.train()
-    tokens = Engine(tiny_model).generate([1], max_new_tokens=9)
+    with backend.using("reference"):
+        engine = Engine(tiny_model)
+    tokens = engine.generate([1], max_new_tokens=9)
     next(tokens)
     assert not tiny_model.training
     tokens.close()  # type: ignore[attr-defined]
     assert tiny_model.training
+
+
+def test_a_model_in_training_mode_writes_without_dropout(tiny_model: GPT) -> None:
+    expected = list(Engine(tiny_model).generate([1], max_new_tokens=9, sampling=GREEDY))
+    model = GPT(replace(tiny_model.config, dropout=0.5)).train()
+    model.load_state_dict(tiny_model.state_dict())
+    assert list(Engine(model).generate([1], max_new_tokens=9, sampling=GREEDY)) == expected
+    assert model.training
 
 
 def test_no_gradient_is_recorded_and_a_model_can_go_on_training(tiny_model: GPT) -> None:

@@ -69,6 +69,16 @@ def test_top_p_looks_beyond_the_first_thousand_where_it_must() -> None:
     assert len(survivors(keep_top_p(torch.zeros(5000), 0.9))) == pytest.approx(4500, abs=1)
 
 
+def test_of_tokens_that_tie_for_the_last_places_in_top_p_the_lower_ids_stay() -> None:
+    assert survivors(keep_top_p(torch.zeros(10), 0.45)) == {0, 1, 2, 3, 4}
+    assert survivors(keep_top_p(torch.tensor([0.0, 1.0, 0.0, 0.0]), 0.6)) == {0, 1}
+
+
+def test_top_p_after_top_k_brings_back_no_token() -> None:
+    scores = keep_top_k(torch.arange(9.0), 3)
+    assert survivors(keep_top_p(scores, 0.999)) == {6, 7, 8}
+
+
 def test_draws_come_as_often_as_their_probability_says() -> None:
     logits = torch.tensor([1.0, -math.inf, 0.0, 2.0])
     generator = seeded()

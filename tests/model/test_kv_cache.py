@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt2x.model import GPT, GPTConfig
+from gpt2x.model import GPT, GPTConfig, KVCache
 
 CONFIG = GPTConfig(vocab_size=11, block_size=16, n_layer=2, n_head=2, n_embd=16)
 
@@ -29,6 +29,21 @@ def test_reading_a_text_in_any_parts_gives_the_logits_of_reading_it_at_once(
         pieces = [model(part, cache=cache)[0] for part in idx.split(parts, dim=1)]
         torch.testing.assert_close(torch.cat(pieces, dim=1), model(idx)[0], rtol=1e-5, atol=1e-5)
     assert cache.length == sum(parts)
+
+
+def test_keys_and_values_in_one_tensor_are_stored_as_they_are_one_by_one() -> None:
+    one, both = KVCache(CONFIG, batch_size=2), KVCache(CONFIG, batch_size=2)
+    for length in (3, 1, 5):
+        kv = torch.randn(2, 2, CONFIG.n_head, length, CONFIG.head_size)
+        for layer in range(CONFIG.n_layer):
+            kept = both.update_both(layer, kv * (layer + 1))
+            for mine, theirs in zip(kept, one.update(layer, *(kv * (layer + 1))), strict=True):
+                assert torch.equal(mine, theirs)
+            assert torch.equal(torch.stack(kept)[:, :, :, -length:], kv * (layer + 1))
+        one.advance(length)
+        both.advance(length)
+    with pytest.raises(ValueError, match="9 of 16 tokens; 8 more do not fit"):
+        both.update_both(0, torch.zeros(2, 2, CONFIG.n_head, 8, CONFIG.head_size))
 
 
 def test_a_cache_that_was_cleared_is_as_good_as_new() -> None:
