@@ -23,6 +23,7 @@ from pathlib import Path
 import pybind11
 import torch
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, include_paths
 
 HERE = Path(__file__).resolve().parent  # ninja compiles in a folder of its own, so paths are absolute
@@ -152,6 +153,27 @@ class Build(BuildExtension):
         run([nvcc, "-shared", "-cudart=static", *objects, "-o", str(library)])
 
 
+class BuildPython(build_py):
+    """Also puts docs/ladder into the package, where `gpt2x bench explain` finds it; a source checkout needs no copy."""
+
+    def pages(self) -> dict[Path, Path]:
+        """Where each page comes from and goes to."""
+        target = Path(self.build_lib) / "gpt2x" / "bench" / "pages"
+        return {page: target / page.name for page in sorted((HERE / "docs" / "ladder").glob("*.md"))}
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        for page, target in self.pages().items():
+            self.mkpath(str(target.parent))
+            self.copy_file(str(page), str(target))
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        pages = [] if self.editable_mode else [str(target) for target in self.pages().values()]
+        return [*super().get_outputs(include_bytecode), *pages]
+
+
 def run(command: list[str]) -> None:
     print(" ".join(command), flush=True)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -163,5 +185,5 @@ def run(command: list[str]) -> None:
 
 setup(
     ext_modules=[bpe_extension(), ops_extension(), *([cuda_extension()] if wants_cuda() else [])],
-    cmdclass={"build_ext": Build},
+    cmdclass={"build_ext": Build, "build_py": BuildPython},
 )

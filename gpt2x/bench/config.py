@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpt2x.errors import UsageError
-from gpt2x.model.config import PRESETS, GPTConfig
+from gpt2x.model.config import ATTENTIONS, FUSED, INITS, PRESETS, GPTConfig, with_known_names
 
 # Sized so that the naive step takes about half a second on two cores. The vocabulary is GPT-2's own, so that logits,
 # loss and embedding have the width of the real thing; they are four fifths of the arithmetic, a third in GPT-2 124M.
@@ -20,6 +20,18 @@ LR, MIN_LR, WARMUP_STEPS, DECAY_STEPS = 6e-4, 6e-5, 10, 50
 BETAS, EPS, WEIGHT_DECAY = (0.9, 0.95), 1e-8, 0.1
 
 
+CHOICES: dict[str, tuple[str, ...]] = {
+    "device": ("cpu", "cuda"),
+    "init": INITS,
+    "attention": ATTENTIONS,
+    "matmul_precision": ("highest", "high", "medium"),
+    "autocast": ("bfloat16",),
+    "optimizer": ("adamw", "fused", "gpt2x"),
+    "network": ("gpt2x", "transformers", "lightning"),
+}
+"""The words that fields of a `StepConfig` may be."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepConfig:
     """Everything that a rung may change in a training step; the defaults are the naive start of the ladder."""
@@ -29,7 +41,9 @@ class StepConfig:
     init: str = "torch"
     attention: str = "naive"
     padded_vocab_size: int | None = None
-    fused_ops: bool = False
+    fused_loss: bool = False
+    fused_layers: bool = False
+    fused_gemm: bool = False
     matmul_precision: str = "highest"
     autocast: str | None = None
     compile: bool = False
@@ -39,11 +53,35 @@ class StepConfig:
     shadow_weights: bool = False
     """bfloat16 copies of the weights, written by the optimizer, instead of autocast."""
     network: str = "gpt2x"
-    """Whose model: gpt2x, or transformers (a peer of `gpt2x bench step`)."""
+    """Whose model and loop: gpt2x, or a peer's, transformers or lightning."""
     keep_memory: bool = False
     """The process keeps the memory that it frees (`gpt2x.ops.keep_freed_memory`)."""
+    cuda_graphs: bool = False
+    """Forward and backward of a micro-batch are recorded once and replayed."""
     micro_batches: int = 1
     world_size: int = 1
+    split: int = 1
+    """Each micro-batch is computed in this many parts, for want of memory; the step is the same."""
+
+    @property
+    def is_bfloat16(self) -> bool:
+        """True when matrix products are in bfloat16."""
+        return self.autocast == "bfloat16" or self.shadow_weights
+
+    def conflict(self) -> str | None:
+        """Why such a step cannot be built, whatever the machine; None when it can."""
+        shadow, graphs = self.shadow_weights, self.cuda_graphs
+        impossible = {
+            "bf16 weights need the fused layers, whose LayerNorm takes float32 weights": shadow
+            and not self.fused_layers,
+            "bf16 weights need our AdamW, which writes them": shadow and self.optimizer != "gpt2x",
+            "bf16 weights take the place of autocast; a step has one of the two": shadow
+            and self.autocast is not None,
+            "CUDA graphs need a GPU": graphs and self.device != "cuda",
+            "DDP averages gradients while backward runs, which a recorded graph does not repeat": graphs
+            and self.world_size > 1,
+        }
+        return next((reason for reason, holds in impossible.items() if holds), None)
 
     def model_config(self, setting: Setting) -> GPTConfig:
         """The model that this step trains."""
@@ -53,7 +91,7 @@ class StepConfig:
             init=self.init,
             attention=self.attention,
             padded_vocab_size=self.padded_vocab_size,
-            fused_ops=self.fused_ops,
+            **{name: getattr(self, name) for name in FUSED},
         )
 
 
@@ -96,7 +134,7 @@ class Setting:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Setting:
         """The inverse of `as_dict`."""
-        return cls(**{**values, "shape": GPTConfig(**values["shape"])})
+        return cls(**{**values, "shape": GPTConfig(**with_known_names(values["shape"]))})
 
 
 def naive_step_bytes(shape: GPTConfig, batch: int, seq: int) -> float:

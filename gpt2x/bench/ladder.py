@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +18,8 @@ from gpt2x.bench.config import Setting, StepConfig
 from gpt2x.bench.machine import Machine
 from gpt2x.errors import UsageError
 
-# Where a rung applies: the reason why it cannot run, or None.
-Applies = Callable[[Machine, Setting], str | None]
+# Where a rung applies, on top of which step: the reason why it cannot run, or None.
+Applies = Callable[[Machine, Setting, StepConfig], str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Rung:
     """Why it should help, in one sentence."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `StepConfig` and their new values; or a function of the `Setting` and the step before."""
-    applies: Applies = lambda machine, setting: None
+    applies: Applies = lambda machine, setting, below: None
     seed: str = ""
     """What the seed reported."""
     loss_bound: float | None = 0.02
@@ -44,6 +45,15 @@ class Rung:
     """How the rung changes the result, if it does; such a rung is checked against `expect` instead."""
     expect: str = ""
     """The name of the expectation in `measure.EXPECTATIONS` that a rung that alters the result has to meet."""
+
+    @property
+    def is_for_speed(self) -> bool:
+        """True for a rung that leaves the result alone, so that being faster is all that it is for."""
+        return not self.alters
+
+    def why_not(self, machine: Machine, setting: Setting, below: StepConfig) -> str | None:
+        """Why this rung cannot stand on that step here; None when it can."""
+        return self.applies(machine, setting, below) or self.apply(below, setting).conflict()
 
     def apply(self, config: StepConfig, setting: Setting) -> StepConfig:
         """The step with this rung's change added to it."""
@@ -57,11 +67,11 @@ class Rung:
 # Where rungs apply
 
 
-def _needs_gpu(machine: Machine, setting: Setting) -> str | None:
+def _needs_gpu(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
     return None if setting.device == "cuda" else setting.device_reason
 
 
-def _needs_ampere(machine: Machine, setting: Setting) -> str | None:
+def _needs_ampere(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
     if setting.device != "cuda":
         return "TF32 needs an NVIDIA GPU, Ampere or later"
     if machine.gpus[0].capability < (8, 0):
@@ -69,7 +79,7 @@ def _needs_ampere(machine: Machine, setting: Setting) -> str | None:
     return None
 
 
-def _needs_fast_bf16(machine: Machine, setting: Setting) -> str | None:
+def _needs_fast_bf16(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
     if machine.has_fast_bf16(setting.device):
         return None
     if setting.device == "cuda":
@@ -77,18 +87,18 @@ def _needs_fast_bf16(machine: Machine, setting: Setting) -> str | None:
     return "this CPU has no bfloat16 instructions (AVX512-BF16, AMX or ARM BF16)"
 
 
-def _needs_compiler(machine: Machine, setting: Setting) -> str | None:
+def _needs_compiler(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
     if setting.device == "cuda":
         return None if machine.triton else "torch.compile needs Triton for a GPU, and it is not installed"
     return None if machine.cpp_compiler else "torch.compile needs a C++ compiler (install g++)"
 
 
-def _needs_odd_vocabulary(machine: Machine, setting: Setting) -> str | None:
+def _needs_odd_vocabulary(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
     V = setting.shape.vocab_size
     return None if V % 128 else f"the vocabulary of {V} is a multiple of 128 already"
 
 
-def _needs_two_devices(machine: Machine, setting: Setting) -> str | None:
+def _needs_two_devices(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
     if setting.device == "cuda":
         n = len(machine.gpus)
         return None if n >= 2 else "DDP needs two GPUs, and there is one"
@@ -97,10 +107,36 @@ def _needs_two_devices(machine: Machine, setting: Setting) -> str | None:
     return None if machine.gloo else "DDP on a CPU needs a torch with gloo"
 
 
-def _needs_native_ops(machine: Machine, setting: Setting) -> str | None:
+def _needs_native_ops(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
     return (
         None if machine.native_ops else "the operators of gpt2x.ops are not compiled here (see `gpt2x ops`)"
     )
+
+
+def _needs_cpu_memory(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
+    if setting.device == "cuda":
+        return "on a GPU torch keeps freed memory by itself"
+    if machine.keeps_memory:
+        return None
+    return "freed memory can be kept on Linux with glibc only, and not with GPT2X_KEEP_MEMORY=0"
+
+
+def _needs_float32_products(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
+    if setting.device == "cuda":
+        return "on a GPU cuBLAS multiplies"
+    if below.is_bfloat16:
+        return "products are in bfloat16 below, which torch gives to oneDNN by itself"
+    if machine.onednn_multiplies:
+        return None
+    return "torch's own library multiplies float32 as fast on this CPU, or gpt2x.ops is not compiled"
+
+
+def _needs_shadows(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
+    if setting.device == "cuda":
+        return "on a GPU the casts of autocast cost little"
+    if not below.is_bfloat16:
+        return "products are in float32 below; the weights need no rounding"
+    return _needs_native_ops(machine, setting, below)
 
 
 def _padded(setting: Setting, before: StepConfig) -> int:
@@ -242,13 +278,38 @@ SEED_RUNGS = (
 
 OUR_RUNGS = (
     Rung(
-        key="fused",
-        title="fused ops",
-        change="gpt2x.ops: linear + cross-entropy, add + LayerNorm, bias + GELU",
-        why="The logits, the largest tensor of all, are never held; every row is read once.",
-        changes={"fused_ops": True},
+        key="memory",
+        title="memory is kept",
+        change="memory that was freed stays in the process",
+        why="The next step finds its tensors' pages where they were, and the system need not zero them anew.",
+        changes={"keep_memory": True},
+        applies=_needs_cpu_memory,
+    ),
+    Rung(
+        key="gemm",
+        title="faster float32 products",
+        change="gpt2x.ops.linear: float32 products by oneDNN",
+        why="Of the two libraries that torch holds, the one that it does not choose is faster on some processors.",
+        changes={"fused_gemm": True},
+        applies=_needs_float32_products,
+    ),
+    Rung(
+        key="fused-loss",
+        title="fused loss",
+        change="gpt2x.ops: linear + cross-entropy; one gradient for the tied matrix",
+        why="The logits, the largest tensor of all, are never held.",
+        changes={"fused_loss": True},
         applies=_needs_native_ops,
         loss_bound=0.05,  # rounds to bfloat16 at other places than the compiled graph
+    ),
+    Rung(
+        key="fused-layers",
+        title="fused layers",
+        change="gpt2x.ops: add + LayerNorm, bias + GELU",
+        why="Every row is read and written once, and what backward can compute again is not kept.",
+        changes={"fused_layers": True},
+        applies=_needs_native_ops,
+        loss_bound=0.05,  # likewise
     ),
     Rung(
         key="fused-adamw",
@@ -258,25 +319,44 @@ OUR_RUNGS = (
         changes={"optimizer": "gpt2x"},
         applies=_needs_native_ops,
     ),
+    Rung(
+        key="bf16-weights",
+        title="bf16 weights",
+        change="a bfloat16 copy of the weights, written by AdamW, instead of autocast",
+        why="Autocast rounds every weight in every forward pass and widens every gradient again.",
+        changes={"shadow_weights": True, "autocast": None},
+        applies=_needs_shadows,
+        loss_bound=0.05,  # the residual stream is rounded too
+    ),
+    Rung(
+        key="cuda-graphs",
+        title="CUDA graphs",
+        change="forward and backward are recorded once and replayed",
+        why="One launch instead of a thousand: the GPU no longer waits for Python.",
+        changes={"cuda_graphs": True},
+        applies=_needs_gpu,
+    ),
 )
 
 RUNGS: tuple[Rung, ...] = (START, *SEED_RUNGS, *OUR_RUNGS)
 """All rungs from the bottom up; a rung's number is its place here."""
 
 
-def number_of(rung: Rung) -> int:
+def number_of(rung: Rung, ladder: Sequence[Rung] = RUNGS) -> int:
     """The rung's number on the whole ladder; 0 is the naive start, and one that is not on it comes after all."""
-    return next((number for number, known in enumerate(RUNGS) if known.key == rung.key), len(RUNGS))
+    return next((number for number, known in enumerate(ladder) if known.key == rung.key), len(ladder))
 
 
 def select(text: str, rungs: Sequence[Rung] = RUNGS) -> list[Rung]:
     """The rungs that ``--rungs`` asks for, in the ladder's order; the naive start is always among them.
 
+    A word before the hyphen stands for all rungs that begin with it.
+
     Raises:
         UsageError: an unknown name (the nearest is suggested), number or range.
 
     >>> [rung.key for rung in select("1-3,fused")]
-    ['start', 'gpu', 'sharing', 'init', 'fused']
+    ['start', 'gpu', 'sharing', 'init', 'fused-loss', 'fused-layers', 'fused-adamw']
     """
     chosen = {0}
     for word in filter(None, (part.strip() for part in text.split(","))):
@@ -284,12 +364,15 @@ def select(text: str, rungs: Sequence[Rung] = RUNGS) -> list[Rung]:
     return [rung for place, rung in enumerate(rungs) if place in chosen]
 
 
-def _places(word: str, rungs: Sequence[Rung]) -> range:
+def _places(word: str, rungs: Sequence[Rung]) -> Sequence[int]:
     keys = [rung.key for rung in rungs]
     if word in keys:
         return range(keys.index(word), keys.index(word) + 1)
     if word == "all":
         return range(len(keys))
+    family = [place for place, key in enumerate(keys) if key.startswith(f"{word}-")]
+    if family:
+        return family
     first, dash, last = word.partition("-")
     if first.isdecimal() and (last.isdecimal() if dash else True):
         low, high = int(first), int(last or first)
@@ -299,6 +382,11 @@ def _places(word: str, rungs: Sequence[Rung]) -> range:
     close = difflib.get_close_matches(word, keys, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(keys)}"
     raise UsageError(f"unknown rung {word!r}; {hint}")
+
+
+def built(rungs: Iterable[Rung], foot: StepConfig, setting: Setting) -> StepConfig:
+    """The step with all these rungs on top of the foot, in their order."""
+    return functools.reduce(lambda config, rung: rung.apply(config, setting), rungs, foot)
 
 
 def start_config(chosen: Sequence[Rung], setting: Setting) -> StepConfig:

@@ -7,10 +7,13 @@ take the ladder with it; the parent process never loads torch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import platform
 import shutil
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,8 +46,14 @@ class Machine:
     gloo: bool = False
     native_ops: bool = False
     """Whether gpt2x.ops runs its compiled operators, and not their plain-torch twins, on the fastest device."""
+    onednn_multiplies: bool = False
+    """Whether oneDNN multiplies float32 matrices faster here than the library that torch gives them to."""
+    keeps_memory: bool = False
+    """Whether the C library can be told to keep freed memory in the process."""
     peak_flops: dict[str, float] = field(default_factory=dict)
     """Floating-point operations a second of a large matrix product, by dtype, on the fastest device: measured."""
+    bandwidth: float = 0.0
+    """Bytes a second that reads and writes of large arrays reach together, on the fastest device: measured."""
     system: str = ""
     load_average: float = 0.0
     """Processes that were running here when the ladder started, over the last minute."""
@@ -77,6 +86,8 @@ def probe(device: str) -> Machine:
     """Look at this machine and measure its peak; loads torch. `device` is auto, cpu, cuda or cuda:N."""
     import torch
 
+    from gpt2x.ops.memory import keep_freed_memory
+
     here = without_torch()
     gpus = () if device == "cpu" else tuple(map(_gpu, range(torch.cuda.device_count())))
     fastest = "cuda" if gpus else "cpu"
@@ -89,7 +100,10 @@ def probe(device: str) -> Machine:
         triton=_has_triton(),
         gloo=torch.distributed.is_available() and torch.distributed.is_gloo_available(),
         native_ops=_native_ops(fastest),
+        onednn_multiplies=_onednn_multiplies(),
+        keeps_memory=keep_freed_memory(),
         peak_flops=measure_peak(fastest),
+        bandwidth=measure_bandwidth(fastest),
         versions=versions,
     )
 
@@ -122,8 +136,6 @@ def load_average() -> float:
 
 def cpu_seconds() -> tuple[float, float]:
     """CPU time used so far (by the whole machine, by this process and its finished children); (0, own) off Linux."""
-    import time
-
     own = time.process_time() + sum(os.times()[2:4])
     try:
         fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
@@ -164,33 +176,82 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
 
 
-def measure_peak(device: str, *, seconds: float = 1.5) -> dict[str, float]:
+PEAK_SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}
+"""Widths of the square matrices whose product is timed; the best of them is the peak."""
+
+STREAM_BYTES = {"cpu": 2**28, "cuda": 2**30}
+"""The size of each of the three arrays of `measure_bandwidth`: far more than any cache holds."""
+
+
+def measure_peak(device: str, *, seconds: float = 0.4) -> dict[str, float]:
     """Floating-point operations a second of a large square matrix product, by dtype: the roof over all rungs.
 
-    The best of many repetitions, since a peak is what the machine can do when nothing disturbs it.
+    The best of several sizes and many repetitions, by each library at hand, since a peak is what the machine can do
+    when nothing disturbs it.
+
+    Args:
+        device: cpu or cuda.
+        seconds: how long to try each size; a size that takes longer for one product is the last.
+
     """
-    import time
-
     import torch
+    import torch.nn.functional as F
 
-    n = 8192 if device == "cuda" else 1024
+    from gpt2x import ops
+
     kinds = {"float32": torch.float32}
     if device == "cuda" or any(name in _cpu()[1] for name in FAST_BF16_CPU):
         kinds["bfloat16"] = torch.bfloat16
-    peaks = {}
+    peaks = dict.fromkeys(kinds, 0.0)
     for name, dtype in kinds.items():
-        a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-        best, end = float("inf"), time.perf_counter() + seconds
-        repetitions = 0
-        while repetitions < 3 or time.perf_counter() < end:
-            start = time.perf_counter()
-            torch.mm(a, b)
-            if device == "cuda":
-                torch.cuda.synchronize()
-            best = min(best, time.perf_counter() - start)
-            repetitions += 1
-        peaks[name] = 2.0 * n**3 / best
+        multiplications = [F.linear, ops.linear] if name == "float32" and _onednn_multiplies() else [F.linear]
+        for n in PEAK_SIZES[device]:
+            a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+            best = min(
+                _fastest(functools.partial(multiply, a, b), device, seconds) for multiply in multiplications
+            )
+            peaks[name] = max(peaks[name], 2.0 * n**3 / best)
+            if best > seconds / 8:  # the next size takes eight times as long
+                break
     return peaks
+
+
+def measure_bandwidth(device: str, *, seconds: float = 0.6) -> float:
+    """Bytes a second that the memory gives and takes: ``a = b + s c`` and ``a += s b`` over arrays that no cache holds.
+
+    Two arrays are read and one is written, as in STREAM's triad (McCalpin 1995), and like there what the processor
+    reads only to overwrite it is not counted. An update in place has no such reads, so that it is the faster one on
+    most CPUs; an optimizer is like it, an activation like the first. The best of both, of many repetitions.
+
+    Args:
+        device: cpu or cuda.
+        seconds: how long to try each.
+
+    """
+    import torch
+
+    count = STREAM_BYTES[device] // 4
+    a, b, c = (torch.ones(count, device=device) for _ in range(3))  # zeros need not be memory of their own
+    best = min(
+        _fastest(lambda: torch.add(b, c, alpha=0.5, out=a), device, seconds),
+        _fastest(lambda: a.add_(b, alpha=0.5), device, seconds),
+    )
+    return 3.0 * 4 * count / best
+
+
+def _fastest(call: Callable[[], Any], device: str, seconds: float) -> float:
+    """The fastest of several calls, in seconds."""
+    import torch
+
+    best, end, calls = float("inf"), time.perf_counter() + seconds, 0
+    while calls < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+        calls += 1
+    return best
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -237,10 +298,18 @@ def _has_triton() -> bool:
     return bool(has_triton())
 
 
+def _onednn_multiplies() -> bool:
+    import torch
+
+    from gpt2x.ops import backend
+
+    return backend.multiplies("cpu", torch.float32)
+
+
 def _native_ops(device: str) -> bool:
     import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the operators are not built is said by the rung
         from gpt2x.ops import backend
-    return all(status.implementation == "native" for status in backend.report(device))
+    return any(status.implementation == "native" for status in backend.report(device))

@@ -21,6 +21,9 @@ NOISY_SPREAD = 0.15
 BUSY_SHARE = 0.1
 """From this share of the cores on, other programs are said to disturb the measurement."""
 
+LOST_SHARE = 0.05
+"""A rung for speed whose steps take longer than those below it by more than this does not pay."""
+
 MATCHES, CHANGES, DIFFERS = "matches", "changes", "differs"
 
 
@@ -63,6 +66,17 @@ def tokens_per_second(num_tokens: int, step_ms: float) -> float:
 def utilisation(tokens_rate: float, token_flops: float, peak_flops: float) -> float | None:
     """MFU: the share of the measured peak that the model's own arithmetic makes up (PaLM, appendix B)."""
     return tokens_rate * token_flops / peak_flops if peak_flops > 0 else None
+
+
+def is_slower(after: Spread, before: Spread) -> bool:
+    """Longer by more than `LOST_SHARE`, and so clearly that the middle halves of the samples lie apart.
+
+    >>> is_slower(spread([120.0, 121.0, 122.0]), spread([100.0, 101.0, 140.0]))
+    False
+    >>> is_slower(spread([120.0, 121.0, 122.0]), spread([100.0, 101.0, 102.0]))
+    True
+    """
+    return after.median > (1.0 + LOST_SHARE) * before.median and after.q1 > before.q3
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -148,9 +162,15 @@ def _still_learns(after: Learned, before: Learned) -> str | None:
     return f"the loss is {after.losses[steps - 1]:.2f} after {steps} steps, {before.losses[steps - 1]:.2f} before"
 
 
+def _is_finite(after: Learned, before: Learned) -> str | None:
+    """What `check_loss` has looked at already."""
+    return None
+
+
 EXPECTATIONS: dict[str, Callable[[Learned, Learned], str | None]] = {
     "fewer_parameters": _fewer_parameters,
     "starts_at_uniform": _starts_at_uniform,
     "still_learns": _still_learns,
+    "is_finite": _is_finite,
 }
 """What a rung that alters the result has to show instead of an equal loss: the reason why it fails, or None."""

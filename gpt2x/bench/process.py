@@ -30,6 +30,18 @@ class TookTooLong(RungFailed):
     """No answer came in time."""
 
 
+class OutOfMemory(RungFailed):
+    """There was not enough memory, said by torch or shown by the system's ending the process."""
+
+
+class Missing(RungFailed):
+    """Something that the rung needs is not installed."""
+
+
+FAILURES: dict[str, type[RungFailed]] = {"memory": OutOfMemory, "missing": Missing}
+"""By the kind that a worker tells."""
+
+
 class Runner(Protocol):
     """A rung that can be measured; the tests have one that computes nothing."""
 
@@ -94,19 +106,20 @@ class Process:
         except queue.Empty:
             raise TookTooLong("took too long and was stopped") from None
         if line is None:
-            raise RungFailed(self._epitaph())
+            raise self._epitaph()
         answer: dict[str, Any] = json.loads(line)
         if answer["event"] == "failed":
-            raise RungFailed(str(answer["message"]))
+            raise FAILURES.get(answer.get("kind", ""), RungFailed)(str(answer["message"]))
         return answer
 
-    def _epitaph(self) -> str:
+    def _epitaph(self) -> RungFailed:
         code = self.process.wait()
         if code == -signal.SIGKILL:
-            return "killed by the system, most likely out of memory"
+            return OutOfMemory("killed by the system, most likely out of memory")
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         cause = f": {lines[-1][:200]}" if lines else ""
-        return f"crashed with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}{cause}"
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return RungFailed(f"crashed with {how}{cause}")
 
     def kill(self) -> None:
         """End it and what it started (a compiler, say)."""
@@ -161,6 +174,8 @@ class Ranks:
         """One round; times are rank 0's (the ranks wait for one another in every step), the rest is summed."""
         answers = self._ask([{"do": "measure", "steps": steps, "warm_up": warm_up}] * len(self.processes))
         summed = {key: sum(answer[key] for answer in answers) for key in ("peak_memory_bytes", "own_cpu_s")}
+        if self.config.device == "cuda" and all(answer["energy_j"] is not None for answer in answers):
+            summed["energy_j"] = sum(answer["energy_j"] for answer in answers)  # a meter for each GPU
         return {**answers[0], **summed}
 
     def close(self) -> None:

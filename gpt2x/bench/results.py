@@ -16,12 +16,23 @@ from typing import Any, Protocol
 
 from gpt2x.bench.config import Setting
 from gpt2x.bench.machine import Machine
-from gpt2x.bench.measure import NOISY_SPREAD, LossCheck, Spread, spread, tokens_per_second, utilisation
+from gpt2x.bench.measure import (
+    MS_PER_SECOND,
+    NOISY_SPREAD,
+    LossCheck,
+    Spread,
+    spread,
+    tokens_per_second,
+    utilisation,
+)
 from gpt2x.errors import InputDataError
 from gpt2x.paths import atomic_write, read_text
 
 SCHEMA = 1
 FORMAT = "gpt2x-bench"
+
+UPDATE_BYTES = 28
+"""AdamW on a float32 parameter: it and its two averages read and written, its gradient read."""
 
 MEASURED, SKIPPED, FAILED = "measured", "skipped", "failed"
 
@@ -53,8 +64,20 @@ class Row:
     compile_s: float = 0.0
     """How much longer the first step took than those that followed: compilation, and making the optimizer's state."""
     peak_memory_bytes: int = 0
+    energy_j: list[float] = field(default_factory=list)
+    """Joules that a step took, round by round; empty where the driver does not tell."""
+    pays: bool = True
+    """False for a rung that makes the step slower here and is not needed for the result: the next one does not stand
+    on it."""
+    decided_ms: dict[str, list[float]] = field(default_factory=dict)
+    """Where round 1 was slower than the rung below: the steps ``with`` the rung and ``without`` it, measured again in
+    turn, which decided whether it pays. Those without count for as many tokens as those with."""
+    note: str = ""
+    """What else was done to measure it, such as a smaller micro-batch for want of memory."""
     others: list[float] = field(default_factory=list)
     """The share of the machine's cores that other programs kept busy, round by round."""
+    between: list[float] = field(default_factory=list)
+    """The share of a round's time that lay between the steps, in no figure: the harness's own, round by round."""
     losses: list[float] = field(default_factory=list)
     loss: LossCheck | None = None
 
@@ -65,8 +88,13 @@ class Row:
 
     @property
     def counts(self) -> bool:
-        """True when the ladder goes on from here: there are figures, and the loss is as it should be."""
+        """True when there are figures, and the loss is as it should be."""
         return self.is_measured and self.loss is not None and self.loss.counts
+
+    @property
+    def carries(self) -> bool:
+        """True when the ladder goes on from here: the rung counts, and it pays."""
+        return self.counts and self.pays
 
     @property
     def step(self) -> Spread:
@@ -99,6 +127,10 @@ class Results:
     setting: Setting
     machine: Machine
     rows: list[Row] = field(default_factory=list)
+    left_out: list[Row] = field(default_factory=list)
+    """The top of the ladder without one rung each, named after that rung (``--leave-one-out``)."""
+    peers: list[Row] = field(default_factory=list)
+    """What users would pick instead, measured in the same rounds (``--peer``)."""
     command: list[str] = field(default_factory=list)
     created: str = ""
     """When it ended, ISO 8601 in UTC."""
@@ -117,8 +149,13 @@ class Results:
 
     @property
     def climbed(self) -> list[Row]:
-        """Rungs with figures and a sound loss: those that the ladder is made of."""
-        return [row for row in self.rows if row.counts]
+        """Rungs with figures, a sound loss and a gain: those that the ladder is made of."""
+        return [row for row in self.rows if row.carries]
+
+    @property
+    def top(self) -> Row | None:
+        """The last rung that the ladder is made of."""
+        return self.climbed[-1] if self.climbed else None
 
     @property
     def common_steps(self) -> int:
@@ -135,7 +172,7 @@ class Results:
         for other in self.rows:
             if other is row:
                 break
-            if other.counts:
+            if other.carries:
                 below = other
         return below
 
@@ -163,6 +200,28 @@ class Results:
         """The share of this machine's measured peak."""
         return utilisation(row.tokens_per_second, row.token_flops, self.peak_flops(row))
 
+    def floor_ms(self, row: Row) -> float | None:
+        """What no step of this size can undercut here: its arithmetic at the measured peak, and one AdamW update.
+
+        The update reads and writes `UPDATE_BYTES` for each parameter at the measured bandwidth of the memory.
+        """
+        peak, bandwidth = self.peak_flops(row), self.machine.bandwidth
+        if peak <= 0 or bandwidth <= 0:
+            return None
+        arithmetic_s = row.tokens_per_step * row.token_flops / peak
+        return (arithmetic_s + UPDATE_BYTES * row.parameters / bandwidth) * MS_PER_SECOND
+
+    def share_of_floor(self, row: Row) -> float | None:
+        """How near a step comes to its floor: 1 would be perfect."""
+        floor_ms = self.floor_ms(row)
+        return floor_ms / row.step.median if floor_ms is not None else None
+
+    def worth(self, left_out: Row) -> float | None:
+        """What a rung is worth at the top: tokens per second with it, as a multiple of those without it."""
+        if self.top is None or not left_out.is_measured:
+            return None
+        return self.speedup(self.top, left_out)
+
     def as_dict(self) -> dict[str, Any]:
         """The documented JSON shape: what was measured, and beside it what follows from that."""
         return {
@@ -176,7 +235,10 @@ class Results:
             "text": self.text,
             "setting": self.setting.as_dict(),
             "machine": self.machine.as_dict(),
-            "rungs": [{**dataclasses.asdict(row), "figures": self._figures(row)} for row in self.rows],
+            **{
+                name: [{**dataclasses.asdict(row), "figures": self._figures(row)} for row in rows]
+                for name, rows in (("rungs", self.rows), ("left_out", self.left_out), ("peers", self.peers))
+            },
         }
 
     def _figures(self, row: Row) -> dict[str, Any] | None:
@@ -189,6 +251,8 @@ class Results:
             "speedup_before": self.speedup_before(row),
             "speedup_start": self.speedup_start(row),
             "mfu": mfu,
+            "floor_ms": self.floor_ms(row),
+            "share_of_floor": self.share_of_floor(row),
             "forward_ms": row.phase_ms("forward"),
             "backward_ms": row.phase_ms("backward"),
             "optimizer_ms": row.phase_ms("optimizer"),
@@ -232,10 +296,20 @@ def load(path: str | os.PathLike[str]) -> Results:
     file = path / "results.json" if path.is_dir() else path
     try:
         values = json.loads(read_text(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if isinstance(error, InputDataError):
             raise
         raise InputDataError(f"{file} is not a JSON file: {error}") from error
+    return parse(values, file)
+
+
+def parse(values: Any, file: Path) -> Results:
+    """The inverse of `to_json`; `file` is where the values come from, for messages.
+
+    Raises:
+        InputDataError: they are no result of the ladder, of a newer gpt2x, or nothing that figures follow from.
+
+    """
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise InputDataError(f"{file} is no result of `gpt2x bench`; give the results.json that it wrote")
     if values.get("schema") != SCHEMA:
@@ -243,31 +317,51 @@ def load(path: str | os.PathLike[str]) -> Results:
             f"{file} has schema {values.get('schema')} and this gpt2x reads {SCHEMA}; upgrade gpt2x to read it"
         )
     try:
-        return _from_dict(values)
-    except (KeyError, TypeError, ValueError) as error:
+        results = _from_dict(values)
+        results.as_dict()  # derives every figure, so that nobody stumbles over a damaged one later
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, LookupError) as error:
         raise InputDataError(
             f"{file} is damaged: {type(error).__name__} at {error}; measure again"
         ) from error
+    return results
 
 
 def _from_dict(values: dict[str, Any]) -> Results:
-    names = {f.name for f in dataclasses.fields(Row)}
-    rows = []
-    for rung in values["rungs"]:
-        fields = {name: value for name, value in rung.items() if name in names}
-        fields["losses"] = [_number(loss) for loss in rung["losses"]]
-        if rung["loss"]:
-            fields["loss"] = LossCheck(**{**rung["loss"], "loss": _number(rung["loss"]["loss"])})
-        rows.append(Row(**fields))
-    return Results(
+    results = Results(
         setting=Setting.from_dict(values["setting"]),
         machine=Machine.from_dict(values["machine"]),
-        rows=rows,
+        rows=[_row_from_dict(row) for row in values["rungs"]],
+        left_out=[_row_from_dict(row) for row in values.get("left_out", [])],
+        peers=[_row_from_dict(row) for row in values.get("peers", [])],
         **{
             name: values[name]
             for name in ("command", "created", "duration_s", "text", "interleaved", "complete")
         },
     )
+    _check_kinds(results)
+    if not all(isinstance(word, str) for word in results.command):
+        raise TypeError("command")
+    return results
+
+
+def _check_kinds(record: Row | Results) -> None:
+    """Refuse a file whose text is no text and whose numbers are no numbers, before anybody lays them out."""
+    kinds: dict[str, Any] = {"str": str, "int": int, "float": int | float, "bool": bool}
+    for f in dataclasses.fields(record):
+        kind = kinds.get(str(f.type))
+        if kind is not None and not isinstance(getattr(record, f.name), kind):
+            raise TypeError(f.name)
+
+
+def _row_from_dict(values: dict[str, Any]) -> Row:
+    names = {f.name for f in dataclasses.fields(Row)}
+    fields = {name: value for name, value in values.items() if name in names}
+    fields["losses"] = [_number(loss) for loss in values["losses"]]
+    if values["loss"]:
+        fields["loss"] = LossCheck(**{**values["loss"], "loss": _number(values["loss"]["loss"])})
+    row = Row(**fields)
+    _check_kinds(row)
+    return row
 
 
 def _number(value: float | None) -> float:

@@ -29,6 +29,22 @@ def parse_device(name: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
+def like_seed(
+    model: str | None, batch: int | None, seq: int | None, total_batch: int | None
+) -> tuple[str, int, int, int]:
+    """The seed's model, batch, length and tokens of a step, for ``--like-seed``.
+
+    Raises:
+        UsageError: one of them was asked for as well.
+
+    """
+    given = {"--model": model, "--batch": batch, "--seq": seq, "--total-batch": total_batch}
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(f"--like-seed and {option} {value} exclude one another; give one of the two")
+    return "gpt2", SEED_BATCH, SEED_SEQ, SEED_STEP_TOKENS
+
+
 def make_setting(
     machine: Machine,
     *,
@@ -38,6 +54,7 @@ def make_setting(
     seq: int | None = None,
     total_batch: int | None = None,
     seed: int = 1,
+    naive: bool = True,
 ) -> Setting:
     """The setting of a ladder: what was asked for, and for the rest what suits the machine.
 
@@ -49,6 +66,7 @@ def make_setting(
         seq: tokens in a sequence.
         total_batch: tokens in a step of the accumulation rung.
         seed: decides the weights.
+        naive: whether the naive step, which needs the most memory, takes part; without it a GPU may run out by itself.
 
     Raises:
         UsageError: an unknown model, numbers that do not fit each other, or more than the memory holds.
@@ -85,7 +103,8 @@ def make_setting(
         ranks=max(1, ranks),
         seed=seed,
     )
-    _check_memory(machine, setting)
+    if naive or not on_gpu:
+        _check_memory(machine, setting)
     return setting
 
 

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,9 @@ from gpt2x.bench.config import (
     Setting,
     StepConfig,
 )
+from gpt2x.bench.graphs import Recorded
 from gpt2x.bench.measure import MS_PER_SECOND
+from gpt2x.errors import MissingComponentError, UsageError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.model.shadow import ShadowModel
 from gpt2x.train.schedule import learning_rate
@@ -46,6 +48,7 @@ class StepTimes:
     step_ms: float
     forward_ms: float
     backward_ms: float
+    """0 where a CUDA graph holds forward and backward: `forward_ms` is then the time of both."""
     optimizer_ms: float
     loss: float
 
@@ -85,11 +88,30 @@ def build_model(config: GPTConfig, seed: int) -> GPT:
 def _network(config: StepConfig, setting: Setting) -> Any:
     """Our model, or a peer's with the same weights."""
     model = build_model(config.model_config(setting), setting.seed)
-    if config.network == "gpt2x":
+    if config.network != "transformers":
         return model
     from gpt2x.bench.transformers_model import TransformersModel
 
     return TransformersModel(model)
+
+
+def _fabric(config: StepConfig) -> Any:
+    """Lightning's Fabric, which brings the precision that it trains in and a backward pass of its own; else None.
+
+    Raises:
+        MissingComponentError: Lightning is not installed.
+
+    """
+    if config.network != "lightning":
+        return None
+    try:
+        from lightning.fabric import Fabric
+    except ImportError as error:
+        raise MissingComponentError(
+            "the peer lightning needs Lightning; install it with pip install lightning"
+        ) from error
+    precision = "bf16-mixed" if config.autocast == "bfloat16" else "32-true"
+    return Fabric(accelerator="gpu" if config.device == "cuda" else "cpu", devices=1, precision=precision)
 
 
 class Loss(nn.Module):
@@ -151,34 +173,45 @@ class TrainingStep:
         self.device = (
             torch.device(config.device, rank) if config.device == "cuda" else torch.device(config.device)
         )
+        conflict = config.conflict()
+        if conflict is not None:
+            raise UsageError(conflict)
         self.model = _network(config, setting).to(self.device)
         self.shadow = ShadowModel(self.model) if config.shadow_weights else None
         self.loss: nn.Module = Loss(self.shadow or self.model)
+        self.fabric = _fabric(config)
+        if self.fabric is not None:
+            self.loss = self.fabric.setup_module(self.loss, move_to_device=False)
         if config.compile:
             self.loss = torch.compile(self.loss)  # type: ignore[assignment]
-        if config.world_size > 1:
+        # DDP averages the gradients of parameters; those of shadows are averaged by the optimizer.
+        self.is_ddp = config.world_size > 1 and self.shadow is None
+        if self.is_ddp:
             self.loss = nn.parallel.DistributedDataParallel(self.loss)
         self.optimizer = make_optimizer(self.model, config, self.shadow)
+        self.num_parts = config.micro_batches * config.split
+        """How many forward and backward passes make one step."""
+        self.recorded: Recorded | None = None
         self.stopwatch = Stopwatch(self.device, clock)
         self.clock = clock
         self.num_steps = 0
         self.grad_norm: Tensor | None = None
 
     def __call__(self) -> StepTimes:
-        """One optimizer step, `micro_batches` forward and backward passes long."""
-        watch, count = self.stopwatch, self.config.micro_batches
+        """One optimizer step, `num_parts` forward and backward passes long."""
+        watch, count = self.stopwatch, self.num_parts
         watch.wait()
         start = self.clock()
         marks = [watch.mark()]
         self.optimizer.zero_grad()
         losses = []
-        for micro in range(count):
-            with self._last_synchronises(micro == count - 1):
-                idx, targets = self._batch(self.num_steps * count + micro)
-                with self._autocast():
-                    loss = self.loss(idx, targets)
+        for part in range(count):
+            with self._last_synchronises(part == count - 1):
+                idx, targets = self._batch(self.num_steps * count + part)
+                loss = self._replay(idx, targets) if self.config.cuda_graphs else self._forward(idx, targets)
                 marks.append(watch.mark())
-                (loss / count).backward()
+                if not self.config.cuda_graphs:
+                    self._backward(loss / count)
                 marks.append(watch.mark())
             losses.append(loss.detach())
         self.grad_norm = self.optimizer.step(self._learning_rate())
@@ -195,20 +228,49 @@ class TrainingStep:
             loss=self._mean_over_ranks(torch.stack(losses).mean()),
         )
 
-    def _batch(self, micro: int) -> tuple[Tensor, Tensor]:
-        """The ranks take turns, so that together they see what one process would have seen."""
-        index = micro * self.config.world_size + self.rank
-        idx, targets = micro_batch(self.tokens, index, self.setting.batch, self.setting.seq)
-        return torch.from_numpy(idx).to(self.device), torch.from_numpy(targets).to(self.device)
+    def _batch(self, index: int) -> tuple[Tensor, Tensor]:
+        """What pass number `index` sees: a micro-batch, or its share of one that is split.
+
+        The ranks take turns, so that together they see what one process would have seen.
+        """
+        micro, part = divmod(index, self.config.split)
+        place = micro * self.config.world_size + self.rank
+        idx, targets = micro_batch(self.tokens, place, self.setting.batch, self.setting.seq)
+        B = self.setting.batch // self.config.split
+        rows = slice(part * B, (part + 1) * B)
+        return torch.from_numpy(idx[rows]).to(self.device), torch.from_numpy(targets[rows]).to(self.device)
+
+    def _forward(self, idx: Tensor, targets: Tensor) -> Tensor:
+        with self._autocast():
+            loss: Tensor = self.loss(idx, targets)
+            return loss
+
+    def _backward(self, loss: Tensor) -> None:
+        if self.fabric is None:
+            loss.backward()
+        else:
+            self.fabric.backward(loss)
+
+    def _replay(self, idx: Tensor, targets: Tensor) -> Tensor:
+        """Forward and backward as one graph, which is recorded the first time."""
+
+        def forward_and_backward(idx: Tensor, targets: Tensor) -> Tensor:
+            loss = self._forward(idx, targets)
+            self._backward(loss / self.num_parts)
+            return loss
+
+        if self.recorded is None:
+            self.recorded = Recorded(forward_and_backward, self.optimizer.leaves(), idx, targets)
+        return self.recorded(idx, targets)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.config.autocast is None:
+        if self.config.autocast is None or self.fabric is not None:  # which has a context of its own
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=getattr(torch, self.config.autocast))
 
     def _last_synchronises(self, is_last: bool) -> contextlib.AbstractContextManager[Any]:
         """Gradients are averaged over the ranks once a step, in the backward pass of the last micro-batch."""
-        if is_last or self.config.world_size == 1:
+        if is_last or not self.is_ddp:
             return contextlib.nullcontext()
         return self.loss.no_sync()  # type: ignore[operator]
 
@@ -231,6 +293,7 @@ class Optimizer:
 
     def __init__(self, model: GPT, config: StepConfig) -> None:
         self.grad_clip = config.grad_clip
+        self.keeps_gradients = config.cuda_graphs  # their addresses are part of the recorded graph
         self.groups: list[dict[str, Any]] = (
             model.optimizer_groups(WEIGHT_DECAY)
             if config.decay_groups
@@ -238,10 +301,19 @@ class Optimizer:
         )
         self.parameters: list[nn.Parameter] = [p for group in self.groups for p in group["params"]]
 
+    def leaves(self) -> list[Tensor]:
+        """What the backward pass computes gradients of."""
+        return list(self.parameters)
+
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for parameter in self.parameters:
-            parameter.grad = None
+        if self.keeps_gradients:
+            gradients = [leaf.grad for leaf in self.leaves() if leaf.grad is not None]
+            if gradients:
+                torch._foreach_zero_(gradients)
+            return
+        for leaf in self.leaves():
+            leaf.grad = None
 
     def step(self, lr: float) -> Tensor | None:
         """Change the parameters once, with this learning rate."""
@@ -267,6 +339,46 @@ class TorchOptimizer(Optimizer):
         return norm
 
 
+class WideSums:
+    """Gradients of bfloat16 leaves, added up over micro-batches and ranks in float32, as autocast's are.
+
+    A sum kept in bfloat16 would lose what is less than a 256th of it. Each gradient is added as soon as backward has
+    made it, while it is still in the cache, and then given up.
+    """
+
+    def __init__(self, leaves: Sequence[Tensor]) -> None:
+        self.sums: dict[Tensor, Tensor] = {}
+        self.begun: set[Tensor] = set()
+        for leaf in leaves:
+            if leaf.dtype == torch.bfloat16:
+                self.sums[leaf] = torch.zeros_like(leaf, dtype=torch.float32, requires_grad=False)
+                leaf.register_post_accumulate_grad_hook(self._add)
+
+    def of(self, leaves: Sequence[Tensor]) -> list[Tensor | None]:
+        """The gradient of each leaf, its sum where it has one."""
+        return [self.sums.get(leaf, leaf.grad) for leaf in leaves]
+
+    def forget(self) -> None:
+        """Let the next gradients start the sums anew."""
+        self.begun.clear()
+
+    def _add(self, leaf: Tensor) -> None:
+        assert leaf.grad is not None
+        if leaf in self.begun:
+            self.sums[leaf].add_(leaf.grad)
+        else:
+            self.sums[leaf].copy_(leaf.grad)
+            self.begun.add(leaf)
+        leaf.grad = None
+
+
+def _average(gradients: Sequence[Tensor], world_size: int) -> None:
+    """The mean over the ranks, in place: what DDP does, for gradients that it knows nothing of."""
+    for work in [torch.distributed.all_reduce(gradient, async_op=True) for gradient in gradients]:
+        work.wait()
+    torch._foreach_div_(list(gradients), world_size)
+
+
 class OpsOptimizer(Optimizer):
     """gpt2x.ops.adamw_, which scales the gradients while it reads them."""
 
@@ -276,13 +388,20 @@ class OpsOptimizer(Optimizer):
         self.decays = [float(group["weight_decay"]) for group in self.groups for _ in group["params"]]
         self.averages = [[torch.zeros_like(p) for p in self.parameters] for _ in range(2)]
         self.num_steps = 0
+        self.averages_over = config.world_size if shadow else 1
+        several = config.micro_batches * config.split * config.world_size > 1
+        self.sums = WideSums(self.leaves()) if shadow and several else None
 
     def step(self, lr: float) -> Tensor | None:
         """The norm, then clip and AdamW in one call."""
         from gpt2x import ops
 
         self.num_steps += 1
-        gradients = [grad for leaf in self._leaves() if (grad := leaf.grad) is not None]
+        leaves = self.leaves()
+        found = (leaf.grad for leaf in leaves) if self.sums is None else self.sums.of(leaves)
+        gradients = [gradient for gradient in found if gradient is not None]
+        if self.averages_over > 1:
+            _average(gradients, self.averages_over)
         norm = ops.global_norm(gradients) if self.grad_clip is not None else None
         ops.adamw_(
             [parameter.data for parameter in self.parameters],
@@ -301,11 +420,12 @@ class OpsOptimizer(Optimizer):
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for leaf in self._leaves():
-            leaf.grad = None
+        super().zero_grad()
+        if self.sums is not None:
+            self.sums.forget()
 
-    def _leaves(self) -> list[Tensor]:
-        """What the backward pass computes gradients of: shadows, and parameters that have none."""
+    def leaves(self) -> list[Tensor]:
+        """Shadows, and parameters that have none."""
         return [p if s is None else s for p, s in zip(self.parameters, self.shadows, strict=True)]
 
 

@@ -8,15 +8,18 @@ of each, and what is compared are times of the same round. Loads no torch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpt2x.bench.climb import Peer
 from gpt2x.bench.config import Setting, StepConfig
 from gpt2x.bench.measure import MS_PER_SECOND
 from gpt2x.bench.process import Launch, RungFailed, Runner
 from gpt2x.errors import UsageError
+from gpt2x.model.config import fused
 
 DTYPES = ("bfloat16", "float32")
 OURS = "gpt2x"
@@ -60,8 +63,8 @@ def _plain(setting: Setting, dtype: str, **changes: Any) -> StepConfig:
 def _ours(setting: Setting, dtype: str) -> StepConfig:
     shadow = dtype == "bfloat16" and setting.device == "cpu"
     changes = {"autocast": None} if shadow else {}
-    ours = {"fused_ops": True, "optimizer": "gpt2x", "shadow_weights": shadow, "keep_memory": True}
-    return _plain(setting, dtype, **ours, **changes)
+    ours = {"optimizer": "gpt2x", "shadow_weights": shadow, "keep_memory": True}
+    return _plain(setting, dtype, **fused(), **ours, **changes)
 
 
 CONTESTANTS: tuple[Contestant, ...] = (
@@ -98,6 +101,52 @@ CPU_GOALS: Mapping[tuple[str, str], Goal] = {
     ("float32", "nanogpt"): Goal(goal=1.4, stretch=1.7),
 }
 """By dtype and peer; set for GPT-2 124M with B = 4, T = 64 on a CPU with AVX512-BF16."""
+
+
+LIGHTNING = Contestant(
+    name="lightning",
+    title="Lightning Fabric, eager",
+    make=lambda setting, dtype: _plain(setting, dtype, network="lightning"),
+)
+
+LADDER_PEERS: Mapping[str, tuple[str, str]] = {
+    "nanogpt": ("compile", "nanoGPT's train.py: flash attention, torch.compile, torch's fused AdamW"),
+    "hf": (
+        "hf",
+        "transformers' GPT2LMHeadModel as its Trainer steps it: eager, clipped, torch's fused AdamW",
+    ),
+    "lightning": ("lightning", "the plain model under Lightning's precision plugin, torch's fused AdamW"),
+}
+"""The peers of ``gpt2x bench --peer``: which contestant each one is, and what that is."""
+
+
+def ladder_peers(names: Sequence[str]) -> list[Peer]:
+    """The peers of these names, for a ladder: with the tokens of a step and the dtype of its top.
+
+    Raises:
+        UsageError: an unknown name.
+
+    >>> [peer.key for peer in ladder_peers(["hf", "nanogpt"])]
+    ['hf', 'nanogpt']
+    """
+    contestants = {contestant.name: contestant for contestant in (*CONTESTANTS, LIGHTNING)}
+    peers = []
+    for name in dict.fromkeys(names):
+        if name not in LADDER_PEERS:
+            raise UsageError(f"--peer {name!r} is unknown; choose among {', '.join(LADDER_PEERS)}")
+        contestant, change = contestants[LADDER_PEERS[name][0]], LADDER_PEERS[name][1]
+        make = functools.partial(_beside, contestant)
+        peers.append(Peer(key=name, title=change.partition(":")[0], change=change, make=make))
+    return peers
+
+
+def _beside(contestant: Contestant, setting: Setting, top: StepConfig) -> StepConfig:
+    """A contestant's step with as many tokens as the ladder's top, in its dtype, on its device."""
+    config = contestant.make(setting, "bfloat16" if top.is_bfloat16 else "float32")
+    # A peer runs on one device: the micro-batches of all ranks follow one another.
+    return dataclasses.replace(
+        config, device=top.device, micro_batches=top.micro_batches * top.world_size, split=top.split
+    )
 
 
 @dataclass(kw_only=True)

@@ -24,12 +24,17 @@ from typing import IO, TYPE_CHECKING, Any
 
 from gpt2x.bench import machine
 from gpt2x.bench.config import Setting, StepConfig, flops_per_token
+from gpt2x.bench.energy import Meter, find_meter
+from gpt2x.bench.measure import MS_PER_SECOND
 
 if TYPE_CHECKING:
     from gpt2x.bench.step import TrainingStep
 
 WARM_STEPS = 1
 """Steps after the first one (which compiles, and makes the optimizer's state) that count for no time either."""
+
+LONG_STEP_S = 20.0
+"""A step that takes longer needs no second one to be warm: what the first does more is lost in it."""
 
 
 class Worker:
@@ -38,6 +43,7 @@ class Worker:
     def __init__(self) -> None:
         self.training: TrainingStep | None = None
         self.losses: list[float] = []
+        self.meter: Meter | None = None
 
     def obey(self, order: dict[str, Any]) -> dict[str, Any]:
         """Carry out one order and return the answer."""
@@ -66,7 +72,7 @@ class Worker:
         if step_config.keep_memory:
             from gpt2x.ops.memory import keep_freed_memory
 
-            keep_freed_memory()  # before anything large is allocated
+            keep_freed_memory()  # before anything large is allocated; where it cannot be, the rung does not apply
         if step_config.device == "cpu":
             # torch's own choice, which honours OMP_NUM_THREADS; ranks share it.
             torch.set_num_threads(max(1, torch.get_num_threads() // step_config.world_size))
@@ -76,13 +82,15 @@ class Worker:
         built = time.perf_counter()
         self.losses.append(self.training().loss)
         first_step_s = time.perf_counter() - built
-        warm_ms = [self._step().step_ms for _ in range(WARM_STEPS)]
+        is_long = first_step_s > LONG_STEP_S and not (step_config.compile or step_config.cuda_graphs)
+        warm_ms = [self._step().step_ms for _ in range(0 if is_long else WARM_STEPS)]
+        self.meter = find_meter(self.training.device.type, _uuid(self.training.device))
         self._reset_peak()
         return {
             "event": "ready",
             "build_s": built - start,
             "first_step_s": first_step_s,
-            "step_ms": min(warm_ms),
+            "step_ms": min(warm_ms, default=first_step_s * MS_PER_SECOND),
             "parameters": self.training.model.num_parameters(),
             "token_flops": flops_per_token(shared.shape, shared.seq),
             "threads": torch.get_num_threads(),
@@ -96,12 +104,14 @@ class Worker:
         gc.collect()
         gc.disable()  # a collection in the middle of a step would be charged to the rung
         machine_before, own_before = machine.cpu_seconds()
+        joules_before = self.meter.joules() if self.meter else 0.0
         start = time.perf_counter()
         try:
             times = [self._step() for _ in range(steps)]
         finally:
             gc.enable()
         wall_s = time.perf_counter() - start
+        joules = self.meter.joules() - joules_before if self.meter else None
         machine_after, own_after = machine.cpu_seconds()
         phases = ("forward_ms", "backward_ms", "optimizer_ms")
         return {
@@ -112,6 +122,7 @@ class Worker:
             "wall_s": wall_s,
             "machine_cpu_s": machine_after - machine_before,
             "own_cpu_s": own_after - own_before,
+            "energy_j": None if joules is None else joules / steps,
             **self._memory(),
         }
 
@@ -126,6 +137,7 @@ class Worker:
 
         assert self.training is not None
         if self.training.device.type == "cuda":
+            torch.cuda.empty_cache()  # the next one is built beside this one
             torch.cuda.reset_peak_memory_stats()
         else:
             gc.collect()
@@ -164,6 +176,15 @@ def _join(rendezvous: str, rank: int, config: StepConfig) -> None:
     )
 
 
+def _uuid(device: Any) -> str:
+    """A GPU's name for its driver; nothing for a CPU."""
+    import torch
+
+    if device.type != "cuda":
+        return ""
+    return f"GPU-{getattr(torch.cuda.get_device_properties(device), 'uuid', '')}"
+
+
 def failure(error: BaseException) -> dict[str, Any]:
     """What to tell about an error: its kind (memory, missing, error) and one line."""
     text = str(error).strip()
@@ -172,7 +193,8 @@ def failure(error: BaseException) -> dict[str, Any]:
     if isinstance(error, MemoryError) or "OutOfMemory" in name or "allocate memory" in text:
         return {"event": "failed", "kind": "memory", "message": "out of memory"}
     known = name in ("UsageError", "MissingComponentError", "InputDataError")
-    return {"event": "failed", "kind": "error", "message": line[:300] if known else f"{name}: {line[:300]}"}
+    kind = "missing" if name == "MissingComponentError" else "error"
+    return {"event": "failed", "kind": kind, "message": line[:300] if known else f"{name}: {line[:300]}"}
 
 
 Obey = Callable[[dict[str, Any]], dict[str, Any]]

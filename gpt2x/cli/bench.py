@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
+from gpt2x.cli import bench_decode, bench_ops, bench_show
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
 from gpt2x.console import emit, emit_json, format_table, on_terminal, progress, say
 from gpt2x.errors import UsageError
@@ -38,9 +38,12 @@ app = typer.Typer(
     epilog=examples(
         "gpt2x bench",
         "gpt2x bench --rungs 1-6,fused --out before",
+        "gpt2x bench --peer nanogpt --peer hf --leave-one-out --budget 15m",
+        "gpt2x bench --like-seed --data tinyshakespeare.txt",
         "gpt2x bench --model gpt2 --batch 8 --seq 1024",
         "gpt2x bench compare before after",
         "gpt2x bench show before",
+        "gpt2x bench explain flash",
     ),
 )
 
@@ -48,10 +51,16 @@ HELP = {
     "model": "small, micro, mini, gpt2, gpt2-medium …; by default small on a CPU, gpt2 on a GPU.",
     "total_batch": "Tokens in one optimizer step from the accumulation rung on; 4 batches on a CPU, 524288 on a GPU.",
     "steps": "Timed steps in a round; by default what fits into 1.5 seconds, at least 2.",
-    "rounds": "Rounds over all rungs, at most.",
-    "budget": "No round after the first is started that would end later: 90s, 4m.",
-    "timeout": "Give up a rung that takes longer to start, or for a round; 3m, or 30m with a size of your own.",
+    "rounds": "Rounds over all rungs, at most; by default as many as the budget allows.",
+    "budget": "No round after the second is started that would end later: 90s, 4m; by default 4m, 1h with --like-seed.",
+    "timeout": "Give up a rung that takes longer to start, or for a round; 3m, 30m with a size of your own, 6h with "
+    "--like-seed.",
     "rungs": "Which rungs to climb, by number or name: 1-6,fused.",
+    "rungs_file": "Rungs of your own, from a TOML file.",
+    "keep_all": "Build on every sound rung, also on one that makes the step slower here.",
+    "leave_one_out": "Also measure the top of the ladder without each of its rungs.",
+    "ladder_peer": "Measure beside the top what others use: nanogpt, hf, lightning; may be repeated.",
+    "like_seed": "The seed's setting: GPT-2 124M, batches of 8 × 1024 tokens, 524288 tokens in an accumulated step.",
     "data": "A text or csv file to learn from; by default the packaged songs.",
 }
 
@@ -72,10 +81,6 @@ BPE_HELP = {
     "out": "Also write results.json and README.md, a page with the tables, into this folder.",
 }
 
-ResultFile = Annotated[
-    Path, typer.Argument(help="A results.json, or the folder that holds it.", metavar="FILE")
-]
-
 
 @app.callback()
 def bench(
@@ -86,10 +91,15 @@ def bench(
     seq: Annotated[int | None, Option(help="Tokens in a sequence (T).", min=1, metavar="T")] = None,
     total_batch: Annotated[int | None, Option(help=HELP["total_batch"], min=1, metavar="N")] = None,
     steps: Annotated[int | None, Option(help=HELP["steps"], min=1, metavar="N")] = None,
-    rounds: Annotated[int, Option(help=HELP["rounds"], min=1, metavar="N")] = 5,
-    budget: Annotated[str, Option(help=HELP["budget"], metavar="TIME")] = "4m",
-    timeout: Annotated[str, Option(help=HELP["timeout"], metavar="TIME")] = "",
+    rounds: Annotated[int | None, Option(help=HELP["rounds"], min=1, metavar="N")] = None,
+    budget: Annotated[str, Option(help=HELP["budget"], metavar="TIME", show_default=False)] = "",
+    timeout: Annotated[str, Option(help=HELP["timeout"], metavar="TIME", show_default=False)] = "",
     rungs: Annotated[str, Option(help=HELP["rungs"], metavar="LIST")] = "all",
+    rungs_file: Annotated[Path | None, Option(help=HELP["rungs_file"], metavar="FILE")] = None,
+    keep_all: Annotated[bool, Option("--keep-all", help=HELP["keep_all"])] = False,
+    leave_one_out: Annotated[bool, Option("--leave-one-out", help=HELP["leave_one_out"])] = False,
+    peer: Annotated[list[str] | None, Option(help=HELP["ladder_peer"], metavar="NAME")] = None,
+    like_seed: Annotated[bool, Option("--like-seed", help=HELP["like_seed"])] = False,
     data: Annotated[Path | None, Option(help=HELP["data"], metavar="FILE")] = None,
     device: Device = "auto",
     seed: Seed = 1,
@@ -99,31 +109,38 @@ def bench(
 ) -> None:
     """Climb the ladder: each rung adds one optimisation to the training step of the rung before.
 
-    Writes results.json (every sample), ladder.png and ladder.svg to bench-results/TIME, or to the folder --out.
+    Writes results.json (every sample), report.html, ladder.png and ladder.svg to bench-results/TIME, or to --out.
     """
     if ctx.invoked_subcommand is not None:
         return
-    from gpt2x.bench import ladder, sizing
+    from gpt2x.bench import ladder, rung_file, sizing, step_peers
 
-    chosen = ladder.select(rungs)
+    known = rung_file.with_rungs_of(rungs_file, ladder.RUNGS) if rungs_file else ladder.RUNGS
+    chosen = ladder.select(rungs, known)
+    peers = step_peers.ladder_peers(peer or [])
     kind, visible_gpu = sizing.parse_device(device)
-    budget_s = parse_seconds("--budget", budget)
+    if like_seed:
+        model, batch, seq, total_batch = sizing.like_seed(model, batch, seq, total_batch)
+    budget_s = parse_seconds("--budget", budget or ("1h" if like_seed else "4m"))
     # A step of the size that was asked for may take minutes; one of the default size may not.
-    default_timeout_s = 180.0 if model is None and batch is None and seq is None else 1800.0
-    timeout_s = parse_seconds("--timeout", timeout) if timeout else default_timeout_s
+    default_timeout = (
+        "6h" if like_seed else "3m" if model is None and batch is None and seq is None else "30m"
+    )
+    timeout_s = parse_seconds("--timeout", timeout or default_timeout)
     folder = out or Path("bench-results") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
     with _termination_as_interrupt():
         machine = _look_at_machine(kind, visible_gpu)
     setting = sizing.make_setting(
         machine, device=kind, model=model, batch=batch, seq=seq, total_batch=total_batch, seed=seed
     )
-    from gpt2x.bench.climb import Effort
+    from gpt2x.bench.climb import MAX_ROUNDS, Effort
     from gpt2x.bench.results import Results
 
     results = Results(setting=setting, machine=machine, command=["gpt2x", *sys.argv[1:]])
-    effort = Effort(steps=steps, rounds=rounds, budget_s=budget_s)
+    effort = Effort.within(budget_s, len(chosen), steps=steps, rounds=rounds or MAX_ROUNDS)
+    more = {"ladder": known, "keep_all": keep_all, "leave_one_out": leave_one_out, "peers": peers}
     try:
-        _climb(chosen, results, data, effort, timeout_s=timeout_s, visible_gpu=visible_gpu)
+        _climb(chosen, results, data, effort, more, timeout_s=timeout_s, visible_gpu=visible_gpu)
     finally:
         # Also after Ctrl-C: what is finished is kept.
         if results.measured:
@@ -150,6 +167,7 @@ def _climb(
     results: Results,
     data: Path | None,
     effort: Any,
+    more: dict[str, Any],
     *,
     timeout_s: float,
     visible_gpu: str | None,
@@ -166,7 +184,7 @@ def _climb(
 
     tokens, results.text = token_stream(data, results.setting.shape.vocab_size)
     say(f"{report.setting_line(results)}\n{results.text}; measured peak: {report.peak_line(results)}\n")
-    say(report.head_line())
+    say(report.head_line(results))
 
     with ExitStack() as stack:
         stack.enter_context(_termination_as_interrupt())
@@ -185,12 +203,19 @@ def _climb(
                 advance(1)
                 say(report.row_line(results, row))
 
+            def beside(self, results: Results, row: Any, what: str) -> None:
+                say(
+                    f"{what}: {report.format_ms(row.step.median)} ms"
+                    if row.is_measured
+                    else f"{what}: {row.reason}"
+                )
+
             def round(self, number: int, of: int) -> None:
                 if number == 2:
                     say("")
-                say(f"round {number} of at most {of}, over all rungs in turn")
+                say(f"round {number}, over all in turn")
 
-        Climb(chosen, results, workshop.launch, effort=effort, listener=Screen()).run()
+        Climb(chosen, results, workshop.launch, effort=effort, listener=Screen(), **more).run()
 
 
 @contextmanager
@@ -212,100 +237,19 @@ def _termination_as_interrupt() -> Iterator[None]:
 
 
 def _finish(results: Results, folder: Path, *, as_json: bool) -> None:
-    """Write the files, then print the table, the bars, what limits the trust in them, and the sentence."""
-    from gpt2x.bench import chart
+    """Write the files, then print the tables, the bars, what limits the trust in them, and the sentence."""
     from gpt2x.bench.results import save
 
     results.created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     save(results, folder / "results.json")
-    written = [folder / "results.json"]
-    if chart.is_available():
-        written += chart.draw(results, folder)
-    _show(results, as_json=as_json)
-    say("\nwritten: " + ", ".join(map(str, written)))
-    if len(written) == 1:
-        say('a chart as PNG and SVG needs matplotlib: pip install "gpt2x[plots]"')
+    written = [folder / "results.json", *bench_show.write_pictures(results, folder)]
+    bench_show.show_results(results, as_json=as_json)
+    bench_show.say_written(written)
 
 
-def _show(results: Results, *, as_json: bool) -> None:
-    from gpt2x.bench import report
-    from gpt2x.bench.results import to_json
-
-    if as_json:
-        emit_json(to_json(results))
-        return
-    say("")
-    emit(f"{report.setting_line(results)}\n")
-    emit(f"{report.table(results)}\n\n{report.bars(results)}\n")
-    for warning in report.warnings(results):
-        emit(f"Note: {warning}.")
-    emit(report.sentence(results))
-
-
-@app.command(
-    epilog=examples("gpt2x bench show bench-results/before", "gpt2x bench show results.json --out chart")
-)
-def show(file: ResultFile, out: Out = None, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Redraw a result from its file: table, bars and sentence; with --out also the chart, into that folder."""
-    from gpt2x.bench import chart
-    from gpt2x.bench.results import load
-
-    results = load(file)
-    written = chart.draw(results, out) if out is not None else []
-    _show(results, as_json=as_json)
-    if written:
-        say("\nwritten: " + ", ".join(map(str, written)))
-
-
-@app.command(epilog=examples("gpt2x bench compare before after", "gpt2x bench compare a.json b.json --json"))
-def compare(a: ResultFile, b: ResultFile, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Put two results side by side, rung by rung: two machines, or before and after a change.
-
-    JSON: {a, b, differences: [text], rungs: [{key, title, a, b, ratio}]}; a and b in tokens per second, ratio b ÷ a.
-    """
-    from gpt2x.bench import compare as side_by_side
-    from gpt2x.bench.results import load
-
-    results = load(a), load(b)
-    compared = side_by_side.compare(*results)
-    differences = side_by_side.differences(*results)
-    if as_json:
-        emit_json({"a": str(a), "b": str(b), "differences": differences, "rungs": compared})
-        return
-    emit(f"A: {a}\nB: {b}\n\n{side_by_side.table(compared)}")
-    for line in differences:
-        emit(f"Note: {line}.")
-
-
-@app.command(epilog=examples("gpt2x bench ops", "gpt2x bench ops --device cuda --json"))
-def ops(device: Device = "auto", as_json: Json = False, quiet: Quiet = False) -> None:
-    """Time each operator of gpt2x.ops, forward and backward, native beside its plain-torch twin.
-
-    JSON: a list of {name, shape, native_ms, reference_ms, speedup, difference, reason}.
-    """
-    from gpt2x.bench.ops import bench_ops
-
-    found = bench_ops(device)
-    if as_json:
-        emit_json([{**asdict(op), "speedup": op.speedup} for op in found])
-        return
-
-    def ms(value: float | None) -> str:
-        return "–" if value is None else f"{value:.2f}"
-
-    rows = [
-        [
-            op.name,
-            op.shape,
-            ms(op.native_ms),
-            ms(op.reference_ms),
-            f"{op.speedup:.2f}" if op.speedup else "–",
-            f"{op.difference:.0e}" if op.difference is not None else op.reason,
-        ]
-        for op in found
-    ]
-    right = [False, False, True, True, True, True]
-    emit(format_table(["operator", "shape", "native ms", "torch ms", "×", "difference"], rows, right=right))
+bench_show.add_to(app)
+app.command(epilog=bench_decode.EPILOG)(bench_decode.decode)
+app.command(epilog=bench_ops.EPILOG)(bench_ops.ops)
 
 
 @app.command(
@@ -342,7 +286,10 @@ def step(
     timeout_s = parse_seconds("--timeout", timeout)
     with _termination_as_interrupt():
         machine = _look_at_machine(kind, visible_gpu)
-        setting = sizing.make_setting(machine, device=kind, model=model, batch=batch, seq=seq, seed=seed)
+        naive = any(contestant.name == "seed" for contestant in contestants)
+        setting = sizing.make_setting(
+            machine, device=kind, model=model, batch=batch, seq=seq, seed=seed, naive=naive
+        )
         with _workshop(setting, data, timeout_s=timeout_s, visible_gpu=visible_gpu) as workshop:
             found = step_peers.compare(
                 contestants, setting, workshop.launch, dtype=dtype, rounds=rounds, steps=steps, stage=say

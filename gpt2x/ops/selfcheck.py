@@ -15,7 +15,19 @@ from torch import Tensor
 
 from gpt2x.ops import backend, functional, reference
 
-ROWS, CHANNELS, VOCABULARY, PADDED = 67, 96, 300, 320
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How large the inputs are; each number at least 1."""
+
+    rows: int = 67
+    channels: int = 96
+    vocabulary: int = 300
+    padded: int = 320
+
+
+Draw = Callable[..., Tensor]
+"""Gives a tensor of random numbers of a shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +41,34 @@ class OpError:
 
 
 def measure_errors(
-    device: str = "cpu", dtypes: Sequence[torch.dtype] = (torch.float32, torch.bfloat16)
+    device: str = "cpu",
+    dtypes: Sequence[torch.dtype] = (torch.float32, torch.bfloat16),
+    *,
+    names: Sequence[str] = backend.OPERATORS,
+    shape: Shape | None = None,
 ) -> list[OpError]:
     """Run every operator, its twin, and its twin in float64 on the same small inputs.
 
     Args:
         device: where to run.
         dtypes: the storage types to try.
+        names: which operators.
+        shape: how large the inputs are.
 
     """
-    errors = []
-    for name in backend.OPERATORS:
+    errors, shape = [], shape or Shape()
+    for name in names:
         for dtype in dtypes:
             case = _CASES[name]
-            truth = case(reference, _inputs(device, dtype, torch.float64))
-            served = case(functional, _inputs(device, dtype, dtype))
-            twin = case(reference, _inputs(device, dtype, dtype))
+            truth = case(reference, _inputs(device, dtype, torch.float64), shape)
+            served = case(functional, _inputs(device, dtype, dtype), shape)
+            twin = case(reference, _inputs(device, dtype, dtype), shape)
             label = str(dtype).removeprefix("torch.")
             errors.append(OpError(name, label, _largest_error(served, truth), _largest_error(twin, truth)))
     return errors
 
 
-def _inputs(device: str, storage: torch.dtype, compute: torch.dtype) -> Callable[..., Tensor]:
+def _inputs(device: str, storage: torch.dtype, compute: torch.dtype) -> Draw:
     """A source of random tensors: the same numbers each time, rounded to `storage`, held in `compute`."""
     generator = torch.Generator().manual_seed(1234)
 
@@ -63,45 +81,46 @@ def _inputs(device: str, storage: torch.dtype, compute: torch.dtype) -> Callable
 
 def _largest_error(results: Sequence[Tensor], truths: Sequence[Tensor]) -> float:
     pairs = zip(results, truths, strict=True)
-    return max(float((result.double() - truth).abs().max() / truth.abs().max()) for result, truth in pairs)
+    errors = [
+        (result.double() - truth).abs().max() / truth.abs().max().clamp(min=1e-30) for result, truth in pairs
+    ]
+    return float(torch.stack(errors).max())  # which is NaN where one is
 
 
-def _with_gradients(
-    outputs: Sequence[Tensor], inputs: Sequence[Tensor], draw: Callable[..., Tensor]
-) -> list[Tensor]:
+def _with_gradients(outputs: Sequence[Tensor], inputs: Sequence[Tensor], draw: Draw) -> list[Tensor]:
     torch.autograd.backward(outputs, [draw(*output.shape).detach() for output in outputs])
     return [tensor.detach() for tensor in outputs] + [
         tensor.grad for tensor in inputs if tensor.grad is not None
     ]
 
 
-def _add_layer_norm(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
-    x, residual = draw(ROWS, CHANNELS), draw(ROWS, CHANNELS)
-    weight, bias = draw(CHANNELS), draw(CHANNELS)
+def _add_layer_norm(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
+    x, residual = draw(z.rows, z.channels), draw(z.rows, z.channels)
+    weight, bias = draw(z.channels), draw(z.channels)
     outputs = ops.add_layer_norm(x, residual, weight, bias)
     return _with_gradients(outputs, (x, residual, weight, bias), draw)
 
 
-def _bias_gelu(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
-    x, bias = draw(ROWS, CHANNELS), draw(CHANNELS)
+def _bias_gelu(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
+    x, bias = draw(z.rows, z.channels), draw(z.channels)
     return _with_gradients([ops.bias_gelu(x, bias)], (x, bias), draw)
 
 
-def _linear_cross_entropy(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
-    hidden, weight = draw(ROWS, CHANNELS), draw(PADDED, CHANNELS, scale=0.1)
-    targets = (torch.arange(ROWS, device=hidden.device) * 7) % VOCABULARY
-    targets[::5] = -100
-    loss = ops.linear_cross_entropy(hidden, weight, targets, vocab_size=VOCABULARY)
+def _linear_cross_entropy(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
+    hidden, weight = draw(z.rows, z.channels), draw(z.padded, z.channels, scale=0.1)
+    targets = (torch.arange(z.rows, device=hidden.device) * 7) % z.vocabulary
+    targets[4::5] = -100
+    loss = ops.linear_cross_entropy(hidden, weight, targets, vocab_size=z.vocabulary)
     loss.backward()
     return [loss.detach(), *(tensor.grad for tensor in (hidden, weight) if tensor.grad is not None)]
 
 
-def _global_norm(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
-    return [ops.global_norm([draw(ROWS, CHANNELS).detach(), draw(CHANNELS).detach()])]
+def _global_norm(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
+    return [ops.global_norm([draw(z.rows, z.channels).detach(), draw(z.channels).detach()])]
 
 
-def _adamw(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
-    params, grads = ([draw(ROWS, CHANNELS).detach(), draw(CHANNELS).detach()] for _ in range(2))
+def _adamw(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
+    params, grads = ([draw(z.rows, z.channels).detach(), draw(z.channels).detach()] for _ in range(2))
     first, second = ([torch.zeros_like(p) for p in params] for _ in range(2))
     for step in (1, 2):
         norm = ops.global_norm(grads)
@@ -110,28 +129,36 @@ def _adamw(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
     return [*params, *first, *second]
 
 
-def _linear(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
-    x, weight, bias = draw(ROWS, CHANNELS), draw(VOCABULARY, CHANNELS), draw(VOCABULARY)
+def _linear(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
+    x, weight, bias = draw(z.rows, z.channels), draw(z.vocabulary, z.channels), draw(z.vocabulary)
     return _with_gradients([ops.linear(x, weight, bias)], (x, weight, bias), draw)
 
 
-def _embedding_backward(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
-    dweight, dy = draw(VOCABULARY, CHANNELS).detach(), draw(ROWS, CHANNELS).detach()
-    ops.embedding_backward_(dweight, dy, (torch.arange(ROWS, device=dy.device) * 7) % 30)
+def _embedding_backward(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
+    dweight, dy = draw(z.vocabulary, z.channels).detach(), draw(z.rows, z.channels).detach()
+    ops.embedding_backward_(dweight, dy, (torch.arange(z.rows, device=dy.device) * 7) % min(30, z.vocabulary))
     return [dweight]
 
 
-def _gemv(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
-    x, weight, bias = (t.detach() for t in (draw(2, CHANNELS), draw(VOCABULARY, CHANNELS), draw(VOCABULARY)))
-    return [ops.gemv(x, weight, None, bias)]
+def _gemv(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
+    """With a weight of every kind that stands beside x."""
+    x, weight, bias = (
+        t.detach() for t in (draw(2, z.channels), draw(z.vocabulary, z.channels), draw(z.vocabulary))
+    )
+    narrow = weight.bfloat16()  # the same numbers whatever dtype holds x
+    return [
+        ops.gemv(x, weight, None, bias),
+        ops.gemv(x, narrow, None, bias),
+        ops.gemv(x, *functional.quantize_rows(weight), bias),
+    ]
 
 
-def _decode_attention(ops: Any, draw: Callable[..., Tensor]) -> list[Tensor]:
-    query, keys, values = draw(2, 3, 16), draw(2, 3, ROWS, 16), draw(2, 3, ROWS, 16)
+def _decode_attention(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
+    query, keys, values = draw(2, 3, 16), draw(2, 3, z.rows, 16), draw(2, 3, z.rows, 16)
     return [ops.decode_attention(query.detach(), keys.detach(), values.detach())]
 
 
-_CASES: dict[str, Callable[[Any, Callable[..., Tensor]], list[Tensor]]] = {
+_CASES: dict[str, Callable[[Any, Draw, Shape], list[Tensor]]] = {
     "add_layer_norm": _add_layer_norm,
     "bias_gelu": _bias_gelu,
     "linear": _linear,

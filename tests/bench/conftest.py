@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,9 @@ def laptop() -> Machine:
         cpp_compiler="g++",
         gloo=True,
         native_ops=True,
+        onednn_multiplies=True,
+        keeps_memory=True,
+        bandwidth=2e10,
         peak_flops={"float32": 1e11, "bfloat16": 4e11},
         versions={"gpt2x": "0", "python": "3", "torch": "2"},
     )
@@ -58,11 +62,11 @@ def climb(laptop: Machine, tiny_setting: Setting) -> Callable[..., Results]:
         machine: Machine = laptop,
         setting: Setting = tiny_setting,
         effort: Effort | None = None,
+        **more: Any,
     ) -> Results:
         results = Results(setting=setting, machine=machine, created="2026-01-01T00:00:00+00:00")
-        Climb(
-            rungs, results, bench.launch, effort=effort or Effort(steps=3, rounds=2), clock=lambda: 0.0
-        ).run()
+        effort = effort or Effort(steps=3, rounds=2)
+        Climb(rungs, results, bench.launch, effort=effort, clock=lambda: 0.0, **more).run()
         return results
 
     return run

@@ -12,14 +12,20 @@ from gpt2x.bench.process import RungFailed
 
 @dataclass
 class Bench:
-    """Stands in for the processes: `step_ms` and `losses` by the fields of a step, `broken` by a reason."""
+    """Stands in for the processes: `step_ms` and `losses` by the fields of a step, `broken` by a reason.
+
+    `order` has every round that was measured.
+    """
 
     step_ms: Callable[[StepConfig], float] = lambda config: 100.0
     losses: Callable[[StepConfig], list[float]] = lambda config: [4.1, 4.0, 3.9, 3.8, 3.7, 3.6]
     parameters: Callable[[StepConfig], int] = lambda config: 100 if config.tie_weights else 130
     broken: Callable[[StepConfig], str | None] = lambda config: None
+    free_bytes: int = 10_000_000_000
+    energy_j: float | None = None
     interrupt: Callable[[StepConfig, int], bool] = lambda config, rounds: False
     launched: list[StepConfig] = field(default_factory=list)
+    order: list[StepConfig] = field(default_factory=list)
     closed: int = 0
 
     def launch(self, config: StepConfig) -> FakeRunner:
@@ -46,6 +52,7 @@ class FakeRunner:
 
     def measure(self, steps: int, warm_up: bool) -> dict[str, Any]:
         self.rounds += 1
+        self.bench.order.append(self.config)
         if self.bench.interrupt(self.config, self.rounds):
             raise KeyboardInterrupt
         ms = self.bench.step_ms(self.config)
@@ -54,7 +61,8 @@ class FakeRunner:
             "phases_ms": {f"{name}_ms": [ms / 3] * steps for name in ("forward", "backward", "optimizer")},
             "losses": self.bench.losses(self.config),
             "peak_memory_bytes": 500_000_000,
-            "free_bytes": 10_000_000_000,
+            "free_bytes": self.bench.free_bytes,
+            "energy_j": self.bench.energy_j,
             "wall_s": ms * steps / 1000,
             "machine_cpu_s": 2 * ms * steps / 1000,
             "own_cpu_s": 2 * ms * steps / 1000,

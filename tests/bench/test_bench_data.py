@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,8 @@ import pytest
 from gpt2x.bench import text
 from gpt2x.bench.config import MODELS, naive_step_bytes
 from gpt2x.bench.machine import Machine
-from gpt2x.bench.ops import bench_ops
-from gpt2x.bench.sizing import make_setting, parse_device
+from gpt2x.bench.sizing import like_seed, make_setting, parse_device
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError
-from gpt2x.ops import backend
 
 
 @pytest.fixture
@@ -69,10 +68,29 @@ def test_a_gpu_gets_the_setting_of_the_seed(workstation: Machine) -> None:
     assert setting.ranks == 2
 
 
+def test_like_the_seed_is_its_setting_on_any_machine(laptop: Machine) -> None:
+    model, batch, seq, total_batch = like_seed(None, None, None, None)
+    roomy = replace(laptop, memory_bytes=64_000_000_000)
+    setting = make_setting(roomy, model=model, batch=batch, seq=seq, total_batch=total_batch)
+    assert (setting.model, setting.batch, setting.seq, setting.micro_batches) == ("gpt2", 8, 1024, 64)
+    with pytest.raises(UsageError, match="--like-seed and --batch 4 exclude one another"):
+        like_seed(None, 4, None, None)
+
+
 def test_a_machine_with_less_memory_gets_a_smaller_batch(workstation: Machine) -> None:
     import dataclasses
 
     assert make_setting(dataclasses.replace(workstation, memory_bytes=16_000_000_000)).batch == 4
+
+
+def test_a_gpu_step_that_only_the_naive_one_has_no_memory_for_is_tried_without_it(
+    workstation: Machine,
+) -> None:
+    with pytest.raises(UsageError, match="needs about 158 GB and there are 32 GB"):
+        make_setting(workstation, batch=64, seq=1024)
+    assert make_setting(workstation, batch=64, seq=1024, naive=False).batch == 64
+    with pytest.raises(UsageError, match="GB"):  # a CPU has no clean end of its memory
+        make_setting(workstation, device="cpu", model="gpt2", batch=64, seq=1024, naive=False)
 
 
 def test_the_memory_of_a_step_is_planned_as_it_was_measured() -> None:
@@ -112,12 +130,3 @@ def test_a_setting_that_cannot_work_is_refused(
 def test_an_unknown_device_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="is unknown"):
         parse_device(name)
-
-
-def test_every_operator_is_timed_and_equals_its_twin() -> None:
-    found = bench_ops("cpu", rows=8, width=16, vocab=40)
-    assert sorted(op.name for op in found) == sorted(backend.OPERATORS)
-    for op in found:
-        assert op.reference_ms > 0
-        assert op.difference is None or op.difference < 1e-3, op.name
-        assert (op.native_ms is None) == (op.speedup is None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -10,9 +11,11 @@ from gpt2x.bench.climb import Climb, Effort, Listener
 from gpt2x.bench.config import Setting, StepConfig
 from gpt2x.bench.ladder import RUNGS, select
 from gpt2x.bench.machine import Machine
+from gpt2x.bench.process import Missing, OutOfMemory
 from gpt2x.bench.results import Results, Row
+from gpt2x.bench.step_peers import ladder_peers
 
-from .fakes import Bench
+from .fakes import Bench, FakeRunner
 
 Run = Callable[..., Results]
 
@@ -105,32 +108,313 @@ def test_without_a_second_round_the_first_one_counts(climb: Run) -> None:
     assert not results.interleaved
 
 
-def test_without_room_for_waiting_processes_the_rounds_of_a_rung_follow_at_once(
-    climb: Run, monkeypatch: pytest.MonkeyPatch
+def test_without_room_for_waiting_processes_they_are_ended_and_started_again_for_their_turn(
+    climb: Run,
 ) -> None:
-    monkeypatch.setattr(Climb, "_fits", lambda self, row, free: False)
+    bench = Bench(free_bytes=0)
+    waiting: list[int] = []
+    bench.broken = lambda config: waiting.append(len(bench.launched) - bench.closed)  # type: ignore[assignment]
+    results = climb(bench, select("1-3"), effort=Effort(steps=2, rounds=3))
+    assert results.interleaved
+    assert [len(row.samples_ms) for row in results.measured] == [3, 3, 3]
+    assert bench.closed == len(bench.launched) > 3
+    assert set(waiting) == {1}, "only the one that is being built is there"
+
+
+def test_with_room_every_process_is_started_once(climb: Run) -> None:
     bench = Bench()
-    results = climb(bench, select("flash"), effort=Effort(steps=2, rounds=3))
-    assert not results.interleaved
-    assert len(row(results, "flash").samples_ms) == 3
-    assert bench.closed == 2
+    climb(bench, select("1-3"), effort=Effort(steps=2, rounds=3))
+    assert bench.closed == len(bench.launched) == 3
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# What pays
+
+
+def test_a_rung_for_speed_that_is_slower_does_not_pay_and_is_not_built_upon(climb: Run) -> None:
+    bench = Bench(step_ms=lambda c: 110.0 if c.attention == "flash" else 100.0)
+    results = climb(bench)
+    flash = row(results, "flash")
+    assert flash.counts
+    assert not flash.pays
+    assert not flash.carries
+    assert {"naive"} == {
+        c.attention for c in bench.launched[bench.launched.index(_config(bench, flash)) + 1 :]
+    }
+    assert results.before(row(results, "vocab")) is row(results, "compile")
+    assert flash.decided_ms == {"with": [110.0] * 6, "without": [100.0] * 6}
+
+
+def _config(bench: Bench, row: Row) -> StepConfig:
+    return next(config for config in bench.launched if config == StepConfig(**row.config))
+
+
+def test_both_are_measured_again_in_turn_before_a_rung_is_passed_over(climb: Run) -> None:
+    """Round 1 disturbed the rung; measured again beside the one below it is as fast, so it stays."""
+    rounds: dict[str, int] = {}
+
+    def step_ms(config: StepConfig) -> float:
+        rounds[config.attention] = rounds.get(config.attention, 0) + 1
+        return 500.0 if config.attention == "flash" and rounds["flash"] <= 2 else 100.0  # prepare and round 1
+
+    bench = Bench(step_ms=step_ms)
+    results = climb(bench, select("flash"), effort=Effort(steps=2, rounds=1))
+    assert [config.attention for config in bench.order] == [
+        "naive",
+        "flash",
+        "naive",
+        "flash",
+        "naive",
+        "flash",
+    ]
+    assert row(results, "flash").pays
+    assert row(results, "flash").decided_ms["with"] == [100.0] * 4
+    assert row(results, "flash").samples_ms == [[500.0] * 2], "what decided is no round"
+
+
+def test_a_little_slower_is_not_worth_a_second_look(climb: Run) -> None:
+    bench = Bench(step_ms=lambda c: 104.0 if c.attention == "flash" else 100.0)
+    results = climb(bench, select("flash"))
+    assert row(results, "flash").pays
+    assert not row(results, "flash").decided_ms
+
+
+def test_keep_all_builds_on_every_sound_rung(climb: Run) -> None:
+    bench = Bench(step_ms=lambda c: 900.0 if c.attention == "flash" else 100.0)
+    results = climb(bench, keep_all=True)
+    assert row(results, "flash").carries
+    assert StepConfig(**row(results, "clip").config).attention == "flash"
+
+
+def test_a_rung_that_changes_the_result_is_there_for_more_than_speed(climb: Run) -> None:
+    results = climb(Bench(step_ms=lambda c: 900.0 if c.grad_clip else 100.0), select("clip"))
+    assert row(results, "clip").carries
+
+
+def test_more_tokens_in_a_longer_step_are_no_slower_step(climb: Run) -> None:
+    """DDP: half the micro-batches on each of two ranks, as many tokens; slower for the same tokens does not pay."""
+    slow = climb(Bench(step_ms=lambda c: 300.0 if c.world_size > 1 else 100.0 * c.micro_batches))
+    assert row(slow, "ddp").pays
+    slower = climb(Bench(step_ms=lambda c: 500.0 if c.world_size > 1 else 100.0 * c.micro_batches))
+    assert not row(slower, "ddp").pays
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Each rung left out, and peers
+
+
+def test_each_rung_is_left_out_of_the_top_alone_and_all_others_stay(climb: Run) -> None:
+    bench = Bench(step_ms=lambda c: 40.0 * (1 if c.compile else 2) * (1 if c.grad_clip else 3))
+    results = climb(bench, select("bf16,compile,clip"), leave_one_out=True)
+    top = StepConfig(**row(results, "clip").config)
+    assert [left_out.key for left_out in results.left_out] == ["bf16", "compile", "clip"]
+    assert [StepConfig(**left_out.config) for left_out in results.left_out] == [
+        dataclasses.replace(top, autocast=None),
+        dataclasses.replace(top, compile=False),
+        dataclasses.replace(top, grad_clip=None),
+    ]
+    assert [results.worth(left_out) for left_out in results.left_out] == [1.0, 2.0, 3.0]
+    assert all(left_out.counts for left_out in results.left_out)
+
+
+def test_what_is_left_out_is_measured_in_turn_with_the_top(climb: Run) -> None:
+    bench = Bench()
+    climb(bench, select("bf16,compile"), leave_one_out=True, effort=Effort(steps=2, rounds=1))
+    kinds = [(bool(config.autocast), config.compile) for config in bench.order[3:]]
+    assert kinds == [(False, True), (True, True), (True, False), (True, True)]
+
+
+def test_a_top_that_cannot_be_without_a_rung_says_why(climb: Run) -> None:
+    """The seed's DDP does not pay here, so bf16 weights apply; they cannot be without the fused layers."""
+    results = climb(Bench(step_ms=lambda c: 900.0 if c.world_size > 1 else 100.0), leave_one_out=True)
+    without = {left_out.key: left_out for left_out in results.left_out}
+    assert without["fused-layers"].status == "skipped"
+    assert "need the fused layers" in without["fused-layers"].reason
+    assert without["bf16"].reason == "the rungs above do all that it did", "bf16 weights replace autocast"
+    assert without["bf16-weights"].is_measured
+    assert StepConfig(**without["bf16-weights"].config).autocast == "bfloat16"
+    assert "ddp" not in without, "what does not carry the top cannot be left out of it"
+
+
+def test_the_loss_of_a_top_without_a_rung_is_held_against_the_top(climb: Run) -> None:
+    def losses(config: StepConfig) -> list[float]:
+        return [4.1, 3.0 if config.compile or not config.padded_vocab_size else 3.5, 2.9][:2]
+
+    results = climb(Bench(losses=losses), select("compile,vocab"), leave_one_out=True)
+    without = {left_out.key: left_out.loss for left_out in results.left_out}
+    assert without["vocab"] is not None
+    assert without["vocab"].verdict == "matches"
+    assert without["compile"] is not None
+    assert (without["compile"].verdict, without["compile"].loss, without["compile"].before) == (
+        "differs",
+        3.5,
+        3.0,
+    )
+
+
+def test_peers_learn_as_many_tokens_a_step_as_the_top(climb: Run) -> None:
+    bench = Bench(step_ms=lambda c: 100.0 if c.network == "gpt2x" else 300.0)
+    results = climb(bench, peers=ladder_peers(["nanogpt", "hf"]))
+    assert [peer.key for peer in results.peers] == ["nanogpt", "hf"]
+    assert results.top is not None
+    assert {peer.tokens_per_step for peer in results.peers} == {results.top.tokens_per_step}
+    nanogpt, hf = (StepConfig(**peer.config) for peer in results.peers)
+    assert nanogpt.compile
+    assert nanogpt.autocast == "bfloat16"
+    assert nanogpt.optimizer == "fused"
+    assert not any(
+        getattr(nanogpt, name) for name in ("fused_loss", "fused_layers", "keep_memory", "shadow_weights")
+    )
+    assert hf.network == "transformers"
+    assert results.speedup(results.top, results.peers[1]) == pytest.approx(3.0)
+    assert all(len(peer.samples_ms) == 2 and not peer.first_round_counts for peer in results.peers)
+    assert all(peer.loss is not None and peer.loss.verdict == "matches" for peer in results.peers)
+
+
+def test_beside_a_top_of_another_recipe_a_peers_loss_says_nothing(climb: Run) -> None:
+    bench = Bench(losses=lambda c: [4.1, 9.0] if c.network == "gpt2x" else [4.1, 4.0])
+    results = climb(bench, select("sharing"), peers=ladder_peers(["hf"]))
+    loss = results.peers[0].loss
+    assert loss is not None
+    assert (loss.verdict, loss.reason) == ("changes", "a recipe that the ladder's top does not follow")
+
+
+def test_a_peer_that_is_not_installed_is_skipped_with_the_reason(climb: Run) -> None:
+    def broken(config: StepConfig) -> str | None:
+        if config.network == "lightning":
+            raise Missing("the peer lightning needs Lightning")
+        return None
+
+    results = climb(Bench(broken=broken), select("2"), peers=ladder_peers(["lightning"]))
+    assert (results.peers[0].status, results.peers[0].reason) == (
+        "skipped",
+        "the peer lightning needs Lightning",
+    )
+
+
+@pytest.mark.parametrize("phase", ["left out", "peer"])
+def test_ctrl_c_beside_the_ladder_keeps_the_ladder(
+    phase: str, laptop: Machine, tiny_setting: Setting
+) -> None:
+    def interrupt(config: StepConfig, rounds: int) -> bool:
+        is_left_out = config.compile and not config.autocast
+        return config.network == "transformers" if phase == "peer" else is_left_out
+
+    bench = Bench(interrupt=interrupt)
+    results = Results(setting=tiny_setting, machine=laptop)
+    peers = ladder_peers(["hf"])
+    with pytest.raises(KeyboardInterrupt):
+        Climb(
+            select("bf16,compile"),
+            results,
+            bench.launch,
+            effort=Effort(steps=2),
+            leave_one_out=True,
+            peers=peers,
+        ).run()
+    assert [row.key for row in results.measured] == ["start", "bf16", "compile"]
+    assert len(results.left_out) == (2 if phase == "peer" else 0)
+    assert not results.peers
+    assert not results.complete
+    assert bench.closed == len(bench.launched)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Memory
+
+
+def test_out_of_memory_halves_the_micro_batch_where_batches_are_added_up_anyway(climb: Run) -> None:
+    def broken(config: StepConfig) -> str | None:
+        if config.micro_batches > 1 and config.split == 1:
+            raise OutOfMemory("out of memory")
+        return None
+
+    bench = Bench(broken=broken)
+    results = climb(bench, select("bf16,accumulation"))
+    accumulated = row(results, "accumulation")
+    assert accumulated.carries
+    assert accumulated.note == "each batch of 2 in 2 parts of 1, for want of memory"
+    assert accumulated.tokens_per_step == 4 * row(results, "bf16").tokens_per_step
+    assert StepConfig(**accumulated.config).split == 2
+
+
+def test_out_of_memory_ends_the_processes_that_wait_before_anything_is_given_up(climb: Run) -> None:
+    tries: list[StepConfig] = []
+
+    def broken(config: StepConfig) -> str | None:
+        tries.append(config)
+        if config.autocast and len(tries) == 2:
+            raise OutOfMemory("out of memory")
+        return None
+
+    results = climb(Bench(broken=broken), select("bf16"))
+    assert row(results, "bf16").carries
+    assert row(results, "bf16").note == ""
+    assert row(results, "start").carries
+
+
+def test_out_of_memory_without_accumulation_fails_with_the_arithmetic(climb: Run) -> None:
+    def broken(config: StepConfig) -> str | None:
+        if config.autocast:
+            raise OutOfMemory("out of memory")
+        return None
+
+    bf16 = row(climb(Bench(broken=broken), select("bf16,flash")), "bf16")
+    assert bf16.status == "failed"
+    assert bf16.reason.startswith(
+        "out of memory: a naive step of tiny with batch × seq = 2 × 8 needs about 0.3 GB of 16.0"
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# What is noted beside the times
+
+
+def test_the_energy_of_a_step_is_kept_where_the_machine_tells(climb: Run) -> None:
+    assert row(climb(Bench(energy_j=2.5), select("0")), "start").energy_j == [2.5, 2.5]
+    assert row(climb(Bench(), select("0")), "start").energy_j == []
+
+
+def test_the_harness_s_own_time_is_in_no_figure(climb: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 steps of 100 ms in 0.4 s: a quarter of the round was the harness's, and the step still takes 100 ms."""
+    measure = FakeRunner.measure
+    monkeypatch.setattr(FakeRunner, "measure", lambda self, *args: {**measure(self, *args), "wall_s": 0.4})
+    start = row(climb(Bench(), select("0"), effort=Effort(steps=3, rounds=1)), "start")
+    assert start.between == [0.25]
+    assert start.step.median == 100.0
+
+
+def test_rounds_are_as_short_as_the_budget_asks() -> None:
+    assert Effort.within(240.0, 20).round_s == 1.5
+    assert Effort.within(80.0, 20).round_s == 1.0
+    assert Effort.within(1.0, 20).round_s == 0.2
+
+
+def climb_by_the_clock(laptop: Machine, setting: Setting, *, round_s: float, budget_s: float) -> Row:
+    """Two rungs, each of which takes so many seconds for a round; the second one's row."""
+    now = [0.0]
+
+    def goes_on(config: StepConfig, rounds: int) -> bool:
+        now[0] += round_s
+        return False
+
+    results = Results(setting=setting, machine=laptop)
+    effort = Effort(steps=3, rounds=50, budget_s=budget_s)
+    bench = Bench(interrupt=goes_on)
+    Climb(select("flash"), results, bench.launch, effort=effort, clock=lambda: now[0]).run()
+    assert results.duration_s == 2 * round_s * len(row(results, "flash").samples_ms)
+    return row(results, "flash")
 
 
 def test_no_round_is_started_that_would_end_after_the_budget(laptop: Machine, tiny_setting: Setting) -> None:
-    seconds = iter(range(0, 10_000, 100))
-    results = Results(setting=tiny_setting, machine=laptop)
-    effort = Effort(steps=3, rounds=50, budget_s=350.0)
-    Climb(select("flash"), results, Bench().launch, effort=effort, clock=lambda: float(next(seconds))).run()
-    assert len(row(results, "flash").samples_ms) == 4  # at 0 s the start, then rounds at 100, 200 and 300 s
+    flash = climb_by_the_clock(laptop, tiny_setting, round_s=50.0, budget_s=350.0)
+    assert len(flash.samples_ms) == 4  # they began at 0, 100, 200 and 300 seconds
 
 
-def test_one_round_in_turn_may_overdraw_the_budget(laptop: Machine, tiny_setting: Setting) -> None:
-    seconds = iter([0.0, 140.0, 145.0, 145.0])
-    results = Results(setting=tiny_setting, machine=laptop)
-    effort = Effort(steps=3, rounds=50, budget_s=100.0)
-    Climb(select("flash"), results, Bench().launch, effort=effort, clock=lambda: next(seconds)).run()
-    assert len(row(results, "flash").samples_ms) == 2
-    assert results.interleaved
+def test_one_round_in_turn_is_made_whatever_the_budget(laptop: Machine, tiny_setting: Setting) -> None:
+    flash = climb_by_the_clock(laptop, tiny_setting, round_s=60.0, budget_s=100.0)
+    assert len(flash.samples_ms) == 2
+    assert not flash.first_round_counts
 
 
 @pytest.mark.parametrize(("step_ms", "steps"), [(0.001, 50), (100.0, 15), (1400.0, 2), (90_000.0, 2)])
@@ -183,8 +467,6 @@ def test_the_listener_hears_every_row_once(laptop: Machine, tiny_setting: Settin
 
 
 def test_what_other_programs_took_is_noted(climb: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from .fakes import FakeRunner
-
     measure = FakeRunner.measure
     monkeypatch.setattr(
         FakeRunner,
@@ -198,8 +480,6 @@ def test_what_other_programs_took_is_noted(climb: Run, monkeypatch: pytest.Monke
 def test_a_gpu_ladder_measures_its_start_on_the_cpu_without_a_share_of_the_gpus_peak(
     climb: Run, workstation: Machine, tiny_setting: Setting
 ) -> None:
-    import dataclasses
-
     setting = dataclasses.replace(tiny_setting, device="cuda")
     results = climb(Bench(), machine=workstation, setting=setting)
     assert results.mfu(row(results, "start")) is None

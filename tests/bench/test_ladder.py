@@ -26,8 +26,13 @@ CHANGES = {
     "adamw": {"decay_groups": (False, True), "optimizer": ("adamw", "fused")},
     "accumulation": {"micro_batches": (1, 4)},
     "ddp": {"world_size": (1, 2), "micro_batches": (4, 2)},
-    "fused": {"fused_ops": (False, True)},
+    "memory": {"keep_memory": (False, True)},
+    "gemm": {"fused_gemm": (False, True)},
+    "fused-loss": {"fused_loss": (False, True)},
+    "fused-layers": {"fused_layers": (False, True)},
     "fused-adamw": {"optimizer": ("fused", "gpt2x")},
+    "bf16-weights": {"shadow_weights": (False, True), "autocast": ("bfloat16", None)},
+    "cuda-graphs": {"cuda_graphs": (False, True)},
 }
 
 
@@ -77,7 +82,12 @@ def test_the_foot_of_the_ladder_is_naive_in_every_respect() -> None:
         init="torch",
         attention="naive",
         padded_vocab_size=None,
-        fused_ops=False,
+        fused_loss=False,
+        fused_layers=False,
+        fused_gemm=False,
+        shadow_weights=False,
+        keep_memory=False,
+        cuda_graphs=False,
         matmul_precision="highest",
         autocast=None,
         compile=False,
@@ -104,16 +114,49 @@ def test_every_rung_explains_itself() -> None:
     assert len({rung.key for rung in RUNGS}) == len(RUNGS)
 
 
-def test_on_a_laptop_only_the_gpu_rungs_cannot_run(laptop: Machine) -> None:
-    reasons = {rung.key: rung.applies(laptop, Setting()) for rung in RUNGS}
-    assert {key: reason for key, reason in reasons.items() if reason} == {
+def reasons(machine: Machine, setting: Setting, below: StepConfig | None = None) -> dict[str, str]:
+    """Why rungs cannot run, climbing over those that can; or each on the same step."""
+    found, config = {}, below or start_config(RUNGS, setting)
+    for rung in RUNGS:
+        reason = rung.why_not(machine, setting, config)
+        if reason:
+            found[rung.key] = reason
+        elif below is None:
+            config = rung.apply(config, setting)
+    return found
+
+
+def test_on_a_laptop_only_what_needs_a_gpu_or_float32_cannot_run(laptop: Machine) -> None:
+    assert reasons(laptop, Setting()) == {
         "gpu": "no CUDA GPU here",
         "tf32": "TF32 needs an NVIDIA GPU, Ampere or later",
+        "gemm": "products are in bfloat16 below, which torch gives to oneDNN by itself",
+        "cuda-graphs": "no CUDA GPU here",
     }
 
 
-def test_on_a_machine_with_two_gpus_every_rung_runs(workstation: Machine) -> None:
-    assert not [rung.key for rung in RUNGS if rung.applies(workstation, Setting(device="cuda"))]
+def test_on_a_laptop_without_bfloat16_products_are_routed_and_weights_stay(laptop: Machine) -> None:
+    old = dataclasses.replace(laptop, instruction_sets=("avx2",))
+    found = reasons(old, Setting())
+    assert "gemm" not in found
+    assert found["bf16-weights"] == "products are in float32 below; the weights need no rounding"
+
+
+def test_on_two_gpus_all_of_the_seeds_rungs_run_and_ours_say_what_they_lack(workstation: Machine) -> None:
+    assert reasons(workstation, Setting(device="cuda")) == {
+        "memory": "on a GPU torch keeps freed memory by itself",
+        "gemm": "on a GPU cuBLAS multiplies",
+        "bf16-weights": "on a GPU the casts of autocast cost little",
+        "cuda-graphs": "DDP averages gradients while backward runs, which a recorded graph does not repeat",
+    }
+
+
+def test_rungs_that_need_one_another_say_so(laptop: Machine) -> None:
+    below = StepConfig(autocast="bfloat16", optimizer="gpt2x")
+    shadow = rung("bf16-weights")
+    assert "need the fused layers" in str(shadow.why_not(laptop, Setting(), below))
+    whole = dataclasses.replace(below, fused_layers=True, micro_batches=4, compile=True)
+    assert shadow.why_not(laptop, Setting(), whole) is None
 
 
 @pytest.mark.parametrize(
@@ -126,26 +169,29 @@ def test_on_a_machine_with_two_gpus_every_rung_runs(workstation: Machine) -> Non
         ("ddp", {"gloo": False}, "cpu", "a torch with gloo"),
         ("ddp", {"gpus": (Gpu(name="one", memory_bytes=1, capability=(9, 0)),)}, "cuda", "needs two GPUs"),
         ("tf32", {"gpus": (Gpu(name="a T4", memory_bytes=1, capability=(7, 5)),)}, "cuda", "a T4 is older"),
-        ("fused", {"native_ops": False}, "cpu", "not compiled here"),
+        ("fused-loss", {"native_ops": False}, "cpu", "not compiled here"),
+        ("fused-layers", {"native_ops": False}, "cpu", "not compiled here"),
+        ("memory", {"keeps_memory": False}, "cpu", "Linux with glibc only"),
+        ("gemm", {"onednn_multiplies": False}, "cpu", "multiplies float32 as fast"),
     ],
 )
 def test_a_rung_says_why_it_cannot_run(
     key: str, lacks: dict[str, object], device: str, reason: str, workstation: Machine
 ) -> None:
     machine = dataclasses.replace(workstation, **lacks)  # type: ignore[arg-type]
-    assert reason in str(rung(key).applies(machine, Setting(device=device)))
+    assert reason in str(rung(key).why_not(machine, Setting(device=device), StepConfig()))
 
 
 def test_a_vocabulary_that_is_even_already_is_left_alone(laptop: Machine) -> None:
     shape = dataclasses.replace(PRESETS["gpt2"], vocab_size=50304)
-    assert "multiple of 128" in str(rung("vocab").applies(laptop, Setting(shape=shape)))
+    assert "multiple of 128" in str(rung("vocab").why_not(laptop, Setting(shape=shape), StepConfig()))
 
 
 @pytest.mark.parametrize(
     ("text", "keys"),
     [
         ("2", ["start", "sharing"]),
-        ("fused,1-2", ["start", "gpu", "sharing", "fused"]),
+        ("fused-loss,1-2", ["start", "gpu", "sharing", "fused-loss"]),
         ("0-1", ["start", "gpu"]),
         ("", ["start"]),
         (" bf16 , compile ", ["start", "bf16", "compile"]),
@@ -165,7 +211,8 @@ def test_all_means_all() -> None:
         ("flsh", "did you mean 'flash'"),
         ("bf61", "did you mean 'bf16'"),
         ("xyzzy", "known: start, gpu"),
-        ("99", "the rungs are 0 to 14"),
+        ("99", "the rungs are 0 to 19"),
+        ("fused", "did you mean 'fused-"),
         ("3-1", "the lower number first"),
     ],
 )

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from gpt2x.bench.ladder import RUNGS, Rung
-from gpt2x.bench.measure import Learned, check_loss, spread, tokens_per_second, utilisation
+from gpt2x.bench.measure import Learned, check_loss, is_slower, spread, tokens_per_second, utilisation
 
 PLAIN = Rung(key="plain", title="plain", change="nothing", why="None.", loss_bound=0.02)
 
@@ -38,6 +38,21 @@ def test_one_disturbed_sample_moves_neither_median_nor_quartiles() -> None:
 
 def test_a_single_sample_has_no_spread() -> None:
     assert spread([7.0]).relative == 0.0
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "slower"),
+    [
+        ([106.0, 107.0, 108.0], [100.0, 100.5, 101.0], True),
+        ([104.0, 104.5, 105.0], [100.0, 100.5, 101.0], False),  # less than 5 %
+        ([90.0, 110.0, 130.0], [80.0, 100.0, 120.0], False),  # within the spread of both
+        ([50.0, 51.0, 52.0], [100.0, 101.0, 102.0], False),
+    ],
+)
+def test_a_step_is_slower_only_by_more_than_five_percent_and_beyond_both_spreads(
+    after: list[float], before: list[float], slower: bool
+) -> None:
+    assert is_slower(spread(after), spread(before)) is slower
 
 
 def test_equal_losses_match() -> None:

@@ -16,7 +16,9 @@ import pytest
 from gpt2x.bench import worker
 from gpt2x.bench.config import Setting, StepConfig
 from gpt2x.bench.machine import Machine, cpu_seconds, memory_bytes, peak_memory, reset_peak_memory
-from gpt2x.bench.process import Ranks, RungFailed, Workshop, probe
+from gpt2x.bench.process import FAILURES, Missing, OutOfMemory, Ranks, RungFailed, Workshop, probe
+from gpt2x.bench.step import build_model
+from gpt2x.errors import MissingComponentError
 
 
 @pytest.fixture
@@ -53,6 +55,19 @@ def test_two_ranks_learn_what_one_process_learns(workshop: Workshop) -> None:
     assert ranks["peak_memory_bytes"] > 1.5 * alone["peak_memory_bytes"], "the memory of both ranks"
 
 
+def test_two_ranks_with_bf16_weights_learn_what_one_process_learns(workshop: Workshop) -> None:
+    own = {
+        "tie_weights": True,
+        "fused_layers": True,
+        "optimizer": "gpt2x",
+        "grad_clip": 1.0,
+        "shadow_weights": True,
+    }
+    alone = measured(workshop.launch(StepConfig(micro_batches=4, **own)))[1]
+    ranks = measured(workshop.launch(StepConfig(micro_batches=2, world_size=2, **own)))[1]
+    assert ranks["losses"] == pytest.approx(alone["losses"], abs=1e-3)
+
+
 def test_a_failing_rung_tells_why_in_one_line(workshop: Workshop) -> None:
     with pytest.raises(RungFailed, match=r"^UsageError: .*|^init = 'x' is unknown"):
         measured(workshop.launch(StepConfig(init="x")))
@@ -79,6 +94,59 @@ def test_no_memory_is_said_in_plain_words() -> None:
     assert worker.failure(cpu)["kind"] == "memory"
 
 
+def test_what_is_not_installed_and_what_does_not_fit_are_told_apart(workshop: Workshop) -> None:
+    missing = worker.failure(MissingComponentError("the peer lightning needs Lightning"))
+    assert (missing["kind"], missing["message"]) == ("missing", "the peer lightning needs Lightning")
+    assert FAILURES[missing["kind"]] is Missing
+    assert FAILURES[worker.failure(MemoryError())["kind"]] is OutOfMemory
+    runner = workshop.launch(StepConfig())
+    runner.processes[0].process.kill()  # as the system does for want of memory
+    with pytest.raises(OutOfMemory):
+        measured(runner)
+
+
+def test_memory_is_kept_before_anything_is_built(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, tiny_setting: Setting
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr("gpt2x.ops.memory.keep_freed_memory", lambda: calls.append("kept"))
+    monkeypatch.setattr(
+        "gpt2x.bench.step.build_model", lambda *args: calls.append("built") or build_model(*args)
+    )
+    for keep_memory, expected in ((False, ["built"]), (True, ["kept", "built"])):
+        calls.clear()
+        worker.Worker().prepare(
+            config=dataclasses.asdict(StepConfig(keep_memory=keep_memory)),
+            setting=tiny_setting.as_dict(),
+            tokens=str(workshop.tokens),
+            rank=0,
+            rendezvous="",
+        )
+        assert calls == expected
+
+
+@pytest.mark.parametrize(("limit_s", "steps"), [(0.0, 1), (60.0, 1 + worker.WARM_STEPS)])
+def test_a_step_of_a_minute_is_not_made_twice_to_be_warm(
+    limit_s: float, steps: int, workshop: Workshop, tiny_setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LONG_STEP_S", limit_s)
+    own = worker.Worker()
+    ready = own.prepare(
+        config=dataclasses.asdict(StepConfig()),
+        setting=tiny_setting.as_dict(),
+        tokens=str(workshop.tokens),
+        rank=0,
+        rendezvous="",
+    )
+    assert len(own.losses) == steps
+    assert (ready["step_ms"] == 1000 * ready["first_step_s"]) is (steps == 1)
+
+
+def test_the_steps_of_a_round_fit_into_its_time(workshop: Workshop) -> None:
+    _, round_one = measured(workshop.launch(StepConfig()), steps=20)
+    assert sum(round_one["samples_ms"]) <= 1000 * round_one["wall_s"]
+
+
 def test_only_the_first_line_of_an_error_is_told() -> None:
     assert worker.failure(RuntimeError("first\nsecond"))["message"] == "RuntimeError: first"
     assert worker.failure(KeyError())["message"] == "KeyError: KeyError"
@@ -101,6 +169,7 @@ def test_the_probe_finds_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     found = probe("cpu")
     assert found.cores == len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert found.peak_flops["float32"] > 1e8
+    assert 1e8 < found.bandwidth < 1e13
     assert found.versions["torch"]
     assert not found.gpus
 

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from gpt2x import ops
 from gpt2x.bench.config import Setting, StepConfig
 from gpt2x.bench.ladder import RUNGS, Rung
 from gpt2x.bench.measure import tokens_per_second
 from gpt2x.bench.step import OpsOptimizer, TorchOptimizer, TrainingStep, build_model, micro_batch
+from gpt2x.errors import UsageError
 
 TOKENS = np.random.default_rng(0).integers(0, 61, 1000).astype(np.uint32)
 
@@ -62,6 +64,24 @@ def test_a_fake_clock_gives_exactly_the_computed_rate(tiny_setting: Setting) -> 
     assert times.step_ms == 5 * 250.0
     assert (times.forward_ms, times.backward_ms, times.optimizer_ms) == (250.0, 250.0, 250.0)
     assert tokens_per_second(tiny_setting.tokens_per_step(StepConfig()), times.step_ms) == 2 * 8 / 1.25
+
+
+def test_the_batch_is_part_of_a_step_and_what_the_harness_does_after_it_is_not(tiny_setting: Setting) -> None:
+    now = [0.0]
+    stepper = TrainingStep(StepConfig(), tiny_setting, TOKENS, clock=lambda: now[0])
+
+    def taking(seconds: float, call: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(*args: Any) -> Any:
+            now[0] += seconds
+            return call(*args)
+
+        return slow
+
+    stepper._batch = taking(1.0, stepper._batch)  # type: ignore[method-assign]
+    stepper._mean_over_ranks = taking(50.0, stepper._mean_over_ranks)  # type: ignore[method-assign]
+    times = stepper()
+    assert (times.step_ms, times.forward_ms, times.backward_ms) == (1000.0, 1000.0, 0.0)
+    assert now[0] == 51.0
 
 
 def test_the_phases_of_all_micro_batches_are_summed(tiny_setting: Setting) -> None:
@@ -206,11 +226,143 @@ def test_groups_decay_matrices_only_and_fused_adamw_is_fused(step: Callable[...,
     assert spared["fused"]
 
 
-def test_fused_operators_are_called_and_give_the_same_loss(step: Callable[..., TrainingStep]) -> None:
-    plain, fused = step(), step(fused_ops=True)
-    assert fused.model.config.fused_ops
-    assert fused.model(torch.tensor([[1]]), torch.tensor([[2]]))[0] is None, "the logits were made after all"
-    assert [fused().loss for _ in range(3)] == pytest.approx([plain().loss for _ in range(3)], abs=1e-4)
+@pytest.mark.parametrize(
+    ("field", "operators"),
+    [
+        ("fused_gemm", {"linear"}),
+        ("fused_loss", {"linear_cross_entropy", "embedding_backward_"}),
+        ("fused_layers", {"add_layer_norm", "bias_gelu"}),
+    ],
+)
+def test_fused_operators_are_called_and_give_the_same_loss(
+    field: str, operators: set[str], step: Callable[..., TrainingStep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: set[str] = set()
+
+    def spy(name: str) -> Callable[..., Any]:
+        operator = getattr(ops, name)
+        return lambda *args, **options: (called.add(name), operator(*args, **options))[1]
+
+    for name in ("linear", "linear_cross_entropy", "embedding_backward_", "add_layer_norm", "bias_gelu"):
+        monkeypatch.setattr(ops, name, spy(name))
+    plain, fused = step(tie_weights=True), step(tie_weights=True, **{field: True})
+    losses = [plain().loss for _ in range(3)]
+    assert not called
+    assert [fused().loss for _ in range(3)] == pytest.approx(losses, abs=1e-4)
+    assert called == operators
+
+
+def test_with_the_fused_loss_there_are_no_logits(step: Callable[..., TrainingStep]) -> None:
+    assert step(fused_loss=True).model(torch.tensor([[1]]), torch.tensor([[2]]))[0] is None
+
+
+SHADOWS = {
+    "tie_weights": True,
+    "padded_vocab_size": 128,
+    "fused_layers": True,
+    "optimizer": "gpt2x",
+    "grad_clip": 1.0,
+}
+
+
+def test_bf16_weights_take_the_place_of_autocast_and_follow_the_float32_ones(
+    step: Callable[..., TrainingStep],
+) -> None:
+    cast, own = step(autocast="bfloat16", **SHADOWS), step(shadow_weights=True, **SHADOWS)
+    kinds = []
+    own.model.h[0].mlp.c_proj.register_forward_hook(lambda module, args, out: kinds.append(out.dtype))
+    assert [own().loss for _ in range(4)] == pytest.approx([cast().loss for _ in range(4)], abs=0.02)
+    assert set(kinds) == {torch.bfloat16}
+    assert own.shadow is not None
+    for parameter in own.model.parameters():
+        assert parameter.dtype == torch.float32
+        copied = own.shadow.shadow_of(parameter)
+        assert copied is None or torch.equal(copied, parameter.bfloat16())
+
+
+def test_gradients_of_bf16_weights_are_added_up_in_float32(step: Callable[..., TrainingStep]) -> None:
+    """Each micro-batch's gradient is bfloat16; their sum must be the exact one of those, not a rounded one."""
+    single = step(shadow_weights=True, **SHADOWS)
+    names = dict(single.model.named_parameters())
+    expected = {name: torch.zeros_like(parameter) for name, parameter in names.items()}
+    for micro in range(4):
+        single.optimizer.zero_grad()
+        (single._forward(*single._batch(micro)) / 4).backward()
+        for name, leaf in zip(names, single.optimizer.leaves(), strict=True):
+            assert leaf.grad is not None
+            expected[name] += leaf.grad
+    summed = step(shadow_weights=True, micro_batches=4, **SHADOWS)
+    for _ in range(2):  # the second time the sums have to start anew
+        summed.num_steps = 0
+        summed.optimizer.zero_grad()
+        for micro in range(4):
+            (summed._forward(*summed._batch(micro)) / 4).backward()
+    optimizer = summed.optimizer
+    assert isinstance(optimizer, OpsOptimizer)
+    assert optimizer.sums is not None
+    for name, total in zip(names, optimizer.sums.of(optimizer.leaves()), strict=True):
+        assert total is not None
+        assert total.dtype == torch.float32, name
+        torch.testing.assert_close(total, expected[name], rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.slow
+def test_a_compiled_step_with_bf16_weights_and_accumulation_learns_the_same(
+    step: Callable[..., TrainingStep],
+) -> None:
+    torch._dynamo.reset()
+    options = {"shadow_weights": True, "micro_batches": 2, "fused_loss": True, **SHADOWS}
+    eager, compiled = step(**options), step(compile=True, **options)
+    assert [compiled().loss for _ in range(4)] == pytest.approx([eager().loss for _ in range(4)], abs=0.02)
+
+
+def test_a_micro_batch_in_two_parts_makes_the_same_step(step: Callable[..., TrainingStep]) -> None:
+    whole, parts = step(micro_batches=2), step(micro_batches=2, split=2)
+    assert [parts().loss for _ in range(3)] == pytest.approx([whole().loss for _ in range(3)], abs=1e-5)
+    for a, b in zip(parts.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"shadow_weights": True, "optimizer": "gpt2x"}, "need the fused layers"),
+        ({"shadow_weights": True, "fused_layers": True, "optimizer": "fused"}, "need our AdamW"),
+        ({"shadow_weights": True, "autocast": "bfloat16", **SHADOWS}, "take the place of autocast"),
+        ({"cuda_graphs": True}, "CUDA graphs need a GPU"),
+        (
+            {"cuda_graphs": True, "device": "cuda", "world_size": 2},
+            "DDP averages gradients while backward runs",
+        ),
+    ],
+)
+def test_a_step_that_cannot_be_says_why(
+    changes: dict[str, Any], reason: str, step: Callable[..., TrainingStep]
+) -> None:
+    with pytest.raises(UsageError, match=reason):
+        step(**changes)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+@pytest.mark.parametrize("micro_batches", [1, 4])
+def test_a_recorded_step_learns_what_an_eager_one_learns(
+    micro_batches: int, step: Callable[..., TrainingStep]
+) -> None:
+    options = {"device": "cuda", "micro_batches": micro_batches, "optimizer": "fused", "grad_clip": 1.0}
+    eager, recorded = step(**options), step(cuda_graphs=True, **options)
+    assert [recorded().loss for _ in range(5)] == pytest.approx([eager().loss for _ in range(5)], abs=1e-4)
+    assert recorded.recorded is not None
+
+
+def test_gradients_that_a_graph_writes_stay_where_they_are(step: Callable[..., TrainingStep]) -> None:
+    stepper = step()
+    stepper()
+    stepper.optimizer.keeps_gradients = True
+    addresses = [leaf.grad.data_ptr() for leaf in stepper.optimizer.leaves() if leaf.grad is not None]
+    stepper.optimizer.zero_grad()
+    kept = [leaf.grad for leaf in stepper.optimizer.leaves() if leaf.grad is not None]
+    assert [gradient.data_ptr() for gradient in kept] == addresses
+    assert not any(gradient.any() for gradient in kept)
 
 
 def test_our_adamw_takes_the_same_steps_as_torchs(step: Callable[..., TrainingStep]) -> None:

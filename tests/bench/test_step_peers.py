@@ -26,7 +26,7 @@ from .fakes import Bench
 
 def _ms(config: StepConfig) -> float:
     """Ours 100 ms, torch.compile's 150, others 200."""
-    return 100.0 if config.fused_ops else 150.0 if config.compile else 200.0
+    return 100.0 if config.fused_loss else 150.0 if config.compile else 200.0
 
 
 def _run(bench: Bench, setting: Setting, *names: str, dtype: str = "bfloat16", rounds: int = 3) -> Comparison:
@@ -60,7 +60,7 @@ def test_ours_keeps_its_memory_and_the_plain_one_does_not(tiny_setting: Setting)
     _run(bench, tiny_setting)
     steps = dict(zip((c.name for c in CONTESTANTS), bench.launched, strict=True))
     assert {name for name, config in steps.items() if config.keep_memory} == {"gpt2x", "nanogpt-kept"}
-    assert {name for name, config in steps.items() if config.fused_ops} == {"gpt2x"}
+    assert {name for name, config in steps.items() if config.fused_loss} == {"gpt2x"}
     assert steps["gpt2x"].shadow_weights
     assert steps["nanogpt"].autocast == "bfloat16"
     assert steps["seed"] == StepConfig()
@@ -83,7 +83,7 @@ def test_a_peer_that_fails_is_a_row_with_its_reason(tiny_setting: Setting) -> No
 
 def test_an_interruption_keeps_whole_rounds_and_without_one_is_passed_on(tiny_setting: Setting) -> None:
     def in_round(number: int) -> Bench:
-        return Bench(interrupt=lambda config, rounds: not config.fused_ops and rounds == number)
+        return Bench(interrupt=lambda config, rounds: not config.fused_loss and rounds == number)
 
     found = _run(in_round(3), tiny_setting, "nanogpt", rounds=5)
     assert len(found.entries[1].rounds_ms) == 2
@@ -96,7 +96,7 @@ def test_an_interruption_keeps_whole_rounds_and_without_one_is_passed_on(tiny_se
 
 def test_losses_are_compared_with_those_that_start_from_our_weights(tiny_setting: Setting) -> None:
     def losses(config: StepConfig) -> list[float]:
-        return [4.0, 3.0 if config.fused_ops else 3.01 if config.tie_weights else 9.0]
+        return [4.0, 3.0 if config.fused_loss else 3.01 if config.tie_weights else 9.0]
 
     bench = Bench(losses=losses)
     assert loss_difference(_run(bench, tiny_setting, "nanogpt", "seed")) == pytest.approx(0.01)

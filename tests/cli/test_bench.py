@@ -52,7 +52,7 @@ def test_a_ladder_is_climbed_for_real_and_its_files_are_written(tmp_path: Path) 
     done = bench(*TINY, "--rungs", "1,sharing", "--out", str(out))
     assert done.exit_code == 0, done.output
     assert "no CUDA GPU here" in done.stdout
-    assert "where you started" in done.stdout.splitlines()[-1]
+    assert "where you started" in done.stdout.split("\n\n")[-1], "the sentence comes last"
     saved = json.loads((out / "results.json").read_text())
     assert [(rung["key"], rung["status"]) for rung in saved["rungs"]] == [
         ("start", "measured"),
@@ -113,10 +113,56 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(fake: Bench, tmp_path: 
     assert "cannot write" in done.stderr
 
 
+def test_the_top_without_each_rung_and_peers_are_measured_beside_the_ladder(
+    fake: Bench, tmp_path: Path
+) -> None:
+    out = tmp_path / "result"
+    done = bench("--rungs", "2,flash", "--leave-one-out", "--peer", "hf", "--rounds", "2", "--out", str(out))
+    assert done.exit_code == 0, done.output
+    saved = json.loads((out / "results.json").read_text())
+    assert [row["key"] for row in saved["left_out"]] == ["sharing", "flash"]
+    assert [row["key"] for row in saved["peers"]] == ["hf"]
+    assert "the top without flash attention: 100 ms" in done.stderr
+
+
+def test_rungs_of_ones_own_are_climbed(fake: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text(
+        '[[rung]]\nkey = "mine"\ntitle = "my rung"\nchange = "it clips"\nwhy = "To see."\nafter = "sharing"\n'
+        'alters = "smaller gradients"\nchanges = { grad_clip = 0.5 }\n',
+        encoding="utf-8",
+    )
+    done = bench(
+        "--rungs",
+        "2,mine",
+        "--rungs-file",
+        str(file),
+        "--rounds",
+        "1",
+        "--json",
+        "--out",
+        str(tmp_path / "r"),
+    )
+    assert done.exit_code == 0, done.output
+    rungs = json.loads(done.stdout)["rungs"]
+    assert [(rung["number"], rung["key"]) for rung in rungs] == [(0, "start"), (2, "sharing"), (3, "mine")]
+    assert rungs[2]["config"]["grad_clip"] == 0.5
+
+
+def test_keep_all_builds_on_what_is_slower(fake: Bench, tmp_path: Path) -> None:
+    fake.step_ms = lambda config: 900.0 if config.attention == "flash" else 100.0
+    common = ("--rungs", "flash,vocab", "--rounds", "1", "--json", "--out", str(tmp_path / "r"))
+    passed_over, kept = (
+        json.loads(bench(*common, *more).stdout)["rungs"][1:] for more in ((), ("--keep-all",))
+    )
+    assert (passed_over[0]["pays"], passed_over[1]["config"]["attention"]) == (False, "naive")
+    assert (kept[0]["pays"], kept[1]["config"]["attention"]) == (True, "flash")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("--rungs", "1-6,fusd"), 2, "did you mean 'fused'"),
+        (("--rungs", "1-6,fusd"), 2, "did you mean 'fused-loss'"),
         (("--model", "gtp2"), 2, "did you mean 'gpt2'"),
         (("--device", "tpu"), 2, "give auto, cpu, cuda or cuda:N"),
         (("--device", "cuda"), 4, "needs an NVIDIA GPU"),
@@ -126,6 +172,9 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(fake: Bench, tmp_path: 
         (("show", "nowhere.json"), 3, "nowhere.json"),
         (("compare", "a.json", "b.json"), 3, "a.json"),
         (("--batch", "0"), 2, "--batch"),
+        (("--peer", "jax"), 2, "choose among nanogpt, hf, lightning"),
+        (("--like-seed", "--model", "micro"), 2, "--like-seed and --model micro exclude one another"),
+        (("--rungs-file", "nowhere.toml"), 3, "nowhere.toml"),
         (("clmb",), 2, "clmb"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -168,7 +217,7 @@ def test_a_real_ctrl_c_keeps_the_finished_rungs_and_leaves_no_process(tmp_path: 
         output, rest = process.communicate(timeout=60)
     assert process.returncode == 130, rest
     assert rest.splitlines()[-1] == "gpt2x: interrupted"
-    assert "interrupted before the end" in output
+    assert "interrupted before the end" in " ".join(output.split())
     saved = json.loads((out / "results.json").read_text())
     assert not saved["complete"]
     assert [rung["key"] for rung in saved["rungs"]][:3] == ["start", "gpu", "sharing"]

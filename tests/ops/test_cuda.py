@@ -1,0 +1,207 @@
+"""The operators on a GPU: exactness, layouts and alignment, no rows, streams, CUDA graphs, the same bits again.
+
+The other files of this folder run on a GPU too, where there is one; this one holds what only a GPU can get wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from ops_support import DTYPES, assert_as_exact_as_twin, draw, dtype_id, require_native, run_with_gradients
+from torch import Tensor
+
+from gpt2x import ops
+from gpt2x.bench.ops import label
+from gpt2x.bench.ops_cases import CASES, Case, Draw, Sizes
+from gpt2x.ops import backend, functional, reference, selfcheck
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+SIZES = Sizes(N=37, C=48, V=129, H=3, S=70, B=2, matrices=3)
+FLOORS = {"float32": 2e-6, "bfloat16": 2.0**-9}
+STORAGE = [dtype for dtype in DTYPES if dtype != torch.float64]
+dtypes = pytest.mark.parametrize("dtype", STORAGE, ids=dtype_id)
+cases = pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        pytest.param(case, dtype, id=f"{label(case.name, case.case)} in {dtype_id(dtype)}")
+        for case in CASES
+        for dtype in STORAGE
+        if dtype_id(dtype) in case.dtypes
+    ],
+)
+
+
+@pytest.fixture
+def device() -> str:
+    require_native("cuda")
+    return "cuda"
+
+
+def _build(case: Case, dtype: torch.dtype, device: str) -> Any:
+    return case.build(SIZES, Draw(torch.device(device), dtype))
+
+
+def _results(call: Any) -> list[Tensor]:
+    return [t.detach().clone() for t in call.run(functional, call.prepare(functional))]
+
+
+@pytest.mark.parametrize("name", backend.OPERATORS)
+@dtypes
+@pytest.mark.parametrize("size", [(1, 2), (31, 127), (33, 1601), (1000, 768)], ids=str)
+def test_every_operator_is_as_exact_as_its_twin(
+    device: str, name: str, dtype: torch.dtype, size: tuple[int, int]
+) -> None:
+    rows, channels = size
+    shape = selfcheck.Shape(rows=rows, channels=channels, vocabulary=257, padded=320)
+    (error,) = selfcheck.measure_errors(device, [dtype], names=[name], shape=shape)
+    assert error.served <= 2 * error.reference + FLOORS[error.dtype]
+
+
+@cases
+def test_the_same_call_gives_the_same_bits(device: str, case: Case, dtype: torch.dtype) -> None:
+    call = _build(case, dtype, device)
+    for one, other in zip(_results(call), _results(call), strict=True):
+        assert torch.equal(one, other)
+
+
+@cases
+def test_what_the_current_stream_has_not_written_yet_is_not_read(
+    device: str, case: Case, dtype: torch.dtype
+) -> None:
+    expected = _results(_build(case, dtype, device))
+    torch.cuda.synchronize()
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        torch.cuda._sleep(50_000_000)  # some milliseconds, in which the inputs are not there yet
+        got = _results(_build(case, dtype, device))
+    side.synchronize()
+    for one, other in zip(got, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+@cases
+def test_a_cuda_graph_replays_it(device: str, case: Case, dtype: torch.dtype) -> None:
+    call = _build(case, dtype, device)
+    expected = _results(call)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # libraries make their workspaces here, not while the graph is recorded
+        for _ in range(3):
+            call.run(functional, call.prepare(functional))
+    torch.cuda.current_stream().wait_stream(side)
+    prepared = call.prepare(functional)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        got = call.run(functional, prepared)
+    for _ in range(2):
+        call.prepare(functional)  # what it updates in place starts anew
+        graph.replay()
+        for one, other in zip(got, expected, strict=True):
+            torch.testing.assert_close(one.detach(), other, rtol=1e-5, atol=1e-6)
+
+
+def _loss(module: Any, hidden: Tensor, weight: Tensor) -> Tensor:
+    targets = torch.arange(len(hidden), device=hidden.device)
+    return module.linear_cross_entropy(hidden, weight, targets)
+
+
+# (rows of the inputs that come first, their shapes, the call)
+DIFFERENTIABLE: dict[str, tuple[int, tuple[tuple[int, ...], ...], Callable[..., Any]]] = {
+    "add_layer_norm": (2, ((6, 64), (6, 64), (64,), (64,)), lambda module, *t: module.add_layer_norm(*t)),
+    "bias_gelu": (1, ((6, 64), (64,)), lambda module, *t: module.bias_gelu(*t)),
+    "linear": (1, ((6, 64), (32, 64), (32,)), lambda module, *t: module.linear(*t)),
+    "linear_cross_entropy": (1, ((6, 64), (32, 64)), _loss),
+}
+
+
+def _misaligned(tensor: Tensor) -> Tensor:
+    """The same numbers one element into a buffer, so that no 16-byte access is aligned."""
+    buffer = tensor.new_empty(tensor.numel() + 1)
+    return buffer[1:].view_as(tensor).copy_(tensor)
+
+
+def _transposed(tensor: Tensor) -> Tensor:
+    """The same numbers with the strides of the transpose."""
+    return tensor if tensor.dim() < 2 else tensor.T.contiguous().T
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+@dtypes
+@pytest.mark.parametrize("layout", [_misaligned, _transposed], ids=["misaligned", "transposed"])
+def test_any_layout_gives_what_a_plain_one_gives(
+    device: str, name: str, layout: Callable[[Tensor], Tensor], dtype: torch.dtype
+) -> None:
+    _, shapes, call = DIFFERENTIABLE[name]
+    plain = [draw(i, *shape, dtype=dtype, device=device) for i, shape in enumerate(shapes)]
+
+    def run(tensors: list[Tensor], module: Any) -> list[Tensor]:
+        leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+        outputs = call(module, *leaves)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        gradients = torch.autograd.grad([out.float().square().sum() for out in outputs], leaves)
+        return [*(out.detach() for out in outputs), *gradients]
+
+    truth = run([tensor.double() for tensor in plain], reference)
+    twin = run(plain, reference)
+    assert_as_exact_as_twin(run([layout(tensor) for tensor in plain], ops), twin, truth, dtype)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+@dtypes
+def test_no_rows_are_no_work(device: str, name: str, dtype: torch.dtype) -> None:
+    with_rows, shapes, call = DIFFERENTIABLE[name]
+    shapes = tuple((0, *shape[1:]) if i < with_rows else shape for i, shape in enumerate(shapes))
+    inputs = [draw(i, *shape, dtype=dtype, device=device) for i, shape in enumerate(shapes)]
+    native = run_with_gradients(lambda *t: call(ops, *t), inputs)
+    twin = run_with_gradients(lambda *t: call(reference, *t), inputs)
+    torch.cuda.synchronize()
+    for one, other in zip(native, twin, strict=True):
+        torch.testing.assert_close(one, other, equal_nan=True)
+
+
+def test_more_elements_than_32_bits_count(device: str) -> None:
+    needed = 3 * 2 * (2**31 + 4096)
+    if torch.cuda.mem_get_info()[0] < 1.2 * needed:
+        pytest.skip(f"needs {needed / 1e9:.0f} GB of free GPU memory")
+    x = torch.zeros((2**31 + 4096) // 1024, 1024, dtype=torch.bfloat16, device=device)
+    x[-1] = 3.0
+    y = ops.bias_gelu(x)
+    assert torch.equal(y[-1], reference.bias_gelu(x[-1]))
+    assert not y[:-1].any()
+    assert ops.global_norm([x]).item() == pytest.approx(3.0 * 32.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda g, c: ops.add_layer_norm(g, c, g[0], g[0]), "residual: expected device cuda:0"),
+        (lambda g, c: ops.bias_gelu(g, c[0]), "bias: expected device cuda:0"),
+        (ops.linear, "weight: expected device cuda:0"),
+        (ops.gemv, "weight: expected device cuda:0"),
+        (lambda g, c: ops.global_norm([g, c]), r"tensors\[1\]: expected device cuda:0"),
+        (lambda g, c: ops.adamw_([g], [c], [g], [g], step=1, lr=0.1), r"grads\[0\]: expected device cuda:0"),
+    ],
+)
+def test_tensors_of_two_devices_are_refused_by_name(
+    device: str, call: Callable[..., Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        call(torch.ones(8, 8, device=device), torch.ones(8, 8))
+
+
+def test_a_compiled_model_keeps_the_operators(device: str) -> None:
+    x, weight, bias = (draw(i, *shape, device=device) for i, shape in enumerate(((9, 64), (64,), (64,))))
+
+    def block(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        y, total = ops.add_layer_norm(x, x, weight, bias)
+        return ops.bias_gelu(y, bias) + total
+
+    compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, weight, bias), block(x, weight, bias))
