@@ -1,6 +1,6 @@
 // adamw_ on CUDA: up to 32 tensors in one launch, their addresses as kernel arguments. 28 bytes of memory
-// traffic per float32 parameter; the clip factor is computed from the norm on the device, so the host never
-// waits for it.
+// traffic per float32 parameter, 128 bits at a time; the clip factor is computed from the norm on the device,
+// so the host never waits for it.
 #include "../rows/adamw.h"
 
 #include "team.cuh"
@@ -21,19 +21,31 @@ struct Tensors {
   void* exp_avg_sqs[kTensorsPerLaunch];
   int64_t sizes[kTensorsPerLaunch];
   float shrink[kTensorsPerLaunch];
+  bool aligned[kTensorsPerLaunch];
 };
 static_assert(sizeof(Tensors) <= 2048);
 
-template <class P, class S>
-__global__ void update(Tensors tensors, rows::AdamwStep<float> step, const float* grad_norm, float max_norm) {
-  const int t = blockIdx.y;
-  const float clip = grad_norm != nullptr ? rows::clip_factor(*grad_norm, max_norm) : 1.0f;
+template <class P, class S, class Team>
+__device__ void update_tensor(const Team& team, const Tensors& tensors, int t,
+                              const rows::AdamwStep<float>& step, float clip) {
   const int64_t n = tensors.sizes[t];
   for (int64_t begin = blockIdx.x * kSlice; begin < n; begin += gridDim.x * kSlice) {
     rows::adamw_span<false>(
-        Block{}, static_cast<P*>(tensors.params[t]) + begin, static_cast<const P*>(tensors.grads[t]) + begin,
+        team, static_cast<P*>(tensors.params[t]) + begin, static_cast<const P*>(tensors.grads[t]) + begin,
         static_cast<S*>(tensors.exp_avgs[t]) + begin, static_cast<S*>(tensors.exp_avg_sqs[t]) + begin,
         nullptr, n - begin < kSlice ? n - begin : kSlice, step, tensors.shrink[t], clip);
+  }
+}
+
+template <class P, class S>
+__global__ void update(const __grid_constant__ Tensors tensors, rows::AdamwStep<float> step,
+                       const float* grad_norm, float max_norm) {
+  const int t = blockIdx.y;
+  const float clip = grad_norm != nullptr ? rows::clip_factor(*grad_norm, max_norm) : 1.0f;
+  if (tensors.aligned[t]) {
+    update_tensor<P, S>(Block<rows::kPackOf<P>>{}, tensors, t, step, clip);
+  } else {
+    update_tensor<P, S>(Block<1>{}, tensors, t, step, clip);
   }
 }
 
@@ -61,6 +73,8 @@ int gpt2x_cuda_adamw(int dtype, int moment_dtype, int64_t count, void* const* pa
       arguments.exp_avgs[i] = exp_avgs[first + i];
       arguments.exp_avg_sqs[i] = exp_avg_sqs[first + i];
       arguments.sizes[i] = sizes[first + i];
+      arguments.aligned[i] = gpt2x::rows::aligned_for_packs(
+          {params[first + i], grads[first + i], exp_avgs[first + i], exp_avg_sqs[first + i]});
       arguments.shrink[i] = static_cast<float>(1.0 - lr * weight_decay[first + i]);
       largest = std::max(largest, sizes[first + i]);
     }

@@ -1,6 +1,7 @@
 // The softmax, loss and in-place gradient of linear_cross_entropy on CUDA: a block per row of logits; torch's
 // GEMMs stand before and after it (gpt2x/ops/cuda.py). Memory sees one read of the logits and one write of
-// their gradient; a row of 50304 bfloat16 (98 KiB) stays in L2, largely in L1, between the three passes.
+// their gradient; a row of 50304 bfloat16 (98 KiB) stays in L2, largely in L1, between the three passes. A
+// thread takes 128 bits of a row at a time.
 #include "../rows/linear_cross_entropy.h"
 
 #include "team.cuh"
@@ -8,7 +9,7 @@
 namespace gpt2x::cuda {
 namespace {
 
-template <class T>
+template <class Team, class T>
 __global__ void loss_rows(T* logits, const int64_t* targets, int64_t N, int64_t V, int64_t Vp,
                           int64_t ignore_index, rows::CrossEntropyTerms<float> terms, const float* scale,
                           bool write_gradient, float* losses) {
@@ -19,9 +20,9 @@ __global__ void loss_rows(T* logits, const int64_t* targets, int64_t N, int64_t 
     float loss = 0;
     // The whole block takes the same branch: target belongs to the row.
     if (counts && in_range) {
-      loss = rows::cross_entropy_row(Block{}, row, V, Vp, target, terms, *scale, write_gradient);
+      loss = rows::cross_entropy_row(Team{}, row, V, Vp, target, terms, *scale, write_gradient);
     } else {
-      if (write_gradient) rows::clear_row(Block{}, row, Vp);
+      if (write_gradient) rows::clear_row(Team{}, row, Vp);
       if (counts) loss = NAN;  // loud, where a host check would stall the stream
     }
     if (threadIdx.x == 0) losses[n] = loss;
@@ -32,9 +33,11 @@ template <class T>
 int launch(void* logits, const int64_t* targets, int64_t N, int64_t V, int64_t Vp, int64_t ignore_index,
            rows::CrossEntropyTerms<float> terms, const float* scale, bool write_gradient, float* losses,
            cudaStream_t stream) {
-  loss_rows<<<blocks_for(N), threads_for(V, 512), 0, stream>>>(
-      static_cast<T*>(logits), targets, N, V, Vp, ignore_index, terms, scale, write_gradient, losses);
-  return cudaGetLastError();
+  return with_team<T>(Vp, {logits}, [&](auto team) -> int {
+    loss_rows<decltype(team)><<<blocks_for(N), threads_for(team, V, 512), 0, stream>>>(
+        static_cast<T*>(logits), targets, N, V, Vp, ignore_index, terms, scale, write_gradient, losses);
+    return cudaGetLastError();
+  });
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "../rows/team.h"
+#include "../rows/pack.h"
 #include "gpt2x_cuda.h"
 
 namespace gpt2x::cuda {
@@ -14,8 +14,11 @@ namespace gpt2x::cuda {
 constexpr int kWarp = 32;
 constexpr int kMaxWarps = 32;
 
-// The block must have a multiple of 32 threads. Its methods are called by all threads of the block together.
+// The block must have a multiple of 32 threads, each of which takes K neighbouring elements at a time. Its
+// methods are called by all threads of the block together.
+template <int K>
 struct Block {
+  static constexpr int kPack = K;
   GPT2X_HD int64_t lane() const {
 #if defined(__CUDA_ARCH__)
     return threadIdx.x;
@@ -72,10 +75,19 @@ struct Block {
 // ----------------------------------------------------------------------------------------------------------------
 // Launching
 
-// Threads for a row of C elements: a multiple of 32, no more than the row can use.
-inline int threads_for(int64_t C, int most) {
-  const int64_t warps = std::min<int64_t>(most / kWarp, std::max<int64_t>(1, (C + kWarp - 1) / kWarp));
-  return static_cast<int>(warps) * kWarp;
+// Threads for a row of C elements: a multiple of 32, no more than have a pack to take.
+template <int K>
+int threads_for(Block<K>, int64_t C, int most) {
+  const int64_t warps = (C + K * kWarp - 1) / (K * kWarp);
+  return static_cast<int>(std::clamp<int64_t>(warps, 1, most / kWarp)) * kWarp;
+}
+
+// Calls f with the team for arrays of rows of C elements, T or wider: one that takes 128-bit packs of T where
+// every row of every array is aligned for them, else single elements.
+template <class T, class F>
+int with_team(int64_t C, std::initializer_list<const void*> arrays, const F& f) {
+  constexpr int K = rows::kPackOf<T>;
+  return C % K == 0 && rows::aligned_for_packs(arrays) ? f(Block<K>{}) : f(Block<1>{});
 }
 
 // Blocks for N rows; the kernels stride over rows, so any N works.
@@ -108,6 +120,18 @@ constexpr int64_t kSharedBytes = 40 * 1024;
 inline size_t shared_bytes(int64_t width) {
   const int64_t bytes = width * static_cast<int64_t>(sizeof(float));
   return bytes <= kSharedBytes ? static_cast<size_t>(bytes) : 0;
+}
+
+// Both by the threads that will add to these columns, and have added: no barrier is needed.
+template <class Team>
+__device__ void clear_partials(const Team& team, float* sums, int64_t C) {
+  rows::each(team, C, [](float& sum) { sum = 0; }, rows::Out<float>{sums});
+}
+
+template <class Team>
+__device__ void copy_partials(const Team& team, const float* sums, int64_t C, float* out) {
+  rows::each(
+      team, C, [](float sum, float& copy) { copy = sum; }, rows::In<float>{sums}, rows::Out<float>{out});
 }
 
 // out[c] = sum over blocks of partials[block][c], in a tile of 32 columns by 8 strides of blocks.

@@ -2,7 +2,7 @@
 // in.
 #pragma once
 
-#include "team.h"
+#include "pack.h"
 
 namespace gpt2x::rows {
 
@@ -41,17 +41,27 @@ GPT2X_HD W clip_factor(W norm, W max_norm) {
 template <bool kShadow, class Team, class P, class G, class S, class W = Wide<P>>
 GPT2X_HD void adamw_span(const Team& team, P* param, const G* grad, S* exp_avg, S* exp_avg_sq,
                          bfloat16* shadow, int64_t n, const AdamwStep<W>& step, W shrink, W clip) {
-  GPT2X_SIMD
-  for (int64_t i = team.lane(); i < n; i += team.stride()) {
-    const W g = widen_to<W>(grad[i]) * clip;
-    const W m = step.beta1 * widen_to<W>(exp_avg[i]) + (W(1) - step.beta1) * g;
-    const W v = step.beta2 * widen_to<W>(exp_avg_sq[i]) + (W(1) - step.beta2) * g * g;
+  const auto update = [=](P& parameter, G gradient, S& average, S& average_sq) {
+    const W g = widen_to<W>(gradient) * clip;
+    const W m = step.beta1 * widen_to<W>(average) + (W(1) - step.beta1) * g;
+    const W v = step.beta2 * widen_to<W>(average_sq) + (W(1) - step.beta2) * g * g;
     const W denominator = static_cast<W>(sqrt(v)) * step.inverse_root_correction + step.eps;
-    const W p = widen(param[i]) * shrink - step.step_size * m / denominator;
-    param[i] = narrow<P>(p);
-    if constexpr (kShadow) shadow[i] = narrow<bfloat16>(static_cast<float>(p));
-    exp_avg[i] = narrow<S>(m);
-    exp_avg_sq[i] = narrow<S>(v);
+    const W p = widen(parameter) * shrink - step.step_size * m / denominator;
+    parameter = narrow<P>(p);
+    average = narrow<S>(m);
+    average_sq = narrow<S>(v);
+    return p;
+  };
+  const InOut<P> params{param};
+  const In<G> grads{grad};
+  const InOut<S> averages{exp_avg}, averages_sq{exp_avg_sq};
+  if constexpr (kShadow) {
+    const auto update_both = [=](P& parameter, G gradient, S& average, S& average_sq, bfloat16& copy) {
+      copy = narrow<bfloat16>(static_cast<float>(update(parameter, gradient, average, average_sq)));
+    };
+    each(team, n, update_both, params, grads, averages, averages_sq, Out<bfloat16>{shadow});
+  } else {
+    each(team, n, update, params, grads, averages, averages_sq);
   }
 }
 

@@ -3,7 +3,7 @@
 // T is the storage type of activations, P that of the parameters, W = Wide<T> what is computed in.
 #pragma once
 
-#include "team.h"
+#include "pack.h"
 
 namespace gpt2x::rows {
 
@@ -12,39 +12,29 @@ namespace gpt2x::rows {
 template <class Team, class T, class P, class W = Wide<T>>
 GPT2X_HD void add_layer_norm_row(const Team& team, const T* x, const T* residual, const P* weight,
                                  const P* bias, int64_t C, W eps, T* sum, T* y, W* mean, W* rstd) {
-  W total = 0;
+  W total;
   if (residual != nullptr) {
-    GPT2X_SIMD_SUM(total)
-    for (int64_t i = team.lane(); i < C; i += team.stride()) {
-      const T stored = narrow<T>(widen(x[i]) + widen(residual[i]));
-      sum[i] = stored;
-      total += widen(stored);
-    }
+    const auto add = [](T from, T plus, T& stored) {
+      stored = narrow<T>(widen(from) + widen(plus));
+      return widen(stored);
+    };
+    total = sum_each<W>(team, C, add, In<T>{x}, In<T>{residual}, Out<T>{sum});
   } else {
-    GPT2X_SIMD_SUM(total)
-    for (int64_t i = team.lane(); i < C; i += team.stride()) total += widen(x[i]);
+    total = sum_each<W>(team, C, [](T stored) { return widen(stored); }, In<T>{x});
   }
-  const T* row = residual != nullptr ? sum : x;  // each lane reads back only what it wrote itself
+  const In<T> row{residual != nullptr ? sum : x};  // each lane reads back only what it wrote itself
   const W center = team.sum(total) / static_cast<W>(C);
   // Squares of the centred values: E[x^2] - E[x]^2 would cancel for rows far from zero.
-  W squares = 0;
-  GPT2X_SIMD_SUM(squares)
-  for (int64_t i = team.lane(); i < C; i += team.stride()) {
-    const W d = widen(row[i]) - center;
-    squares += d * d;
-  }
-  const W scale = W(1) / static_cast<W>(sqrt(team.sum(squares) / static_cast<W>(C) + eps));
-  if (bias != nullptr) {
-    GPT2X_SIMD
-    for (int64_t i = team.lane(); i < C; i += team.stride()) {
-      y[i] = narrow<T>((widen(row[i]) - center) * scale * widen_to<W>(weight[i]) + widen_to<W>(bias[i]));
-    }
-  } else {
-    GPT2X_SIMD
-    for (int64_t i = team.lane(); i < C; i += team.stride()) {
-      y[i] = narrow<T>((widen(row[i]) - center) * scale * widen_to<W>(weight[i]));
-    }
-  }
+  const auto square = [=](T stored) {
+    const W d = widen(stored) - center;
+    return d * d;
+  };
+  const W squares = team.sum(sum_each<W>(team, C, square, row));
+  const W scale = W(1) / static_cast<W>(sqrt(squares / static_cast<W>(C) + eps));
+  const auto normalise = [=](T stored, P gain, P shift, T& out) {
+    out = narrow<T>((widen(stored) - center) * scale * widen_to<W>(gain) + widen_to<W>(shift));
+  };
+  each(team, C, normalise, row, In<P>{weight}, InOrZeros<P>{bias}, Out<T>{y});
   if (team.lane() == 0) {
     *mean = center;
     *rstd = scale;
@@ -60,26 +50,25 @@ template <class Team, class T, class P, class W = Wide<T>>
 GPT2X_HD void add_layer_norm_backward_row(const Team& team, const T* dy, const T* dsum, const T* sum,
                                           const P* weight, W mean, W rstd, int64_t C, T* dx, W* dweight,
                                           W* dbias) {
-  W g_total = 0, g_xhat_total = 0;
-  GPT2X_SIMD_SUM(g_total, g_xhat_total)
-  for (int64_t i = team.lane(); i < C; i += team.stride()) {
-    const W upstream = widen(dy[i]);
-    const W xhat = (widen(sum[i]) - mean) * rstd;
-    const W g = upstream * widen_to<W>(weight[i]);
-    g_total += g;
-    g_xhat_total += g * xhat;
-    dweight[i] += upstream * xhat;
-    dbias[i] += upstream;
-  }
-  const W g_mean = team.sum(g_total) / static_cast<W>(C);
-  const W g_xhat_mean = team.sum(g_xhat_total) / static_cast<W>(C);
-  GPT2X_SIMD
-  for (int64_t i = team.lane(); i < C; i += team.stride()) {
-    const W xhat = (widen(sum[i]) - mean) * rstd;
-    const W g = widen(dy[i]) * widen_to<W>(weight[i]);
-    const W through_norm = rstd * (g - g_mean - xhat * g_xhat_mean);
-    dx[i] = narrow<T>(dsum != nullptr ? through_norm + widen(dsum[i]) : through_norm);
-  }
+  const In<T> upstream{dy}, row{sum};
+  const In<P> gains{weight};
+  const auto add_up = [=](T d, T stored, P gain, W& dgain, W& dshift) -> Two<W> {
+    const W xhat = (widen(stored) - mean) * rstd;
+    const W g = widen(d) * widen_to<W>(gain);
+    dgain += widen(d) * xhat;
+    dshift += widen(d);
+    return {g, g * xhat};
+  };
+  const Two<W> totals =
+      two_sums_each<W>(team, C, add_up, upstream, row, gains, InOut<W>{dweight}, InOut<W>{dbias});
+  const W g_mean = team.sum(totals.first) / static_cast<W>(C);
+  const W g_xhat_mean = team.sum(totals.second) / static_cast<W>(C);
+  const auto pass_on = [=](T d, T stored, P gain, T d_stored, T& out) {
+    const W xhat = (widen(stored) - mean) * rstd;
+    const W g = widen(d) * widen_to<W>(gain);
+    out = narrow<T>(rstd * (g - g_mean - xhat * g_xhat_mean) + widen(d_stored));
+  };
+  each(team, C, pass_on, upstream, row, gains, InOrZeros<T>{dsum}, Out<T>{dx});
 }
 
 }  // namespace gpt2x::rows

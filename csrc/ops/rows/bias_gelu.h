@@ -6,7 +6,7 @@
 // which needs one exponential and, unlike 1 + tanh z, does not cancel in the left tail.
 #pragma once
 
-#include "team.h"
+#include "pack.h"
 
 namespace gpt2x::rows {
 
@@ -34,13 +34,10 @@ GPT2X_HD W gelu_slope(W u) {
 template <class Team, class T, class P, class W = Wide<T>>
 GPT2X_HD void bias_gelu_row(const Team& team, const T* x, const P* bias, int64_t C, T* y) {
   if (bias != nullptr) {
-    GPT2X_SIMD
-    for (int64_t i = team.lane(); i < C; i += team.stride()) {
-      y[i] = narrow<T>(gelu(widen(x[i]) + widen_to<W>(bias[i])));
-    }
+    const auto activate = [](T u, P shift, T& out) { out = narrow<T>(gelu(widen(u) + widen_to<W>(shift))); };
+    each(team, C, activate, In<T>{x}, In<P>{bias}, Out<T>{y});
   } else {
-    GPT2X_SIMD
-    for (int64_t i = team.lane(); i < C; i += team.stride()) y[i] = narrow<T>(gelu(widen(x[i])));
+    each(team, C, [](T u, T& out) { out = narrow<T>(gelu(widen(u))); }, In<T>{x}, Out<T>{y});
   }
 }
 
@@ -50,17 +47,15 @@ template <class Team, class T, class P, class W = Wide<T>>
 GPT2X_HD void bias_gelu_backward_row(const Team& team, const T* dy, const T* x, const P* bias, int64_t C,
                                      T* dx, W* dbias) {
   if (bias != nullptr) {
-    GPT2X_SIMD
-    for (int64_t i = team.lane(); i < C; i += team.stride()) {
-      const W d = widen(dy[i]) * gelu_slope(widen(x[i]) + widen_to<W>(bias[i]));
-      dx[i] = narrow<T>(d);
-      dbias[i] += d;
-    }
+    const auto pass_on = [](T d, T u, P shift, T& out, W& dshift) {
+      const W du = widen(d) * gelu_slope(widen(u) + widen_to<W>(shift));
+      out = narrow<T>(du);
+      dshift += du;
+    };
+    each(team, C, pass_on, In<T>{dy}, In<T>{x}, In<P>{bias}, Out<T>{dx}, InOut<W>{dbias});
   } else {
-    GPT2X_SIMD
-    for (int64_t i = team.lane(); i < C; i += team.stride()) {
-      dx[i] = narrow<T>(widen(dy[i]) * gelu_slope(widen(x[i])));
-    }
+    const auto pass_on = [](T d, T u, T& out) { out = narrow<T>(widen(d) * gelu_slope(widen(u))); };
+    each(team, C, pass_on, In<T>{dy}, In<T>{x}, Out<T>{dx});
   }
 }
 

@@ -1,7 +1,7 @@
 // One row of softmax cross-entropy over logits, whose gradient takes the logits' place.
 #pragma once
 
-#include "team.h"
+#include "pack.h"
 
 namespace gpt2x::rows {
 
@@ -28,26 +28,16 @@ struct CrossEntropyTerms {
 template <class Team, class T, class W = Wide<T>>
 GPT2X_HD W cross_entropy_row(const Team& team, T* logits, int64_t V, int64_t Vp, int64_t target,
                              const CrossEntropyTerms<W>& terms, W scale, bool write_gradient) {
-  W highest = -INFINITY;
-  GPT2X_SIMD_MAX(highest)
-  for (int64_t i = team.lane(); i < V; i += team.stride()) {
-    const W x = widen(logits[i]);
-    highest = x > highest ? x : highest;
-  }
-  const W m = team.max(highest);
-  W mass = 0;
-  GPT2X_SIMD_SUM(mass)
-  for (int64_t i = team.lane(); i < V; i += team.stride()) mass += exponential(widen(logits[i]) - m);
-  const W total = team.sum(mass);
+  const In<T> row{logits};
+  const W m = team.max(max_each<W>(team, V, [](T x) { return widen(x); }, row));
+  const W total = team.sum(sum_each<W>(team, V, [=](T x) { return exponential(widen(x) - m); }, row));
   const W log_total = static_cast<W>(log(total));
   const W below_top = widen(logits[target]) - m;
   const W kept = W(1) - terms.label_smoothing;  // of the target's probability
   W loss = log_total - kept * below_top;        // everything relative to m, so that no large numbers cancel
   if (terms.label_smoothing > W(0)) {
-    W depth = 0;
-    GPT2X_SIMD_SUM(depth)
-    for (int64_t i = team.lane(); i < V; i += team.stride()) depth += widen(logits[i]) - m;
-    loss -= terms.label_smoothing * (team.sum(depth) / static_cast<W>(V));
+    const W depth = team.sum(sum_each<W>(team, V, [=](T x) { return widen(x) - m; }, row));
+    loss -= terms.label_smoothing * (depth / static_cast<W>(V));
   }
   W pull = 1;  // what the z-loss makes of every probability in the gradient
   if (terms.z_loss > W(0)) {
@@ -62,11 +52,12 @@ GPT2X_HD W cross_entropy_row(const Team& team, T* logits, int64_t V, int64_t Vp,
   const W pulled_scale = pull * scale;
   const W spread = terms.label_smoothing / static_cast<W>(V);  // the probability that smoothing gives to each
   const W spread_scale = spread * scale;
-  GPT2X_SIMD
-  for (int64_t i = team.lane(); i < V; i += team.stride()) {
-    logits[i] = narrow<T>(exponential(widen(logits[i]) - m) * inverse * pulled_scale - spread_scale);
-  }
-  if (target % team.stride() == team.lane()) {
+  const auto differentiate = [=](T& x) {
+    x = narrow<T>(exponential(widen(x) - m) * inverse * pulled_scale - spread_scale);
+  };
+  each(team, V, differentiate, InOut<T>{logits});
+  team.sync();  // one lane has written logits[target]
+  if (team.lane() == 0) {
     logits[target] = narrow<T>((exponential(below_top) * inverse * pull - kept - spread) * scale);
   }
   for (int64_t i = V + team.lane(); i < Vp; i += team.stride()) logits[i] = narrow<T>(W(0));
@@ -76,7 +67,7 @@ GPT2X_HD W cross_entropy_row(const Team& team, T* logits, int64_t V, int64_t Vp,
 // A row that does not count: no loss, no gradient.
 template <class Team, class T>
 GPT2X_HD void clear_row(const Team& team, T* logits, int64_t Vp) {
-  for (int64_t i = team.lane(); i < Vp; i += team.stride()) logits[i] = narrow<T>(Wide<T>(0));
+  each(team, Vp, [](T& x) { x = T{}; }, Out<T>{logits});
 }
 
 }  // namespace gpt2x::rows

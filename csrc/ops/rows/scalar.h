@@ -10,9 +10,11 @@
 
 #if defined(__CUDACC__)
 #define GPT2X_HD __host__ __device__ __forceinline__
-#define GPT2X_SIMD
-#define GPT2X_SIMD_SUM(...)
-#define GPT2X_SIMD_MAX(...)
+// A lane of a block meets few elements outside packs (pack.h): copies of such a loop would only cost
+// registers.
+#define GPT2X_SIMD _Pragma("unroll 1")
+#define GPT2X_SIMD_SUM(...) _Pragma("unroll 1")
+#define GPT2X_SIMD_MAX(...) _Pragma("unroll 1")
 #else
 // Inlined by force, so that each instruction-set clone of a caller (cpu/clones.h) compiles its own copy of a
 // row.
