@@ -215,50 +215,48 @@ def format_flops(flops: float) -> str:
 
 def left_out_table(results: Results) -> str:
     """What each rung is worth at the top, beside what it was worth on the way up; empty if that was not measured."""
-    if not results.left_out:
-        return ""
-    rows = []
-    for row in results.left_out:
-        if not row.is_measured:
-            rows.append([row.title, "", "", "", "", f"– {without_figures(row)}"])
-            continue
+
+    def cells(row: Row) -> list[str]:
         on_the_way = next((other for other in results.rows if other.key == row.key), None)
-        rows.append(
-            [
-                row.title,
-                format_ms(row.step.median),
-                f"{row.tokens_per_second:,.0f}",
-                f"{format_times(results.worth(row) or 0.0)} ×",
-                f"{format_times(results.speedup_before(on_the_way))} ×" if on_the_way else "",
-                remark(row).removeprefix("≠").removeprefix(", "),
-            ]
-        )
+        return [
+            format_ms(row.step.median),
+            f"{row.tokens_per_second:,.0f}",
+            f"{format_times(results.worth(row) or 0.0)} ×",
+            f"{format_times(results.speedup_before(on_the_way))} ×" if on_the_way else "",
+            remark(row).removeprefix("≠").removeprefix(", "),
+        ]
+
     heads = ["the top without", "ms/step", "tokens/s", "worth at the top", "on the way up", ""]
-    return format_table(heads, rows, right=[False, True, True, True, True, False])
+    return _beside_the_ladder(heads, results.left_out, cells)
 
 
 def peers_table(results: Results) -> str:
     """The top of the ladder beside what people would pick instead; empty if none was measured."""
-    if not results.peers:
-        return ""
-    rows = []
-    for row in results.peers:
-        if not row.is_measured:
-            rows.append([row.title, "", "", "", "", f"– {without_figures(row)}"])
-            continue
+
+    def cells(row: Row) -> list[str]:
         ratio = results.worth(row)
-        rows.append(
-            [
-                row.title,
-                format_ms(row.step.median),
-                f"{row.tokens_per_second:,.0f}",
-                format_memory(row.peak_memory_bytes),
-                format_loss(loss_of(results, row)),
-                "" if ratio is None else f"the top is {format_times(ratio)} × as fast",
-            ]
-        )
+        return [
+            format_ms(row.step.median),
+            f"{row.tokens_per_second:,.0f}",
+            format_memory(row.peak_memory_bytes),
+            format_loss(loss_of(results, row)),
+            "" if ratio is None else f"the top is {format_times(ratio)} × as fast",
+        ]
+
     heads = ["instead of the ladder", "ms/step", "tokens/s", "memory", "loss", ""]
-    return format_table(heads, rows, right=[False, True, True, True, True, False])
+    return _beside_the_ladder(heads, results.peers, cells)
+
+
+def _beside_the_ladder(heads: Sequence[str], rows: Sequence[Row], cells: Callable[[Row], list[str]]) -> str:
+    """A table of steps that are no rungs; one that could not be measured shows the reason."""
+    if not rows:
+        return ""
+    empty = [""] * (len(heads) - 2)
+    lines = [
+        [row.title, *(cells(row) if row.is_measured else [*empty, f"– {without_figures(row)}"])]
+        for row in rows
+    ]
+    return format_table(heads, lines, right=[False, *(True for _ in empty), False])
 
 
 def bars(results: Results) -> str:

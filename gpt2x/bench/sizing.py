@@ -45,6 +45,20 @@ def like_seed(
     return "gpt2", SEED_BATCH, SEED_SEQ, SEED_STEP_TOKENS
 
 
+def shape_of(model: str) -> GPTConfig:
+    """The shape of a model in `MODELS`.
+
+    Raises:
+        UsageError: there is none of that name; the nearest is suggested.
+
+    """
+    if model not in MODELS:
+        close = difflib.get_close_matches(model, MODELS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(MODELS)}"
+        raise UsageError(f"unknown model {model!r}; {hint}")
+    return MODELS[model]
+
+
 def make_setting(
     machine: Machine,
     *,
@@ -79,11 +93,7 @@ def make_setting(
         )
     on_gpu = bool(machine.gpus) and device != "cpu"
     name = model or ("gpt2" if on_gpu else "small")
-    if name not in MODELS:
-        close = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(MODELS)}"
-        raise UsageError(f"unknown model {name!r}; {hint}")
-    shape = MODELS[name]
+    shape = shape_of(name)
     seq = seq or (min(SEED_SEQ, shape.block_size) if on_gpu else min(128, shape.block_size))
     batch = batch or (_batch_that_fits(machine, shape, seq) if on_gpu else 4)
     ranks = len(machine.gpus) if on_gpu else 2

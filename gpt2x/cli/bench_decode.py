@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated
 
 from typer import Option
 
 from gpt2x.cli.options import Device, Json, Quiet, Seed, examples
 from gpt2x.console import emit, emit_json, format_table, say
-from gpt2x.errors import Gpt2xError, UsageError
+from gpt2x.errors import Gpt2xError
 
 EPILOG = examples(
     "gpt2x bench decode",
@@ -44,20 +43,15 @@ def decode(
     A peer that is not installed is left out, with the reason. JSON: see docs/reference/bench.md.
     """
     from gpt2x.bench import decode as bench
-    from gpt2x.bench.config import MODELS
     from gpt2x.bench.machine import without_torch
     from gpt2x.bench.process import RungFailed
-    from gpt2x.bench.sizing import parse_device
+    from gpt2x.bench.sizing import parse_device, shape_of
     from gpt2x.cli.bench import parse_seconds
 
-    if model not in MODELS:
-        close = difflib.get_close_matches(model, MODELS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(MODELS)}"
-        raise UsageError(f"unknown model {model!r}; {hint}")
     kind, visible_gpu = parse_device(device)
     ways = bench.select(peer or [])
     setting = bench.DecodeSetting(
-        model=model, shape=MODELS[model], device=kind, prompt=prompt, tokens=tokens, seed=seed
+        model=model, shape=shape_of(model), device=kind, prompt=prompt, tokens=tokens, seed=seed
     )
     timeout_s = parse_seconds("--timeout", timeout)
     try:

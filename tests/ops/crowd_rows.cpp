@@ -1,8 +1,12 @@
-// The row functions run by a team of several threads, as a GPU's block runs them: lanes own columns,
+// The row functions run by a team of several threads, as a GPU's block runs them: lanes own packs of columns,
 // reductions and sync() are barriers. test_rows.py compiles this and compares with plain torch, so that the
 // arithmetic that a GPU will execute is tested where there is none.
+//
+// `storage` is 0 for float, 1 for bfloat16, 2 for bfloat16 activations beside float parameters; `pack` is the
+// elements that a lane takes at a time: 1, 8, and with float 4.
 #include <barrier>
 #include <cstdint>
+#include <cstdlib>
 #include <thread>
 #include <vector>
 
@@ -22,8 +26,10 @@ struct Shared {
   std::vector<double> slots;
 };
 
+template <int K>
 class Crowd {
  public:
+  static constexpr int kPack = K;
   Crowd(Shared* shared, int64_t lane) : shared_(shared), lane_(lane) {}
   int64_t lane() const { return lane_; }
   int64_t stride() const { return static_cast<int64_t>(shared_->slots.size()); }
@@ -52,71 +58,136 @@ class Crowd {
   int64_t lane_;
 };
 
-template <class F>
-void with_crowd(int size, const F& f) {
+template <int K, class F>
+void run_crowd(int size, const F& f) {
   Shared shared(size);
   std::vector<std::thread> threads;
-  for (int lane = 0; lane < size; ++lane) threads.emplace_back([&, lane] { f(Crowd(&shared, lane)); });
+  for (int lane = 0; lane < size; ++lane) threads.emplace_back([&, lane] { f(Crowd<K>(&shared, lane)); });
   for (std::thread& thread : threads) thread.join();
+}
+
+// Runs f(team) with `size` threads that take packs of T.
+template <class T, class F>
+void with_crowd(int size, int pack, const F& f) {
+  if (pack == 1) return run_crowd<1>(size, f);
+  if (pack == 8) return run_crowd<8>(size, f);
+  if constexpr (gpt2x::rows::kPackOf<T> == 4) {
+    if (pack == 4) return run_crowd<4>(size, f);
+  }
+  std::abort();
+}
+
+// Calls f with values of the C++ types that store activations and parameters.
+template <class F>
+void with_storage(int storage, const F& f) {
+  if (storage == 0) return f(float{}, float{});
+  if (storage == 1) return f(bfloat16{}, bfloat16{});
+  if (storage == 2) return f(bfloat16{}, float{});
+  std::abort();
+}
+
+template <class T>
+const T* in(const void* array) {
+  return static_cast<const T*>(array);
+}
+template <class T>
+T* out(void* array) {
+  return static_cast<T*>(array);
 }
 
 }  // namespace
 
 extern "C" {
 
-void crowd_add_layer_norm(int size, const float* x, const float* residual, const float* weight,
-                          const float* bias, int64_t C, float eps, float* sum, float* y, float* mean,
-                          float* rstd) {
-  with_crowd(size, [=](const Crowd& team) {
-    gpt2x::rows::add_layer_norm_row(team, x, residual, weight, bias, C, eps, sum, y, mean, rstd);
+void crowd_add_layer_norm(int size, int pack, int storage, const void* x, const void* residual,
+                          const void* weight, const void* bias, int64_t C, float eps, void* sum, void* y,
+                          float* mean, float* rstd) {
+  with_storage(storage, [=](auto activation, auto parameter) {
+    using T = decltype(activation);
+    using P = decltype(parameter);
+    with_crowd<T>(size, pack, [=](const auto& team) {
+      gpt2x::rows::add_layer_norm_row(team, in<T>(x), in<T>(residual), in<P>(weight), in<P>(bias), C, eps,
+                                      out<T>(sum), out<T>(y), mean, rstd);
+    });
   });
 }
 
-void crowd_add_layer_norm_backward(int size, const float* dy, const float* dsum, const float* sum,
-                                   const float* weight, float mean, float rstd, int64_t C, float* dx,
-                                   float* dweight, float* dbias) {
-  with_crowd(size, [=](const Crowd& team) {
-    gpt2x::rows::add_layer_norm_backward_row(team, dy, dsum, sum, weight, mean, rstd, C, dx, dweight, dbias);
+void crowd_add_layer_norm_backward(int size, int pack, int storage, const void* dy, const void* dsum,
+                                   const void* sum, const void* weight, float mean, float rstd, int64_t C,
+                                   void* dx, float* dweight, float* dbias) {
+  with_storage(storage, [=](auto activation, auto parameter) {
+    using T = decltype(activation);
+    using P = decltype(parameter);
+    with_crowd<T>(size, pack, [=](const auto& team) {
+      gpt2x::rows::add_layer_norm_backward_row(team, in<T>(dy), in<T>(dsum), in<T>(sum), in<P>(weight), mean,
+                                               rstd, C, out<T>(dx), dweight, dbias);
+    });
   });
 }
 
-void crowd_bias_gelu(int size, const float* x, const float* bias, const float* dy, int64_t C, float* y,
-                     float* dx, float* dbias) {
-  with_crowd(size, [=](const Crowd& team) {
-    gpt2x::rows::bias_gelu_row(team, x, bias, C, y);
-    gpt2x::rows::bias_gelu_backward_row(team, dy, x, bias, C, dx, dbias);
+void crowd_bias_gelu(int size, int pack, int storage, const void* x, const void* bias, const void* dy,
+                     int64_t C, void* y, void* dx, float* dbias) {
+  with_storage(storage, [=](auto activation, auto parameter) {
+    using T = decltype(activation);
+    using P = decltype(parameter);
+    with_crowd<T>(size, pack, [=](const auto& team) {
+      gpt2x::rows::bias_gelu_row(team, in<T>(x), in<P>(bias), C, out<T>(y));
+      gpt2x::rows::bias_gelu_backward_row(team, in<T>(dy), in<T>(x), in<P>(bias), C, out<T>(dx), dbias);
+    });
   });
 }
 
-float crowd_cross_entropy(int size, float* logits, int64_t V, int64_t Vp, int64_t target,
-                          float label_smoothing, float z_loss, float scale, int write_gradient) {
+float crowd_cross_entropy(int size, int pack, int storage, void* logits, int64_t V, int64_t Vp,
+                          int64_t target, float label_smoothing, float z_loss, float scale,
+                          int write_gradient) {
   float loss = 0;
-  with_crowd(size, [&](const Crowd& team) {
-    const gpt2x::rows::CrossEntropyTerms<float> terms{label_smoothing, z_loss};
-    const float mine =
-        gpt2x::rows::cross_entropy_row(team, logits, V, Vp, target, terms, scale, write_gradient != 0);
-    if (team.lane() == 0) loss = mine;
+  with_storage(storage, [&](auto activation, auto) {
+    using T = decltype(activation);
+    with_crowd<T>(size, pack, [&](const auto& team) {
+      const gpt2x::rows::CrossEntropyTerms<float> terms{label_smoothing, z_loss};
+      const float mine = gpt2x::rows::cross_entropy_row(team, out<T>(logits), V, Vp, target, terms, scale,
+                                                        write_gradient != 0);
+      if (team.lane() == 0) loss = mine;
+    });
   });
   return loss;
 }
 
-void crowd_adamw(int size, float* param, const float* grad, float* exp_avg, float* exp_avg_sq, int64_t n,
-                 int64_t step, double lr, double beta1, double beta2, double eps, float shrink, float norm,
-                 float max_norm) {
-  const auto shared = gpt2x::rows::cast_step<float>(gpt2x::rows::adamw_step(step, lr, beta1, beta2, eps));
-  with_crowd(size, [=](const Crowd& team) {
-    gpt2x::rows::adamw_span<false>(team, param, grad, exp_avg, exp_avg_sq, nullptr, n, shared, shrink,
-                                   gpt2x::rows::clip_factor(norm, max_norm));
+void crowd_clear_row(int size, int pack, int storage, void* logits, int64_t Vp) {
+  with_storage(storage, [=](auto activation, auto) {
+    using T = decltype(activation);
+    with_crowd<T>(size, pack, [=](const auto& team) { gpt2x::rows::clear_row(team, out<T>(logits), Vp); });
   });
 }
 
-double crowd_squares(int size, const float* x, int64_t n) {
+void crowd_adamw(int size, int pack, int storage, void* param, const void* grad, void* exp_avg,
+                 void* exp_avg_sq, int64_t n, int64_t step, double lr, double beta1, double beta2, double eps,
+                 float shrink, float norm, float max_norm) {
+  const auto shared = gpt2x::rows::cast_step<float>(gpt2x::rows::adamw_step(step, lr, beta1, beta2, eps));
+  with_storage(storage, [=](auto parameter, auto moment) {
+    using P = decltype(parameter);
+    using S = decltype(moment);
+    with_crowd<P>(size, pack, [=](const auto& team) {
+      gpt2x::rows::adamw_span<false>(team, out<P>(param), in<P>(grad), out<S>(exp_avg), out<S>(exp_avg_sq),
+                                     nullptr, n, shared, shrink, gpt2x::rows::clip_factor(norm, max_norm));
+    });
+  });
+}
+
+double crowd_squares(int size, int pack, int storage, const void* x, int64_t n) {
   double total = 0;
-  with_crowd(size, [&](const Crowd& team) {
-    const double all = team.sum(static_cast<double>(gpt2x::rows::sum_of_squares(team, x, n)));
-    if (team.lane() == 0) total = all;
+  with_storage(storage, [&](auto value, auto) {
+    using T = decltype(value);
+    with_crowd<T>(size, pack, [&](const auto& team) {
+      const double all = team.sum(static_cast<double>(gpt2x::rows::sum_of_squares(team, in<T>(x), n)));
+      if (team.lane() == 0) total = all;
+    });
   });
   return total;
+}
+
+int both_aligned_for_packs(const void* first, const void* second) {
+  return gpt2x::rows::aligned_for_packs({first, second});
 }
 
 // For the tests of rounding and of the exponential.

@@ -7,11 +7,11 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
-from ops_support import draw, relative_error
+from ops_support import assert_as_exact_as_twin, draw, dtype_id
 from torch import Tensor
 
 from gpt2x.ops import reference
@@ -44,66 +44,104 @@ def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
-TEAMS = pytest.mark.parametrize("size", [1, 2, 5, 32])
-CHANNELS = 37  # no multiple of any team
+class Crowd(NamedTuple):
+    """A team of threads, each of which takes `pack` neighbouring elements at a time."""
+
+    size: int
+    pack: int
+    storage: int  # place in STORAGES
 
 
-@TEAMS
-@pytest.mark.parametrize("with_residual", [True, False])
-def test_any_team_normalises_a_row_as_the_twin(rows: Any, size: int, with_residual: bool) -> None:
-    x, residual, weight, bias = (draw(seed, CHANNELS).requires_grad_() for seed in range(4))
-    dy, dsum = draw(5, CHANNELS), draw(6, CHANNELS)
-    added = residual if with_residual else None
-    y, total = reference.add_layer_norm(x, added, weight, bias)
-    torch.autograd.backward([y, total], [dy, dsum]) if with_residual else y.backward(dy)
+# dtypes of the activations and of the parameters
+STORAGES = (
+    (torch.float32, torch.float32),
+    (torch.bfloat16, torch.bfloat16),
+    (torch.bfloat16, torch.float32),
+)
+CROWDS = pytest.mark.parametrize(
+    "crowd",
+    [
+        pytest.param(
+            Crowd(size, pack, storage),
+            id=f"{size}-lanes-of-{pack}-{'-'.join(map(dtype_id, dict.fromkeys(STORAGES[storage])))}",
+        )
+        for storage in range(len(STORAGES))
+        for pack in ((1, 4, 8) if storage == 0 else (1, 8))
+        for size in (1, 2, 5, 32)
+    ],
+)
+# No multiple of a pack; packs, but as many for every lane of no crowd but the smallest; and of 5 lanes too.
+CHANNELS = pytest.mark.parametrize("channels", [37, 72, 320])
 
-    got_sum, got_y, dx = (torch.empty(CHANNELS) for _ in range(3))
+
+@CROWDS
+@CHANNELS
+@pytest.mark.parametrize("plain", [False, True], ids=["residual-and-bias", "neither"])
+def test_any_team_normalises_a_row_as_the_twin(rows: Any, crowd: Crowd, channels: int, plain: bool) -> None:
+    dtype, parameter_dtype = STORAGES[crowd.storage]
+    x, residual, dy, dsum = (draw(seed, channels, dtype=dtype) for seed in range(4))
+    weight, bias = (draw(seed, channels, dtype=parameter_dtype) for seed in (5, 6))
+    inputs = [x, None if plain else residual, weight, None if plain else bias]
+
+    def twin(dtype: torch.dtype | None) -> list[Tensor]:
+        leaves = [None if t is None else t.to(dtype or t.dtype).clone().requires_grad_() for t in inputs]
+        y, total = reference.add_layer_norm(*leaves)
+        upstream = [dy.to(y.dtype)] if plain else [dy.to(y.dtype), dsum.to(total.dtype)]
+        torch.autograd.backward([y] if plain else [y, total], upstream)
+        return [y.detach(), total.detach(), leaves[0].grad, *(t.grad for t in leaves[2:] if t is not None)]
+
+    total, y, dx = (torch.empty(channels, dtype=dtype) for _ in range(3))
     mean, rstd = torch.empty(1), torch.empty(1)
-    dweight, dbias = torch.ones(CHANNELS), torch.zeros(CHANNELS)
-    count, eps = ctypes.c_int64(CHANNELS), ctypes.c_float(1e-5)
-    rows.crowd_add_layer_norm(
-        size,
-        *map(_pointer, (x, added, weight, bias)),
-        count,
-        eps,
-        *map(_pointer, (got_sum, got_y, mean, rstd)),
-    )
-    stored = got_sum if with_residual else x.detach()
+    dweight, dbias = torch.ones(channels), torch.zeros(channels)
+    count, eps = ctypes.c_int64(channels), ctypes.c_float(1e-5)
+    outputs = (None if plain else total, y, mean, rstd)
+    rows.crowd_add_layer_norm(*crowd, *map(_pointer, inputs), count, eps, *map(_pointer, outputs))
+    stored = x if plain else total
     rows.crowd_add_layer_norm_backward(
-        size,
-        *map(_pointer, (dy, dsum if with_residual else None, stored, weight)),
+        *crowd,
+        *map(_pointer, (dy, None if plain else dsum, stored, weight)),
         ctypes.c_float(mean.item()),
         ctypes.c_float(rstd.item()),
         count,
         *map(_pointer, (dx, dweight, dbias)),
     )
-    assert relative_error(got_y, y.detach()) < 2e-6
-    assert relative_error(dx, x.grad) < 2e-6
-    assert relative_error(dweight - 1, weight.grad) < 2e-6  # accumulates onto what is there
-    assert relative_error(dbias, bias.grad) < 2e-6
+    gradients = [dweight - 1] if plain else [dweight - 1, dbias]  # they accumulate onto what is there
+    mine = [y, stored, dx, *(gradient.to(parameter_dtype) for gradient in gradients)]
+    assert_as_exact_as_twin(mine, twin(None), twin(torch.float64), dtype)
 
 
-@TEAMS
-def test_any_team_computes_gelu_as_the_twin(rows: Any, size: int) -> None:
-    x, bias, dy = draw(1, CHANNELS).requires_grad_(), draw(2, CHANNELS), draw(3, CHANNELS)
-    y = reference.bias_gelu(x, bias)
-    y.backward(dy)
-    got, dx, dbias = torch.empty(CHANNELS), torch.empty(CHANNELS), torch.zeros(CHANNELS)
-    count = ctypes.c_int64(CHANNELS)
-    rows.crowd_bias_gelu(size, *map(_pointer, (x, bias, dy)), count, *map(_pointer, (got, dx, dbias)))
-    assert relative_error(got, y.detach()) < 2e-6
-    assert relative_error(dx, x.grad) < 2e-6
-    assert torch.equal(dbias, dx)
+@CROWDS
+@CHANNELS
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_any_team_computes_gelu_as_the_twin(rows: Any, crowd: Crowd, channels: int, with_bias: bool) -> None:
+    dtype, parameter_dtype = STORAGES[crowd.storage]
+    x, dy = draw(1, channels, dtype=dtype), draw(2, channels, dtype=dtype)
+    bias = draw(3, channels, dtype=parameter_dtype) if with_bias else None
+
+    def twin(dtype: torch.dtype | None) -> list[Tensor]:
+        leaf = x.to(dtype or x.dtype).clone().requires_grad_()
+        y = reference.bias_gelu(leaf, None if bias is None else bias.to(dtype or bias.dtype))
+        y.backward(dy.to(y.dtype))
+        return [y.detach(), leaf.grad]
+
+    y, dx, dbias = torch.empty_like(x), torch.empty_like(x), torch.ones(channels)
+    count = ctypes.c_int64(channels)
+    rows.crowd_bias_gelu(*crowd, *map(_pointer, (x, bias, dy)), count, *map(_pointer, (y, dx, dbias)))
+    assert_as_exact_as_twin([y, dx], twin(None), twin(torch.float64), dtype)
+    assert torch.equal(
+        (dbias - 1).to(dtype) if with_bias else dbias, dx if with_bias else torch.ones(channels)
+    )
 
 
-@TEAMS
-@pytest.mark.parametrize("target", [0, 13, 28])
+@CROWDS
+@pytest.mark.parametrize("target", [0, 26, 28])
 @pytest.mark.parametrize("terms", [(0.0, 0.0), (0.1, 0.0), (0.0, 1e-2), (0.3, 1e-2)], ids=str)
 def test_any_team_turns_logits_into_loss_and_gradient(
-    rows: Any, size: int, target: int, terms: tuple[float, float]
+    rows: Any, crowd: Crowd, target: int, terms: tuple[float, float]
 ) -> None:
-    vocabulary, padded = 29, 40
-    logits = draw(1, padded, scale=3.0)
+    vocabulary, padded = 29, 40  # the padding begins inside a pack, between two targets of this test
+    dtype = STORAGES[crowd.storage][0]
+    logits = draw(1, padded, scale=3.0, dtype=dtype)
     truth = logits[:vocabulary].double().requires_grad_()
     smoothing, z_loss = terms
     loss = torch.nn.functional.cross_entropy(truth, torch.tensor(target), label_smoothing=smoothing)
@@ -113,33 +151,72 @@ def test_any_team_turns_logits_into_loss_and_gradient(
     numbers = [ctypes.c_int64(n) for n in (vocabulary, padded, target)]
     work = logits.clone()
     floats = [ctypes.c_float(value) for value in (*terms, 0.5)]
-    only = rows.crowd_cross_entropy(size, _pointer(work), *numbers, *floats, 0)
+    only = rows.crowd_cross_entropy(*crowd, _pointer(work), *numbers, *floats, 0)
     assert torch.equal(work, logits)
-    got = rows.crowd_cross_entropy(size, _pointer(work), *numbers, *floats, 1)
+    got = rows.crowd_cross_entropy(*crowd, _pointer(work), *numbers, *floats, 1)
     assert got == only == pytest.approx(loss.item(), rel=2e-6)
-    assert relative_error(work[:vocabulary], truth.grad) < 2e-6
+    assert_as_exact_as_twin([work[:vocabulary]], [truth.grad.to(dtype)], [truth.grad], dtype)
     assert (work[vocabulary:] == 0).all()
 
 
-@TEAMS
-def test_any_team_updates_a_span_as_the_twin(rows: Any, size: int) -> None:
-    mine = [draw(1, CHANNELS), draw(2, CHANNELS), draw(3, CHANNELS), draw(4, CHANNELS).square()]
-    twin = [[tensor.clone()] for tensor in mine]
-    norm = reference.global_norm(twin[1])
-    reference.adamw_(*twin, step=3, lr=0.1, weight_decay=0.2, grad_norm=norm, max_norm=1.0)
-    count, step = ctypes.c_int64(CHANNELS), ctypes.c_int64(3)
+@CROWDS
+@CHANNELS
+def test_any_team_clears_a_row_and_no_more(rows: Any, crowd: Crowd, channels: int) -> None:
+    logits = torch.ones(channels + 3, dtype=STORAGES[crowd.storage][0])
+    rows.crowd_clear_row(*crowd, _pointer(logits), ctypes.c_int64(channels))
+    assert (logits[:channels] == 0).all()
+    assert (logits[channels:] == 1).all()
+
+
+@CROWDS
+@CHANNELS
+def test_any_team_updates_a_span_as_the_twin(rows: Any, crowd: Crowd, channels: int) -> None:
+    dtype, moment_dtype = STORAGES[crowd.storage]
+    mine = [draw(seed, channels, dtype=dtype) for seed in (1, 2)]
+    mine += [draw(3, channels, dtype=moment_dtype), draw(4, channels, dtype=moment_dtype).square()]
+    twin, truth = ([[t.to(to or t.dtype, copy=True)] for t in mine] for to in (None, torch.float64))
+    norm = reference.global_norm(mine[1:2]).float()
+    for lists in (twin, truth):
+        reference.adamw_(*lists, step=3, lr=0.1, weight_decay=0.2, grad_norm=norm, max_norm=1.0)
+    count, step = ctypes.c_int64(channels), ctypes.c_int64(3)
     doubles = [ctypes.c_double(value) for value in (0.1, 0.9, 0.95, 1e-8)]
     floats = [ctypes.c_float(value) for value in (1 - 0.1 * 0.2, norm.item(), 1.0)]
-    rows.crowd_adamw(size, *map(_pointer, mine), count, step, *doubles, *floats)
-    for got, expected in zip(mine, twin, strict=True):
-        assert relative_error(got, expected[0]) < 2e-6
+    rows.crowd_adamw(*crowd, *map(_pointer, mine), count, step, *doubles, *floats)
+    assert_as_exact_as_twin(mine, [one for (one,) in twin], [one for (one,) in truth], dtype)
 
 
-@TEAMS
-def test_any_team_sums_squares(rows: Any, size: int) -> None:
-    x = draw(1, CHANNELS)
-    squares = rows.crowd_squares(size, _pointer(x), ctypes.c_int64(CHANNELS))
+@CROWDS
+@CHANNELS
+def test_any_team_sums_squares(rows: Any, crowd: Crowd, channels: int) -> None:
+    x = draw(1, channels, dtype=STORAGES[crowd.storage][0])
+    squares = rows.crowd_squares(*crowd, _pointer(x), ctypes.c_int64(channels))
     assert squares == pytest.approx(x.double().square().sum().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("storage", range(len(STORAGES)))
+def test_single_elements_serve_arrays_that_are_not_aligned(rows: Any, storage: int) -> None:
+    crowd = Crowd(size=5, pack=1, storage=storage)
+    dtype, parameter_dtype = STORAGES[storage]
+    x, bias = (draw(seed, 65, dtype=to)[1:] for seed, to in ((1, dtype), (2, parameter_dtype)))
+    y, dx, dbias = torch.empty(65, dtype=dtype)[1:], torch.empty(65, dtype=dtype)[1:], torch.zeros(65)[1:]
+    assert not rows.both_aligned_for_packs(_pointer(x), _pointer(y))
+    count = ctypes.c_int64(64)
+    rows.crowd_bias_gelu(*crowd, *map(_pointer, (x, bias, x)), count, *map(_pointer, (y, dx, dbias)))
+    truth = reference.bias_gelu(x.double(), bias.double())
+    assert_as_exact_as_twin([y], [reference.bias_gelu(x, bias)], [truth], dtype)
+
+
+def test_packs_are_taken_only_where_every_array_is_aligned(rows: Any) -> None:
+    aligned = torch.empty(64)
+    assert aligned.data_ptr() % 16 == 0
+    assert rows.both_aligned_for_packs(_pointer(aligned), _pointer(None))
+    assert rows.both_aligned_for_packs(_pointer(aligned), _pointer(aligned[4:]))
+    for offset in (1, 2, 3):
+        assert not rows.both_aligned_for_packs(_pointer(aligned), _pointer(aligned[offset:]))
+        assert not rows.both_aligned_for_packs(_pointer(aligned[offset:]), _pointer(aligned))
+    halves = torch.empty(64, dtype=torch.bfloat16)
+    assert not rows.both_aligned_for_packs(_pointer(halves[4:]), _pointer(halves))
+    assert rows.both_aligned_for_packs(_pointer(halves[8:]), _pointer(halves))
 
 
 def test_rounding_to_bfloat16_is_torchs_for_all_kinds_of_numbers(rows: Any) -> None:

@@ -122,7 +122,7 @@ inline size_t shared_bytes(int64_t width) {
   return bytes <= kSharedBytes ? static_cast<size_t>(bytes) : 0;
 }
 
-// Both by the threads that will add to these columns, and have added: no barrier is needed.
+// A thread clears, adds to and copies the same columns, so no barrier stands between.
 template <class Team>
 __device__ void clear_partials(const Team& team, float* sums, int64_t C) {
   rows::each(team, C, [](float& sum) { sum = 0; }, rows::Out<float>{sums});
