@@ -67,10 +67,10 @@ CROWDS = pytest.mark.parametrize(
         )
         for storage in range(len(STORAGES))
         for pack in ((1, 4, 8) if storage == 0 else (1, 8))
-        for size in (1, 2, 5, 32)
+        for size in (1, 5, 32)
     ],
 )
-# No multiple of a pack; packs, but as many for every lane of no crowd but the smallest; and of 5 lanes too.
+# No multiple of a pack; packs, but not as many for each of 5 or 32 lanes; as many for each of 5.
 CHANNELS = pytest.mark.parametrize("channels", [37, 72, 320])
 
 
@@ -124,22 +124,20 @@ def test_any_team_computes_gelu_as_the_twin(rows: Any, crowd: Crowd, channels: i
         y.backward(dy.to(y.dtype))
         return [y.detach(), leaf.grad]
 
-    y, dx, dbias = torch.empty_like(x), torch.empty_like(x), torch.ones(channels)
+    y, dx, dbias = torch.empty_like(x), torch.empty_like(x), torch.zeros(channels)
     count = ctypes.c_int64(channels)
     rows.crowd_bias_gelu(*crowd, *map(_pointer, (x, bias, dy)), count, *map(_pointer, (y, dx, dbias)))
     assert_as_exact_as_twin([y, dx], twin(None), twin(torch.float64), dtype)
-    assert torch.equal(
-        (dbias - 1).to(dtype) if with_bias else dbias, dx if with_bias else torch.ones(channels)
-    )
+    assert torch.equal(dbias.to(dtype), dx if with_bias else torch.zeros_like(dx))
 
 
 @CROWDS
-@pytest.mark.parametrize("target", [0, 26, 28])
+@pytest.mark.parametrize("target", [13, 28])
 @pytest.mark.parametrize("terms", [(0.0, 0.0), (0.1, 0.0), (0.0, 1e-2), (0.3, 1e-2)], ids=str)
 def test_any_team_turns_logits_into_loss_and_gradient(
     rows: Any, crowd: Crowd, target: int, terms: tuple[float, float]
 ) -> None:
-    vocabulary, padded = 29, 40  # the padding begins inside a pack, between two targets of this test
+    vocabulary, padded = 29, 40  # the padding begins inside a pack, after the second target
     dtype = STORAGES[crowd.storage][0]
     logits = draw(1, padded, scale=3.0, dtype=dtype)
     truth = logits[:vocabulary].double().requires_grad_()

@@ -4,9 +4,10 @@
  * statically and loads on a machine without a GPU. gpt2x/ops/cuda.py allocates, checks and calls.
  *
  * Every function launches on `stream`, does not wait, and returns 0 or a cudaError_t (gpt2x_cuda_error gives
- * its text). dtype: 0 is float32, 1 is bfloat16. All arrays are contiguous. Parameters are in the dtype of
- * the activations, or in float32 beside bfloat16. A pointer that may be null is marked so. `losses`, `mean`,
- * `rstd` and partial sums are float32.
+ * its text). dtype: 0 is float32, 1 is bfloat16. All arrays are contiguous, and aligned to their elements;
+ * where they are aligned to 16 bytes, and so is every row of them, memory is accessed 128 bits at a time.
+ * Parameters are in the dtype of the activations, or in float32 beside bfloat16. A pointer that may be null
+ * is marked so. `losses`, `mean`, `rstd` and partial sums are float32.
  */
 #ifndef GPT2X_CUDA_H
 #define GPT2X_CUDA_H

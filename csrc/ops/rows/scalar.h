@@ -10,8 +10,8 @@
 
 #if defined(__CUDACC__)
 #define GPT2X_HD __host__ __device__ __forceinline__
-// A lane of a block meets few elements outside packs (pack.h): copies of such a loop would only cost
-// registers.
+// Not unrolled: what packs (pack.h) leave of a row is short, and copies of the loop only cost registers (80
+// instead of 56 in linear_cross_entropy on sm_80, so one block instead of two on a multiprocessor).
 #define GPT2X_SIMD _Pragma("unroll 1")
 #define GPT2X_SIMD_SUM(...) _Pragma("unroll 1")
 #define GPT2X_SIMD_MAX(...) _Pragma("unroll 1")
