@@ -30,7 +30,7 @@ from gpt2x.model.kv_cache import KVCache
 IGNORE = -100  # a target that counts for nothing in the loss
 
 # Up to this many tokens torch's flash attention for CPUs is slower in bfloat16 than in float32, casts included: 64
-# tokens, forward and backward, 7.3 against 3.3 ms a layer of GPT-2 124M with B = 4 on one Zen 4 core.
+# tokens, forward and backward, 7.3 against 3.3 ms a layer of GPT-2 124M with B = 4 on one Zen 5 core.
 SHORT = 128
 
 

@@ -192,6 +192,7 @@ def test_a_vocabulary_that_is_even_already_is_left_alone(laptop: Machine) -> Non
     [
         ("2", ["start", "sharing"]),
         ("fused-loss,1-2", ["start", "gpu", "sharing", "fused-loss"]),
+        ("fused", ["start", "fused-loss", "fused-layers", "fused-adamw"]),
         ("0-1", ["start", "gpu"]),
         ("", ["start"]),
         (" bf16 , compile ", ["start", "bf16", "compile"]),
@@ -212,7 +213,7 @@ def test_all_means_all() -> None:
         ("bf61", "did you mean 'bf16'"),
         ("xyzzy", "known: start, gpu"),
         ("99", "the rungs are 0 to 19"),
-        ("fused", "did you mean 'fused-"),
+        ("fusd", "did you mean 'fused-"),
         ("3-1", "the lower number first"),
     ],
 )

@@ -4,7 +4,7 @@
 //
 // Chunks are large on purpose: each one streams the whole weight (and its gradient) through the caches, so 64
 // rows were measured slower than plain torch, while from 256 rows on the GEMM hides the stream. Beyond 512
-// rows nothing is gained (bfloat16, 1024 rows of GPT-2's vocabulary: 695 ms of one Zen 4 core in two chunks,
+// rows nothing is gained (bfloat16, 1024 rows of GPT-2's vocabulary: 695 ms of one Zen 5 core in two chunks,
 // 702 in one), and in a training step the moment of the loss is that of the most memory.
 #include "../rows/linear_cross_entropy.h"
 

@@ -14,7 +14,7 @@ struct AttentionPart {
 };
 
 // scores[0..4) = scale * query . key for four keys at once, so that their loads and reductions overlap; one
-// after the other, each waits for the sum before it (12 heads, S = 1024, D = 64 in float32 on one Zen 4 core,
+// after the other, each waits for the sum before it (12 heads, S = 1024, D = 64 in float32 on one Zen 5 core,
 // values included: 116 instead of 156 us).
 template <class Team, class T, class W = Wide<T>>
 GPT2X_HD void four_scores(const Team& team, const T* query, const T* keys, int64_t key_stride, int64_t D,

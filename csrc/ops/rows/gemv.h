@@ -22,7 +22,7 @@ GPT2X_HD W dot(const Team& team, const P* weight, const T* x, int64_t n) {
 }
 
 // The same by one thread for an int8 row, in 64 sums side by side: widening a byte takes so many steps that
-// the compiler gives up on a single sum (124M weights on one Zen 4 core: 12.3 ms with one sum, 4.7 with 64;
+// the compiler gives up on a single sum (124M weights on one Zen 5 core: 12.3 ms with one sum, 4.7 with 64;
 // float and bfloat16 gain nothing by it).
 template <class W, class T>
 GPT2X_HD W dot(const Solo&, const int8_t* weight, const T* x, int64_t n) {
