@@ -103,21 +103,34 @@ CPU_GOALS: Mapping[tuple[str, str], Goal] = {
 """By dtype and peer; set for GPT-2 124M with B = 4, T = 64 on a CPU with AVX512-BF16."""
 
 
+def _contestant(name: str) -> Contestant:
+    return next(contestant for contestant in CONTESTANTS if contestant.name == name)
+
+
 LIGHTNING = Contestant(
     name="lightning",
     title="Lightning Fabric, eager",
     make=lambda setting, dtype: _plain(setting, dtype, network="lightning"),
 )
 
-LADDER_PEERS: Mapping[str, tuple[str, str]] = {
-    "nanogpt": ("compile", "nanoGPT's train.py: flash attention, torch.compile, torch's fused AdamW"),
+LADDER_PEERS: Mapping[str, tuple[Contestant, str, str]] = {
+    "nanogpt": (
+        _contestant("compile"),
+        "nanoGPT",
+        "nanoGPT's train.py: flash attention, torch.compile, torch's fused AdamW",
+    ),
     "hf": (
-        "hf",
+        _contestant("hf"),
+        "transformers",
         "transformers' GPT2LMHeadModel as its Trainer steps it: eager, clipped, torch's fused AdamW",
     ),
-    "lightning": ("lightning", "the plain model under Lightning's precision plugin, torch's fused AdamW"),
+    "lightning": (
+        LIGHTNING,
+        "Lightning",
+        "the plain model under Lightning's precision plugin, torch's fused AdamW",
+    ),
 }
-"""The peers of ``gpt2x bench --peer``: which contestant each one is, and what that is."""
+"""The peers of ``gpt2x bench --peer``: whose step each one is, a short name, and what that is."""
 
 
 def ladder_peers(names: Sequence[str]) -> list[Peer]:
@@ -129,14 +142,13 @@ def ladder_peers(names: Sequence[str]) -> list[Peer]:
     >>> [peer.key for peer in ladder_peers(["hf", "nanogpt"])]
     ['hf', 'nanogpt']
     """
-    contestants = {contestant.name: contestant for contestant in (*CONTESTANTS, LIGHTNING)}
     peers = []
     for name in dict.fromkeys(names):
         if name not in LADDER_PEERS:
             raise UsageError(f"--peer {name!r} is unknown; choose among {', '.join(LADDER_PEERS)}")
-        contestant, change = contestants[LADDER_PEERS[name][0]], LADDER_PEERS[name][1]
+        contestant, title, change = LADDER_PEERS[name]
         make = functools.partial(_beside, contestant)
-        peers.append(Peer(key=name, title=change.partition(":")[0], change=change, make=make))
+        peers.append(Peer(key=name, title=title, change=change, make=make))
     return peers
 
 
