@@ -123,6 +123,11 @@ class Setting:
                 "give at most that"
             )
 
+    @property
+    def padded_vocab_size(self) -> int:
+        """The vocabulary, up to the next multiple of 128."""
+        return -(-self.shape.vocab_size // 128) * 128
+
     def tokens_per_step(self, config: StepConfig) -> int:
         """Tokens that one optimizer step learns from, over all ranks and micro-batches."""
         return self.batch * self.seq * config.micro_batches * config.world_size

@@ -189,6 +189,7 @@ class Decoded:
     def _figures(self, entry: Entry) -> dict[str, Any]:
         if not entry.is_measured:
             return dict.fromkeys(FIGURES)
+        difference = self.first_difference(entry)
         figures = (
             entry.median_ms,
             entry.fastest_ms,
@@ -197,8 +198,8 @@ class Decoded:
             entry.bytes_per_second,
             self.share(entry),
             self.ratio(entry),
-            self.first_difference(entry) is None if self.has_reference else None,
-            self.first_difference(entry),
+            difference is None if self.has_reference else None,
+            difference,
         )
         return dict(zip(FIGURES, figures, strict=True))
 

@@ -139,10 +139,6 @@ def _needs_shadows(machine: Machine, setting: Setting, below: StepConfig) -> str
     return _needs_native_ops(machine, setting, below)
 
 
-def _padded(setting: Setting, before: StepConfig) -> int:
-    return -(-setting.shape.vocab_size // 128) * 128
-
-
 # ----------------------------------------------------------------------------------------------------------------
 # The rungs
 
@@ -227,7 +223,7 @@ SEED_RUNGS = (
         title="beautiful numbers",
         change="vocabulary 50257 → 50304, a multiple of 128",
         why="Kernels work in tiles; a size that divides evenly has no ragged edge to treat apart.",
-        changes={"padded_vocab_size": _padded},
+        changes={"padded_vocab_size": lambda setting, before: setting.padded_vocab_size},
         applies=_needs_odd_vocabulary,
         seed="1.06 ×",
     ),

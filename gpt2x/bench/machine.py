@@ -208,7 +208,8 @@ def measure_peak(device: str, *, seconds: float = 0.4) -> dict[str, float]:
         for n in PEAK_SIZES[device]:
             a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
             best = min(
-                _fastest(functools.partial(multiply, a, b), device, seconds) for multiply in multiplications
+                fastest_call(functools.partial(multiply, a, b), device, seconds)
+                for multiply in multiplications
             )
             peaks[name] = max(peaks[name], 2.0 * n**3 / best)
             if best > seconds / 8:  # the next size takes eight times as long
@@ -233,13 +234,13 @@ def measure_bandwidth(device: str, *, seconds: float = 0.6) -> float:
     count = STREAM_BYTES[device] // 4
     a, b, c = (torch.ones(count, device=device) for _ in range(3))  # zeros need not be memory of their own
     best = min(
-        _fastest(lambda: torch.add(b, c, alpha=0.5, out=a), device, seconds),
-        _fastest(lambda: a.add_(b, alpha=0.5), device, seconds),
+        fastest_call(lambda: torch.add(b, c, alpha=0.5, out=a), device, seconds),
+        fastest_call(lambda: a.add_(b, alpha=0.5), device, seconds),
     )
     return 3.0 * 4 * count / best
 
 
-def _fastest(call: Callable[[], Any], device: str, seconds: float) -> float:
+def fastest_call(call: Callable[[], Any], device: str, seconds: float) -> float:
     """The fastest of several calls, in seconds."""
     import torch
 

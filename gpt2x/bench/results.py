@@ -225,12 +225,7 @@ class Results:
     def as_dict(self) -> dict[str, Any]:
         """The documented JSON shape: what was measured, and beside it what follows from that."""
         return {
-            "format": FORMAT,
-            "schema": SCHEMA,
-            "created": self.created,
-            "command": self.command,
-            "complete": self.complete,
-            "duration_s": round(self.duration_s, 3),
+            **head(self, FORMAT, SCHEMA),
             "interleaved": self.interleaved,
             "text": self.text,
             "setting": self.setting.as_dict(),
@@ -257,6 +252,27 @@ class Results:
             "backward_ms": row.phase_ms("backward"),
             "optimizer_ms": row.phase_ms("optimizer"),
         }
+
+
+class Dated(Protocol):
+    """What every kind of result says of the run that made it."""
+
+    created: str
+    command: list[str]
+    complete: bool
+    duration_s: float
+
+
+def head(results: Dated, format: str, schema: int) -> dict[str, Any]:
+    """The first keys of every result file."""
+    return {
+        "format": format,
+        "schema": schema,
+        "created": results.created,
+        "command": results.command,
+        "complete": results.complete,
+        "duration_s": round(results.duration_s, 3),
+    }
 
 
 class Record(Protocol):

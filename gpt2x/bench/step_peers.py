@@ -50,13 +50,9 @@ class Goal:
     stretch: float
 
 
-def _padded(setting: Setting) -> int:
-    return -(-setting.shape.vocab_size // 128) * 128
-
-
 def _plain(setting: Setting, dtype: str, **changes: Any) -> StepConfig:
     autocast = "bfloat16" if dtype == "bfloat16" else None
-    values = {"device": setting.device, "autocast": autocast, "padded_vocab_size": _padded(setting)}
+    values = {"device": setting.device, "autocast": autocast, "padded_vocab_size": setting.padded_vocab_size}
     return dataclasses.replace(PLAIN, **{**values, **changes})
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -377,47 +378,35 @@ def _own_name(path: Path) -> str:
 def _bench_encoding(
     data: Sequence[Path], inputs: str, peers: str, *, quick: bool, out: Path | None, as_json: bool
 ) -> None:
+    from gpt2x.bench.bpe import report
     from gpt2x.bench.bpe.measure import QUICK, Effort
     from gpt2x.bench.bpe.peers import select
-    from gpt2x.bench.bpe.report import as_markdown, as_text
     from gpt2x.bench.bpe.run import bench_bpe
 
-    def finish(results: BpeResults) -> None:
-        _finish_bpe(results, as_text(results), as_markdown(results), out, as_json=as_json)
-
-    chosen = select(peers)
-    with _termination_as_interrupt(), _steps_on_screen() as listener:
-        bench_bpe(
-            chosen,
-            data=data,
-            inputs=inputs,
-            effort=QUICK if quick else Effort(),
-            command=["gpt2x", *sys.argv[1:]],
-            listener=listener,
-            show=finish,
-        )
+    measure = partial(bench_bpe, select(peers), data=data, inputs=inputs, effort=QUICK if quick else Effort())
+    _run_bpe(measure, report, out, as_json=as_json)
 
 
 def _bench_training(
     data: Sequence[Path], peers: str, *, quick: bool, out: Path | None, as_json: bool
 ) -> None:
+    from gpt2x.bench.bpe.training import report
     from gpt2x.bench.bpe.training.measure import QUICK, Effort, bench_training
-    from gpt2x.bench.bpe.training.report import as_markdown, as_text
     from gpt2x.bench.bpe.training.trainers import select
 
-    def finish(results: TrainResults) -> None:
-        _finish_bpe(results, as_text(results), as_markdown(results), out, as_json=as_json)
+    measure = partial(bench_training, select(peers), data=data, effort=QUICK if quick else Effort())
+    _run_bpe(measure, report, out, as_json=as_json)
 
-    chosen = select(peers)
+
+def _run_bpe(measure: Callable[..., Any], report: Any, out: Path | None, *, as_json: bool) -> None:
+    """Measure with progress on the screen; show and write with `report`, the module for this kind of results."""
+
+    def finish(results: BpeResults | TrainResults) -> None:
+        text, page = report.as_text(results), report.as_markdown(results)
+        _finish_bpe(results, text, page, out, as_json=as_json)
+
     with _termination_as_interrupt(), _steps_on_screen() as listener:
-        bench_training(
-            chosen,
-            data=data,
-            effort=QUICK if quick else Effort(),
-            command=["gpt2x", *sys.argv[1:]],
-            listener=listener,
-            show=finish,
-        )
+        measure(command=["gpt2x", *sys.argv[1:]], listener=listener, show=finish)
 
 
 @contextmanager

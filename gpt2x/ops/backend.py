@@ -59,10 +59,7 @@ def mode_from_environment() -> str:
         UsageError: it is not one of auto, native, reference.
 
     """
-    mode = os.environ.get("GPT2X_OPS", "") or "auto"
-    if mode not in MODES:
-        raise UsageError(f"GPT2X_OPS={mode!r} is not one of {', '.join(MODES)}")
-    return mode
+    return _word_from_environment("GPT2X_OPS", MODES)
 
 
 def check_gemm() -> None:
@@ -72,9 +69,15 @@ def check_gemm() -> None:
         UsageError: it is not one of auto, torch, onednn.
 
     """
-    choice = os.environ.get("GPT2X_GEMM", "") or "auto"
-    if choice not in GEMMS:
-        raise UsageError(f"GPT2X_GEMM={choice!r} is not one of {', '.join(GEMMS)}")
+    _word_from_environment("GPT2X_GEMM", GEMMS)
+
+
+def _word_from_environment(variable: str, words: tuple[str, ...]) -> str:
+    """One of the words; auto where the variable is empty or not set."""
+    word = os.environ.get(variable, "") or "auto"
+    if word not in words:
+        raise UsageError(f"{variable}={word!r} is not one of {', '.join(words)}")
+    return word
 
 
 def _load_cpu() -> str:

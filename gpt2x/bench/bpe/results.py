@@ -14,7 +14,7 @@ from gpt2x.bench.bpe.inputs import GENERATED, NATURAL
 from gpt2x.bench.bpe.peers import ORACLE
 from gpt2x.bench.machine import Machine
 from gpt2x.bench.measure import spread
-from gpt2x.bench.results import MEASURED
+from gpt2x.bench.results import MEASURED, head
 
 SCHEMA = 1
 FORMAT = "gpt2x-bench-bpe"
@@ -187,12 +187,7 @@ class BpeResults:
     def as_dict(self) -> dict[str, Any]:
         """The documented JSON shape."""
         return {
-            "format": FORMAT,
-            "schema": SCHEMA,
-            "created": self.created,
-            "command": self.command,
-            "complete": self.complete,
-            "duration_s": round(self.duration_s, 3),
+            **head(self, FORMAT, SCHEMA),
             "machine": self.machine.as_dict(),
             "vocabulary": self.vocabulary,
             "timeout_s": self.timeout_s,
