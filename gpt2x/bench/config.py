@@ -9,8 +9,9 @@ from typing import Any
 from gpt2x.errors import UsageError
 from gpt2x.model.config import ATTENTIONS, FUSED, INITS, PRESETS, GPTConfig, with_known_names
 
-# Sized so that the naive step takes about half a second on two cores. The vocabulary is GPT-2's own, so that logits,
-# loss and embedding have the width of the real thing; they are four fifths of the arithmetic, a third in GPT-2 124M.
+# Sized so that the naive step takes less than half a second on two cores. The vocabulary is GPT-2's own, so that
+# logits, loss and embedding have the width of the real thing; they are four fifths of the arithmetic, a third in
+# GPT-2 124M.
 SMALL = GPTConfig(
     n_layer=4, n_head=4, n_embd=256, block_size=256
 )  # 16M parameters, 13M of them the embedding
@@ -102,7 +103,7 @@ class Setting:
     model: str = "small"
     shape: GPTConfig = SMALL
     batch: int = 4
-    seq: int = 128
+    seq: int = 64
     micro_batches: int = 4
     """How many batches make one optimizer step on the accumulation rung."""
     device: str = "cpu"

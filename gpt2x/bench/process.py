@@ -15,11 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import gpt2x
 from gpt2x.bench.config import Setting, StepConfig
 from gpt2x.bench.machine import Machine
+from gpt2x.bench.nursery import Forked, Nursery
 
 
 class RungFailed(Exception):
@@ -49,7 +50,7 @@ class Runner(Protocol):
         """Build, compile and warm up; the worker's answer to ``prepare``."""
         ...
 
-    def measure(self, steps: int, warm_up: bool) -> dict[str, Any]:
+    def measure(self, steps: int, warm_steps: int) -> dict[str, Any]:
         """One round; the worker's answer to ``measure``."""
         ...
 
@@ -62,21 +63,23 @@ Launch = Callable[[StepConfig], Runner]
 
 
 class Process:
-    """One worker process and the lines it says; `module` is what it runs."""
+    """One worker process and the lines it says.
 
-    def __init__(self, environment: dict[str, str], log: Path, *, module: str = "gpt2x.bench.worker") -> None:
+    It runs `module`; or it is split off a nursery, and is a rung's worker.
+    """
+
+    def __init__(
+        self,
+        environment: dict[str, str],
+        log: Path,
+        *,
+        module: str = "gpt2x.bench.worker",
+        nursery: Nursery | None = None,
+    ) -> None:
         self.log = log
+        self.process: subprocess.Popen[str] | Forked
         with log.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=environment,
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,  # Ctrl-C is for the ladder, which then ends the whole session of a worker
-            )
+            self.process = nursery.fork(errors) if nursery else _run(module, environment, errors)
         self.lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -125,11 +128,32 @@ class Process:
         """End it and what it started (a compiler, say)."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()  # one that was split off a moment ago has no session of its own yet
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             with contextlib.suppress(OSError, ValueError):
                 if pipe is not None:
                     pipe.close()
+
+
+def _run(module: str, environment: dict[str, str], errors: IO[bytes]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=environment,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,  # Ctrl-C is for the ladder, which then ends the whole session of a worker
+    )
+
+
+IMPORTS = ("numpy", "torch", "gpt2x.bench.step")
+"""What every worker of a rung imports."""
+
+COMPILER_IMPORTS = ("torch._dynamo", "torch._inductor.compile_fx")
+"""What one imports that compiles. The others go without: it is 0.1 GB, and counts in the memory of a rung."""
 
 
 class Workshop:
@@ -141,12 +165,46 @@ class Workshop:
         self.setting, self.tokens, self.timeout_s = setting, tokens, timeout_s
         self.folder = tokens.parent
         self.environment = worker_environment(self.folder, visible_gpu)
+        self.can_fork = sys.platform == "linux" and setting.device == "cpu"
+        self.nurseries: dict[bool, Nursery] = {}
+        """By whether their workers compile."""
         self.count = 0
 
+    def __enter__(self) -> Workshop:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for nursery in self.nurseries.values():
+            nursery.close()
+
     def launch(self, config: StepConfig) -> Ranks:
-        """Start the processes of one rung."""
+        """Start the processes of one rung.
+
+        Raises:
+            RungFailed: they cannot be started.
+
+        """
         self.count += 1
         return Ranks(self, config, self.folder / f"rung-{self.count}")
+
+    def start(self, log: Path, *, compiles: bool) -> Process:
+        """Start one process: split off where that can be, else run.
+
+        Raises:
+            RungFailed: it cannot be started.
+
+        """
+        try:
+            return Process(self.environment, log, nursery=self._nursery(compiles) if self.can_fork else None)
+        except OSError as error:
+            raise RungFailed(f"no process could be started: {error}") from error
+
+    def _nursery(self, compiles: bool) -> Nursery:
+        if compiles not in self.nurseries:
+            modules = (*IMPORTS, *(COMPILER_IMPORTS if compiles else ()))
+            log = self.folder / f"nursery-{len(self.nurseries)}.log"
+            self.nurseries[compiles] = Nursery(modules, self.environment, log)
+        return self.nurseries[compiles]
 
 
 class Ranks:
@@ -154,10 +212,14 @@ class Ranks:
 
     def __init__(self, workshop: Workshop, config: StepConfig, name: Path) -> None:
         self.workshop, self.config, self.rendezvous = workshop, config, name.with_suffix(".meet")
-        self.processes = [
-            Process(workshop.environment, name.with_name(f"{name.name}.{rank}.log"))
-            for rank in range(config.world_size)
-        ]
+        self.processes: list[Process] = []
+        try:
+            for rank in range(config.world_size):
+                log = name.with_name(f"{name.name}.{rank}.log")
+                self.processes.append(workshop.start(log, compiles=config.compile))
+        except BaseException:
+            self.close()
+            raise
 
     def prepare(self) -> dict[str, Any]:
         """Build, compile and warm up on every rank."""
@@ -170,9 +232,10 @@ class Ranks:
         }
         return self._ask([{**order, "rank": rank} for rank in range(len(self.processes))])[0]
 
-    def measure(self, steps: int, warm_up: bool) -> dict[str, Any]:
+    def measure(self, steps: int, warm_steps: int) -> dict[str, Any]:
         """One round; times are rank 0's (the ranks wait for one another in every step), the rest is summed."""
-        answers = self._ask([{"do": "measure", "steps": steps, "warm_up": warm_up}] * len(self.processes))
+        order = {"do": "measure", "steps": steps, "warm_steps": warm_steps}
+        answers = self._ask([order] * len(self.processes))
         summed = {key: sum(answer[key] for answer in answers) for key in ("peak_memory_bytes", "own_cpu_s")}
         if self.config.device == "cuda" and all(answer["energy_j"] is not None for answer in answers):
             summed["energy_j"] = sum(answer["energy_j"] for answer in answers)  # a meter for each GPU

@@ -94,7 +94,7 @@ def make_setting(
     on_gpu = bool(machine.gpus) and device != "cpu"
     name = model or ("gpt2" if on_gpu else "small")
     shape = shape_of(name)
-    seq = seq or (min(SEED_SEQ, shape.block_size) if on_gpu else min(128, shape.block_size))
+    seq = seq or (min(SEED_SEQ, shape.block_size) if on_gpu else min(64, shape.block_size))
     batch = batch or (_batch_that_fits(machine, shape, seq) if on_gpu else 4)
     ranks = len(machine.gpus) if on_gpu else 2
     total_batch = total_batch or (SEED_STEP_TOKENS if on_gpu else 4 * batch * seq)

@@ -322,7 +322,7 @@ def _prepare(entry: Entry, runner: Runner, runners: dict[str, Runner]) -> None:
 
 def _take_turn(entry: Entry, runner: Runner, steps: int) -> None:
     try:
-        answer = runner.measure(steps, warm_up=True)
+        answer = runner.measure(steps, warm_steps=1)
     except RungFailed as failed:
         entry.failed = str(failed)
         return

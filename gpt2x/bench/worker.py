@@ -5,7 +5,7 @@ away from all others. It is told what to do on stdin and answers on stdout:
 
     {"do": "probe", "device": "auto"}                  -> {"event": "machine", …}
     {"do": "prepare", "config": …, "setting": …, …}    -> {"event": "ready", …}      built, compiled, warmed up
-    {"do": "measure", "steps": 5}                      -> {"event": "measured", …}   once for each round
+    {"do": "measure", "steps": 5, "warm_steps": 2}     -> {"event": "measured", …}   once for each round
     {"event": "failed", "kind": …, "message": …}       instead, when something went wrong
 
 It ends when stdin does. Whatever libraries print goes to stderr.
@@ -96,10 +96,10 @@ class Worker:
             "threads": torch.get_num_threads(),
         }
 
-    def measure(self, steps: int, warm_up: bool) -> dict[str, Any]:
-        """Make `steps` timed steps, after one that is not timed where others have used the machine in between."""
+    def measure(self, steps: int, warm_steps: int) -> dict[str, Any]:
+        """Make `steps` timed steps, after `warm_steps` that are not timed."""
         assert self.training is not None, "prepare first"
-        if warm_up:
+        for _ in range(warm_steps):
             self._step()
         gc.collect()
         gc.disable()  # a collection in the middle of a step would be charged to the rung

@@ -53,7 +53,8 @@ HELP = {
     "total_batch": "Tokens in one optimizer step from the accumulation rung on; 4 batches on a CPU, 524288 on a GPU.",
     "steps": "Timed steps in a round; by default what fits into 1.5 seconds, at least 2.",
     "rounds": "Rounds over all rungs, at most; by default as many as the budget allows.",
-    "budget": "No round after the second is started that would end later: 90s, 4m; by default 4m, 1h with --like-seed.",
+    "budget": "No round after the second is started that would end later: 90s, 4m; by default 4.5m, 1h with "
+    "--like-seed.",
     "timeout": "Give up a rung that takes longer to start, or for a round; 3m, 30m with a size of your own, 6h with "
     "--like-seed.",
     "rungs": "Which rungs to climb, by number or name: 1-6,fused.",
@@ -122,7 +123,7 @@ def bench(
     kind, visible_gpu = sizing.parse_device(device)
     if like_seed:
         model, batch, seq, total_batch = sizing.like_seed(model, batch, seq, total_batch)
-    budget_s = parse_seconds("--budget", budget or ("1h" if like_seed else "4m"))
+    budget_s = parse_seconds("--budget", budget or ("1h" if like_seed else "4.5m"))
     # A step of the size that was asked for may take minutes; one of the default size may not.
     default_timeout = (
         "6h" if like_seed else "3m" if model is None and batch is None and seq is None else "30m"
@@ -191,8 +192,8 @@ def _climb(
         stack.enter_context(_termination_as_interrupt())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gpt2x-bench-")))
         np.save(folder / "tokens.npy", tokens)
-        workshop = Workshop(
-            results.setting, folder / "tokens.npy", timeout_s=timeout_s, visible_gpu=visible_gpu
+        workshop = stack.enter_context(
+            Workshop(results.setting, folder / "tokens.npy", timeout_s=timeout_s, visible_gpu=visible_gpu)
         )
         advance = stack.enter_context(progress("climbing", total=len(chosen), unit="rungs"))
 
@@ -321,7 +322,10 @@ def _workshop(
     say(f"{setting.model}, B = {setting.batch}, T = {setting.seq} on {setting.device}; {description}")
     with tempfile.TemporaryDirectory(prefix="gpt2x-bench-") as name:
         np.save(Path(name) / "tokens.npy", tokens)
-        yield Workshop(setting, Path(name) / "tokens.npy", timeout_s=timeout_s, visible_gpu=visible_gpu)
+        with Workshop(
+            setting, Path(name) / "tokens.npy", timeout_s=timeout_s, visible_gpu=visible_gpu
+        ) as workshop:
+            yield workshop
 
 
 @app.command(

@@ -50,7 +50,7 @@ class FakeRunner:
             "token_flops": 1e6,
         }
 
-    def measure(self, steps: int, warm_up: bool) -> dict[str, Any]:
+    def measure(self, steps: int, warm_steps: int) -> dict[str, Any]:
         self.rounds += 1
         self.bench.order.append(self.config)
         if self.bench.interrupt(self.config, self.rounds):

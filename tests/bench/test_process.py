@@ -6,7 +6,8 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,16 @@ from gpt2x.errors import MissingComponentError
 
 
 @pytest.fixture
-def workshop(tmp_path: Path, tiny_setting: Setting, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+def workshop(tmp_path: Path, tiny_setting: Setting, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     np.save(tmp_path / "tokens.npy", np.arange(500, dtype=np.uint32) % 61)
-    return Workshop(tiny_setting, tmp_path / "tokens.npy", timeout_s=60.0)
+    with Workshop(tiny_setting, tmp_path / "tokens.npy", timeout_s=60.0) as made:
+        yield made
 
 
 def measured(runner: Ranks, steps: int = 3) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
-        return runner.prepare(), runner.measure(steps, warm_up=True)
+        return runner.prepare(), runner.measure(steps, warm_steps=1)
     finally:
         runner.close()
 
@@ -85,7 +87,7 @@ def test_a_rung_that_hangs_is_stopped(workshop: Workshop) -> None:
     runner = workshop.launch(StepConfig())
     with pytest.raises(RungFailed, match="took too long"):
         measured(runner)
-    assert runner.processes[0].process.poll() is not None
+    assert runner.processes[0].process.wait() == -signal.SIGKILL
 
 
 def test_no_memory_is_said_in_plain_words() -> None:
