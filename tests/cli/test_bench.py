@@ -77,7 +77,7 @@ def test_a_saved_result_is_shown_and_compared(fake: Bench, tmp_path: Path) -> No
 def test_json_is_the_only_thing_on_stdout_and_quiet_is_quiet(fake: Bench, tmp_path: Path) -> None:
     done = bench("--rungs", "0", "--json", "--quiet", "--out", str(tmp_path / "result"))
     assert done.exit_code == 0
-    assert json.loads(done.stdout)["rungs"][0]["figures"]["tokens_per_second"] == 4 * 128 / 0.1
+    assert json.loads(done.stdout)["rungs"][0]["figures"]["tokens_per_second"] == 4 * 64 / 0.1
     assert done.stderr == ""
 
 
