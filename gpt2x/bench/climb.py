@@ -47,8 +47,10 @@ class Effort:
     min_steps: int = 2
     max_steps: int = 50
     warm_s: float = 0.6
-    """How long a step that has waited for its turn is made, at least once, before it is timed: what it needs has been
+    """How long a step that has waited for its turn is made, at least twice, before it is timed: what it needs has been
     used by others since, and pages that it frees and takes again come back slowly at first."""
+    long_s: float = 20.0
+    """A step that takes longer is made once, since what the first one does more is lost in it."""
 
     @classmethod
     def within(cls, budget_s: float, num_rungs: int, **options: Any) -> Effort:
@@ -65,7 +67,9 @@ class Effort:
 
     def warm_steps(self, step_ms: float) -> int:
         """How many steps of this length come before them, untimed."""
-        return max(1, min(self.max_steps, int(self.warm_s * MS_PER_SECOND / step_ms)))
+        if step_ms > self.long_s * MS_PER_SECOND:
+            return 1
+        return max(2, min(self.max_steps, int(self.warm_s * MS_PER_SECOND / step_ms)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ class Bench:
     interrupt: Callable[[StepConfig, int], bool] = lambda config, rounds: False
     launched: list[StepConfig] = field(default_factory=list)
     order: list[StepConfig] = field(default_factory=list)
+    warm_steps: list[int] = field(default_factory=list)
     closed: int = 0
 
     def launch(self, config: StepConfig) -> FakeRunner:
@@ -53,6 +54,7 @@ class FakeRunner:
     def measure(self, steps: int, warm_steps: int) -> dict[str, Any]:
         self.rounds += 1
         self.bench.order.append(self.config)
+        self.bench.warm_steps.append(warm_steps)
         if self.bench.interrupt(self.config, self.rounds):
             raise KeyboardInterrupt
         ms = self.bench.step_ms(self.config)

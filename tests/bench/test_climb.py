@@ -420,6 +420,17 @@ def test_a_round_has_as_many_steps_as_fit_and_at_least_two(step_ms: float, steps
     assert Effort().steps_in_round(step_ms) == steps
 
 
+@pytest.mark.parametrize(("step_ms", "steps"), [(0.001, 50), (100.0, 6), (400.0, 2), (1400.0, 2), (90_000.0, 1)])
+def test_a_step_is_warm_again_before_it_is_timed(step_ms: float, steps: int) -> None:
+    assert Effort().warm_steps(step_ms) == steps
+
+
+def test_a_rung_is_warmed_up_for_every_round_but_its_first(climb: Run) -> None:
+    bench = Bench(step_ms=lambda config: 100.0)
+    climb(bench, select("flash"), effort=Effort(steps=3, rounds=3))
+    assert bench.warm_steps == [0, 0, 6, 6, 6, 6]
+
+
 def test_ctrl_c_keeps_the_finished_rungs_and_ends_every_process(
     laptop: Machine, tiny_setting: Setting
 ) -> None:
