@@ -19,7 +19,7 @@ from typing import Any
 
 from gpt2x.bench.config import Setting, StepConfig, naive_step_bytes
 from gpt2x.bench.ladder import RUNGS, Rung, built, number_of, start_config
-from gpt2x.bench.measure import MS_PER_SECOND, Learned, LossCheck, check_loss, is_slower, spread
+from gpt2x.bench.measure import LONG_STEP_S, MS_PER_SECOND, Learned, LossCheck, check_loss, is_slower, spread
 from gpt2x.bench.process import Launch, Missing, OutOfMemory, RungFailed, Runner
 from gpt2x.bench.results import FAILED, SKIPPED, Results, Row
 
@@ -49,8 +49,6 @@ class Effort:
     warm_s: float = 0.6
     """How long a step that has waited for its turn is made, at least twice, before it is timed: what it needs has been
     used by others since, and pages that it frees and takes again come back slowly at first."""
-    long_s: float = 20.0
-    """A step that takes longer is made once, since what the first one does more is lost in it."""
 
     @classmethod
     def within(cls, budget_s: float, num_rungs: int, **options: Any) -> Effort:
@@ -67,7 +65,7 @@ class Effort:
 
     def warm_steps(self, step_ms: float) -> int:
         """How many steps of this length come before them, untimed."""
-        if step_ms > self.long_s * MS_PER_SECOND:
+        if step_ms > LONG_STEP_S * MS_PER_SECOND:
             return 1
         return max(2, min(self.max_steps, int(self.warm_s * MS_PER_SECOND / step_ms)))
 

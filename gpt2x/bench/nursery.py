@@ -27,6 +27,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from gpt2x.bench import worker
+
 MESSAGE_BYTES = 1024
 """No message is longer."""
 
@@ -186,8 +188,6 @@ def _work(channel: socket.socket, files: Sequence[int]) -> None:
         for target, file in enumerate(files):
             os.dup2(file, target)
             os.close(file)
-        from gpt2x.bench import worker
-
         worker.main()
     except BaseException:
         traceback.print_exc()

@@ -25,16 +25,13 @@ from typing import IO, TYPE_CHECKING, Any
 from gpt2x.bench import machine
 from gpt2x.bench.config import Setting, StepConfig, flops_per_token
 from gpt2x.bench.energy import Meter, find_meter
-from gpt2x.bench.measure import MS_PER_SECOND
+from gpt2x.bench.measure import LONG_STEP_S, MS_PER_SECOND
 
 if TYPE_CHECKING:
     from gpt2x.bench.step import TrainingStep
 
 WARM_STEPS = 1
 """Steps after the first one (which compiles, and makes the optimizer's state) that count for no time either."""
-
-LONG_STEP_S = 20.0
-"""A step that takes longer needs no second one to be warm: what the first does more is lost in it."""
 
 
 class Worker:

@@ -420,7 +420,9 @@ def test_a_round_has_as_many_steps_as_fit_and_at_least_two(step_ms: float, steps
     assert Effort().steps_in_round(step_ms) == steps
 
 
-@pytest.mark.parametrize(("step_ms", "steps"), [(0.001, 50), (100.0, 6), (400.0, 2), (1400.0, 2), (90_000.0, 1)])
+@pytest.mark.parametrize(
+    ("step_ms", "steps"), [(0.001, 50), (100.0, 6), (400.0, 2), (1400.0, 2), (90_000.0, 1)]
+)
 def test_a_step_is_warm_again_before_it_is_timed(step_ms: float, steps: int) -> None:
     assert Effort().warm_steps(step_ms) == steps
 
