@@ -103,10 +103,14 @@ class Nursery:
         self.process.wait()
 
     def _ask(self, order: dict[str, Any], files: Sequence[int] = ()) -> dict[str, Any]:
-        socket.send_fds(self.channel, [json.dumps(order).encode()], list(files))
-        answer = self.channel.recv(MESSAGE_BYTES)
-        if not answer:
-            raise ConnectionResetError("the process that splits off workers is gone")
+        try:
+            socket.send_fds(self.channel, [json.dumps(order).encode()], list(files))
+            answer = self.channel.recv(MESSAGE_BYTES)
+            if not answer:
+                raise ConnectionResetError("the process that splits off workers is gone")
+        except OSError:
+            self.channel.close()  # an answer that is late must not be taken for the next one
+            raise
         found: dict[str, Any] = json.loads(answer)
         return found
 

@@ -178,26 +178,18 @@ class Workshop:
             nursery.close()
 
     def launch(self, config: StepConfig) -> Ranks:
-        """Start the processes of one rung.
-
-        Raises:
-            RungFailed: they cannot be started.
-
-        """
+        """Start the processes of one rung."""
         self.count += 1
         return Ranks(self, config, self.folder / f"rung-{self.count}")
 
     def start(self, log: Path, *, compiles: bool) -> Process:
-        """Start one process: split off where that can be, else run.
-
-        Raises:
-            RungFailed: it cannot be started.
-
-        """
-        try:
-            return Process(self.environment, log, nursery=self._nursery(compiles) if self.can_fork else None)
-        except OSError as error:
-            raise RungFailed(f"no process could be started: {error}") from error
+        """Start one process: split off where that works, else with imports of its own."""
+        if self.can_fork:
+            try:
+                return Process(self.environment, log, nursery=self._nursery(compiles))
+            except OSError:
+                self.can_fork = False  # it says why in its log; and what it cannot do now, it could not later
+        return Process(self.environment, log)
 
     def _nursery(self, compiles: bool) -> Nursery:
         if compiles not in self.nurseries:
