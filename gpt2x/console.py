@@ -26,10 +26,23 @@ def is_quiet() -> bool:
     return _quiet
 
 
+def clean(text: str) -> str:
+    """Text that may hold somebody else's words (a file's name, a label, a title), made safe for a terminal.
+
+    Whatever could steer a terminal or cannot be printed becomes U+FFFD; line ends and tabs stay.
+
+    >>> clean("label \\x1b[2J")
+    'label \ufffd[2J'
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+
+
 def say(message: str = "") -> None:
-    """Print one line of talk on stderr."""
+    """Print one line of talk on stderr, cleaned."""
     if not _quiet:
-        print(message, file=sys.stderr, flush=True)
+        print(clean(message), file=sys.stderr, flush=True)
 
 
 def emit(text: str) -> None:

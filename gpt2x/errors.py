@@ -13,6 +13,11 @@ import sys
 from collections.abc import Iterator
 from enum import IntEnum
 
+from gpt2x.console import clean
+
+QUOTED_CHARACTERS = 80
+"""No error quotes more than this of a value."""
+
 
 class ExitCode(IntEnum):
     """Exit codes of every gpt2x command."""
@@ -55,6 +60,27 @@ class OutputError(Gpt2xError, OSError):
     exit_code = ExitCode.FAILED
 
 
+def quoted(value: object) -> str:
+    """`repr` of a value from outside, for a sentence: at most 80 characters, with the middle left out.
+
+    >>> quoted("songs.csv")
+    "'songs.csv'"
+    >>> len(quoted("x" * 10**6)), quoted(10**10_000)
+    (80, '2**33220 or so')
+    """
+    if isinstance(value, str | bytes):
+        value = value[:QUOTED_CHARACTERS] + value[-QUOTED_CHARACTERS:] if len(value) > 10**4 else value
+    elif (
+        isinstance(value, int) and value.bit_length() > 10**3
+    ):  # Python refuses to write very long numbers out
+        return f"{'-' if value < 0 else ''}2**{value.bit_length()} or so"
+    shown = repr(value)
+    if len(shown) <= QUOTED_CHARACTERS:
+        return shown
+    half = (QUOTED_CHARACTERS - 1) // 2
+    return f"{shown[: QUOTED_CHARACTERS - 1 - half]}…{shown[-half:]}"
+
+
 def wants_traceback() -> bool:
     """True when the user asked to see tracebacks (``GPT2X_TRACEBACK`` is set to anything but 0)."""
     return os.environ.get("GPT2X_TRACEBACK", "0") not in ("", "0")
@@ -94,5 +120,5 @@ def describe_os_error(error: OSError) -> str:
 
 
 def _leave(sentence: str, code: ExitCode) -> None:
-    print(f"gpt2x: {sentence}", file=sys.stderr)
+    print(f"gpt2x: {clean(sentence)}", file=sys.stderr)
     raise SystemExit(code)

@@ -35,3 +35,9 @@ def test_progress_is_silent_where_there_is_no_terminal(capsys: pytest.CaptureFix
         advance()
         advance(1, note="x")
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_others_wrote_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.clean("título\tone\ntwo\x1b[2J\x07\u202e\r") == "título\tone\ntwo�[2J���"
+    console.say("file \x1b]0;owned\x07.csv")
+    assert capsys.readouterr().err == "file �]0;owned�.csv\n"

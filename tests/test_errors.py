@@ -15,6 +15,7 @@ from gpt2x.errors import (
     UsageError,
     describe_os_error,
     exit_with_one_sentence,
+    quoted,
 )
 
 
@@ -56,3 +57,24 @@ def test_defects_of_our_own_are_not_hidden() -> None:
 
 def test_an_operating_system_error_names_its_file() -> None:
     assert describe_os_error(OSError(errno.EACCES, "Permission denied", "/x")) == "Permission denied: /x"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 10**6, b"\xff" * 10**6, 10**100_000, -(10**300), ["y"] * 1000],
+    ids=lambda v: type(v).__name__,
+)
+def test_no_error_quotes_more_than_eighty_characters(value: object) -> None:
+    assert len(quoted(value)) <= 80
+
+
+def test_a_quoted_value_keeps_its_beginning_and_its_end() -> None:
+    shown = quoted("begin" + "x" * 10**6 + "end")
+    assert shown.startswith("'beginx")
+    assert shown.endswith("xend'")
+
+
+def test_a_sentence_of_an_error_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), exit_with_one_sentence():
+        raise InputDataError("cannot read \x1b[2J.csv")
+    assert capsys.readouterr().err == "gpt2x: cannot read �[2J.csv\n"

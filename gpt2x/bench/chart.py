@@ -13,6 +13,7 @@ from typing import Any
 from gpt2x.bench import report
 from gpt2x.bench.measure import MS_PER_SECOND
 from gpt2x.bench.results import Results, Row
+from gpt2x.console import clean
 from gpt2x.errors import MissingComponentError
 from gpt2x.paths import atomic_write
 
@@ -166,7 +167,7 @@ def _style(axes: Any, title: str) -> Any:
 
 def _plain(text: str) -> str:
     """Text as it stands: no formulas between dollar signs, and nothing that has no picture."""
-    return report.clean(text).replace("$", r"\$")
+    return clean(text).replace("$", r"\$")
 
 
 def _titles(figure: Any, results: Results, foot: str) -> None:

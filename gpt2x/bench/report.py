@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gpt2x.bench import ladder
 from gpt2x.bench.measure import BUSY_SHARE, CHANGES
 from gpt2x.bench.results import FAILED, SKIPPED, Results, Row
-from gpt2x.console import format_table
+from gpt2x.console import clean, format_table
 
 WIDTH = 116
 """Columns that notes and sentences are wrapped to."""
@@ -452,11 +452,6 @@ def text(results: Results) -> str:
         wrap(sentence(results)),
     ]
     return clean("\n\n".join(part for part in parts if part))
-
-
-def clean(text: str) -> str:
-    """Text of a file that somebody sent, with everything replaced that could steer a terminal or not be printed."""
-    return "".join(char if char.isprintable() or char == "\n" else "\ufffd" for char in text)
 
 
 def wrap(line: str) -> str:

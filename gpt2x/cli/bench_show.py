@@ -9,7 +9,7 @@ import typer
 from typer import Option
 
 from gpt2x.cli.options import Json, Out, Quiet, examples
-from gpt2x.console import emit, emit_json, say
+from gpt2x.console import clean, emit, emit_json, say
 
 if TYPE_CHECKING:
     from gpt2x.bench.explain import Page, Source
@@ -132,10 +132,10 @@ def compare(
     if as_json:
         emit_json({"a": str(a), "b": str(b), **side_by_side.as_dict(*results)})
     else:
-        emit(report.clean(f"A: {a}\nB: {b}\n\n{side_by_side.facts_table(*results)}\n"))
-        emit(report.clean(side_by_side.table(compared)))
+        emit(clean(f"A: {a}\nB: {b}\n\n{side_by_side.facts_table(*results)}\n"))
+        emit(clean(side_by_side.table(compared)))
         for line in filter(None, [side_by_side.noise_line(compared), *side_by_side.differences(*results)]):
-            emit(report.clean(report.wrap(f"Note: {line}.")))
+            emit(clean(report.wrap(f"Note: {line}.")))
     if threshold is not None:
         side_by_side.fail_below(compared, threshold)
 
