@@ -107,6 +107,10 @@ def exit_with_one_sentence() -> Iterator[None]:
         if wants_traceback():
             raise
         _leave(str(error), error.exit_code)
+    except MemoryError:
+        if wants_traceback():
+            raise
+        _leave("there is not enough memory for this; give less at a time", ExitCode.FAILED)
     except OSError as error:
         if wants_traceback():
             raise

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from gpt2x.errors import InputDataError, UsageError
-from gpt2x.paths import open_input
+from gpt2x.paths import CONFIG_BYTES, read_text
 
 T = TypeVar("T")
 
@@ -144,10 +144,10 @@ def _read_toml(path: str | os.PathLike[str], section: str) -> dict[str, Any]:
         import tomllib
     else:
         import tomli as tomllib
-    with open_input(path) as file:
-        try:
-            table = tomllib.load(file)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputDataError(f"{Path(path)} is not a TOML file: {error}") from error
+    text = read_text(path, limit=CONFIG_BYTES)
+    try:
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputDataError(f"{Path(path)} is not a TOML file: {error}") from error
     inner = table.get(section)
     return inner if isinstance(inner, dict) else table

@@ -25,12 +25,19 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpt2x._version import __version__
 from gpt2x.classify.kinds import FORMAT, FORMAT_VERSION, HEADER, read_header
-from gpt2x.errors import InputDataError, OutputError, UsageError
-from gpt2x.paths import atomic_folder, read_text
+from gpt2x.errors import InputDataError, UsageError
+from gpt2x.paths import VOCABULARY_BYTES, atomic_folder, check_folder, read_text
 
 Self = TypeVar("Self", bound="TextClassifier")
 
 ARRAYS = "model.safetensors"
+WHAT = "a saved classifier"
+
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.tiktoken")
+_FILES_BEFORE_THEY_WERE_LISTED = (
+    *(HEADER, ARRAYS, "vocabulary.json", *_TOKENIZER),
+    *(f"gpt2/{name}" for name in ("config.json", "model.safetensors", *_TOKENIZER)),
+)
 
 
 class TextClassifier(ClassifierMixin, BaseEstimator):
@@ -100,13 +107,11 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         """Write the fitted classifier as a folder, whole or not at all; a classifier that was there is replaced.
 
         Raises:
-            OutputError: it cannot be written, or `folder` holds something else, which is never replaced.
+            OutputError: it cannot be written, or `folder` holds anything else, which is named and never replaced.
 
         """
         check_is_fitted(self, "classes_")
-        folder = Path(folder)
-        check_replaceable(folder)
-        with atomic_folder(folder) as staged:
+        with atomic_folder(folder, files_of_classifier, WHAT) as staged:
             arrays, state = self._state(staged)
             header = {
                 "format": FORMAT,
@@ -119,8 +124,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 "classes": self.classes_.tolist(),
                 "state": state,
             }
-            (staged / HEADER).write_text(json.dumps(header, indent=2) + "\n", encoding="ascii")
             (staged / ARRAYS).write_bytes(safetensors.numpy.save({k: _dense(v) for k, v in arrays.items()}))
+            written = [file.relative_to(staged).as_posix() for file in staged.rglob("*") if file.is_file()]
+            header["files"] = sorted([HEADER, *written])
+            (staged / HEADER).write_text(json.dumps(header, indent=2) + "\n", encoding="ascii")
 
     @classmethod
     def load(cls: type[Self], folder: str | os.PathLike[str]) -> Self:
@@ -270,14 +277,25 @@ def check_positive(**values: float) -> None:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Refuse to replace anything that is not a saved classifier.
+    """Refuse to replace anything that is not of a saved classifier.
 
     Raises:
-        OutputError: `folder` is a file, or a folder with something else in it.
+        OutputError: `folder` is no folder, or holds something else, which is named.
 
     """
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / HEADER).is_file()):
-        raise OutputError(f"{folder} is there already and is no saved classifier; choose another place")
+    check_folder(folder, files_of_classifier, WHAT)
+
+
+def files_of_classifier(folder: Path) -> list[str]:
+    """The files of a saved classifier; none where the header in the folder is not of our format."""
+    try:
+        header = json.loads(read_text(folder / HEADER, limit=VOCABULARY_BYTES, regular=True))
+    except (InputDataError, ValueError, RecursionError):
+        return []
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        return []
+    files = header.get("files", _FILES_BEFORE_THEY_WERE_LISTED)
+    return [name for name in files if isinstance(name, str)] if isinstance(files, list | tuple) else []
 
 
 def write_strings(path: Path, strings: list[str]) -> None:
@@ -294,7 +312,7 @@ def read_strings(path: Path) -> list[str]:
 
     """
     try:
-        strings = json.loads(read_text(path))
+        strings = json.loads(read_text(path, limit=VOCABULARY_BYTES, regular=True))
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputDataError):
             raise
@@ -305,6 +323,8 @@ def read_strings(path: Path) -> list[str]:
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    if path.exists() and not path.is_file():
+        raise InputDataError(f"{path} is no regular file; train the classifier again")
     try:
         return safetensors.numpy.load_file(path)
     except (SafetensorError, OSError, ValueError) as error:

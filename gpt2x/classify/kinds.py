@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt2x.errors import InputDataError, UsageError
-from gpt2x.paths import read_text
+from gpt2x.paths import VOCABULARY_BYTES, read_text
 
 if TYPE_CHECKING:
     from gpt2x.classify.base import TextClassifier
@@ -95,7 +95,7 @@ def read_header(folder: str | os.PathLike[str]) -> dict[str, Any]:
             f"{folder} holds no classifier (no {HEADER}); give the --out folder of classify train"
         )
     try:
-        header = json.loads(read_text(folder / HEADER))
+        header = json.loads(read_text(folder / HEADER, limit=VOCABULARY_BYTES, regular=True))
         if header["format"] != FORMAT or header["kind"] not in KINDS:
             raise ValueError(f"kind {header['kind']!r} is unknown")
         version = int(header["version"])

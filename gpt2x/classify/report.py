@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from gpt2x.console import format_count
+from gpt2x.errors import InputDataError, OutputError
+from gpt2x.paths import VOCABULARY_BYTES, read_text
+
+FORMAT = "gpt2x-comparison"
+"""What a kept report.json says under "format"."""
+
+_CHART_BYTES = 4096  # a picture says in its first bytes which program drew it
+_SIGNED = b"tEXtSoftware\0gpt2x"
 
 # (head, width, flush right)
 COLUMNS = (
@@ -19,6 +29,43 @@ COLUMNS = (
     ("texts/s", 8, True),
     ("note", 0, False),
 )
+
+
+def check_report_folder(folder: Path) -> None:
+    """Refuse a folder in which a report or a chart would replace what gpt2x did not write; other files may be there.
+
+    Raises:
+        OutputError: such a file is in it, or it is no folder.
+
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; name a folder for the report")
+    charts = sorted(folder.glob("accuracy.png")) + sorted(folder.glob("confusion-*.png"))
+    foreign = [file for file in charts if not _is_our_chart(file)]
+    if (folder / "report.json").exists() and not _is_our_report(folder / "report.json"):
+        foreign.insert(0, folder / "report.json")
+    if foreign:
+        raise OutputError(
+            f"{folder} holds {foreign[0].name}, which gpt2x did not write; choose another place"
+        )
+
+
+def _is_our_report(file: Path) -> bool:
+    try:
+        values = json.loads(read_text(file, limit=VOCABULARY_BYTES, regular=True))
+    except (InputDataError, ValueError, RecursionError):
+        return False
+    if not isinstance(values, dict):
+        return False
+    old = {"majority_accuracy", "test_texts_in_training", "environment", "models"}  # of reports before FORMAT
+    return values.get("format") == FORMAT or values.keys() >= old
+
+
+def _is_our_chart(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return _SIGNED in opened.read(_CHART_BYTES)
 
 
 @dataclass(kw_only=True)
@@ -98,7 +145,7 @@ class ComparisonReport:
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> ComparisonReport:
         """The way back from `to_dict`, to draw a chart again from a saved file."""
-        derived = ("rows", "best", "models")
+        derived = ("format", "rows", "best", "models")
         plain = {name: value for name, value in values.items() if name not in derived}
         return ComparisonReport(**plain, models=[ModelResult(**model) for model in values["models"]])
 

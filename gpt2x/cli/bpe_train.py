@@ -169,7 +169,9 @@ def _load(name: str) -> Tokenizer:
 
 
 def _folders(sizes: Sequence[int], out: Path | None) -> list[Path]:
-    """Where each vocabulary goes: one into DIR itself, several into DIR-<size>."""
+    """Where each vocabulary goes: one into DIR itself, several into DIR-<size>; refused before anything is learned."""
+    from gpt2x.tokenizer.formats import check_folder
+
     if len(sizes) == 1 and out is not None:
         folders = [out]
     else:
@@ -178,6 +180,7 @@ def _folders(sizes: Sequence[int], out: Path | None) -> list[Path]:
     for folder in folders:
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; name a folder with --out")
+        check_folder(folder)
     return folders
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ import typer
 
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
 from gpt2x.console import emit, emit_json, format_count, say
-from gpt2x.errors import InputDataError, MissingComponentError, OutputError, UsageError
+from gpt2x.errors import InputDataError, MissingComponentError, UsageError
 
 if TYPE_CHECKING:
     from gpt2x.classify.report import ComparisonReport
@@ -100,7 +99,8 @@ def compare(
 
     A fifth of each class is kept for the test. Printed: top-1 accuracy with its 95 % interval, macro-F1, parameters,
     training time, prediction speed, and what the best one confuses. --out DIR keeps report.json and, with matplotlib,
-    charts. A classifier that cannot run says why in its row.
+    charts; files of these names that it did not write are never replaced. A classifier that cannot run says why in its
+    row.
     """
     from gpt2x.classify.kinds import get_kinds
 
@@ -169,7 +169,7 @@ def train(
     """Train one classifier on all rows of a file and keep it in a folder, for `classify predict`.
 
     How good it will be, `classify compare` tells, which keeps texts back for a test. A classifier that is in the folder
-    already is replaced, anything else never.
+    already is replaced; a folder with anything else in it is refused.
     """
     import time
 
@@ -290,13 +290,12 @@ def _check_options(names: set[str], gpt2: str | None, tokenizer: str | None, dev
 
 def _check_writable(out: Path | None) -> None:
     """Refuse a place for the report that cannot work now, and not after minutes of training."""
-    if out is None:
-        return
-    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise OutputError(
-            f"cannot write to {out}: {there} is no folder that can be written to; choose another place"
-        )
+    from gpt2x.classify.report import check_report_folder
+    from gpt2x.paths import check_can_write
+
+    if out is not None:
+        check_report_folder(out)
+        check_can_write(out)
 
 
 def _keep(report: ComparisonReport, out: Path) -> None:
@@ -304,10 +303,11 @@ def _keep(report: ComparisonReport, out: Path) -> None:
     import json
 
     from gpt2x.classify.chart import write_charts
+    from gpt2x.classify.report import FORMAT
     from gpt2x.paths import atomic_write
 
     with atomic_write(out / "report.json", text=True) as file:
-        json.dump(report.to_dict(), file, ensure_ascii=False, allow_nan=False)
+        json.dump({"format": FORMAT} | report.to_dict(), file, ensure_ascii=False, allow_nan=False)
         file.write("\n")
     say(f"kept {out / 'report.json'}")
     try:

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gpt2x import paths
 from gpt2x._version import __version__
 from gpt2x.cli.options import Json, examples
 from gpt2x.console import emit, emit_json, key_value_lines
+from gpt2x.errors import UsageError
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -162,10 +164,18 @@ def _places() -> dict[str, Any]:
     songs = paths.assets_dir() / "songs.csv"
     return {
         "packaged songs": str(songs),
-        "cache (GPT2X_CACHE)": str(paths.cache_dir()),
-        "own models (GPT2X_HOME)": str(paths.data_home()),
-        "runs (GPT2X_RUNS)": str(paths.runs_dir().resolve()),
+        "cache (GPT2X_CACHE)": _place(paths.cache_dir),
+        "own models (GPT2X_HOME)": _place(paths.data_home),
+        "runs (GPT2X_RUNS)": _place(paths.runs_dir),
     }
+
+
+def _place(folder: Callable[[], Path]) -> str:
+    """Where it is, or why it cannot be there: this command is asked when something is wrong."""
+    try:
+        return str(folder().absolute())
+    except UsageError as error:
+        return str(error)
 
 
 def _plain(value: object) -> str:

@@ -9,7 +9,8 @@ import typer
 
 from gpt2x.cli.options import Json, Out, Quiet, examples
 from gpt2x.console import emit, emit_json, say
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
+from gpt2x.paths import is_standard_output
 
 app = typer.Typer(
     help="Write a run as a Hugging Face folder or a GGUF file.",
@@ -32,7 +33,8 @@ Dtype = Annotated[str, typer.Option("--dtype", help="f32, or f16 for half the si
 def hf(run: Run, out: Out = None, dtype: Dtype = "f32", as_json: Json = False, quiet: Quiet = False) -> None:
     """Write a clean Hugging Face folder: model and tokenizer without the trainer's state.
 
-    By default it is called RUN-hf. JSON: {run, out, dtype, bytes}.
+    By default it is called RUN-hf. An earlier export is replaced; a folder with anything else in it is refused. JSON:
+    {run, out, dtype, bytes}.
     """
     from gpt2x.export.hf import export_hf
     from gpt2x.model.runs import find_run
@@ -64,12 +66,14 @@ def gguf(
 
 def _check_dtype(dtype: str) -> None:
     if dtype not in ("f32", "f16"):
-        raise UsageError(f"dtype {dtype!r} is unknown; give f32 or f16")
+        raise UsageError(f"dtype {quoted(dtype)} is unknown; give f32 or f16")
 
 
 def _report(run: Path, out: Path, dtype: str, as_json: bool) -> None:
-    files = [out] if out.is_file() else [file for file in out.iterdir() if file.is_file()]
+    files = [file for file in out.iterdir() if file.is_file()] if out.is_dir() else [out]
     size = sum(file.stat().st_size for file in files)
+    if is_standard_output(out):
+        return  # nothing may come after the file itself
     if as_json:
         emit_json({"run": str(run), "out": str(out), "dtype": dtype, "bytes": size})
         return

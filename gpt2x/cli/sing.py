@@ -17,7 +17,7 @@ import typer
 
 from gpt2x.cli.options import Device, Json, Quiet, examples
 from gpt2x.console import emit_json, is_quiet, say
-from gpt2x.errors import Gpt2xError, InputDataError
+from gpt2x.errors import Gpt2xError, InputDataError, UsageError
 
 if TYPE_CHECKING:
     from gpt2x.generate.engine import Engine, TextStream
@@ -141,7 +141,8 @@ def _check_weights(weights: str) -> None:
 
 
 def _choose_run(name: str | None) -> Path:
-    from gpt2x.model.runs import find_run, first_song, is_model_folder, newest_run
+    from gpt2x.model.runs import find_run, first_song, foreign_in_run, is_model_folder, newest_run
+    from gpt2x.paths import cache_dir, check_can_write
 
     if name is not None:
         return find_run(name)
@@ -149,6 +150,14 @@ def _choose_run(name: str | None) -> Path:
     if found is not None:
         return found
     folder = first_song()
+    foreign = foreign_in_run(folder)
+    if foreign is not None:
+        raise UsageError(
+            f"the small model should be trained in {folder}, which holds {foreign}; move that away, set GPT2X_HOME to "
+            "another folder, or give --run FOLDER"
+        )
+    check_can_write(folder, "GPT2X_HOME")
+    check_can_write(cache_dir(), "GPT2X_CACHE")
     if is_model_folder(folder):
         say("The small model was interrupted while it was trained: its training goes on from there.")
     else:
@@ -212,10 +221,14 @@ def _songs_to_check(folder: Path, data: Path | None) -> OverlapIndex:
 
 def _training_data(folder: Path) -> Path | None:
     """The csv file that the run was trained on, where the run says so and it is still there; else None."""
+    from gpt2x.model.runs import SETTINGS, TRAINER
+    from gpt2x.paths import CONFIG_BYTES, read_text
+
     try:
-        name = json.loads((folder / "trainer" / "config.json").read_text(encoding="utf-8"))["data"]
+        settings = folder / TRAINER / SETTINGS
+        name = json.loads(read_text(settings, limit=CONFIG_BYTES, regular=True))["data"]
         return Path(name) if Path(name).is_file() else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

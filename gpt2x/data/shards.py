@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpt2x.errors import InputDataError, UsageError
-from gpt2x.paths import atomic_folder, cache_dir, open_input
+from gpt2x.paths import anything, atomic_folder, cache_dir, read_blocks, read_text
 
 if TYPE_CHECKING:
     from gpt2x.tokenizer import Tokenizer
@@ -131,14 +131,15 @@ def cached(
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
-    """sha256 of a file's content (unpacked, so that songs.csv and songs.csv.xz are the same data)."""
+    """sha256 of a file's content (unpacked, so that songs.csv and songs.csv.xz are the same data).
+
+    Raises:
+        InputDataError: it cannot be read, or is no regular file: what a pipe gives cannot be read again.
+
+    """
     digest = hashlib.sha256()
-    with open_input(path) as file:
-        try:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        except (OSError, EOFError) as error:
-            raise InputDataError(f"cannot unpack {path}: {error}; is the file complete?") from error
+    for block in read_blocks(path, regular=True):
+        digest.update(block)
     return digest.hexdigest()
 
 
@@ -161,7 +162,7 @@ def _batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
 
 
 def _write(streams: TokenStreams, folder: Path) -> None:
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, anything) as temporary:
         np.save(temporary / "train.npy", streams.train)
         np.save(temporary / "validation.npy", streams.validation)
         counts = {"train": streams.num_train_documents, "validation": streams.num_validation_documents}
@@ -171,7 +172,7 @@ def _write(streams: TokenStreams, folder: Path) -> None:
 def _open(folder: Path) -> TokenStreams | None:
     """The streams in a cache folder; None if it is not there or damaged, so that it is built (again)."""
     try:
-        counts = json.loads((folder / "documents.json").read_text(encoding="utf-8"))
+        counts = json.loads(read_text(folder / "documents.json", regular=True))
         train, validation = (
             np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("train", "validation")
         )

@@ -8,7 +8,6 @@ the embedding where the head is missing.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gpt2x.errors import InputDataError, MissingComponentError, OutputError, describe_os_error
+from gpt2x.errors import InputDataError, MissingComponentError, OutputError
 from gpt2x.model.folder import load_folder
 from gpt2x.model.gpt import GPT
-from gpt2x.paths import sync
+from gpt2x.paths import atomic_path
 
 if TYPE_CHECKING:
     from gpt2x.tokenizer import Tokenizer
@@ -56,12 +55,14 @@ def export_gguf(run: Path, out: Path, *, dtype: str = "f32") -> None:
 
     """
     gguf = _gguf()
+    if out.is_dir():
+        raise OutputError(f"{out} is a folder; give the name of a file")
     model, tokenizer = load_folder(run)
     if tokenizer is None:
         raise InputDataError(
             f"{run} has no tokenizer, and a GGUF file needs one; put its tokenizer.json beside it"
         )
-    with _staged_file(out) as staged:
+    with atomic_path(out) as staged:
         writer = gguf.GGUFWriter(staged, "gpt2")
         try:
             _add_hyperparameters(writer, gguf, model, name=run.resolve().name, dtype=dtype)
@@ -153,21 +154,3 @@ def _add_tokenizer(writer: Any, gguf: Any, tokenizer: Tokenizer, vocab_size: int
         writer.add_eos_token_id(end)
         writer.add_unk_token_id(end)
     writer.add_add_bos_token(False)
-
-
-@contextlib.contextmanager
-def _staged_file(out: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `out` that takes its name when the block ends well."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.is_dir():
-            raise OutputError(f"{out} is a folder; give the name of a file")
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".partial", dir=out.parent) as folder:
-            staged = Path(folder) / out.name
-            yield staged
-            sync(staged)
-            staged.replace(out)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"cannot write {out}: {describe_os_error(error)}; choose another place") from error

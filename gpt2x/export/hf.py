@@ -7,10 +7,13 @@ from pathlib import Path
 import torch
 
 from gpt2x.errors import OutputError
-from gpt2x.model.folder import load_folder, save_folder
-from gpt2x.paths import atomic_folder
+from gpt2x.model.folder import load_folder, model_files, read_config, save_folder
+from gpt2x.paths import atomic_folder, check_folder
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16}
+
+FORMAT = "gpt2x-export"
+"""What an export's config.json says under "gpt2x", "format"."""
 
 
 def export_hf(run: Path, out: Path, *, dtype: str = "f32") -> None:
@@ -18,19 +21,27 @@ def export_hf(run: Path, out: Path, *, dtype: str = "f32") -> None:
 
     Args:
         run: a run folder of ours or a Hugging Face GPT-2 folder.
-        out: a folder that is not there yet, or is empty; it appears whole or not at all.
+        out: a folder that is not there yet, is empty, or holds an earlier export and nothing else; it appears whole or
+            not at all.
         dtype: ``f32`` or ``f16``.
 
     Raises:
         InputDataError: `run` holds no usable model.
-        OutputError: `out` has something in it or cannot be written.
+        OutputError: `out` has something else in it or cannot be written.
 
     """
+    if out.exists() and out.samefile(run):
+        raise OutputError(f"{out} is the run itself; choose another place")
+    check_folder(out, exported_files, "an export")
     model, tokenizer = load_folder(run, dtype=DTYPES[dtype])
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out} is there already and not an empty folder; choose another place")
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, exported_files, "an export") as folder:
         try:
-            save_folder(model, tokenizer, folder)
+            save_folder(model, tokenizer, folder, extra={"format": FORMAT})
         except OutputError as error:  # name the place that was asked for, not the temporary one
             raise OutputError(str(error).replace(str(folder), str(out))) from error
+
+
+def exported_files(folder: Path) -> list[str]:
+    """The files of an export; none where the model in a folder came about in another way, by training for instance."""
+    files = model_files(folder)
+    return files if files and read_config(folder)[1]["gpt2x"].get("format") == FORMAT else []

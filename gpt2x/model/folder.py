@@ -6,14 +6,16 @@
                         and tokenizer_config.json
 
 A folder is whole when it has config.json and model.safetensors. Saving stages all files first and renames them at the
-end, the weights last: a reader never meets weights and a configuration that do not belong together. Weights are never
-pickled, and pickles are never loaded: a pickle runs whatever code it likes.
+end, the weights last: a reader never meets weights and a configuration that do not belong together. What gpt2x did not
+write is never replaced: its own config.json has the entry "gpt2x", and the files beside that are its own. Weights are
+never pickled, and pickles are never loaded: a pickle runs whatever code it likes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -26,7 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from gpt2x.errors import InputDataError, OutputError, describe_os_error
+from gpt2x.errors import InputDataError, OutputError
 from gpt2x.model.config import GPTConfig
 from gpt2x.model.gpt import GPT
 from gpt2x.model.pretrained import (
@@ -37,8 +39,8 @@ from gpt2x.model.pretrained import (
     tensor_from_hf,
     tensors_to_hf,
 )
-from gpt2x.model.runs import CONFIG, INDEX, WEIGHTS
-from gpt2x.paths import read_text, sync
+from gpt2x.model.runs import CONFIG, INDEX, MODEL_FILES, WEIGHTS, is_ours
+from gpt2x.paths import CONFIG_BYTES, output_errors, read_text, sync
 
 if TYPE_CHECKING:
     from gpt2x.tokenizer import Tokenizer
@@ -60,10 +62,12 @@ def save_folder(
         extra: values to keep in config.json under "gpt2x" (where the run came from, its step, …).
 
     Raises:
-        OutputError: the folder cannot be written; a model that was in it before is still there and whole.
+        OutputError: the folder cannot be written, or holds a file of such a name that gpt2x did not write; a model
+            that was in it before is still there and whole.
 
     """
     path = Path(path)
+    check_folder(path)
     tensors = tensors_to_hf(model.state_dict(), model.config)
     dtype = str(model.wte.weight.dtype).removeprefix("torch.")
     eot = _eot_token(tokenizer)
@@ -82,43 +86,59 @@ def save_folder(
             raise OutputError(f"cannot write {path / WEIGHTS}: {error}; choose another place") from error
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a folder with somebody else's model or tokenizer in it.
+
+    Raises:
+        OutputError: one of the files that `save_folder` writes is there and is not of gpt2x.
+
+    """
+    from gpt2x.tokenizer.formats import foreign_file
+
+    ours = is_ours(path)
+    theirs = (
+        None if ours else next((name for name in (CONFIG, WEIGHTS) if os.path.lexists(path / name)), None)
+    )
+    theirs = theirs or foreign_file(path, model_is_ours=ours)
+    if theirs is not None:
+        raise OutputError(f"{path} holds {theirs}, which gpt2x did not write; choose another place")
+
+
+def model_files(folder: Path) -> list[str]:
+    """What `save_folder` wrote in a folder; nothing where the model is somebody else's."""
+    return list(MODEL_FILES) if is_ours(folder) else []
+
+
 @contextlib.contextmanager
 def _staged(path: Path) -> Iterator[Path]:
     """Yield an empty folder inside `path`; when the block ends well, its files move into `path`, the weights last."""
-    stage: Path | None = None
-    try:
+    with output_errors(path):
         existed = path.exists()
         path.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=".saving.", dir=path))
-        yield stage
-        for file in stage.iterdir():
-            sync(file)
-        old_config = (path / CONFIG).read_bytes() if (path / CONFIG).is_file() else b""
-        if _architecture(old_config) != _architecture((stage / CONFIG).read_bytes()):
-            (path / WEIGHTS).unlink(missing_ok=True)  # they do not fit the configuration that comes next
-        for file in sorted(stage.iterdir(), key=lambda file: file.name == WEIGHTS):
-            file.replace(path / file.name)
-        (path / INDEX).unlink(missing_ok=True)  # of older weights in several files
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"cannot write {path}: {describe_os_error(error)}; choose another place") from error
-    finally:
-        if stage is not None:
+        try:
+            yield stage
+            for file in stage.iterdir():
+                sync(file)
+            if _architecture(path / CONFIG) != _architecture(stage / CONFIG):
+                (path / WEIGHTS).unlink(missing_ok=True)  # they do not fit the configuration that comes next
+            for file in sorted(stage.iterdir(), key=lambda file: file.name == WEIGHTS):
+                file.replace(path / file.name)
+        finally:
             shutil.rmtree(stage, ignore_errors=True)
             if not existed:
                 with contextlib.suppress(OSError):
                     path.rmdir()  # only when nothing came of it
 
 
-def _architecture(config_json: bytes) -> dict[str, Any] | None:
+def _architecture(config: Path) -> dict[str, Any] | None:
     """What of a configuration decides which weights fit, None when it cannot be read."""
     try:
-        values = json.loads(config_json)
-        values.pop("gpt2x", None)
-        return values
-    except (ValueError, AttributeError):
+        values = _read_json(config)
+    except InputDataError:
         return None
+    values.pop("gpt2x", None)
+    return values
 
 
 def _eot_token(tokenizer: Any) -> int | None:
@@ -150,7 +170,7 @@ def read_config(path: str | Path) -> tuple[GPTConfig, dict[str, Any]]:
         raise InputDataError(
             f"there is no model folder {path}; give a run folder or a Hugging Face GPT-2 folder"
         )
-    if not (path / CONFIG).is_file():
+    if not (path / CONFIG).exists():
         raise InputDataError(f"{path} has no {CONFIG}; give a run folder or a Hugging Face GPT-2 folder")
     values = _read_json(path / CONFIG)
     return config_from_hf(values, str(path / CONFIG)), values
@@ -244,17 +264,17 @@ def _open_safetensors(file: Path) -> Any:
 
 
 def _weight_files(path: Path) -> list[Path]:
-    if (path / WEIGHTS).is_file():
-        return [path / WEIGHTS]
+    if (path / WEIGHTS).exists():
+        return [_regular(path / WEIGHTS)]
     if (path / INDEX).is_file():
         weight_map = _read_json(path / INDEX).get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise InputDataError(f"{path / INDEX} has no weight_map; download it again")
         files = [path / Path(str(name)).name for name in sorted(set(map(str, weight_map.values())))]
         for file in files:
-            if not file.is_file():
+            if not file.exists():
                 raise InputDataError(f"{file} is missing, and {INDEX} names it; download it again")
-        return files
+        return list(map(_regular, files))
     pickle = next((file for file in sorted(path.glob("pytorch_model*.bin"))), None)
     if pickle is not None:
         raise InputDataError(
@@ -264,9 +284,16 @@ def _weight_files(path: Path) -> list[Path]:
     raise InputDataError(f"{path} has no {WEIGHTS}; give a run folder or a Hugging Face GPT-2 folder")
 
 
+def _regular(file: Path) -> Path:
+    """The file itself, unless it is a folder, a pipe or a device, which the reader of weights would wait for."""
+    if not file.is_file():
+        raise InputDataError(f"{file} is no regular file; save or download it again")
+    return file
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        values = json.loads(read_text(file))
+        values = json.loads(read_text(file, limit=CONFIG_BYTES, regular=True))
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputDataError):
             raise

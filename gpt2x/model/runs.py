@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from gpt2x.errors import InputDataError
-from gpt2x.paths import data_home, runs_dir
+from gpt2x.errors import InputDataError, quoted
+from gpt2x.paths import CONFIG_BYTES, data_home, read_text, runs_dir
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 FIRST_SONG = "first-song"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.tiktoken")
+MODEL_FILES = (CONFIG, WEIGHTS, *TOKENIZER_FILES)
+"""What `save_folder` writes."""
+
+TRAINER, SETTINGS, STATE = "trainer", "config.json", "state.json"
+"""Where in a run folder the trainer keeps its own files; that with the settings of the run; and in each checkpoint."""
+
+RUN_FORMAT = "gpt2x-run"
+"""What the settings of a run say under "format"."""
+
+_RUN_SETTINGS = {
+    "data",
+    "total_batch_tokens",
+    "validation_share",
+    "eval_batches",
+}  # of runs before RUN_FORMAT
 
 
 def is_model_folder(path: Path) -> bool:
@@ -31,14 +48,48 @@ def newest_run() -> Path | None:
     return first_song() if is_finished(first_song()) else None
 
 
+def is_ours(path: Path) -> bool:
+    """True when the model in a folder was saved by gpt2x: its config.json has the entry "gpt2x", as always.
+
+    transformers keeps that entry when it saves a model that it has read, and adds its own version.
+    """
+    values = _read_object(path / CONFIG)
+    return isinstance(values.get("gpt2x"), dict) and "transformers_version" not in values
+
+
+def holds_a_run(path: Path) -> bool:
+    """True when gpt2x's trainer started a run in this folder, whether or not it has a model yet."""
+    settings = _read_object(path / TRAINER / SETTINGS)
+    if settings.get("format") == RUN_FORMAT or settings.keys() >= _RUN_SETTINGS:
+        return True
+    states = (_read_object(file) for file in (path / TRAINER).glob(f"step-*/{STATE}"))
+    return any(state.keys() >= {"format", "step", "files"} for state in states)  # the settings are damaged
+
+
+def foreign_in_run(path: Path) -> str | None:
+    """What in a folder stands in the way of a run: anything where there is no run, or a model that is not ours."""
+    if not path.is_dir():
+        return None
+    if not holds_a_run(path):
+        return next((entry.name for entry in sorted(path.iterdir())), None)
+    theirs = (name for name in MODEL_FILES if (path / name).exists())
+    return None if is_ours(path) else next(theirs, None)
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is none that can be read."""
+    try:
+        value = json.loads(read_text(file, limit=CONFIG_BYTES, regular=True))
+    except (InputDataError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def is_finished(path: Path) -> bool:
     """True for a whole model whose training, if gpt2x trained it, went to the end."""
     if not is_model_folder(path):
         return False
-    try:
-        about = json.loads((path / CONFIG).read_text(encoding="utf-8")).get("gpt2x", {})
-    except (OSError, ValueError, AttributeError):
-        return True  # damaged: loading it says how
+    about = _read_object(path / CONFIG).get("gpt2x")  # damaged: loading it says how
     return not isinstance(about, dict) or about.get("finished", True) is True
 
 
@@ -49,10 +100,11 @@ def find_run(name: str) -> Path:
         InputDataError: there is no such folder.
 
     """
-    for path in (Path(name), runs_dir() / name, data_home() / name):
+    for folder in (Path, runs_dir, data_home):
+        path = folder() / name
         if path.is_dir():
             return path
-    raise InputDataError(f"there is no run {name!r}; give a folder, or the name of one in {runs_dir()}")
+    raise InputDataError(f"there is no run {quoted(name)}; give a folder, or the name of one in {runs_dir()}")
 
 
 def _saved_at(path: Path) -> int:

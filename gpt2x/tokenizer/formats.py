@@ -31,7 +31,7 @@ from typing import Any
 
 from gpt2x._version import __version__
 from gpt2x.errors import InputDataError, OutputError
-from gpt2x.paths import atomic_folder, atomic_write, read_bytes, read_text
+from gpt2x.paths import CONFIG_BYTES, VOCABULARY_BYTES, atomic_folder, atomic_write, read_bytes, read_text
 from gpt2x.tokenizer import patterns
 from gpt2x.tokenizer.published import ENCODINGS, with_ranks
 from gpt2x.tokenizer.ranks import FileRanks
@@ -76,9 +76,9 @@ def read(source: str | os.PathLike[str]) -> Vocabulary:
 
 
 def _read_folder(folder: Path) -> Vocabulary:
-    if (folder / TOKENIZER_JSON).exists():
+    if (folder / TOKENIZER_JSON).is_file():
         return _read_json(folder / TOKENIZER_JSON)
-    rank_files = sorted(folder.glob("*.tiktoken"))
+    rank_files = sorted(file for file in folder.glob("*.tiktoken") if file.is_file())
     if (folder / RANK_FILE) in rank_files:
         rank_files = [folder / RANK_FILE]
     if len(rank_files) > 1:
@@ -86,7 +86,7 @@ def _read_folder(folder: Path) -> Vocabulary:
     if rank_files:
         return _read_ranks(rank_files[0])
     for merges_name, vocab_name in GPT2_PAIRS:
-        if (folder / merges_name).exists() and (folder / vocab_name).exists():
+        if (folder / merges_name).is_file() and (folder / vocab_name).is_file():
             return read_gpt2_pair(folder / merges_name, folder / vocab_name)
     raise InputDataError(
         f"{folder} holds no tokenizer: neither {TOKENIZER_JSON}, nor a rank file, nor vocab.bpe with encoder.json"
@@ -97,7 +97,7 @@ def _read_json(path: Path) -> Vocabulary:
     from gpt2x.tokenizer.huggingface import read_tokenizer_json
 
     name = path.resolve().parent.name if path.name == TOKENIZER_JSON else path.stem
-    vocabulary = read_tokenizer_json(read_text(path), path, name)
+    vocabulary = read_tokenizer_json(read_text(path, limit=VOCABULARY_BYTES), path, name)
     block = _read_block(path.parent) if path.name == TOKENIZER_JSON else {}
     if block.get("sha256") not in (None, vocabulary.fingerprint):
         raise InputDataError(f"{path} is not the vocabulary that {CONFIG} beside it describes; save it again")
@@ -112,7 +112,7 @@ def read_rank_file(path: str | os.PathLike[str]) -> dict[bytes, int]:
         InputDataError: a line is damaged, a token or rank occurs twice, or a byte has no token.
 
     """
-    return parse_rank_file(read_bytes(path), path)
+    return parse_rank_file(read_bytes(path, limit=VOCABULARY_BYTES), path)
 
 
 def parse_rank_file(contents: bytes, source: object) -> dict[bytes, int]:
@@ -158,12 +158,13 @@ def read_gpt2_pair(merges_path: Path, vocab_path: Path) -> Vocabulary:
     """
     from gpt2x.tokenizer.huggingface import parse_json
 
-    merges, ids = read_bytes(merges_path), read_bytes(vocab_path)
+    merges, ids = (read_bytes(path, limit=VOCABULARY_BYTES) for path in (merges_path, vocab_path))
     if (sha256(merges), sha256(ids)) == _GPT2_PAIR:
         parse = functools.partial(parse_merges, source=merges_path)
         return of_published(ENCODINGS["gpt2"], FileRanks(merges, parse, "from_merges"))
     ranks = parse_merges(merges, merges_path)
-    special_tokens = _special_tokens_beside(ranks, parse_json(read_text(vocab_path), vocab_path))
+    text = read_text(vocab_path, limit=VOCABULARY_BYTES)
+    special_tokens = _special_tokens_beside(ranks, parse_json(text, vocab_path))
     if special_tokens is None:
         raise InputDataError(
             f"{vocab_path} and {merges_path.name} do not belong together: their tokens or ids differ"
@@ -222,7 +223,7 @@ def _read_ranks(path: Path) -> Vocabulary:
 
     Where a checksum shows that the file is what it should be, its lines are left for the core to read.
     """
-    contents = read_bytes(path)
+    contents = read_bytes(path, limit=VOCABULARY_BYTES)
     checksum = sha256(contents)
     name = path.name.removesuffix(".tiktoken")
     block = _read_block(path.parent)
@@ -258,19 +259,69 @@ def sha256(contents: bytes) -> str:
 # Writing
 
 
+FILES = (TOKENIZER_JSON, RANK_FILE, CONFIG)
+"""What `write_folder` writes."""
+
+
+_KEYS = {
+    *("tokenizer_class", "bos_token", "eos_token", "unk_token", "model_max_length"),
+    *("clean_up_tokenization_spaces", "gpt2x"),
+}
+"""What gpt2x writes into a tokenizer_config.json; transformers writes more, and keeps what it does not know."""
+
+
+def foreign_file(folder: Path, *, model_is_ours: bool = False) -> str | None:
+    """The first of these files in a folder that gpt2x did not write; None where they can be replaced.
+
+    Args:
+        folder: it need not exist.
+        model_is_ours: there is a model beside them that gpt2x saved, and them with it: the block is not written then.
+
+    """
+    there = [name for name in FILES if os.path.lexists(folder / name)]
+    config = _read_object(folder / CONFIG)
+    ours = (
+        bool(config) and config.keys() <= _KEYS and (model_is_ours or isinstance(config.get("gpt2x"), dict))
+    )
+    return there[0] if there and not ours else None
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is none that can be read."""
+    try:
+        value = json.loads(read_text(file, limit=CONFIG_BYTES, regular=True))
+    except (InputDataError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Refuse a place in which `write_folder` would replace what gpt2x did not write.
+
+    Raises:
+        OutputError: it is no folder, or holds somebody else's tokenizer.
+
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; name a folder for the tokenizer")
+    theirs = foreign_file(folder, model_is_ours="gpt2x" in _read_object(folder / "config.json"))
+    if theirs is not None:
+        raise OutputError(f"{folder} holds {theirs}, which gpt2x did not write; choose another place")
+
+
 def write_folder(vocabulary: Vocabulary, folder: str | os.PathLike[str]) -> None:
     """Write the vocabulary's three files into a folder: all or, where something fails, none.
 
     Raises:
-        OutputError: they cannot be written.
+        OutputError: they cannot be written, or files of these names are there that gpt2x did not write.
         InputDataError: the vocabulary has a token that no merge makes, which `tokenizer.json` cannot express.
 
     """
     from gpt2x.tokenizer.huggingface import tokenizer_json
 
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file; name a folder for the tokenizer")
+    check_folder(folder)
     files = {
         TOKENIZER_JSON: tokenizer_json(vocabulary).encode(),
         RANK_FILE: vocabulary.rank_file,
@@ -326,7 +377,7 @@ def _read_block(folder: Path) -> dict[str, Any]:
     from gpt2x._bpe import unicode_version
     from gpt2x.tokenizer.huggingface import parse_json
 
-    block = parse_json(read_text(path), path).get("gpt2x")
+    block = parse_json(read_text(path, limit=CONFIG_BYTES, regular=True), path).get("gpt2x")
     if not isinstance(block, dict):
         return {}
     if block.get("unicode_version") not in (None, unicode_version):

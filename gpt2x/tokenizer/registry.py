@@ -188,6 +188,10 @@ def _named_place(ranks: RankFile) -> Path | None:
     if not named:
         return None
     place = Path(named)
+    if not place.exists() and ranks is not R50K:  # for GPT-2, reading it says so
+        raise InputDataError(
+            f"GPT2X_VOCAB is set, but there is no tokenizer at {place}; set it to a file or a folder"
+        )
     holds = place.name in ranks.file_names or any((place / name).is_file() for name in ranks.file_names)
     return place if holds or ranks is R50K else None
 

@@ -13,7 +13,7 @@ from typing import IO, Protocol
 
 from gpt2x.console import format_count, say
 from gpt2x.errors import OutputError, describe_os_error
-from gpt2x.paths import atomic_write
+from gpt2x.paths import atomic_write, read_text
 
 Metrics = Mapping[str, float]
 
@@ -121,7 +121,7 @@ def _read_lines(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     lines = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(path, errors="replace", regular=True).splitlines():
         try:
             value = json.loads(line)
         except ValueError:

@@ -24,6 +24,7 @@ from gpt2x.data.lyrics import read_songs, song_document
 from gpt2x.data.sources import find_file
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.model import GPT, GPTConfig
+from gpt2x.paths import cache_dir, check_can_write
 from gpt2x.train.config import TrainConfig, differences
 from gpt2x.train.distributed import Ranks, all_ranks
 from gpt2x.train.optim import Optimizer, make_optimizer, make_shadow
@@ -113,6 +114,7 @@ def prepare(config: TrainConfig, ranks: Ranks, *, resume: bool = False, overwrit
     if config.out is None:
         raise UsageError("a run needs a folder; give --out")
     folder = RunFolder(Path(config.out))
+    ranks.together(lambda: _check_places(folder, ranks))
     data_file = ranks.first_then_all(lambda: find_file(config.data))
     data_digest = ranks.together(lambda: shards.file_digest(data_file))
     shape = ranks.together(lambda: model_shape(config))
@@ -161,13 +163,20 @@ def prepare(config: TrainConfig, ranks: Ranks, *, resume: bool = False, overwrit
     return prepared
 
 
+def _check_places(folder: RunFolder, ranks: Ranks) -> None:
+    """Refuse places that cannot work before anything is read, downloaded or computed for them."""
+    folder.check_free()
+    if ranks.is_first:  # the one that writes
+        check_can_write(folder.path)
+        check_can_write(cache_dir(), "GPT2X_CACHE")
+
+
 def _find_checkpoint(
     folder: RunFolder, config: TrainConfig, data_digest: str, ranks: Ranks, *, resume: bool, overwrite: bool
 ) -> Checkpoint | None:
     """Where the run in the folder stopped; None if there is none, or it is to be overwritten."""
 
     def look() -> Checkpoint | None:
-        folder.check_free()
         if resume and not folder.holds_a_run():
             raise UsageError(f"there is no run to resume in {folder.path}; leave out --resume to start one")
         if overwrite and not resume:

@@ -21,14 +21,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt2x.console import say
-from gpt2x.errors import InputDataError, OutputError, UsageError, describe_os_error
-from gpt2x.paths import atomic_folder, atomic_write
+from gpt2x.errors import InputDataError, OutputError, UsageError, quoted
+from gpt2x.model.runs import MODEL_FILES, RUN_FORMAT, SETTINGS, STATE, TRAINER, foreign_in_run, holds_a_run
+from gpt2x.paths import CONFIG_BYTES, atomic_folder, atomic_write, output_errors, read_text, remove_ours
 
 if TYPE_CHECKING:
     from gpt2x.model import GPT
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gpt2x.train.optim import Optimizer
 
 FORMAT = 1
-STATE, OPTIMIZER, SETTINGS, METRICS = "state.json", "optimizer.safetensors", "config.json", "metrics.jsonl"
+OPTIMIZER, METRICS = "optimizer.safetensors", "metrics.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +72,11 @@ class RunFolder:
     @property
     def trainer(self) -> Path:
         """Where the trainer's own files are."""
-        return self.path / "trainer"
+        return self.path / TRAINER
 
     def holds_a_run(self) -> bool:
         """True when a run was started here."""
-        return (self.trainer / SETTINGS).is_file()
+        return holds_a_run(self.path)
 
     def start(self, settings: dict[str, Any]) -> None:
         """Make the folder and write the settings of the run; shows at once if it cannot be written.
@@ -86,7 +86,7 @@ class RunFolder:
 
         """
         with atomic_write(self.trainer / SETTINGS, text=True) as file:
-            json.dump(settings, file, indent=2)
+            json.dump({"format": RUN_FORMAT, **settings}, file, indent=2)
             file.write("\n")
 
     def check_free(self) -> None:
@@ -96,22 +96,24 @@ class RunFolder:
             UsageError: it holds something.
 
         """
-        if self.path.is_dir() and not self.holds_a_run() and any(self.path.iterdir()):
+        foreign = foreign_in_run(self.path)
+        if foreign is not None:
             raise UsageError(
-                f"{self.path} holds files that are not of a gpt2x run; give another folder as --out"
+                f"{self.path} holds files that are not of a gpt2x run ({foreign}); give another folder as --out"
             )
 
     def clear(self) -> None:
         """Remove the run: the files that a run makes, and no others."""
-        with _output_errors(self.path):
-            shown = {file.name for folder in self.checkpoints() for file in folder.iterdir()}
-            for name in {METRICS, *shown}:
+        with output_errors(self.path):
+            for name in (METRICS, *MODEL_FILES):
                 (self.path / name).unlink(missing_ok=True)
-            shutil.rmtree(self.trainer, ignore_errors=True)
+            for folder in self.checkpoints():
+                remove_ours(folder, files_of_checkpoint(folder))
+            remove_ours(self.trainer, [SETTINGS])
 
     def checkpoints(self) -> list[Path]:
         """The folders of all checkpoints, the oldest first, whole or not."""
-        return sorted(path for path in self.trainer.glob("step-*") if path.is_dir())
+        return sorted(path for path in self.trainer.glob("step-*") if _holds_a_part(path))
 
     def newest_whole(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, or None if there is none at all.
@@ -161,7 +163,7 @@ class RunFolder:
         from gpt2x.model import save_folder
 
         folder = self.trainer / f"step-{state['step']:08d}"
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(folder, files_of_checkpoint, keep_foreign=True) as temporary:
             save_folder(model, tokenizer, temporary, extra=about)
             _save_tensors(optimizer.state_dict(), temporary / OPTIMIZER)
             for file in temporary.iterdir():  # safetensors makes files that only their owner may read
@@ -169,16 +171,18 @@ class RunFolder:
             files = {file.name: digest(file) for file in sorted(temporary.iterdir())}
             text = json.dumps({"format": FORMAT, **state, "files": files}, indent=2) + "\n"
             (temporary / STATE).write_text(text, encoding="utf-8")
-        self._publish(folder)
+        self._publish(folder, [name for name in files if name != OPTIMIZER])
         for old in self.checkpoints()[:-keep]:
-            shutil.rmtree(old, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove_ours(old, files_of_checkpoint(old))
         return folder
 
-    def _publish(self, folder: Path) -> None:
+    def _publish(self, folder: Path, names: list[str]) -> None:
         """Show a checkpoint's Hugging Face files at the top of the run folder, the weights last."""
-        files = [file for file in folder.iterdir() if file.name not in (OPTIMIZER, STATE)]
-        with _output_errors(self.path):
-            for file in sorted(files, key=lambda file: file.suffix == ".safetensors"):
+        with output_errors(self.path):
+            for file in sorted(
+                (folder / name for name in names), key=lambda file: file.suffix == ".safetensors"
+            ):
                 temporary = self.path / f".{file.name}.partial"
                 temporary.unlink(missing_ok=True)
                 try:
@@ -186,6 +190,15 @@ class RunFolder:
                 except OSError:  # a file system without hard links
                     shutil.copyfile(file, temporary)
                 temporary.replace(self.path / file.name)
+
+
+def files_of_checkpoint(folder: Path) -> list[str]:
+    """The names that the trainer gives to the files of a checkpoint; whatever else is in its folder is not ours."""
+    return [*MODEL_FILES, OPTIMIZER, STATE]
+
+
+def _holds_a_part(folder: Path) -> bool:
+    return any(os.path.lexists(folder / name) for name in files_of_checkpoint(folder))
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -196,14 +209,14 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
     """
     try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        state = json.loads(read_text(folder / STATE, limit=CONFIG_BYTES, regular=True))
         files = dict(state["files"])
         int(state["step"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputDataError(f"checkpoint {folder} is damaged: {STATE} cannot be read") from error
     if state.get("format") != FORMAT:
         raise InputDataError(
-            f"checkpoint {folder} has format {state.get('format')}, this gpt2x reads {FORMAT}"
+            f"checkpoint {folder} has format {quoted(state.get('format'))}, this gpt2x reads {FORMAT}"
         )
     for name, expected in files.items():
         if not (folder / name).is_file() or digest(folder / name) != expected:
@@ -223,9 +236,9 @@ def saved_settings(path: Path) -> dict[str, Any]:
     if not file.is_file():
         raise UsageError(f"there is no run to resume in {path}; give its folder as --out")
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        return dict(values)
-    except (OSError, ValueError, TypeError) as error:
+        values = dict(json.loads(read_text(file, limit=CONFIG_BYTES, regular=True)))
+        return {name: value for name, value in values.items() if name != "format"}
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputDataError(
             f"{file} is damaged and the run cannot go on; --overwrite starts anew"
         ) from error
@@ -248,11 +261,3 @@ def _save_tensors(tensors: dict[str, Any], file: Path) -> None:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
     except SafetensorError as error:  # how safetensors reports a full disk
         raise OutputError(f"cannot write a checkpoint: {error}; free some space and resume") from error
-
-
-@contextlib.contextmanager
-def _output_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {describe_os_error(error)}") from error

@@ -58,7 +58,7 @@ def test_a_run_becomes_a_gguf_file(run: Run, trained: Path, tmp_path: Path) -> N
         (["gguf", "nowhere"], 3, "no run 'nowhere'"),
         (["hf", "mine", "--dtype", "int8"], 2, "'int8'"),
         (["gguf", "mine", "--dtype", "q4"], 2, "'q4'"),
-        (["hf", "mine", "--out", "."], 1, "not an empty folder"),
+        (["hf", "mine", "--out", "."], 1, "which is no part of an export"),
         (["hf", "empty"], 3, "config.json"),
     ],
 )

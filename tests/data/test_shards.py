@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2x.data import shards
-from gpt2x.errors import InputDataError, OutputError, UsageError
+from gpt2x.errors import InputDataError, UsageError
 from gpt2x.paths import cache_dir
 
 
@@ -109,5 +109,5 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(
     path = tmp_path / "songs.txt"
     path.write_text("\n".join(DOCUMENTS), encoding="utf-8")
     monkeypatch.setenv("GPT2X_CACHE", str(path))  # a file where a folder is needed
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(UsageError, match=f"GPT2X_CACHE is {path}, which is no folder"):
         make(path, [])

@@ -8,7 +8,7 @@ import torch
 
 from gpt2x.errors import InputDataError, OutputError
 from gpt2x.export.hf import export_hf
-from gpt2x.model import load_folder
+from gpt2x.model import load_folder, save_folder
 
 
 def test_the_folder_has_the_model_and_nothing_of_the_trainer(run: Path, tmp_path: Path) -> None:
@@ -46,14 +46,40 @@ def test_transformers_writes_what_we_write(run: Path, tmp_path: Path) -> None:
 def test_a_folder_with_something_in_it_is_left_alone(run: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     export_hf(run, tmp_path / "out")  # empty: fine
-    with pytest.raises(OutputError, match="not an empty folder"):
+    export_hf(run, tmp_path / "out", dtype="f16")  # an export: fine, too
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"holds notes\.txt, which is no part of an export"):
         export_hf(run, tmp_path / "out")
-    with pytest.raises(OutputError, match="not an empty folder"):
+    with pytest.raises(OutputError, match="is the run itself"):
         export_hf(run, run)
+    with pytest.raises(OutputError, match="is the run itself"):
+        export_hf(tmp_path / "out", tmp_path / "out")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError):
         export_hf(run, tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_model_that_was_not_exported_is_left_alone(run: Path, tmp_path: Path) -> None:
+    model, tokenizer = load_folder(run)
+    save_folder(model, tokenizer, tmp_path / "made-by-hand")
+    export_hf(run, tmp_path / "tuned")
+    config = json.loads((tmp_path / "tuned" / "config.json").read_text())
+    (tmp_path / "tuned" / "config.json").write_text(json.dumps(config | {"transformers_version": "5.0"}))
+    for folder in (tmp_path / "made-by-hand", tmp_path / "tuned"):
+        before = {path: path.read_bytes() for path in folder.iterdir()}
+        with pytest.raises(OutputError, match=r"holds config\.json, which is no part of an export"):
+            export_hf(run, folder)
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_linked_folder_stays_a_link(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    export_hf(run, tmp_path / "link")
+    export_hf(run, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "model.safetensors").is_file()
 
 
 def test_a_run_without_model_is_refused_and_nothing_is_written(tmp_path: Path) -> None:

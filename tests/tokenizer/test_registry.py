@@ -283,8 +283,9 @@ class TestOtherEncodings:
             MissingComponentError, match=r"the small_base vocabulary .*put small_base\.tiktoken into"
         ):
             Tokenizer.from_pretrained("small")
+        (bare_machine / "vocab").mkdir(exist_ok=True)  # it need not hold this one, but it must be there
         monkeypatch.setenv("GPT2X_VOCAB", str(bare_machine / "vocab"))
-        (bare_machine / place).parent.mkdir(parents=True)
+        (bare_machine / place).parent.mkdir(parents=True, exist_ok=True)
         (bare_machine / place).write_bytes(small)
         assert registry.find(name="small").source == source
         assert Tokenizer.from_pretrained("small").n_vocab == 1002
