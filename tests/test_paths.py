@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from gpt2x import paths
-from gpt2x.errors import InputDataError, OutputError
+from gpt2x.errors import InputDataError, OutputError, UsageError
 
 
 def test_a_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
@@ -490,3 +490,109 @@ def test_reading_names_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "no.gz").write_bytes(b"this is not gzip")
     with pytest.raises(InputDataError, match="cannot unpack"):
         paths.read_text(tmp_path / "no.gz")
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".xz"])
+def test_a_limit_holds_for_what_a_file_unpacks_to(tmp_path: Path, suffix: str) -> None:
+    pack = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}[suffix]
+    path = tmp_path / f"text{suffix}"
+    path.write_bytes(pack(b"x" * (3 << 20)))
+    assert len(paths.read_bytes(path, limit=3 << 20)) == 3 << 20
+    with pytest.raises(InputDataError, match=f"text{suffix} .* more than 2 MiB, the most that is read of it"):
+        paths.read_text(path, limit=2 << 20)
+
+
+def test_a_packed_file_that_unpacks_without_end_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "UNPACKED_BYTES", 2 << 20)
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(3 << 20)))
+    with pytest.raises(InputDataError, match=r"bomb\.gz unpacks to more than 2 MiB"):
+        paths.read_bytes(tmp_path / "bomb.gz")
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev/urandom"])
+@pytest.mark.parametrize("limit", [None, paths.VOCABULARY_BYTES, paths.CONFIG_BYTES])
+def test_a_device_without_end_is_one_sentence(name: str, limit: int | None) -> None:
+    if not Path(name).is_char_device():
+        pytest.skip(f"no {name} here")
+    with pytest.raises(InputDataError, match=f"{name} has more than 1 MiB, the most that is read of it"):
+        paths.read_bytes(name, limit=limit)
+
+
+def test_a_pipe_is_read_to_its_end_and_no_further_than_its_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "PIPE_BYTES", 2 << 20)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    def feed(size: int) -> None:
+        with contextlib.suppress(BrokenPipeError), fifo.open("wb") as file:
+            file.write(bytes(size))
+
+    for size in (2 << 20, 3 << 20):
+        writer = threading.Thread(target=feed, args=(size,), daemon=True)
+        writer.start()
+        if size == 2 << 20:
+            assert len(paths.read_bytes(fifo)) == size
+        else:
+            with pytest.raises(InputDataError, match="fifo has more than 2 MiB"):
+                paths.read_bytes(fifo)
+        writer.join(timeout=10)
+    with pytest.raises(InputDataError, match="fifo is no regular file"):
+        paths.read_bytes(fifo, regular=True)
+
+
+def test_a_file_that_does_not_fit_into_memory_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: Any, **__: Any) -> Iterator[bytes]:
+        raise MemoryError
+        yield b""
+
+    monkeypatch.setattr(paths, "read_blocks", no_memory)
+    with pytest.raises(InputDataError, match="does not fit into memory; give a smaller file"):
+        paths.read_text(tmp_path / "file")
+
+
+@pytest.mark.parametrize("place", [paths.cache_dir, paths.data_home, paths.runs_dir])
+def test_a_variable_must_name_what_is_or_can_become_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Callable[[], Path]
+) -> None:
+    variable = {"cache_dir": "GPT2X_CACHE", "data_home": "GPT2X_HOME", "runs_dir": "GPT2X_RUNS"}[
+        place.__name__
+    ]
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("new")
+    for value in (tmp_path, tmp_path / "not" / "yet", tmp_path / "link", Path("relative")):
+        monkeypatch.setenv(variable, str(value))
+        assert place() == value
+    monkeypatch.setenv(variable, str(tmp_path / "file"))
+    with pytest.raises(UsageError, match=f"{variable} is .*file, which is no folder; set it to a folder"):
+        place()
+    monkeypatch.setenv(variable, str(tmp_path / "file" / "below"))
+    with pytest.raises(UsageError, match=f"{variable} is .*below, and .*file is no folder; set it to"):
+        place()
+
+
+def test_without_a_home_folder_the_variable_to_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("GPT2X_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(UsageError, match="this user has no home folder; set GPT2X_CACHE to a folder"):
+        paths.cache_dir()
+
+
+def test_a_place_is_tried_before_work_is_done_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths.check_can_write(tmp_path / "new" / "folder")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GPT2X_HOME", str(tmp_path / "file"))
+    with pytest.raises(
+        OutputError, match="file is no folder; set GPT2X_HOME to a folder that can be written"
+    ):
+        paths.check_can_write(tmp_path / "file" / "x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +253,63 @@ def test_another_kind_is_not_loaded_as_this_one(fitted: TextClassifier, tmp_path
     other = KINDS["nb" if fitted.kind != "nb" else "tfidf"].load_class()
     with pytest.raises(InputDataError, match="holds a classifier of kind"):
         other.load(tmp_path / "kept")
+
+
+def test_saving_replaces_a_classifier_and_nothing_beside_it(fitted: TextClassifier, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    fitted.save(folder)
+    fitted.save(folder)
+    header = json.loads((folder / "classifier.json").read_text())
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert set(header["files"]) == files
+    del header["files"]  # as earlier versions wrote it
+    (folder / "classifier.json").write_text(json.dumps(header))
+    fitted.save(folder)
+    for name in ("precious.txt", "gpt2/notes.txt", "extra/model.safetensors"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("mine")
+        named = (
+            name
+            if (folder / name).parent.name == "gpt2" and "gpt2/config.json" in files
+            else name.split("/")[0]
+        )
+        with pytest.raises(OutputError, match=f"kept holds {named}, which is no part of a saved classifier"):
+            fitted.save(folder)
+        assert (folder / name).read_text() == "mine"
+        (folder / name).unlink()
+        if "/" in name and not any((folder / name).parent.iterdir()):
+            (folder / name).parent.rmdir()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "not JSON", '{"format": "a classifier of another program"}'])
+def test_a_file_that_is_only_called_classifier_json_is_no_classifier(
+    fitted: TextClassifier, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "classifier.json").write_text(content)
+    (tmp_path / "link").symlink_to(".")
+    for folder in (tmp_path, tmp_path / "link"):
+        with pytest.raises(
+            OutputError, match=r"holds classifier\.json, which is no part of a saved classifier"
+        ):
+            fitted.save(folder)
+    assert (tmp_path / "classifier.json").read_text() == content
+
+
+def test_a_linked_folder_stays_a_link(fitted: TextClassifier, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for _ in range(2):
+        fitted.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert classify.load(tmp_path / "real").classes_.tolist() == fitted.classes_.tolist()
+
+
+@pytest.mark.parametrize("name", ["classifier.json", "model.safetensors"])
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(
+    fitted: TextClassifier, tmp_path: Path, name: str
+) -> None:
+    fitted.save(tmp_path / "kept")
+    (tmp_path / "kept" / name).unlink()
+    os.mkfifo(tmp_path / "kept" / name)
+    with pytest.raises(InputDataError, match=name):
+        classify.load(tmp_path / "kept")

@@ -285,3 +285,50 @@ def test_help_starts_without_torch_or_scikit_learn() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith("[]")
+
+
+@pytest.mark.parametrize("name", ["report.json", "accuracy.png", "confusion-nb.png"])
+def test_a_report_replaces_its_own_files_and_no_others(
+    run: Run, news: Path, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "report"
+    command = ("compare", "--data", news, "--models", "nb", "--out", out)
+    assert run(*command).exit_code == 0
+    (out / "notes.txt").write_text("mine")
+    assert run(*command).exit_code == 0
+    (out / name).write_text('{"models": "mine"}')
+    code, stdout, stderr = run(*command)
+    assert (code, stdout) == (1, "")
+    assert stderr == f"gpt2x: {out} holds {name}, which gpt2x did not write; choose another place\n"
+    assert (out / name).read_text() == '{"models": "mine"}'
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_report_of_an_earlier_version_is_replaced(run: Run, news: Path, tmp_path: Path) -> None:
+    command = ("compare", "--data", news, "--models", "nb", "--out", tmp_path / "report")
+    assert run(*command).exit_code == 0
+    file = tmp_path / "report" / "report.json"
+    values = json.loads(file.read_text())
+    assert values.pop("format") == "gpt2x-comparison"
+    file.write_text(json.dumps(values))
+    assert run(*command).exit_code == 0
+    assert "format" in json.loads(file.read_text())
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_learned(run: Run, news: Path) -> None:
+    for out in (news, news / "below"):
+        code, _, stderr = run("compare", "--data", news, "--models", "nb", "--out", out)
+        assert code == 1
+        assert str(news) in stderr
+        assert stderr.count("\n") == 1
+        assert run("train", "--model", "nb", "--data", news, "--out", out).exit_code == 1
+
+
+def test_endless_data_are_one_sentence(run: Run) -> None:
+    if not Path("/dev/zero").is_char_device():
+        pytest.skip("no /dev/zero here")
+    code, _, stderr = run("compare", "--data", "/dev/zero", "--models", "nb")
+    assert (code, stderr) == (
+        3,
+        "gpt2x: /dev/zero has more than 1 MiB, the most that is read of it; give another file\n",
+    )

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import gpt2x.model.folder as folder_module
 from gpt2x import tokenizer as tokenizer_room
-from gpt2x.errors import InputDataError, OutputError
+from gpt2x.errors import InputDataError, OutputError, UsageError
 from gpt2x.model import GPT, GPTConfig, load_folder, save_folder
 from gpt2x.model.folder import read_config
 from gpt2x.model.runs import find_run, first_song, is_finished, is_model_folder, newest_run
@@ -267,3 +267,74 @@ def test_a_model_whose_training_was_interrupted_is_not_taken_for_the_first_song(
 def test_all_files_of_a_saved_model_may_be_read_by_the_same_people(tiny: GPTConfig, tmp_path: Path) -> None:
     save_folder(GPT(tiny), None, tmp_path / "model")
     assert len({file.stat().st_mode for file in (tmp_path / "model").iterdir()}) == 1
+
+
+THEIRS = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.tiktoken")
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_a_model_or_a_tokenizer_of_others_is_never_replaced(
+    tmp_path: Path, tiny: GPTConfig, name: str
+) -> None:
+    (tmp_path / name).write_text('{"model_type": "gpt2"}')
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(OutputError, match=f"holds {name}, which gpt2x did not write"):
+        save_folder(GPT(tiny), None, tmp_path)
+    assert (tmp_path / name).read_text() == '{"model_type": "gpt2"}'
+    assert sorted(os.listdir(tmp_path)) == sorted(["README.md", name])
+
+
+def test_a_model_of_ours_that_others_have_saved_again_is_theirs(saved: Path, tiny: GPTConfig) -> None:
+    """transformers keeps the entry "gpt2x" of a model that it fine-tunes."""
+    save_folder(GPT(tiny), None, saved)
+    edit_config(saved, transformers_version="5.0")
+    with pytest.raises(OutputError, match=r"holds config\.json, which gpt2x did not write"):
+        save_folder(GPT(tiny), None, saved)
+
+
+def test_a_vocabulary_of_ours_is_joined_by_a_model(tmp_path: Path, tiny: GPTConfig) -> None:
+    tokenizer = tokenizer_room.train([TEXT], 280)
+    tokenizer.save(tmp_path)
+    save_folder(GPT(replace(tiny, vocab_size=280)), tokenizer, tmp_path)
+    save_folder(GPT(replace(tiny, vocab_size=280)), tokenizer, tmp_path)
+    tokenizer.save(tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()  # what is left may be anybody's
+    with pytest.raises(OutputError, match=r"holds tokenizer\.json"):
+        tokenizer.save(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for(
+    tmp_path: Path, tiny: GPTConfig, name: str
+) -> None:
+    save_folder(GPT(replace(tiny, vocab_size=280)), tokenizer_room.train([TEXT], 280), tmp_path)
+    (tmp_path / "vocab.tiktoken").unlink()
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    if name == "tokenizer.json":
+        assert load_folder(tmp_path)[1] is None
+        return
+    with pytest.raises(InputDataError, match=f"{name} is no regular file"):
+        load_folder(tmp_path)
+
+
+def test_a_configuration_without_end_is_one_sentence(saved: Path) -> None:
+    with (saved / "config.json").open("ab") as file:
+        file.truncate(1 << 40)  # a sparse file: no disk is used
+    with pytest.raises(InputDataError, match=r"config\.json has more than 16 MiB"):
+        load_folder(saved)
+    assert is_finished(saved)
+
+
+@pytest.mark.parametrize("variable", ["GPT2X_RUNS", "GPT2X_HOME"])
+def test_a_variable_that_names_a_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    (tmp_path / "file").touch()
+    for value, part in (
+        (tmp_path / "file", "which is no folder"),
+        (tmp_path / "file" / "x", "file is no folder"),
+    ):
+        monkeypatch.setenv(variable, str(value))
+        with pytest.raises(UsageError, match=f"{variable} is {value}, .*{part}"):
+            newest_run()

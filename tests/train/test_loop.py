@@ -18,6 +18,7 @@ from gpt2x.train import loop
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.loop import Result
 from gpt2x.train.run import run
+from gpt2x.train.state import RunFolder, saved_settings
 
 Tiny = Callable[..., TrainConfig]
 
@@ -289,3 +290,96 @@ def test_bfloat16_and_the_fused_operators_learn_the_same(tiny: Tiny) -> None:
         losses.append(trained(tiny(name, steps=20, **changes)).loss)
     assert losses[1] == pytest.approx(losses[0], abs=0.05)
     assert losses[2] == pytest.approx(losses[0], abs=1e-3)
+
+
+def test_nothing_of_others_in_a_run_folder_is_lost(tiny: Tiny, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(tiny())
+    step = next((folder / "trainer").glob("step-*"))
+    mine = [folder / "README.md", folder / "trainer" / "notes.txt", step / "README.md", step / "deep" / "x"]
+    (step / "deep").mkdir()
+    for file in mine:
+        file.write_text(f"mine: {file.name}", encoding="utf-8")
+    run(tiny(steps=6), overwrite=True)
+    assert all(file.read_text(encoding="utf-8") == f"mine: {file.name}" for file in mine)
+    assert sorted(path.name for path in step.iterdir()) == ["README.md", "deep"]
+    newest = next((folder / "trainer").glob("step-00000006"))
+    (newest / "README.md").write_text("mine", encoding="utf-8")
+    run(tiny(steps=6, keep=1), overwrite=True)  # writes the same checkpoint again, and shows its files on top
+    assert (newest / "README.md").read_text(encoding="utf-8") == "mine"
+    assert (folder / "README.md").read_text(encoding="utf-8") == "mine: README.md"
+
+
+@pytest.mark.parametrize("settings", ["{}", '{"data": "theirs", "lr": 1}', "[]", "not JSON"])
+def test_a_folder_with_a_trainer_folder_of_others_is_no_run(
+    tiny: Tiny, tmp_path: Path, settings: str
+) -> None:
+    (tmp_path / "run" / "trainer").mkdir(parents=True)
+    (tmp_path / "run" / "trainer" / "config.json").write_text(settings, encoding="utf-8")
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match=r"not of a gpt2x run \(trainer\)"):
+            run(tiny(), overwrite=overwrite)
+    assert [path.name for path in (tmp_path / "run").rglob("*")] == ["trainer", "config.json"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_model_of_others_on_top_of_a_run_is_not_replaced(tiny: Tiny, tmp_path: Path, name: str) -> None:
+    config = tiny()
+    RunFolder(tmp_path / "run").start(config.to_dict())
+    (tmp_path / "run" / name).write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match=f"not of a gpt2x run \\({name}\\)"):
+            run(config, overwrite=overwrite)
+    assert (tmp_path / "run" / name).read_text(encoding="utf-8") == '{"model_type": "gpt2"}'
+
+
+def test_a_run_of_an_earlier_version_is_still_a_run(tiny: Tiny, tmp_path: Path) -> None:
+    run(tiny(steps=3))
+    settings = tmp_path / "run" / "trainer" / "config.json"
+    values = json.loads(settings.read_text(encoding="utf-8"))
+    assert values.pop("format") == "gpt2x-run"
+    settings.write_text(json.dumps(values), encoding="utf-8")
+    assert saved_settings(tmp_path / "run") == values
+    run(tiny(steps=2), overwrite=True)
+    assert saved_settings(tmp_path / "run")["steps"] == 2
+
+
+def test_a_linked_run_folder_stays_a_link(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "run").symlink_to("real")
+    run(tiny(steps=2))
+    run(tiny(steps=3), overwrite=True)
+    assert (tmp_path / "run").is_symlink()
+    assert (tmp_path / "real" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("variable", ["GPT2X_RUNS", "GPT2X_CACHE"])
+def test_a_variable_that_names_a_file_is_refused_before_anything_is_read(
+    tiny: Tiny, songs: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, str(songs))
+    monkeypatch.setattr("gpt2x.train.run.find_file", lambda _: pytest.fail("the data were looked for"))
+    with pytest.raises((UsageError, OutputError), match=variable):
+        run(tiny(out=str(songs / "run")) if variable == "GPT2X_RUNS" else tiny())
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_a_folder_that_cannot_be_written_is_refused_with_the_variable_that_names_it(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPT2X_CACHE", "/proc/cache")
+    sentence = (
+        "cannot write /proc/cache: nothing can be made in /proc; set GPT2X_CACHE to a folder that can be"
+    )
+    with pytest.raises(OutputError, match=sentence):
+        run(tiny())
+    monkeypatch.setenv("GPT2X_RUNS", "/proc/runs")
+    with pytest.raises(OutputError, match=r"cannot write /proc/runs/x: .*set GPT2X_RUNS to a folder"):
+        run(tiny(out="/proc/runs/x"))
+
+
+def test_data_that_can_be_read_only_once_are_refused(tiny: Tiny, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(InputDataError, match="is no regular file"):
+            run(tiny(data=str(path)))
