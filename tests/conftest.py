@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gpt2x import download
 from gpt2x.console import set_quiet
 
 REPOSITORY = Path(__file__).parent.parent
@@ -46,3 +49,40 @@ def _not_quiet() -> Iterator[None]:
     """A test that runs a command with ``--quiet`` in this process silences no other."""
     yield
     set_quiet(False)
+
+
+Serve = Callable[..., list[str]]
+
+
+class Response(io.BytesIO):
+    """What a server answers."""
+
+    def __init__(self, content: bytes, declared: str | None, address: str) -> None:
+        super().__init__(content)
+        self.headers = {} if declared is None else {"Content-Length": declared}
+        self.geturl = lambda: address
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Put a server in the place of the network that gives one file, or an error; lists what it is asked for."""
+
+    def start(
+        content: bytes | Exception, *, declared: str | None = None, moved_to: str = "", read1: Any = None
+    ) -> list[str]:
+        asked: list[str] = []
+
+        def answer(address: str) -> Response:
+            asked.append(address)
+            if isinstance(content, Exception):
+                raise content
+            response = Response(content, declared, moved_to or address)
+            if read1 is not None:
+                response.read1 = read1  # type: ignore[method-assign]
+            return response
+
+        monkeypatch.setenv("GPT2X_OFFLINE", "0")
+        monkeypatch.setattr(download, "_open", answer)
+        return asked
+
+    return start

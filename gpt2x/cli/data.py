@@ -9,6 +9,7 @@ import typer
 
 from gpt2x.cli.options import Json, Out, Quiet, examples
 from gpt2x.console import emit, emit_json, format_table, say
+from gpt2x.paths import is_standard_output
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -58,13 +59,17 @@ def get_data_set(
 ) -> None:
     """Fetch a data set and print the path of its file.
 
-    Without --out the file stays in the cache (or in the package). JSON: {name, path, bytes}.
+    Without --out the file stays in the cache (or in the package). GPT2X_OFFLINE=1 forbids to download it. JSON: {name,
+    path, bytes}.
     """
     from gpt2x.data.sources import copy_to, find_data_set, get
 
     data_set = find_data_set(name)
-    path: Path = copy_to(data_set, out) if out is not None else get(data_set)
+    source = get(data_set)
+    path: Path = copy_to(data_set, out) if out is not None else source
+    if out is not None and is_standard_output(path):
+        return  # nothing may come after the file itself
     if as_json:
-        emit_json({"name": name, "path": str(path), "bytes": path.stat().st_size})
+        emit_json({"name": name, "path": str(path), "bytes": source.stat().st_size})
     else:
         emit(str(path))

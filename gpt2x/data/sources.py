@@ -1,26 +1,32 @@
 """The data sets that gpt2x knows by name, and how to get each: packaged, from a local file, or downloaded.
 
 A data set is a record. `locate` finds its file on this machine (the package, the variable ``GPT2X_DATA_<NAME>``,
-the cache) and `get` downloads it into the cache if it is nowhere. Kaggle and Hugging Face downloads go through
-their own clients, which are the optional extra ``data``.
+the cache) and `get` downloads it into the cache if it is nowhere and ``GPT2X_OFFLINE`` does not forbid it. Kaggle and
+Hugging Face downloads go through their own clients, which are the optional extra ``data``.
+
+What is known of a file is compared before it is kept. Of a file with a plain address that is its sha256. Kaggle serves
+the newest version of a set, and no checksum of its files is published: of those the columns and the number of rows are
+compared, which finds a cut or exchanged file and not one that was tampered with.
 """
 
 from __future__ import annotations
 
+import csv
 import difflib
-import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from gpt2x.console import say
 from gpt2x.data.lyrics import packaged_songs
-from gpt2x.errors import Gpt2xError, InputDataError, MissingComponentError, UsageError
-from gpt2x.paths import atomic_write, cache_dir
-
-DOWNLOAD_TIMEOUT_S = 30.0
+from gpt2x.download import check_online, download
+from gpt2x.errors import Gpt2xError, InputDataError, MissingComponentError, UsageError, quoted
+from gpt2x.paths import atomic_write, cache_dir, check_can_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,11 @@ class DataSet:
         licence: as far as it is known.
         file: the name of its file, in the cache and at its source.
         source: ``package``, an ``https://`` address, ``kaggle:OWNER/NAME`` or ``hf:OWNER/NAME``.
-        digest: ``algorithm:hex`` of the file where it is known and the source should never change.
+        limit: how many bytes are accepted at most.
+        size: how many bytes the file has, where that is known.
+        sha256: its checksum, where that is known.
+        columns: names that each row has, where there is no checksum.
+        rows: how many rows it has, where there is no checksum.
 
     """
 
@@ -44,7 +54,11 @@ class DataSet:
     licence: str
     file: str
     source: str
-    digest: str = ""
+    limit: int = 0
+    size: int | None = None
+    sha256: str = ""
+    columns: tuple[str, ...] = ()
+    rows: int | None = None
 
     @property
     def variable(self) -> str:
@@ -68,6 +82,9 @@ DATA_SETS = (
         licence="song texts are under copyright; for research of your own",
         file="spotify_millsongdata.csv",
         source="kaggle:notshrirang/spotify-million-song-dataset",
+        limit=200_000_000,
+        columns=("artist", "song", "link", "text"),
+        rows=57_650,
     ),
     DataSet(
         name="huffpost",
@@ -76,6 +93,9 @@ DATA_SETS = (
         licence="CC BY 4.0 according to its page; texts by HuffPost",
         file="News_Category_Dataset_v3.json",
         source="kaggle:rmisra/news-category-dataset",
+        limit=200_000_000,
+        columns=("headline", "short_description", "category"),
+        rows=209_527,
     ),
     DataSet(
         name="ag-news",
@@ -84,7 +104,10 @@ DATA_SETS = (
         licence="research and other non-commercial use",
         file="train.csv",
         source="https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/train.csv",
-        digest="md5:b1a00f826fdfbd249f79597b59e1dc12",
+        # As others have published it beside the md5 that torchtext pins (b1a00f82…) and the checksum of the test split.
+        limit=29_470_338,
+        size=29_470_338,
+        sha256="76a0a2d2f92b286371fe4d4044640910a04a803fdd2538e0f3f29a5c6f6b672e",
     ),
     DataSet(
         name="ag-news-test",
@@ -93,7 +116,10 @@ DATA_SETS = (
         licence="research and other non-commercial use",
         file="test.csv",
         source="https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/test.csv",
-        digest="md5:d52ea96a97a2d943681189a97654912d",
+        # Computed from a copy whose md5 is the one that torchtext pins (d52ea96a…).
+        limit=1_857_427,
+        size=1_857_427,
+        sha256="521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699",
     ),
     DataSet(
         name="tiny-shakespeare",
@@ -102,7 +128,9 @@ DATA_SETS = (
         licence="public domain",
         file="input.txt",
         source="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
-        digest="sha256:86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+        limit=1_115_394,
+        size=1_115_394,
+        sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
     ),
 )
 
@@ -119,7 +147,7 @@ def find_data_set(name: str) -> DataSet:
         return DATA_SETS[names.index(name)]
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
-    raise UsageError(f"unknown data set {name!r}; {hint}")
+    raise UsageError(f"unknown data set {quoted(name)}; {hint}")
 
 
 def locate(data_set: DataSet) -> Path | None:
@@ -142,25 +170,37 @@ def get(data_set: DataSet) -> Path:
     """Its file on this machine, downloaded into the cache if need be.
 
     Raises:
-        MissingComponentError: it would have to be downloaded and there is no network or no client for it.
+        MissingComponentError: it would have to be downloaded, and that is forbidden (``GPT2X_OFFLINE``), or there is no
+            network or no client for it.
         InputDataError: what was downloaded is not the file that it should be.
+        OutputError: the cache cannot be written to.
 
     """
     found = locate(data_set)
     if found is not None:
         return found
     scheme, _, handle = data_set.source.partition(":")
+    if scheme == "package":
+        raise MissingComponentError(
+            f"{data_set.name} should ship with gpt2x and is missing; install gpt2x again"
+        )
+    check_online(data_set.name, f"name a local copy in {data_set.variable}")
+    check_can_write(_cached(data_set).parent, "GPT2X_CACHE")
+    say(f"fetching {data_set.name} from {data_set.source} …")
     with _one_sentence(data_set):
         if scheme == "https":
-            _download(data_set, _cached(data_set))
-        elif scheme == "kaggle":
-            _copy(_from_kaggle(handle, data_set.file), _cached(data_set))
-        elif scheme == "hf":
-            _copy(_from_hugging_face(handle, data_set.file), _cached(data_set))
-        else:
-            raise MissingComponentError(
-                f"{data_set.name} should ship with gpt2x and is missing; install gpt2x again"
+            download(
+                data_set.source,
+                _cached(data_set),
+                limit=data_set.limit,
+                size=data_set.size,
+                sha256=data_set.sha256,
             )
+        else:
+            from_client = _from_kaggle if scheme == "kaggle" else _from_hugging_face
+            file = from_client(handle, data_set.file)
+            check_content(data_set, file)
+            _copy(file, _cached(data_set))
     return _cached(data_set)
 
 
@@ -201,27 +241,59 @@ def _cached(data_set: DataSet) -> Path:
     return cache_dir() / "data" / data_set.name / data_set.file
 
 
+def _open(source: Path) -> IO[bytes]:
+    try:
+        return source.open("rb")
+    except OSError as error:
+        raise InputDataError(f"cannot read {source}: {error.strerror or error}; check the file") from error
+
+
 def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as input_file, atomic_write(target) as output_file:
+    with _open(source) as input_file, atomic_write(target) as output_file:
         shutil.copyfileobj(input_file, output_file, 1 << 20)
 
 
-def _download(data_set: DataSet, target: Path) -> None:
-    """Fetch an https address into `target`; a file with another digest than ours is refused, not kept."""
-    from urllib.request import urlopen
+def check_content(data_set: DataSet, file: Path) -> None:
+    """Compare a downloaded file with what is known of a data set: its length, its checksum, its columns and rows.
 
-    with urlopen(data_set.source, timeout=DOWNLOAD_TIMEOUT_S) as response:
-        content = response.read()
-    algorithm, _, expected = data_set.digest.partition(":")
-    if expected:
-        digest = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
-        if digest != expected:
-            raise InputDataError(
-                f"{data_set.source} has changed: its {algorithm} is {digest}, not {expected}; "
-                f"get the file elsewhere and name it in {data_set.variable}"
-            )
-    with atomic_write(target) as file:
-        file.write(content)
+    Raises:
+        InputDataError: it is something else.
+
+    """
+    size = file.stat().st_size
+    if size > data_set.limit:
+        raise InputDataError(
+            f"{data_set.source} has changed: it has {size:,} bytes, more than the {data_set.limit:,} that were expected"
+        )
+    if data_set.rows is None:
+        return
+    columns, rows = _csv_shape(file) if file.suffix == ".csv" else _json_lines_shape(file)
+    missing = [name for name in data_set.columns if name not in columns]
+    if missing:
+        raise InputDataError(f"{data_set.source} has changed: its rows have no {missing[0]}")
+    if rows != data_set.rows:
+        raise InputDataError(f"{data_set.source} has changed: it has {rows:,} rows, not {data_set.rows:,}")
+
+
+def _csv_shape(file: Path) -> tuple[list[str], int]:
+    """The columns and the number of rows of a csv file with a header."""
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        reader = csv.reader(opened)
+        try:
+            return next(reader, []), sum(1 for cells in reader if cells)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputDataError(f"{file} is no csv file: {error}") from error
+
+
+def _json_lines_shape(file: Path) -> tuple[list[str], int]:
+    """The names in the first of a file's JSON lines, and the number of lines."""
+    with file.open("rb") as opened:
+        first = opened.readline()
+        rows = bool(first.strip()) + sum(1 for line in opened if line.strip())
+    try:
+        return list(dict(json.loads(first))), rows
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputDataError(f"{file} holds no JSON lines: {str(error)[:80]}") from error
 
 
 def _from_kaggle(handle: str, file: str) -> Path:
@@ -242,6 +314,8 @@ def _one_sentence(data_set: DataSet) -> Iterator[None]:
     local = f"or name a local copy in {data_set.variable}"
     try:
         yield
+    except InputDataError as error:
+        raise InputDataError(f"{error}; get the file elsewhere and name it in {data_set.variable}") from error
     except Gpt2xError:
         raise
     except ImportError as error:

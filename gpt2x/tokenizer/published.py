@@ -28,6 +28,11 @@ class RankFile(NamedTuple):
     """Names under which packages carry it."""
 
     @property
+    def address(self) -> str:
+        """Where OpenAI serves it."""
+        return f"https://openaipublic.blob.core.windows.net/encodings/{self.name}.tiktoken"
+
+    @property
     def file_names(self) -> tuple[str, ...]:
         """Every name that the file is found under."""
         return (*self.other_names, f"{self.name}.tiktoken", self.tiktoken_name)

@@ -2,7 +2,7 @@
 
 They are OpenAI's, so they do not ship with gpt2x. Each is looked for, in this order: a path that is given, the path in
 ``GPT2X_VOCAB``, gpt2x's cache, files that other tools have downloaded (tiktoken, Hugging Face) or that installed
-packages carry (Whisper), and last a download through tiktoken (``GPT2X_OFFLINE=1`` forbids it). Whatever is found
+packages carry (Whisper), and last a download from OpenAI (``GPT2X_OFFLINE=1`` forbids it). Whatever is found
 counts only if its ranks have the checksum of OpenAI's own file: there is never a silent wrong vocabulary.
 """
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gpt2x.download import DownloadError, download, is_offline
 from gpt2x.errors import InputDataError, MissingComponentError, OutputError
 from gpt2x.paths import cache_dir
 from gpt2x.tokenizer import formats
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 NAMES = tuple(ENCODINGS)
 """The names that `get` knows: the encodings that OpenAI has published."""
 
-DOWNLOAD_SECONDS = 20.0
+DOWNLOAD_SECONDS = 60.0
 """How long a download may take before it is given up."""
+
+RANK_FILE_BYTES = 16 << 20
+"""How long a downloaded rank file may be; the longest has 4 MB."""
 
 # GPT-2's vocabulary also comes as a pair of files; these are its names with OpenAI and in tiktoken's cache.
 _GPT2_PAIR = ("vocab.bpe", "encoder.json")
@@ -249,43 +252,21 @@ def _installed_packages(ranks: RankFile) -> Iterator[tuple[str, Path]]:
 # ----------------------------------------------------------------------------------------------------------------
 # Download
 
-_FETCH = "import sys, tiktoken; tiktoken.get_encoding(sys.argv[1])"
-
 
 def _download(search: Search) -> Found | None:
-    """Let tiktoken fetch its rank file into our cache.
-
-    In a process of its own: tiktoken waits for a server without a time limit, and a process can be ended.
-    """
-    if os.environ.get("GPT2X_OFFLINE", "0") not in ("", "0"):
+    """Fetch OpenAI's rank file into our cache."""
+    if is_offline():
         search.refused.append("download: forbidden by GPT2X_OFFLINE")
         return None
-    import subprocess
-    import tempfile
-
     from gpt2x.console import say
 
     ranks = search.encoding.ranks
-    say(f"fetching {_title(ranks)} through tiktoken …")
+    target = cached_path(ranks)
+    say(f"fetching {_title(ranks)} from {ranks.address} …")
     try:
-        with tempfile.TemporaryDirectory(prefix="gpt2x-vocab-") as folder:
-            subprocess.run(
-                [sys.executable, "-c", _FETCH, ranks.name],
-                env=os.environ | {"TIKTOKEN_CACHE_DIR": folder},
-                timeout=DOWNLOAD_SECONDS,
-                check=True,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-            )
-            vocabulary = _genuine.__wrapped__(Path(folder) / ranks.tiktoken_name, search.encoding.name)
-            formats.write_rank_file(vocabulary, cached_path(ranks))
-    except subprocess.TimeoutExpired:
-        search.refused.append(f"download: no answer within {DOWNLOAD_SECONDS:g} seconds")
-    except subprocess.CalledProcessError as error:
-        lines = error.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        search.refused.append(f"download: {lines[-1].split(':')[0]}")
-    except (InputDataError, OutputError) as error:
+        download(ranks.address, target, limit=RANK_FILE_BYTES, sha256=ranks.sha256, seconds=DOWNLOAD_SECONDS)
+        vocabulary = _genuine(target.absolute(), search.encoding.name)
+    except (DownloadError, InputDataError, OutputError) as error:
         search.refused.append(f"download: {error}")
-    else:
-        return Found(vocabulary, "download", cached_path(ranks))
-    return None
+        return None
+    return Found(vocabulary, "download", target)

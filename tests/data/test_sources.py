@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import builtins
-import urllib.request
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,8 @@ import pytest
 
 from gpt2x.data import sources
 from gpt2x.errors import InputDataError, MissingComponentError, OutputError, UsageError
-
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise OSError("no network in tests")
-
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+from gpt2x.paths import read_bytes
+from tests.conftest import Serve
 
 
 def test_names_and_variables_are_unique() -> None:
@@ -46,14 +43,60 @@ def test_a_variable_names_a_local_copy(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", ["tiny-shakespeare", "ag-news"])
-def test_without_a_network_a_download_says_what_else_to_do(name: str) -> None:
+def test_without_a_network_a_download_says_what_else_to_do(name: str, serve: Serve) -> None:
+    serve(OSError("no network in tests"))
     with pytest.raises(
         MissingComponentError, match=r"cannot download .* \(no network in tests\); check the network, or"
     ):
         sources.get(sources.find_data_set(name))
 
 
+@pytest.mark.parametrize("name", [known.name for known in sources.DATA_SETS if known.source != "package"])
+def test_no_client_is_asked_where_downloads_are_forbidden(
+    name: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = serve(b"")
+    for client in ("_from_kaggle", "_from_hugging_face"):
+        monkeypatch.setattr(sources, client, lambda *_: pytest.fail("a client was asked"))
+    monkeypatch.setenv("GPT2X_OFFLINE", "1")
+    known = sources.find_data_set(name)
+    with pytest.raises(
+        MissingComponentError, match=f"forbidden by GPT2X_OFFLINE; .*local copy in {known.variable}"
+    ):
+        sources.get(known)
+    assert asked == []
+
+
+def test_every_download_has_a_limit_and_a_check() -> None:
+    for known in sources.DATA_SETS[1:]:
+        assert 0 < known.limit < 10**9
+        assert (len(known.sha256) == 64 and known.size) or (known.columns and known.rows)
+        assert known.sha256 or not known.source.startswith("https:")
+
+
+def test_the_pinned_checksum_is_that_of_the_real_file(shared_data: Callable[[str], Path]) -> None:
+    """The other sets are here in another packing, or not as a whole."""
+    known = sources.find_data_set("ag-news-test")
+    content = read_bytes(shared_data("news/ag_news_test.csv.xz"))
+    assert (len(content), hashlib.sha256(content).hexdigest()) == (known.size, known.sha256)
+    known = sources.find_data_set("tiny-shakespeare")
+    content = read_bytes(shared_data("text/tinyshakespeare.txt"))
+    assert (len(content), hashlib.sha256(content).hexdigest()) == (known.size, known.sha256)
+
+
+def test_a_cache_that_cannot_be_written_is_found_before_anything_is_asked_for(
+    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = serve(b"")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GPT2X_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UsageError, match="GPT2X_CACHE is .*file, which is no folder"):
+        sources.get(sources.find_data_set("tiny-shakespeare"))
+    assert asked == []
+
+
 def test_without_the_client_a_download_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPT2X_OFFLINE", "0")
     original = builtins.__import__
 
     def without_kagglehub(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -66,15 +109,49 @@ def test_without_the_client_a_download_names_the_extra(monkeypatch: pytest.Monke
         sources.get(sources.find_data_set("spotify"))
 
 
-def test_a_download_with_another_digest_is_refused_and_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "changed").write_bytes(b"something else")
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *args, **kwargs: (tmp_path / "changed").open("rb"))
+def test_a_download_with_another_digest_is_refused_and_not_kept(serve: Serve) -> None:
     shakespeare = sources.find_data_set("tiny-shakespeare")
-    with pytest.raises(InputDataError, match="has changed: its sha256 is"):
+    assert shakespeare.size is not None
+    serve(b"x" * shakespeare.size)
+    with pytest.raises(
+        InputDataError, match="has changed: its sha256 is .* name it in GPT2X_DATA_TINY_SHAKESPEARE"
+    ):
         sources.get(shakespeare)
     assert sources.locate(shakespeare) is None
+
+
+SONGS = 'artist,song,link,text\r\nAnn,Rain,/r,"It falls\r\non me"\r\nBob,Sun,/s,It shines\r\n'
+NEWS = '{"headline": "a", "short_description": "b", "category": "C"}\n' * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("spotify", SONGS, None),
+        ("spotify", SONGS + "Cy,Snow,/x,It melts\r\n", "it has 3 rows, not 2"),
+        ("spotify", SONGS.replace("text", "lyrics", 1), "its rows have no text"),
+        ("spotify", SONGS * 10, "more than the 200 that were expected"),
+        ("spotify", "", "its rows have no artist"),
+        ("huffpost", NEWS, None),
+        ("huffpost", NEWS + "{}", "it has 3 rows, not 2"),
+        ("huffpost", NEWS.replace("category", "kind"), "its rows have no category"),
+        ("huffpost", "<html>\n</html>", "holds no JSON lines"),
+        ("huffpost", "[1]\n[2]", "holds no JSON lines"),
+    ],
+)
+def test_what_a_client_brings_is_checked_before_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str, sentence: str | None
+) -> None:
+    monkeypatch.setenv("GPT2X_OFFLINE", "0")
+    known = dataclasses.replace(sources.find_data_set(name), rows=2, limit=200)
+    (tmp_path / known.file).write_bytes(content.encode())
+    monkeypatch.setattr(sources, "_from_kaggle", lambda handle, file: tmp_path / file)
+    if sentence is None:
+        assert sources.get(known).read_bytes() == content.encode()
+        return
+    with pytest.raises(InputDataError, match=f"{sentence}.*; get the file elsewhere and name it in"):
+        sources.get(known)
+    assert sources.locate(known) is None
 
 
 def test_a_path_wins_over_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,3 +174,20 @@ def test_a_copy_goes_to_a_file_or_into_a_folder(tmp_path: Path) -> None:
     assert target.read_bytes() == (tmp_path / "songs.csv").read_bytes()
     with pytest.raises(OutputError, match="cannot write"):
         sources.copy_to(songs, target / "below-a-file")
+
+
+def test_a_copy_is_written_through_to_what_is_no_file(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    (tmp_path / "link").symlink_to(f"/dev/fd/{write_end}")
+    small = sources.DataSet("s", "text", "", "", "input.txt", "package")
+    songs = tmp_path / "input.txt"
+    songs.write_text("la", encoding="utf-8")
+    os.environ[small.variable] = str(songs)
+    try:
+        sources.copy_to(small, tmp_path / "link")
+    finally:
+        del os.environ[small.variable]
+        os.close(write_end)
+    with os.fdopen(read_end) as file:
+        assert file.read() == "la"
+    assert (tmp_path / "link").is_symlink()

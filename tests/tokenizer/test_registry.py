@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 
@@ -13,6 +14,7 @@ from gpt2x.errors import InputDataError, MissingComponentError, UsageError
 from gpt2x.tokenizer import Tokenizer, get, registry
 from gpt2x.tokenizer.patterns import CL100K
 from gpt2x.tokenizer.published import ENCODINGS, R50K, Published, RankFile
+from tests.conftest import Serve
 
 HELLO = [31373, 995]
 
@@ -199,53 +201,56 @@ class TestDescribe:
 
 
 class TestDownload:
-    """The download runs in a process of its own; here that process is another program."""
-
-    @pytest.fixture(autouse=True)
-    def online(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("GPT2X_OFFLINE", "0")
-
-    def fetch(self, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-        monkeypatch.setattr(registry, "_FETCH", "import os, shutil, sys, time\n" + program)
-
-    def test_is_kept_in_the_cache(
-        self, genuine: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
-    ) -> None:
-        target = f"os.path.join(os.environ['TIKTOKEN_CACHE_DIR'], {R50K.tiktoken_name!r})"
-        self.fetch(monkeypatch, f"shutil.copy({str(genuine)!r}, {target})")
+    def test_is_kept_in_the_cache(self, genuine: Path, serve: Serve, capfd: pytest.CaptureFixture) -> None:
+        asked = serve(genuine.read_bytes())
         assert registry.find().source == "download"
         assert "fetching the GPT-2 vocabulary" in capfd.readouterr().err
+        assert asked == [R50K.address]
         assert registry.find().source == "cache"
         assert get().encode("hello world") == HELLO
 
-    def test_of_another_file_is_refused(self, fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        target = f"os.path.join(os.environ['TIKTOKEN_CACHE_DIR'], {R50K.tiktoken_name!r})"
-        self.fetch(monkeypatch, f"shutil.copy({str(fake)!r}, {target})")
-        with pytest.raises(MissingComponentError, match="download: .*holds another vocabulary"):
+    def test_of_another_file_is_refused(self, fake: Path, serve: Serve) -> None:
+        serve(fake.read_bytes())
+        with pytest.raises(MissingComponentError, match="download: .* has changed: its sha256 is"):
             get()
         assert not registry.cached_path().exists()
 
     @pytest.mark.parametrize(
-        ("program", "reason"),
-        [
-            ("time.sleep(60)", "no answer within 0.3 seconds"),
-            ("raise OSError('no route')", "download: OSError"),
-            ("sys.exit(1)", "no reason given"),
-            ("pass", "download: "),
-        ],
-        ids=["silence", "no network", "no reason", "no file"],
+        "ranks", {encoding.ranks for encoding in ENCODINGS.values()}, ids=lambda r: r.name
     )
-    def test_that_fails_says_why(self, monkeypatch: pytest.MonkeyPatch, program: str, reason: str) -> None:
-        monkeypatch.setattr(registry, "DOWNLOAD_SECONDS", 0.3 if "sleep" in program else 20)
-        self.fetch(monkeypatch, program)
+    def test_comes_from_the_address_under_which_tiktoken_caches_it(self, ranks: RankFile) -> None:
+        assert hashlib.sha1(ranks.address.encode()).hexdigest() == ranks.tiktoken_name
+
+    @pytest.mark.parametrize(
+        ("error", "reason"),
+        [
+            (TimeoutError("timed out"), "download: timed out"),
+            (URLError(OSError("no route")), "download: no route"),
+            (ConnectionResetError(), "download: ConnectionResetError"),
+        ],
+        ids=["silence", "no network", "no reason"],
+    )
+    def test_that_fails_says_why(self, serve: Serve, error: Exception, reason: str) -> None:
+        serve(error)
         with pytest.raises(MissingComponentError, match=reason):
             get()
 
-    def test_is_skipped_when_offline_is_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_into_a_cache_that_cannot_be_written_says_why(
+        self, genuine: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        serve(genuine.read_bytes())
+        monkeypatch.setenv("GPT2X_CACHE", "/dev/null/cache")
+        with pytest.raises((MissingComponentError, UsageError), match="/dev/null is no folder"):
+            get()
+
+    def test_is_skipped_when_offline_is_asked_for(
+        self, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = serve(b"")
         monkeypatch.setenv("GPT2X_OFFLINE", "1")
-        self.fetch(monkeypatch, "raise SystemExit('the network was touched')")
         with pytest.raises(MissingComponentError, match="forbidden by GPT2X_OFFLINE"):
             get()
+        assert asked == []
 
 
 class TestOtherEncodings:
