@@ -34,7 +34,7 @@ CONFIG_BYTES = 16 << 20
 VOCABULARY_BYTES = 256 << 20
 """The longest file of a vocabulary that is read; the largest known ones have some 40 MB."""
 
-UNPACKED_BYTES = 2 << 30
+UNPACKED_BYTES = 1 << 30
 """How long a file may become by unpacking when it is held in memory."""
 
 PIPE_BYTES = 1 << 30
@@ -532,7 +532,7 @@ def why_not(error: OSError, path: Path, remedy: str = _ELSEWHERE) -> str:
     nearest = _nearest(real)
     reason = f"{words}; {remedy}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        reason = f"{words}; free some space, or {remedy}"
+        reason = f"{words}; {remedy} or free some space"
     elif error.errno == errno.EISDIR:
         reason = "it is a folder; give the name of a file"
     elif error.errno == errno.ELOOP:

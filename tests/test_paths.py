@@ -207,7 +207,7 @@ def test_a_device_is_written_through_and_stays_a_device(
     (tmp_path / "link").symlink_to(full)
     way(null)
     for path in (full, tmp_path / "link"):
-        with pytest.raises(OutputError, match="No space left on device; free some space, or choose"):
+        with pytest.raises(OutputError, match="No space left on device; choose another place or free"):
             way(path)
         with pytest.raises(OutputError, match="No space left on device"):
             way(path, "x" * 10**6)

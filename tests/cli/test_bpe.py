@@ -6,8 +6,10 @@ import json
 import lzma
 import os
 import signal
+import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -440,3 +442,41 @@ def test_help_ends_with_examples(run: Run, command: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0
     assert f"gpt2x bpe {command}" in out.split("Examples:")[1]
+
+
+@pytest.mark.parametrize("command", [("encode", "--text", "hi"), ("decode", "40", "41")])
+def test_a_result_goes_through_a_link_and_into_a_pipe(
+    run: Run, alone: Path, command: tuple[str, ...]
+) -> None:
+    (alone / "target").write_bytes(b"old")
+    (alone / "target").chmod(0o640)
+    (alone / "link").symlink_to("target")
+    os.mkfifo(alone / "fifo")
+    heard: list[bytes] = []
+    reader = threading.Thread(target=lambda: heard.append((alone / "fifo").read_bytes()), daemon=True)
+    reader.start()
+    for out in ("link", "fifo"):
+        assert run(*command, *SONGS, "-o", out, "--quiet").exit_code == 0
+    reader.join(timeout=10)
+    assert heard == [(alone / "target").read_bytes()] != [b"old"]
+    assert (alone / "link").is_symlink()
+    assert (alone / "fifo").is_fifo()
+    assert stat.S_IMODE((alone / "target").stat().st_mode) == 0o640
+
+
+def test_a_vocabulary_of_others_is_not_replaced(run: Run, alone: Path) -> None:
+    (alone / "hf").mkdir()
+    (alone / "hf" / "tokenizer.json").write_text('{"version": "1.0"}')
+    (alone / "book.txt").write_text("la la la " * 100)
+    code, stdout, stderr = run("train", "--vocab", 260, "--out", "hf", "book.txt")
+    assert (code, stdout) == (1, "")
+    assert stderr == "gpt2x: hf holds tokenizer.json, which gpt2x did not write; choose another place\n"
+    assert (alone / "hf" / "tokenizer.json").read_text() == '{"version": "1.0"}'
+
+
+def test_a_vocabulary_without_end_is_one_sentence(run: Run) -> None:
+    if not Path("/dev/zero").is_char_device():
+        pytest.skip("no /dev/zero here")
+    code, _, stderr = run("encode", "--text", "hi", "-t", "/dev/zero")
+    assert code == 3
+    assert stderr == "gpt2x: /dev/zero has more than 1 MiB, the most that is read of it; give another file\n"

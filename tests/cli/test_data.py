@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
+from gpt2x.data.lyrics import packaged_songs
 from tests.cli.conftest import Run
 
 COMMAND = "data"
@@ -39,3 +45,28 @@ def test_an_unknown_name_is_a_usage_error_with_a_suggestion(run: Run) -> None:
     result = run("get", "huffpots")
     assert result.exit_code == 2
     assert result.stderr == "gpt2x: unknown data set 'huffpots'; did you mean 'huffpost'?\n"
+
+
+def test_get_to_standard_output_prints_the_file_and_nothing_after_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gpt2x", "data", "get", "songs", "--out", "/dev/stdout"]
+    if not Path("/dev/stdout").exists():
+        pytest.skip("no /dev/stdout here")
+    environment = os.environ | {"GPT2X_CACHE": str(tmp_path)}
+    with (tmp_path / "out").open(
+        "wb"
+    ) as out:  # a file, as after `> out`: it is not cut off from the descriptor
+        for stdout in (subprocess.PIPE, out):
+            done = subprocess.run(
+                command, stdout=stdout, env=environment, cwd=tmp_path, check=True, timeout=60
+            )
+            content = done.stdout if done.stdout is not None else (tmp_path / "out").read_bytes()
+            assert content == packaged_songs().read_bytes()
+
+
+def test_get_is_one_sentence_where_downloads_are_forbidden(run: Run) -> None:
+    result = run("get", "ag-news")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr == (
+        "gpt2x: ag-news is not on this machine, and downloads are forbidden by GPT2X_OFFLINE; unset it, or name a "
+        "local copy in GPT2X_DATA_AG_NEWS\n"
+    )

@@ -251,3 +251,47 @@ def test_a_terminal_that_knows_ascii_only_still_gets_a_song(run: Path) -> None:
     result = CliRunner(charset="ascii").invoke(app, ["sing", "où es-tu", "--max-tokens", "60"])
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("O? Es-Tu")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("GPT2X_RUNS", "file", "GPT2X_RUNS is file, which is no folder; set it to a folder"),
+        ("GPT2X_HOME", "file", "GPT2X_HOME is file, which is no folder; set it to a folder"),
+        ("GPT2X_CACHE", "file", "GPT2X_CACHE is file, which is no folder; set it to a folder"),
+        (
+            "GPT2X_HOME",
+            "/proc/x",
+            "nothing can be made in /proc; set GPT2X_HOME to a folder that can be written to",
+        ),
+        (
+            "GPT2X_CACHE",
+            "/proc/x",
+            "nothing can be made in /proc; set GPT2X_CACHE to a folder that can be written to",
+        ),
+    ],
+)
+def test_a_place_that_cannot_work_is_refused_before_a_model_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str
+) -> None:
+    if value.startswith("/proc") and not Path("/proc/self").exists():
+        pytest.skip("no /proc here")
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a training was started"))
+    result = invoke(app, ["sing", "rain"])
+    assert result.exit_code in (1, 2)
+    assert result.stderr.startswith("gpt2x: ")
+    assert result.stderr.endswith(f"{sentence}\n")
+    assert result.stderr.count("\n") == 1
+
+
+def test_what_is_not_ours_where_the_first_model_belongs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    first_song().mkdir(parents=True)
+    (first_song() / "diary.txt").write_text("mine", encoding="utf-8")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a training was started"))
+    result = invoke(app, ["sing", "rain"])
+    assert result.exit_code == 2
+    assert "which holds diary.txt; move that away, set GPT2X_HOME to another folder" in result.stderr
+    assert [path.name for path in first_song().iterdir()] == ["diary.txt"]

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +150,37 @@ def test_a_place_that_cannot_be_written_is_refused_and_what_is_there_stays(run: 
     with pytest.raises(OutputError, match="is a folder"):
         export_gguf(run, run)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_file_goes_where_a_link_or_a_pipe_leads(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    (tmp_path / "link").symlink_to("real.gguf")
+    export_gguf(run, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real.gguf").read_bytes()[:4] == b"GGUF"
+    os.mkfifo(tmp_path / "fifo")
+    heard: list[bytes] = []
+    reader = threading.Thread(target=lambda: heard.append((tmp_path / "fifo").read_bytes()), daemon=True)
+    reader.start()
+    export_gguf(run, tmp_path / "fifo")
+    reader.join(timeout=10)
+    assert heard == [(tmp_path / "real.gguf").read_bytes()]
+    assert (tmp_path / "fifo").is_fifo()
+
+
+def test_a_folder_is_refused_and_a_failed_export_leaves_the_old_file(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gguf")
+    with pytest.raises(OutputError, match="is a folder; give the name of a file"):
+        export_gguf(run, tmp_path)
+    (tmp_path / "out.gguf").write_text("old")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gguf.GGUFWriter.write_tensors_to_file", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        export_gguf(run, tmp_path / "out.gguf")
+    assert (tmp_path / "out.gguf").read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} == {"my-run", "out.gguf"}
