@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from gpt2x._version import __version__
 from gpt2x.errors import InputDataError, MissingComponentError
@@ -144,7 +144,7 @@ def _check_https(address: str) -> None:
         raise InputDataError(f"{address[:200]} is no https address, and gpt2x downloads over https alone")
 
 
-def _open(address: str) -> IO[bytes]:
+def _open(address: str) -> Any:
     """Ask a server for a file, through a proxy if the environment names one; no other protocol is even known here."""
     from urllib import request
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import io
 import json
 import lzma
 import os
@@ -38,6 +39,7 @@ LARGEST_TOTAL = 1 << 63
 """Totals stay below this, so that no 64-bit count can overflow."""
 
 _BATCH_BYTES = 1 << 20
+_LONGEST_LINE = 64 << 20  # one piece: a stretch of text without any place to cut
 
 
 class Summary(NamedTuple):
@@ -197,9 +199,23 @@ def _check_fits(corpus: Corpus, summary: Summary, path: object) -> None:
 
 
 def _batches(file: IO[bytes], path: object) -> Iterator[list[bytes]]:
-    """The lines of a file, about a megabyte of them at a time."""
+    """The lines of a file, about a megabyte of them at a time; of a file that is none of counts, only its start."""
+    rest = b""
+    is_first = True
     try:
-        while lines := file.readlines(_BATCH_BYTES):
-            yield lines
+        while block := file.read(_BATCH_BYTES):
+            if is_first and not block.startswith(COUNTS_START):
+                yield [block[: len(COUNTS_START)]]
+                return
+            is_first = False
+            block = rest + block
+            end = block.rfind(b"\n") + 1
+            rest = block[end:]
+            if len(rest) > _LONGEST_LINE:
+                raise InputDataError(f"{path} has a line without end; count again")
+            if end:
+                yield io.BytesIO(block[:end]).readlines()
+        if rest:
+            yield [rest]
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise InputDataError(f"cannot read {path}: {error}; is the file complete?") from error

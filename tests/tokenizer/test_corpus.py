@@ -326,6 +326,15 @@ class TestCounts:
         with pytest.raises(InputDataError, match=message):
             counts.read_summary(saved)
 
+    def test_without_an_end_are_refused_at_once(self, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(counts, "_LONGEST_LINE", 1 << 20)
+        saved.write_bytes(saved.read_bytes() + bytes(4 << 20))
+        with pytest.raises(InputDataError, match="has a line without end; count again"):
+            counts.read_summary(saved)
+        if Path("/dev/zero").is_char_device():
+            with pytest.raises(InputDataError, match="/dev/zero holds no counts of pieces"):
+                Corpus().add_counts("/dev/zero")
+
     def test_are_not_taken_for_text(self, saved: Path) -> None:
         with pytest.raises(
             InputDataError, match=r"text\.counts holds counts of pieces, no text; pass --counts"
