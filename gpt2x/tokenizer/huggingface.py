@@ -12,9 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gpt2x.errors import InputDataError
-from gpt2x.tokenizer import patterns
+from gpt2x.errors import InputDataError, UsageError, quoted
+from gpt2x.tokenizer import patterns, splitting
 from gpt2x.tokenizer.alphabet import from_characters, to_characters
+from gpt2x.tokenizer.dialects import Dialect, neutral, reads_alike
 from gpt2x.tokenizer.vocabulary import Vocabulary, check_bytes
 
 # Settings of a BPE model that change what it encodes, and the values under which it encodes what we do.
@@ -72,26 +73,57 @@ def parse_json(text: str, path: Path) -> dict[str, Any]:
 
 
 def _read_pattern(pre_tokenizer: Any, path: Path) -> str:
-    """The splitting pattern: ByteLevel's own (GPT-2's), or a Split by a regular expression before a ByteLevel."""
-    steps = [pre_tokenizer]
-    if isinstance(pre_tokenizer, dict) and pre_tokenizer.get("type") == "Sequence":
-        steps = pre_tokenizer.get("pretokenizers") or []
-    kinds = [step.get("type") if isinstance(step, dict) else None for step in steps]
-    if not kinds or kinds[-1] != "ByteLevel" or steps[-1].get("add_prefix_space", True):
-        raise InputDataError(
-            f"{path} is not byte-level without a prefix space (its pre-tokenizer is {kinds})"
+    """The pattern of a pre-tokenizer: a well-known one, or what stands before its ByteLevel, as JSON."""
+    try:
+        splits = _splits_before_byte_level(pre_tokenizer)
+        steps = [step for split in splits for step in splitting.steps_of(split)]
+        if (name := _native_name(steps)) is not None:
+            return patterns.BY_NAME[name]
+        for step in steps:
+            step.check()
+    except UsageError as error:
+        raise InputDataError(f"{path} has a pre_tokenizer that cannot be used: {error}") from error
+    if len(steps) == 1 and _keeps_only_matches(steps[0]) and reads_alike(steps[0].pattern):
+        return steps[0].pattern
+    return json.dumps(_in_a_row(splits), ensure_ascii=False)
+
+
+def _splits_before_byte_level(pre_tokenizer: Any) -> list[dict[str, Any]]:
+    """What divides text before the ByteLevel at the end, and what that does itself.
+
+    Raises:
+        UsageError: it does not end in a ByteLevel, does not split at all, or is damaged.
+
+    """
+    flat = splitting.flatten(pre_tokenizer)
+    if not flat or flat[-1]["type"] != "ByteLevel":
+        kinds = [one["type"] for one in flat]
+        raise UsageError(f"it is to end in a ByteLevel, and has {quoted(kinds)}; give a byte-level BPE")
+    *splits, byte_level = flat
+    if byte_level.get("add_prefix_space", True) is not False:
+        raise UsageError(
+            "its ByteLevel puts a space before each text (add_prefix_space), which is not done here"
         )
-    own_split = steps[-1].get("use_regex", True)
-    if len(steps) == 1 and own_split:
-        return patterns.GPT2
-    if kinds == ["Split", "ByteLevel"] and not own_split:
-        split = steps[0]
-        regex = split["pattern"].get("Regex") if isinstance(split.get("pattern"), dict) else None
-        if isinstance(regex, str) and split.get("behavior") == "Isolated" and not split.get("invert"):
-            return patterns.CL100K if regex == patterns.CL100K_ONIGURUMA else regex
-    raise InputDataError(
-        f"{path} splits text in a way that this tokenizer does not know (pre-tokenizers: {kinds})"
-    )
+    own_split = byte_level.get("use_regex", True)
+    if not isinstance(own_split, bool):
+        raise UsageError(f"its ByteLevel has use_regex = {quoted(own_split)}, which is to be true or false")
+    if own_split:
+        splits.append(_split(patterns.GPT2_ORIGINAL))
+    if not splits:
+        raise UsageError("it does not split text at all; give one that does")
+    return splits
+
+
+def _native_name(steps: list[splitting.Step]) -> str | None:
+    """The name under which the core knows these steps; all such patterns match everything, so nothing is between."""
+    isolated = all(step.behavior == splitting.ISOLATED for step in steps)
+    if not isolated and not (len(steps) == 1 and _keeps_only_matches(steps[0])):
+        return None
+    return patterns.HUGGING_FACE_NATIVE.get(tuple(step.pattern for step in steps))
+
+
+def _keeps_only_matches(step: splitting.Step) -> bool:
+    return step.behavior == splitting.REMOVED and step.invert
 
 
 def _read_added_tokens(added: Any, path: Path) -> dict[str, int]:
@@ -195,8 +227,26 @@ def tokenizer_json(vocabulary: Vocabulary) -> str:
 
 
 def _pre_tokenizer(pat_str: str, byte_level: dict[str, Any]) -> dict[str, Any]:
-    if patterns.NATIVE.get(pat_str) == "gpt2":
+    """The pre-tokenizer that gives the pieces of a pattern."""
+    name = patterns.NATIVE.get(pat_str)
+    if name == "gpt2":
         return byte_level
-    regex = patterns.CL100K_ONIGURUMA if pat_str == patterns.CL100K else pat_str
-    split = {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False}
-    return {"type": "Sequence", "pretokenizers": [split, byte_level | {"use_regex": False}]}
+    if name is not None:
+        splits = [_split(regex) for regex in patterns.HUGGING_FACE[name]]
+    elif (found := splitting.as_pre_tokenizer(pat_str)) is not None:
+        splits = splitting.flatten(found)
+    else:
+        # tiktoken drops what a pattern does not match, and the pattern is spelled for its engine.
+        regex = pat_str if reads_alike(pat_str) else neutral(pat_str, Dialect.RUST)
+        splits = [_split(regex, behavior=splitting.REMOVED, invert=True)]
+    return _in_a_row([*splits, byte_level | {"use_regex": False}])
+
+
+def _split(regex: str, *, behavior: str = splitting.ISOLATED, invert: bool = False) -> dict[str, Any]:
+    return {"type": "Split", "pattern": {"Regex": regex}, "behavior": behavior, "invert": invert}
+
+
+def _in_a_row(pre_tokenizers: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(pre_tokenizers) == 1:
+        return pre_tokenizers[0]
+    return {"type": "Sequence", "pretokenizers": pre_tokenizers}

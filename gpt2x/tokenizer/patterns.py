@@ -1,9 +1,9 @@
-r"""How text is split before merging: OpenAI's patterns natively, any other one through the `regex` package.
+r"""How text is split before merging: well-known patterns natively, any other one through the `regex` package.
 
-A pattern is stored in a tokenizer as the regular expression that tiktoken would be given. The core does not run
-regular expressions: it knows some patterns by name and splits for those itself. For an unknown pattern
-`RegexCore` stands in for the core; it splits in Python, much slower and by the Unicode version of `regex`
-rather than 16.0, and says so once.
+A pattern is stored in a tokenizer as the regular expression that tiktoken would be given, or, where no such one says
+it all, as the pre-tokenizer of a ``tokenizer.json`` (see `splitting`). The core does not run regular expressions: it
+knows some patterns by name and splits for those itself. For an unknown pattern `RegexCore` stands in for the core; it
+splits in Python, much slower and by the Unicode version of `regex` rather than 16.0, and says so once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
 from gpt2x.tokenizer.ranks import FileRanks
 from gpt2x.tokenizer.utf8 import as_bytes
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from gpt2x._bpe import BytePairEncoder
+    from gpt2x.tokenizer.splitting import Splitter
 
     Core: TypeAlias = "BytePairEncoder | RegexCore"
 
@@ -38,8 +39,8 @@ CL100K = (
 )
 """The pattern of cl100k_base (GPT-3.5, GPT-4) as tiktoken spells it.
 
-The older spelling, which Llama 3 and many a ``tokenizer.json`` carry, has no ``\\s++$`` and is another pattern: where a
-text ends in white space with a newline in it, it cuts that after the last newline.
+The older spelling, which many a ``tokenizer.json`` carries, has no ``\\s++$`` and is another pattern (`LLAMA3`): where
+a text ends in white space with a newline in it, it cuts that after the last newline.
 """
 
 # The same for engines that have no possessive quantifiers.
@@ -58,6 +59,41 @@ O200K = (
 )
 """The pattern of o200k_base (GPT-4o and later) as tiktoken spells it."""
 
+LLAMA3 = (
+    r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"""
+    r"""|\s*[\r\n]+|\s+(?!\S)|\s+"""
+)
+"""The pattern of Llama 3; cl100k_base as Hugging Face's files spell it, which is not quite tiktoken's."""
+
+QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+"""The pattern of Qwen 2 and later: the same with each digit by itself."""
+
+_CJK = "一-龥\u3040-\u309f\u30a0-\u30ff"
+_ASCII_WORD = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"""
+
+DEEPSEEK_SPLITS = (
+    r"\p{N}{1,3}",
+    f"[{_CJK}]+",
+    _ASCII_WORD + r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+)
+"""The three patterns of DeepSeek-V3, each of which divides the pieces of the one before and keeps what it misses."""
+
+DEEPSEEK = "|".join(
+    [
+        r"\p{N}{1,3}",
+        _ASCII_WORD,
+        # The third pattern among Chinese characters and kana, and among all other characters.
+        rf"[{_CJK}&&[^\p{{L}}\p{{P}}\p{{S}}]]?[{_CJK}&&[\p{{L}}\p{{M}}]]+|[{_CJK}&&[\p{{P}}\p{{S}}]]+",
+        rf"[^\r\n\p{{L}}\p{{P}}\p{{S}}\p{{N}}{_CJK}]?[\p{{L}}\p{{M}}&&[^{_CJK}]]+",
+        rf" ?[\p{{P}}\p{{S}}&&[^{_CJK}]]+[\r\n]*",
+        rf"\s*[\r\n]+|\s+(?![^\s\p{{N}}{_CJK}])|\s+",
+        # What it misses, but for the last character before letters.
+        rf"[{_CJK}&&[^\p{{L}}\p{{M}}\p{{P}}\p{{S}}]]+(?![{_CJK}&&[\p{{L}}\p{{M}}]])",
+        rf"[^\s\p{{L}}\p{{M}}\p{{N}}\p{{P}}\p{{S}}{_CJK}]+(?![\p{{L}}\p{{M}}&&[^{_CJK}]])",
+    ]
+)
+"""The same as one regular expression, which gives tiktoken the same pieces."""
+
 NATIVE = {
     GPT2: "gpt2",
     GPT2_ORIGINAL: "gpt2",
@@ -66,11 +102,51 @@ NATIVE = {
     CL100K_ONIGURUMA: "cl100k",
     _CL100K_GREEDY: "cl100k",
     O200K: "o200k",
+    LLAMA3: "llama3",
+    QWEN2: "qwen2",
+    DEEPSEEK: "deepseek",
 }
 """Patterns that the core splits by itself, and the names under which it knows them."""
 
-BY_NAME = {"gpt2": GPT2, "cl100k": CL100K, "o200k": O200K}
+BY_NAME = {
+    "gpt2": GPT2,
+    "cl100k": CL100K,
+    "o200k": O200K,
+    "llama3": LLAMA3,
+    "qwen2": QWEN2,
+    "deepseek": DEEPSEEK,
+}
 """The spelling of each name."""
+
+HUGGING_FACE = {
+    "cl100k": (CL100K_ONIGURUMA,),
+    "o200k": (O200K,),
+    "llama3": (LLAMA3,),
+    "qwen2": (QWEN2,),
+    "deepseek": DEEPSEEK_SPLITS,
+}
+"""The same as Splits of a ``tokenizer.json``, for Oniguruma; gpt2 is what ByteLevel does by itself."""
+
+HUGGING_FACE_NATIVE = {splits: name for name, splits in HUGGING_FACE.items()} | {
+    (GPT2_ORIGINAL,): "gpt2",
+    (_GPT2_OLDER,): "gpt2",
+    (GPT2,): "gpt2",
+    (DEEPSEEK_SPLITS[0], r"[一-龥\u3040-\u309f\u30a0-\u30ff]+", DEEPSEEK_SPLITS[2]): "deepseek",
+}
+"""The names of Splits in a ``tokenizer.json`` that the core splits by itself.
+
+Not the same spellings as in `NATIVE`: ``{1,3}+`` and ``$`` mean other things to Oniguruma.
+"""
+
+
+def route(pat_str: str) -> str:
+    """Which way a pattern takes, in words: through the core, or through `regex`."""
+    name = NATIVE.get(pat_str)
+    if name is not None:
+        return f"native ({name})"
+    import importlib.metadata
+
+    return f"Python (regex {importlib.metadata.version('regex')}), slower"
 
 
 def named(name: str) -> str:
@@ -81,7 +157,7 @@ def named(name: str) -> str:
 
     """
     if name not in BY_NAME:
-        raise UsageError(f"unknown pattern {name!r}; known: {', '.join(BY_NAME)}")
+        raise UsageError(f"unknown pattern {quoted(name)}; known: {', '.join(BY_NAME)}")
     return BY_NAME[name]
 
 
@@ -91,7 +167,8 @@ def make_core(
     """Build what encodes with this vocabulary: the native core, behind a splitter in Python where it must be.
 
     Raises:
-        UsageError: the ranks are no byte-level vocabulary, or the pattern is no regular expression.
+        UsageError: the ranks are no byte-level vocabulary, or the pattern is no regular expression (or one that might
+            be split in another way here than where it comes from).
 
     """
     from gpt2x._bpe import BytePairEncoder
@@ -117,11 +194,11 @@ class RegexCore:
         """Wrap the native core; its own pattern is never used.
 
         Raises:
-            UsageError: `pat_str` is no regular expression.
+            UsageError: `pat_str` is no regular expression, or has something in it that `regex` may see otherwise.
 
         """
         self._native = native
-        self._pattern = _compile(pat_str)
+        self._splitter = _splitter(pat_str)
         self.n_vocab = native.n_vocab
         self.decode_bytes = native.decode_bytes
         self.token_bytes = native.token_bytes
@@ -130,11 +207,13 @@ class RegexCore:
         self.encode_piece = native.encode_piece
 
     def split(self, text: str | bytes) -> list[bytes]:
-        """The pieces into which the pattern cuts the text; what no alternative matches is dropped, as in tiktoken."""
-        return [piece.encode() for piece in self._pieces(as_bytes(text).decode())]
+        """The pieces into which the pattern cuts the text; what a regular expression misses is dropped, as in tiktoken.
 
-    def _pieces(self, text: str) -> list[str]:
-        return [match.group() for match in self._pattern.finditer(text) if match.group()]
+        Raises:
+            InputDataError: the pattern takes too long; `splitting` says how long that is.
+
+        """
+        return [piece.encode() for piece in self._splitter.split(as_bytes(text).decode())]
 
     def find_safe_cut(self, text: bytes, start: int) -> int:
         """The end of the text: where an unknown pattern may be cut is unknown."""
@@ -145,7 +224,7 @@ class RegexCore:
         from gpt2x.tokenizer import reference
 
         return reference.encode_broken(
-            as_bytes(text), self._native.encode_piece, self._native.token_bytes, self._pieces
+            as_bytes(text), self._native.encode_piece, self._native.token_bytes, self._splitter.split
         )
 
     def encode_to_numpy(
@@ -182,17 +261,14 @@ class RegexCore:
 
 
 @functools.cache
-def _compile(pat_str: str) -> Any:
-    import regex
+def _splitter(pat_str: str) -> Splitter:
+    from gpt2x.tokenizer.splitting import splitter_of
 
-    try:
-        pattern = regex.compile(pat_str)
-    except regex.error as error:
-        raise UsageError(f"pattern {pat_str!r} is no regular expression: {error}") from error
+    splitter = splitter_of(pat_str)
     warnings.warn(
-        f"the core does not know the pattern {pat_str!r}; splitting runs in Python through `regex`, slower, and by "
-        "its Unicode version instead of 16.0",
+        f"the core does not know the pattern {quoted(pat_str)}; splitting runs in Python through `regex`, slower, and "
+        "by its Unicode version instead of 16.0",
         RuntimeWarning,
         stacklevel=5,
     )
-    return pattern
+    return splitter

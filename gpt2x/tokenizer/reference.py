@@ -14,6 +14,7 @@ the core's table, so that a test that compares the two means something.
 from __future__ import annotations
 
 import functools
+import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
@@ -53,18 +54,18 @@ def classify(character: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 16)
 def categorize(character: str) -> str:
-    r"""Like `classify`, with letters by case and marks told apart, as o200k's pattern does.
+    r"""Like `classify`, with letters by case as o200k's pattern tells them apart, and others as deepseek's does.
 
     "upper" (``[\p{Lu}\p{Lt}]``), "lower" (``\p{Ll}``) or "uncased" (``[\p{Lm}\p{Lo}]``) for a letter, "mark"
-    (``\p{M}``) for some of the others.
+    (``\p{M}``) or "punctuation" (``[\p{P}\p{S}]``) for most of the others.
 
-    >>> [categorize(c) for c in "Aa中\u0301!"]
-    ['upper', 'lower', 'uncased', 'mark', 'other']
+    >>> [categorize(c) for c in "Aa中\u0301!\u200b"]
+    ['upper', 'lower', 'uncased', 'mark', 'punctuation', 'other']
     """
     kind = classify(character)
     if kind == "letter":
         return _first_match(character, (("upper", r"[\p{Lu}\p{Lt}]"), ("lower", r"\p{Ll}"))) or "uncased"
-    return _first_match(character, (("mark", r"\p{M}"),)) or kind
+    return _first_match(character, (("mark", r"\p{M}"), ("punctuation", r"[\p{P}\p{S}]"))) or kind
 
 
 def _first_match(character: str, patterns: Iterable[tuple[str, str]]) -> str | None:
@@ -81,7 +82,7 @@ def _matcher(pattern: str) -> tiktoken.Encoding:
 
 
 def split(text: str, pattern: str = "gpt2") -> list[str]:
-    """Cut text into the pieces of a pattern ("gpt2", "cl100k" or "o200k"); joined together they are the text.
+    """Cut text into the pieces of a pattern, which `SPLITTERS` has; joined together they are the text.
 
     Raises:
         KeyError: an unknown pattern.
@@ -92,14 +93,30 @@ def split(text: str, pattern: str = "gpt2") -> list[str]:
     ['It', "'S", ' ', '123', '4', ' (', 'gold', ')\\n']
     >>> split("It'S a camelCase", "o200k")
     ["It'S", ' a', ' camel', 'Case']
+    >>> split("It'S 1234 (中国)\\n", "deepseek")
+    ['It', "'S", ' ', '123', '4', ' (', '中国', ')\\n']
     """
-    piece_end = PIECE_ENDS[pattern]
-    pieces = []
+    return SPLITTERS[pattern](text)
+
+
+def _isolate(piece_end: Callable[[str, int], int], text: str) -> list[str]:
+    """The pieces that end where `piece_end` says; where it says "at the start", nothing matches there.
+
+    What does not match is a piece, too, up to the next place where something does.
+    """
+    pieces: list[str] = []
     start = 0
+    in_gap = False
     while start < len(text):
         end = piece_end(text, start)
-        pieces.append(text[start:end])
-        start = end
+        if end > start:
+            pieces.append(text[start:end])
+        elif in_gap:
+            pieces[-1] += text[start]
+        else:
+            pieces.append(text[start])
+        in_gap = end == start
+        start = max(end, start + 1)
     return pieces
 
 
@@ -153,7 +170,83 @@ def o200k_piece_end(text: str, start: int) -> int:
     return _newline_end(text, start) or _space_end(text, start)
 
 
-PIECE_ENDS = {"gpt2": gpt2_piece_end, "cl100k": cl100k_piece_end, "o200k": o200k_piece_end}
+def llama3_piece_end(text: str, start: int, most_digits: int = 3) -> int:
+    r"""The same by llama3's pattern, and by qwen2's, which has ``\p{N}`` for ``\p{N}{1,3}``::
+
+    (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*
+    |\s*[\r\n]+|\s+(?!\S)|\s+
+    """
+    if (end := _any_case_contraction_end(text, start)) > start:
+        return end
+    letters = start + 1 if _goes_before_letters(text[start]) else start
+    if (end := _run_end(text, letters, "letter")) > letters:
+        return end
+    if (end := _run_end(text, start, "number")) > start:
+        return min(end, start + most_digits)
+    if (end := _punctuation_end(text, start, "\r\n")) > start:
+        return end
+    return _newline_end(text, start) or _space_end(text, start)
+
+
+def split_deepseek(text: str) -> list[str]:
+    r"""Cut text by deepseek's three patterns, each of which divides the pieces of the one before::
+
+    \p{N}{1,3}
+    [一-龥\u3040-\u309f\u30a0-\u30ff]+
+    (see `_deepseek_rest_end`)
+    """
+    pieces = [text]
+    for piece_end in (_deepseek_number_end, _chinese_or_kana_end, _deepseek_rest_end):
+        pieces = [part for piece in pieces for part in _isolate(piece_end, piece)]
+    return pieces
+
+
+def _deepseek_number_end(text: str, start: int) -> int:
+    return min(_run_end(text, start, "number"), start + 3)
+
+
+def _chinese_or_kana_end(text: str, start: int) -> int:
+    end = start
+    while end < len(text) and ("一" <= text[end] <= "龥" or "\u3040" <= text[end] <= "\u30ff"):
+        end += 1
+    return end
+
+
+def _deepseek_rest_end(text: str, start: int) -> int:
+    r"""The third of deepseek's patterns; `start` where it does not match::
+
+    [!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+
+    | ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+    """
+    first = text[start]
+    if first in string.punctuation:
+        end = start + 1
+        while end < len(text) and text[end] in string.ascii_letters:
+            end += 1
+        if end > start + 1:
+            return end
+    goes_before = first not in "\r\n" and categorize(first) in ("mark", "space", "number", "other")
+    for word in (start + 1, start) if goes_before else (start,):
+        if (end := _category_run_end(text, word, ("upper", "lower", "uncased", "mark"))) > word:
+            return end
+    mark = start + 1 if first == " " else start
+    if (end := _category_run_end(text, mark, ("punctuation",))) > mark:
+        while end < len(text) and text[end] in "\r\n":
+            end += 1
+        return end
+    if classify(first) != "space":
+        return start
+    return _newline_end(text, start) or _space_end(text, start)
+
+
+SPLITTERS: dict[str, Callable[[str], list[str]]] = {
+    "gpt2": functools.partial(_isolate, gpt2_piece_end),
+    "cl100k": functools.partial(_isolate, cl100k_piece_end),
+    "o200k": functools.partial(_isolate, o200k_piece_end),
+    "llama3": functools.partial(_isolate, llama3_piece_end),
+    "qwen2": functools.partial(_isolate, functools.partial(llama3_piece_end, most_digits=1)),
+    "deepseek": split_deepseek,
+}
 """Each pattern by the name under which the core knows it."""
 
 _BEGINS_WORD = ("upper", "uncased", "mark")

@@ -207,7 +207,7 @@ class TestEncodeAndDecode:
         assert run("decode", "--tokenizer", "bpe", 64, 299)[1] == "a<|endoftext|>"
 
     def test_a_slow_pattern_is_mentioned_in_one_line(self, run: Run, book: Path) -> None:
-        patterns._compile.cache_clear()
+        patterns._splitter.cache_clear()
         run("train", "--vocab", 300, "--out", "bpe", book)
         path = Path("bpe", "tokenizer.json")
         data = json.loads(path.read_text(encoding="utf-8"))

@@ -25,16 +25,28 @@ from .test_corpora import MULTILINGUAL, documents
 
 NAMES = list(patterns.BY_NAME)
 
-UNKNOWN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
-"""cl100k's pattern as it was first spelled, which is another one at the end of a text."""
+UNKNOWN = r"\p{L}+(?:'\p{L}+)?|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+"""No pattern that anybody uses, but one that matches everything."""
 
 # One or two characters of each kind that a pattern tells apart: letters in upper case, lower case and without, one that
 # a contraction ends with, a mark, a number, white space with and without a newline, punctuation.
 KINDS = ["A", "a", "s", "中", "\u0301", "1", " ", "\n", "!", "/", "'"]
 EVERY_KIND = [*KINDS, "\u01c5", "ʰ", "\u0903", "²", "\r", "\t", "\u3000", "ſ", "L", "\U0001f600", "\u200b"]
+# What deepseek's three patterns tell apart besides: kana with a mark, punctuation and what is not assigned among them,
+# the last Chinese character that counts and the first that does not, controls, punctuation beyond ASCII.
+DEEPSEEK_KINDS = [
+    *"Aa中あ1 \n!$'",
+    "・",
+    "\u3099",
+    "\u3097",
+    "\u0301",
+    "龥",
+    "龦",
+    "\x01",
+    "\u200b",
+    "。",
+    "\u3000",
+]
 
 CONTRACTIONS = [
     "'" + "".join(letters)
@@ -48,7 +60,7 @@ CONTRACTIONS = [
 
 
 def with_pattern(tokenizer: Tokenizer, pat_str: str, name: str = "other") -> Tokenizer:
-    patterns._compile.cache_clear()
+    patterns._splitter.cache_clear()
     return Tokenizer(
         name,
         pat_str=pat_str,
@@ -114,7 +126,8 @@ def check_pieces(native: Tokenizer, texts: Sequence[str]) -> None:
 class TestNames:
     def test_the_core_knows_every_name(self) -> None:
         assert set(patterns.NATIVE.values()) == set(patterns.BY_NAME) == set(_bpe.patterns)
-        assert set(reference.PIECE_ENDS) == set(patterns.BY_NAME)
+        assert set(patterns.HUGGING_FACE_NATIVE.values()) == set(patterns.BY_NAME)
+        assert set(reference.SPLITTERS) == set(patterns.BY_NAME)
         assert all(patterns.NATIVE[patterns.named(name)] == name for name in NAMES)
 
     def test_patterns_are_spelled_as_in_tiktoken(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +138,7 @@ class TestNames:
         assert public.o200k_base()["pat_str"] == patterns.named("o200k")
 
     def test_an_unknown_name_is_refused(self) -> None:
-        with pytest.raises(UsageError, match="unknown pattern 'klingon'; known: gpt2, cl100k, o200k"):
+        with pytest.raises(UsageError, match="unknown pattern 'klingon'; known: gpt2, cl100k, o200k, llama3"):
             patterns.named("klingon")
 
 
@@ -145,6 +158,9 @@ class TestNative:
 
     def test_every_text_of_three_characters_of_more_kinds(self, native: Tokenizer) -> None:
         check_pieces(native, ["".join(text) for text in itertools.product(EVERY_KIND, repeat=3)])
+
+    def test_every_text_of_three_characters_that_deepseek_tells_apart(self, native: Tokenizer) -> None:
+        check_pieces(native, ["".join(text) for text in itertools.product(DEEPSEEK_KINDS, repeat=3)])
 
     @pytest.mark.slow
     def test_every_text_of_five_characters(self, native: Tokenizer) -> None:
@@ -241,14 +257,17 @@ class TestNative:
                 assert native.split(text) == reference.split(text, native.name)
 
     @settings(max_examples=300, deadline=None)
-    @given(text=awkward_text() | any_text() | st.text("".join(EVERY_KIND), max_size=40))
+    @given(text=awkward_text() | any_text() | st.text("".join(EVERY_KIND + DEEPSEEK_KINDS), max_size=40))
     def test_the_core_splits_as_the_twin_does(self, native: Tokenizer, text: str) -> None:
         pieces = reference.split(text, native.name)
         assert native.split(text) == pieces
         assert "".join(pieces) == text
 
     @settings(max_examples=150, deadline=None)
-    @given(text=st.text("".join(EVERY_KIND), max_size=25) | any_text().map(lambda text: text[:25]))
+    @given(
+        text=st.text("".join(EVERY_KIND + DEEPSEEK_KINDS), max_size=25)
+        | any_text().map(lambda text: text[:25])
+    )
     def test_random_texts_have_tiktokens_pieces(self, native: Tokenizer, text: str) -> None:
         check_pieces(native, [text])
 
@@ -330,13 +349,8 @@ class TestRealText:
 class TestUnknown:
     """Splitting by a pattern that the core does not know."""
 
-    def test_it_is_not_cl100k(self, other: Tokenizer) -> None:
-        """So the older spelling may not be taken for the newer."""
-        assert other.split("end\n  ") == ["end", "\n", "  "]
-        assert reference.split("end\n  ", "cl100k") == ["end", "\n  "]
-
     def test_says_once_that_it_is_slow(self, songs: Tokenizer) -> None:
-        patterns._compile.cache_clear()
+        patterns._splitter.cache_clear()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for _ in range(2):
@@ -365,5 +379,7 @@ class TestUnknown:
         assert other.decode_bytes(other.encode_bytes(data)) == data
 
     def test_what_is_no_regular_expression_is_refused(self, songs: Tokenizer) -> None:
-        with pytest.raises(UsageError, match=r"pattern '\(' is no regular expression"):
+        with pytest.raises(
+            UsageError, match=r"the pattern '\(' has a group that is not closed at character 0"
+        ):
             with_pattern(songs, "(")

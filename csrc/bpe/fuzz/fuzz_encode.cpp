@@ -104,7 +104,8 @@ struct Subject {
 const std::vector<Subject>& subjects() {
   static const std::vector<Subject> all = [] {
     std::vector<Subject> made;
-    for (const bpe::Pattern pattern : {bpe::Pattern::kGpt2, bpe::Pattern::kCl100k, bpe::Pattern::kO200k}) {
+    for (const std::string_view name : bpe::kPatternNames) {
+      const bpe::Pattern pattern = bpe::pattern_from_name(name);
       for (const reference::Ranks& ranks : {samples::ranks(), samples::ranks(0), with_long_tokens(),
                                             with_wide_ids(), with_random_ids(), with_random_tokens()})
         made.emplace_back(ranks, pattern);

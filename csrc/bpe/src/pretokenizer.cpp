@@ -138,20 +138,18 @@ std::size_t next_piece_ends(Pattern pattern, std::string_view text, std::size_t 
       return fill_ends<next_piece_end_cl100k>(text, start, ends);
     case Pattern::kO200k:
       return fill_ends<next_piece_end_o200k>(text, start, ends);
+    case Pattern::kLlama3:
+      return fill_ends<next_piece_end_llama3>(text, start, ends);
+    case Pattern::kQwen2:
+      return fill_ends<next_piece_end_qwen2>(text, start, ends);
+    case Pattern::kDeepseek:
+      return fill_ends<next_piece_end_deepseek>(text, start, ends);
   }
   return 0;
 }
 
 std::size_t find_safe_cut(Pattern pattern, std::string_view text, std::size_t from) {
-  switch (pattern) {
-    case Pattern::kGpt2:
-      return find_gpt2_safe_cut(text, from);
-    case Pattern::kCl100k:
-      return find_safe_cut_cl100k(text, from);
-    case Pattern::kO200k:
-      return find_safe_cut_o200k(text, from);
-  }
-  return text.size();
+  return pattern == Pattern::kGpt2 ? find_gpt2_safe_cut(text, from) : scalar::find_safe_cut(text, from);
 }
 
 }  // namespace gpt2x::bpe

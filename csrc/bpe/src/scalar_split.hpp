@@ -18,10 +18,9 @@ namespace gpt2x::bpe {
 /// Where the piece that starts at `start` ends; `start` must be inside the text.
 std::size_t next_piece_end_cl100k(std::string_view text, std::size_t start);
 std::size_t next_piece_end_o200k(std::string_view text, std::size_t start);
-
-/// As find_safe_cut of pretokenizer.hpp.
-std::size_t find_safe_cut_cl100k(std::string_view text, std::size_t from);
-std::size_t find_safe_cut_o200k(std::string_view text, std::size_t from);
+std::size_t next_piece_end_llama3(std::string_view text, std::size_t start);
+std::size_t next_piece_end_qwen2(std::string_view text, std::size_t start);
+std::size_t next_piece_end_deepseek(std::string_view text, std::size_t start);
 
 namespace scalar {
 
@@ -35,7 +34,7 @@ constexpr CharCategory ascii_category(unsigned byte) {
   if (byte >= 'A' && byte <= 'Z') return CharCategory::kUpper;
   if (byte >= '0' && byte <= '9') return CharCategory::kNumber;
   if (byte == ' ' || (byte >= '\t' && byte <= '\r')) return CharCategory::kSpace;
-  return CharCategory::kOther;
+  return byte > ' ' && byte < 0x7F ? CharCategory::kPunctuation : CharCategory::kOther;
 }
 
 inline constexpr auto kAsciiCategories = [] {
@@ -73,10 +72,11 @@ inline bool is_newline(char byte) {
   return byte == '\r' || byte == '\n';
 }
 
-/// `\p{N}{1,3}`: where the number at `start` ends.
-inline std::size_t number_end(std::string_view text, std::size_t start) {
+/// `\p{N}{1,kMaxDigits}`: where the number at `start` ends.
+template <int kMaxDigits = 3>
+std::size_t number_end(std::string_view text, std::size_t start) {
   std::size_t pos = start;
-  for (int digits = 0; digits < 3 && category_at(text, pos) == CharCategory::kNumber; ++digits) {
+  for (int digits = 0; digits < kMaxDigits && category_at(text, pos) == CharCategory::kNumber; ++digits) {
     pos += character_at(text, pos).length;
   }
   return pos;
@@ -123,12 +123,17 @@ inline std::size_t space_end(std::string_view text, std::size_t start, const Spa
   return run.end == text.size() || run.last_start == start ? run.end : run.last_start;
 }
 
-/// Three places where both patterns start a piece, whatever else the text has:
+/// `\s*[\r\n]+|\s+(?!\S)|\s+`: to the last newline, if there is one, also where the text ends.
+inline std::size_t white_space_end(std::string_view text, std::size_t start) {
+  const SpaceRun run = space_run(text, start);
+  return run.newline_end > start ? run.newline_end : space_end(text, start, run);
+}
+
+/// Three places where all of these patterns start a piece, whatever else the text has:
 /// - white space after a letter or a number: no alternative goes on from one into the other;
 /// - white space but CR and LF after anything else: punctuation takes only those two along;
 /// - what is not white space after CR or LF: a piece of white space ends with the run's last newline, and the
-/// newlines
-///   after punctuation go on with nothing but themselves and, in o200k, the slash.
+///   newlines after punctuation go on with nothing but themselves and, in o200k, the slash.
 /// What ends there does not ask what follows: it would end with the text, too.
 inline std::size_t find_safe_cut(std::string_view text, std::size_t from) {
   for (std::size_t pos = std::max<std::size_t>(from, 1); pos < text.size(); ++pos) {

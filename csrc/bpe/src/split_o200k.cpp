@@ -65,11 +65,6 @@ std::size_t punctuation_end(std::string_view text, std::size_t pos) {
   return pos;
 }
 
-std::size_t white_space_end(std::string_view text, std::size_t start) {
-  const scalar::SpaceRun run = scalar::space_run(text, start);
-  return run.newline_end > start ? run.newline_end : scalar::space_end(text, start, run);
-}
-
 }  // namespace
 
 std::size_t next_piece_end_o200k(std::string_view text, std::size_t start) {
@@ -82,11 +77,7 @@ std::size_t next_piece_end_o200k(std::string_view text, std::size_t start) {
   if (is_word(second) && !scalar::is_newline(text[start])) return word_end(text, after);
   if (is_other(first.category)) return punctuation_end(text, after);
   if (is_other(second) && text[start] == ' ') return punctuation_end(text, after);
-  return white_space_end(text, start);
-}
-
-std::size_t find_safe_cut_o200k(std::string_view text, std::size_t from) {
-  return scalar::find_safe_cut(text, from);
+  return scalar::white_space_end(text, start);
 }
 
 }  // namespace gpt2x::bpe

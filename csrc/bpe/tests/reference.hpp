@@ -29,6 +29,7 @@ using gpt2x::bpe::TokenId;
 // Splitting: each pattern one alternative after the other, as a backtracking engine would try them.
 
 struct Character {
+  char32_t code_point;
   CharCategory category;
   std::string bytes;
 
@@ -42,7 +43,8 @@ inline Characters characters(std::string_view text) {
   Characters result;
   for (std::size_t pos = 0; pos < text.size();) {
     const auto [code_point, length] = gpt2x::bpe::decode_utf8(text, pos);
-    result.push_back({gpt2x::bpe::char_category(code_point), std::string(text.substr(pos, length))});
+    const CharCategory category = gpt2x::bpe::char_category(code_point);
+    result.push_back({code_point, category, std::string(text.substr(pos, length))});
     pos += length;
   }
   return result;
@@ -116,9 +118,9 @@ inline bool goes_before_letters(const Character& character) {
   return !character.is(CharClass::kLetter) && !character.is(CharClass::kNumber) && !character.is_newline();
 }
 
-/// `\p{N}{1,3}`
-inline std::size_t match_number(const Characters& text, std::size_t start) {
-  return std::min<std::size_t>(run(text, start, CharClass::kNumber), 3);
+/// `\p{N}{1,most}`
+inline std::size_t match_number(const Characters& text, std::size_t start, std::size_t most = 3) {
+  return std::min(run(text, start, CharClass::kNumber), most);
 }
 
 /// ` ?[^\s\p{L}\p{N}]+` and then what `belongs` wants.
@@ -145,6 +147,89 @@ inline std::size_t match_cl100k(const Characters& text, std::size_t start) {
   if (start + spaces == text.size()) return spaces;
   if (const std::size_t length = match_space_to_newline(text, start)) return length;
   return match_space(text, start);
+}
+
+/// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,most_digits}|
+/// ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+inline std::size_t match_llama3(const Characters& text, std::size_t start, std::size_t most_digits = 3) {
+  if (const std::size_t length = contraction(text, start, true)) return length;
+  for (const std::size_t before : {1, 0}) {
+    if (before == 1 && !goes_before_letters(text[start])) continue;
+    if (const std::size_t letters = run(text, start + before, CharClass::kLetter)) return before + letters;
+  }
+  if (const std::size_t length = match_number(text, start, most_digits)) return length;
+  const auto newline = [](const Character& character) { return character.is_newline(); };
+  if (const std::size_t length = match_punctuation(text, start, newline)) return length;
+  if (const std::size_t length = match_space_to_newline(text, start)) return length;
+  return match_space(text, start);
+}
+
+/// The third of deepseek's patterns, on a text of its own; 0 where it does not match:
+/// `[ASCII punctuation][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|
+/// ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+inline std::size_t match_deepseek_rest(const Characters& text, std::size_t start) {
+  const auto punctuation = [](const Character& character) {
+    return character.category == CharCategory::kPunctuation;
+  };
+  const auto word = [](const Character& character) {
+    return character.is(CharClass::kLetter) || character.category == CharCategory::kMark;
+  };
+  const auto ascii_letter = [](const Character& character) {
+    const char32_t lower = character.code_point | 0x20;
+    return lower >= 'a' && lower <= 'z';
+  };
+  if (punctuation(text[start]) && text[start].code_point < 0x80) {
+    if (const std::size_t letters = run(text, start + 1, ascii_letter)) return 1 + letters;
+  }
+  for (const std::size_t before : {1, 0}) {
+    const bool excluded =
+        text[start].is_newline() || text[start].is(CharClass::kLetter) || punctuation(text[start]);
+    if (before == 1 && excluded) continue;
+    if (const std::size_t length = run(text, start + before, word)) return before + length;
+  }
+  for (const std::size_t blank : {1, 0}) {
+    if (blank == 1 && text[start].bytes != " ") continue;
+    const std::size_t length = run(text, start + blank, punctuation);
+    const auto newline = [](const Character& character) { return character.is_newline(); };
+    if (length > 0) return blank + length + run(text, start + blank + length, newline);
+  }
+  if (const std::size_t length = match_space_to_newline(text, start)) return length;
+  return match_space(text, start);
+}
+
+/// Cuts a text as `match_length` says, and what it does not match (where it gives 0) into pieces of their
+/// own.
+template <typename Match>
+std::vector<Characters> isolate(const Characters& text, Match match_length) {
+  std::vector<Characters> pieces;
+  bool in_gap = false;
+  for (std::size_t start = 0; start < text.size();) {
+    const std::size_t length = match_length(text, start);
+    if (length > 0 || !in_gap) pieces.emplace_back();
+    for (std::size_t i = 0; i < std::max<std::size_t>(length, 1); ++i)
+      pieces.back().push_back(text[start + i]);
+    in_gap = length == 0;
+    start += std::max<std::size_t>(length, 1);
+  }
+  return pieces;
+}
+
+/// deepseek's three patterns, each on the pieces that the one before makes.
+inline std::vector<Characters> split_deepseek(const Characters& text) {
+  const auto number = [](const Characters& part, std::size_t start) { return match_number(part, start); };
+  const auto chinese_or_kana = [](const Characters& part, std::size_t start) {
+    return run(part, start, [](const Character& character) {
+      const char32_t c = character.code_point;
+      return (c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x309F) || (c >= 0x30A0 && c <= 0x30FF);
+    });
+  };
+  std::vector<Characters> pieces;
+  for (const Characters& outer : isolate(text, number)) {
+    for (const Characters& inner : isolate(outer, chinese_or_kana)) {
+      for (Characters& piece : isolate(inner, match_deepseek_rest)) pieces.push_back(std::move(piece));
+    }
+  }
+  return pieces;
 }
 
 /// `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?`,
@@ -196,19 +281,26 @@ inline std::size_t match(Pattern pattern, const Characters& text, std::size_t st
       return match_cl100k(text, start);
     case Pattern::kO200k:
       return match_o200k(text, start);
+    case Pattern::kLlama3:
+      return match_llama3(text, start);
+    case Pattern::kQwen2:
+      return match_llama3(text, start, 1);
+    case Pattern::kDeepseek:
+      break;  // is no single pattern
   }
   return 0;
 }
 
 inline std::vector<std::string> split(std::string_view text, Pattern pattern = Pattern::kGpt2) {
   const Characters all = characters(text);
+  const auto match_here = [pattern](const Characters& whole, std::size_t start) {
+    return match(pattern, whole, start);
+  };
   std::vector<std::string> pieces;
-  for (std::size_t start = 0; start < all.size();) {
-    const std::size_t length = match(pattern, all, start);
-    std::string piece;
-    for (std::size_t i = start; i < start + length; ++i) piece += all[i].bytes;
-    pieces.push_back(piece);
-    start += length;
+  for (const Characters& piece :
+       pattern == Pattern::kDeepseek ? split_deepseek(all) : isolate(all, match_here)) {
+    pieces.emplace_back();
+    for (const Character& character : piece) pieces.back() += character.bytes;
   }
   return pieces;
 }

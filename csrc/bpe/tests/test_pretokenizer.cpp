@@ -12,7 +12,9 @@ namespace {
 
 using Pieces = std::vector<std::string>;
 
-constexpr std::array kPatterns{Pattern::kGpt2, Pattern::kCl100k, Pattern::kO200k};
+constexpr std::array kPatterns{Pattern::kGpt2,   Pattern::kCl100k, Pattern::kO200k,
+                               Pattern::kLlama3, Pattern::kQwen2,  Pattern::kDeepseek};
+static_assert(kPatterns.size() == kPatternNames.size());
 
 Pieces split(std::string_view text, Pattern pattern = Pattern::kGpt2) {
   Pieces pieces;
@@ -28,15 +30,24 @@ Pieces o200k(std::string_view text) {
   return split(text, Pattern::kO200k);
 }
 
+Pieces llama3(std::string_view text) {
+  return split(text, Pattern::kLlama3);
+}
+
+Pieces deepseek(std::string_view text) {
+  return split(text, Pattern::kDeepseek);
+}
+
 // What the patterns tell apart, in short mixtures: letters of every case and none, marks, contractions,
 // newlines and slashes, white space of one to three bytes, and bytes that are no UTF-8.
 std::string awkward_text(std::mt19937& random, std::size_t num_blocks) {
-  static constexpr std::array<std::string_view, 44> kBlocks{
-      "A",      "B",      "Q",      "a",          "s",      "ll",     "\u01c5", "\u02b0",  "\u4e2d",
-      "\u0301", "\u0903", "1",      "22",         "²",      " ",      "  ",     "\n",      "\r",
-      "\n ",    "\t",     "\u0085", "\u00a0",     "\u2003", "\u3000", "!",      "/",       "//",
-      ".",      "'",      "'s",     "'S",         "'lL",    "'Re",    "'VE",    "'d",      "'\u017f",
-      "\u017f", "\u212a", "\u200b", "\U0001f600", "e",      "r",      "\x80",   "\xe2\x80"};
+  static constexpr std::array<std::string_view, 52> kBlocks{
+      "A",      "B",      "Q",      "a",          "s",      "ll",     "\u01c5", "\u02b0",   "\u4e2d",
+      "\u0301", "\u0903", "1",      "22",         "²",      " ",      "  ",     "\n",       "\r",
+      "\n ",    "\t",     "\u0085", "\u00a0",     "\u2003", "\u3000", "!",      "/",        "//",
+      ".",      "'",      "'s",     "'S",         "'lL",    "'Re",    "'VE",    "'d",       "'\u017f",
+      "\u017f", "\u212a", "\u200b", "\U0001f600", "e",      "r",      "\x80",   "\xe2\x80", "\u3042",
+      "\u30fb", "\u3099", "\u3097", "\u9fa5",     "\u9fa6", "\x01",   "+"};
   std::string text;
   for (std::size_t i = 0; i < num_blocks; ++i) text += kBlocks[random() % kBlocks.size()];
   return text;
@@ -172,6 +183,54 @@ TEST("o200k: white space ends after its last newline, also before the end of the
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
+// llama3, qwen2
+
+TEST("llama3: as cl100k, but white space ends after its last newline also before the end of the text") {
+  CHECK_EQ(llama3("IT'S 1234 (word)\n\nit'\u017f"),
+           (Pieces{"IT", "'S", " ", "123", "4", " (", "word", ")\n\n", "it", "'\u017f"}));
+  CHECK_EQ(llama3("a \n  "), (Pieces{"a", " \n", "  "}));
+  CHECK_EQ(llama3("a \n  b"), (Pieces{"a", " \n", " ", " b"}));
+}
+
+TEST("qwen2: as llama3, with each digit by itself") {
+  CHECK_EQ(split("IT'S 123\n ", Pattern::kQwen2), (Pieces{"IT", "'S", " ", "1", "2", "3", "\n", " "}));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// deepseek
+
+TEST("deepseek: words have marks in them, and any one character before them but a newline or punctuation") {
+  CHECK_EQ(deepseek("Hello, cafe\u0301 \tx\u3000y\nz"),
+           (Pieces{"Hello", ",", " cafe\u0301", " ", "\tx", "\u3000y", "\n", "z"}));
+  CHECK_EQ(deepseek("\u200bword (word)"), (Pieces{"\u200bword", " (", "word", ")"}));
+}
+
+TEST("deepseek: one character of ASCII's punctuation goes with the ASCII letters after it") {
+  CHECK_EQ(deepseek("it's (a) $x\u00e9 ((b"),
+           (Pieces{"it", "'s", " (", "a", ")", " $", "x\u00e9", " ((", "b"}));
+  CHECK_EQ(deepseek("'s\u00e9"), (Pieces{"'s", "\u00e9"}));
+  CHECK_EQ(deepseek("\u00a7s"), (Pieces{"\u00a7", "s"}));
+}
+
+TEST(
+    "deepseek: numbers, and Chinese and kana, are split first, and white space before them ends as before "
+    "nothing") {
+  CHECK_EQ(deepseek("a  1234  \u4e2d\u3042x"), (Pieces{"a", "  ", "123", "4", "  ", "\u4e2d\u3042", "x"}));
+  CHECK_EQ(deepseek("!\u4e2d\u9fa6"), (Pieces{"!", "\u4e2d", "\u9fa6"}));
+}
+
+TEST("deepseek: kana have punctuation, marks and unassigned characters among them") {
+  CHECK_EQ(deepseek("\u3042\u30fb\u304b\u3099\u3097\u3042\u3097"),
+           (Pieces{"\u3042", "\u30fb", "\u304b\u3099", "\u3097\u3042", "\u3097"}));
+  CHECK_EQ(deepseek("\u30fb\n"), (Pieces{"\u30fb", "\n"}));
+  CHECK_EQ(deepseek("\u3002\n"), (Pieces{"\u3002\n"}));
+}
+
+TEST("deepseek: what nothing matches is a piece, but for the last character before letters") {
+  CHECK_EQ(deepseek("!\x01\x02 a\x01\x02z\x01"), (Pieces{"!", "\x01\x02", " a", "\x01", "\x02z", "\x01"}));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
 // All patterns
 
 TEST("the empty text has no pieces") {
@@ -240,7 +299,8 @@ TEST("a safe place is found near by in any usual text") {
     CHECK_EQ(find_safe_cut(pattern, "\u4e2d\u3002\n \u4e2d\n", 1), pattern == Pattern::kGpt2 ? 6u : 11u);
     CHECK_EQ(find_safe_cut(pattern, "unbroken", 1), 8u);
   }
-  for (const Pattern pattern : {Pattern::kCl100k, Pattern::kO200k}) {
+  for (const Pattern pattern : kPatterns) {
+    if (pattern == Pattern::kGpt2) continue;
     CHECK_EQ(find_safe_cut(pattern, "a;\nb", 2), 3u);
     CHECK_EQ(find_safe_cut(pattern, ";\n/\n b c", 1), 6u);
   }

@@ -27,7 +27,8 @@ TEST("the categories divide the classes as Unicode 16.0 and tiktoken do") {
   CHECK_EQ(counts[CharCategory::kLower], 2'258u);
   CHECK_EQ(counts[CharCategory::kUncased], 136'881u);
   CHECK_EQ(counts[CharCategory::kMark], 2'501u);
-  CHECK_EQ(counts.size(), 7u);
+  CHECK_EQ(counts[CharCategory::kPunctuation], 9'369u);
+  CHECK_EQ(counts.size(), 8u);
 }
 
 TEST("letters have the case, and marks the category, that Unicode gives them") {
@@ -39,7 +40,9 @@ TEST("letters have the case, and marks the category, that Unicode gives them") {
     CHECK(char_category(uncased) == CharCategory::kUncased);
   for (const char32_t mark : {0x0301, 0x0903, 0x20DD, 0xFE0F, 0xE01EF})
     CHECK(char_category(mark) == CharCategory::kMark);
-  for (const char32_t other : {0x2F, 0x200B, 0x200D, 0x24B6, 0x1F600})
+  for (const char32_t punctuation : {0x2F, 0x24, 0x5E, 0xA7, 0x24B6, 0x30FB, 0x1F600, 0xFFFD})
+    CHECK(char_category(punctuation) == CharCategory::kPunctuation);
+  for (const char32_t other : {0x00, 0x7F, 0xAD, 0x200B, 0x200D, 0x3097, 0xE000, 0x10FFFF})
     CHECK(char_category(other) == CharCategory::kOther);
 }
 

@@ -19,10 +19,17 @@ enum class Pattern : std::uint8_t {
   kCl100k,
   /// GPT-4o and later; spelled out in src/split_o200k.cpp.
   kO200k,
+  /// Llama 3, and GPT-4 as Hugging Face spells it: cl100k but for white space at the end of a text.
+  kLlama3,
+  /// Qwen 2 and later: llama3 with each digit by itself.
+  kQwen2,
+  /// DeepSeek-V3: three splits, one within the other; spelled out in src/split_deepseek.cpp.
+  kDeepseek,
 };
 
 /// The names that pattern_from_name knows, in the order of Pattern.
-inline constexpr std::array<std::string_view, 3> kPatternNames{"gpt2", "cl100k", "o200k"};
+inline constexpr std::array<std::string_view, 6> kPatternNames{"gpt2",   "cl100k", "o200k",
+                                                               "llama3", "qwen2",  "deepseek"};
 
 /// Throws std::invalid_argument for a name that is not in kPatternNames.
 [[nodiscard]] Pattern pattern_from_name(std::string_view name);

@@ -13,16 +13,17 @@ namespace gpt2x::bpe {
 /// What `\p{L}`, `\p{N}` and `\s` match, in the Unicode version of unicode_version().
 enum class CharClass : std::uint8_t { kOther = 0, kLetter = 1, kNumber = 2, kSpace = 3 };
 
-/// The classes with letters divided by case and marks told apart from the rest, as o200k's pattern asks for
-/// them. The two low bits are the CharClass.
+/// The classes with letters divided by case, as o200k's pattern asks for them, and marks and punctuation told
+/// apart from the rest, as deepseek's does. The two low bits are the CharClass.
 enum class CharCategory : std::uint8_t {
-  kOther = 0,
+  kOther = 0,    ///< controls, format characters, unassigned and private ones
   kUncased = 1,  ///< `\p{Lm}\p{Lo}`: letters that have no case, as most in the world
   kNumber = 2,
   kSpace = 3,
-  kMark = 0 | 1 << 2,   ///< `\p{M}`, of class "other"
-  kUpper = 1 | 1 << 2,  ///< `\p{Lu}\p{Lt}`, upper and title case
-  kLower = 1 | 2 << 2,  ///< `\p{Ll}`
+  kMark = 0 | 1 << 2,         ///< `\p{M}`, of class "other"
+  kPunctuation = 0 | 2 << 2,  ///< `\p{P}\p{S}`, punctuation and symbols, of class "other"
+  kUpper = 1 | 1 << 2,        ///< `\p{Lu}\p{Lt}`, upper and title case
+  kLower = 1 | 2 << 2,        ///< `\p{Ll}`
 };
 
 /// The class that a category is part of.
