@@ -6,7 +6,7 @@ from typing import Any
 
 from gpt2x.cli.bpe_corpus import fill
 from gpt2x.cli.bpe_work import Source, load
-from gpt2x.console import emit, emit_json, format_table, key_value_lines
+from gpt2x.console import clean, emit, emit_json, format_table, key_value_lines
 from gpt2x.errors import InputDataError, UsageError
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def _show_diff(report: dict[str, Any]) -> str:
 
 def _side_line(side: dict[str, Any]) -> str:
     size = f", {side['vocab_size']:,} ids" if side["vocab_size"] else ""
-    return f"{side['name']}{size}, pattern {side['pattern']}, Unicode {side['unicode']}"
+    return f"{side['name']}{size}, pattern {clean(side['pattern'])}, Unicode {side['unicode']}"
 
 
 def _show_vocabularies(found: dict[str, Any]) -> str:
@@ -164,7 +164,8 @@ def _show_stats(report: dict[str, Any]) -> str:
     found = report["vocabulary"]
     total = found["tokens"]
     lines: dict[str, object] = {
-        "vocabulary": f"{report['tokenizer']}: {report['vocab_size']:,} ids, pattern {report['pattern']}",
+        "vocabulary": f"{report['tokenizer']}: {report['vocab_size']:,} ids, pattern {clean(report['pattern'])}",
+        "splitting": report["splitting"],
         "special": ", ".join(report["special_tokens"]) or "none",
         "tokens": f"{found['mean_bytes']:.2f} bytes each, {found['begin_with_space'] / total:.0%} begin with a space",
         "longest": ", ".join(f"{token['text']} ({token['bytes']})" for token in found["longest"]),

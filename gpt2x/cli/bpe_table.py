@@ -33,6 +33,9 @@ class Pattern(str, Enum):
     gpt2 = "gpt2"
     cl100k = "cl100k"
     o200k = "o200k"
+    llama3 = "llama3"
+    qwen2 = "qwen2"
+    deepseek = "deepseek"
 
 
 class ByteOrder(str, Enum):

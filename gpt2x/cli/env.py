@@ -144,12 +144,13 @@ def _gpu() -> dict[str, Any]:
 
 def _tokenizer() -> dict[str, Any]:
     from gpt2x import _bpe
-    from gpt2x.tokenizer import registry
+    from gpt2x.tokenizer import patterns, registry
 
     found = registry.describe()
     return {
         "native core": "gpt2x._bpe",
         "unicode version": _bpe.unicode_version,
+        "splitting": f"native ({', '.join(patterns.BY_NAME)}); any other pattern: {patterns.route('')}",
         "gpt2 vocabulary": found["path"] or f"{found['source']}: {found['reason']}",
     }
 

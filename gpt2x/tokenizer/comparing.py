@@ -17,7 +17,7 @@ from gpt2x.errors import InputDataError, UsageError
 from gpt2x.tokenizer import patterns
 from gpt2x.tokenizer.alphabet import SINGLE_BYTES
 from gpt2x.tokenizer.encoding import Tokenizer
-from gpt2x.tokenizer.fitting import token_ends
+from gpt2x.tokenizer.fitting import check_complete, token_ends
 
 if TYPE_CHECKING:
     import numpy as np
@@ -304,7 +304,9 @@ def _slices(core_a: Core, core_b: Core, text: bytes) -> Iterator[tuple[int, int]
 def _piece_ends(core: Core, text: bytes) -> npt.NDArray[np.int64]:
     import numpy as np
 
-    return np.fromiter(map(len, core.split(text)), dtype=np.int64).cumsum()
+    ends = np.fromiter(map(len, core.split(text)), dtype=np.int64).cumsum()
+    check_complete(ends, text)
+    return ends
 
 
 def readable(token: bytes) -> str:

@@ -50,11 +50,12 @@ _ANCHORS = {
         r"\Z": rf"(?=\n?{TEXT_END})",
     },
 }
-# What is a word character: members of a set.
-_WORD = {
+# What is a word character: members of a set. Oniguruma has some more where it is not asked for a set.
+_WORD_IN_SET = {
     Dialect.RUST: "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\u200c\u200d",
-    Dialect.ONIGURUMA: r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}²³¹¼½¾",
+    Dialect.ONIGURUMA: r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}",
 }
+_WORD = _WORD_IN_SET | {Dialect.ONIGURUMA: r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}²³¹¼½¾"}
 _CHARACTERS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "a": "\a", "e": "\x1b"}
 _CATEGORIES = frozenset(
     re.findall(
@@ -71,6 +72,7 @@ _SCRIPTS = frozenset(
         "Cherokee Bopomofo Syriac Thaana Common Inherited",
     )
 )
+_SAMPLE = "".join(map(chr, range(0x3100)))  # has characters of all categories but some private ones in it
 _GROUPS = ("(?:", "(?>", "(?=", "(?!", "(?<=", "(?<!")
 _QUANTIFIER = re.compile(r"[*+?]|\{(\d*)(,?)(\d*)\}", re.ASCII)
 _CAN_BE_REPEATED, _CANNOT_BE_REPEATED = True, False
@@ -113,6 +115,7 @@ class _Translator:
         self._dialect = dialect
         self._at = 0
         self._depth = 0
+        self._letters = ""  # one after the other, where case is ignored
         self._size = 0  # of what was read, with repetitions written out
 
     def translate(self) -> str:
@@ -121,7 +124,7 @@ class _Translator:
                 f"the pattern {quoted(self._pattern)} has {len(self._pattern):,} characters; {MAX_CHARACTERS:,} is "
                 "the most that is taken"
             )
-        result = self._alternatives(ignore_case=False)
+        result, _ = self._alternatives(ignore_case=False)
         if self._at < len(self._pattern):
             self._refuse("a ) that closes nothing")
         return result
@@ -152,26 +155,33 @@ class _Translator:
     # ------------------------------------------------------------------------------------------------------------
     # Sequences
 
-    def _alternatives(self, ignore_case: bool) -> str:
+    def _alternatives(self, ignore_case: bool) -> tuple[str, bool]:
+        """What stands up to the group's end, and whether it can be repeated: no alternative is only anchors."""
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             self._refuse(f"groups more than {_MAX_DEPTH} deep")
         if self._take("(?i)"):  # to the end of the group, all its alternatives included
             ignore_case = True
-        branches = [self._sequence(ignore_case)]
+        branch, can_be_repeated = self._sequence(ignore_case)
+        branches = [branch]
         while self._take("|"):
-            branches.append(self._sequence(ignore_case))
+            branch, this_can = self._sequence(ignore_case)
+            branches.append(branch)
+            can_be_repeated = can_be_repeated and this_can
         self._depth -= 1
-        return "|".join(branches)
+        return "|".join(branches), can_be_repeated
 
-    def _sequence(self, ignore_case: bool) -> str:
+    def _sequence(self, ignore_case: bool) -> tuple[str, bool]:
         parts = []
+        has_length = False
+        self._letters = ""
         while self._at < len(self._pattern) and not (self._peek("|") or self._peek(")")):
             start, size = self._at, self._size
             atom, can_be_repeated = self._atom(ignore_case)
             self._size += 1
+            has_length = has_length or can_be_repeated
             parts.append(self._quantified(atom, can_be_repeated, start, self._size - size))
-        return "".join(parts)
+        return "".join(parts), has_length or not parts
 
     def _quantified(self, atom: str, can_be_repeated: bool, start: int, size: int) -> str:
         quantifier = self._quantifier()
@@ -227,6 +237,8 @@ class _Translator:
         character = self._next()
         if character == "\\":
             return self._escape(ignore_case)
+        if character in "^$.[":
+            self._letters = ""
         if character in "^$":
             return _ANCHORS[self._dialect][character], _CANNOT_BE_REPEATED
         if character in "*+?" or (character == "{" and self._quantifier_at(start)):
@@ -261,10 +273,10 @@ class _Translator:
                 self._refuse(f"the group {quoted(self._pattern[start : start + 4])}")
             else:
                 self._at += 1
-        inside = self._alternatives(ignore_case)
+        inside, can_be_repeated = self._alternatives(ignore_case)
         if not self._take(")"):
             self._refuse("a group that is not closed", start)
-        return f"{opening}{inside})", not looks_around
+        return f"{opening}{inside})", can_be_repeated and not looks_around
 
     def _escape(self, ignore_case: bool) -> tuple[str, bool]:
         start = self._at - 1
@@ -274,10 +286,12 @@ class _Translator:
         )
         if anchor is not None:
             self._at += 1
+            self._letters = ""
             return anchor, _CANNOT_BE_REPEATED
-        members = self._class_escape(start, ignore_case)
+        members = self._class_escape(start, ignore_case, _WORD[self._dialect])
         if members is None:
             return self._literal(self._character_escape(start), ignore_case, start), _CAN_BE_REPEATED
+        self._letters = ""
         is_single = re.fullmatch(r"\\[sS]|\\[pP]\{\w+\}", members) is not None
         return members if is_single else f"[{members}]", _CAN_BE_REPEATED
 
@@ -288,7 +302,7 @@ class _Translator:
             return f"(?:(?<={word})(?!{word})|(?<!{word})(?={word}))"
         return f"(?:(?<={word})(?={word})|(?<!{word})(?!{word}))"
 
-    def _class_escape(self, start: int, ignore_case: bool) -> str | None:
+    def _class_escape(self, start: int, ignore_case: bool, word: str) -> str | None:
         r"""The members of ``\s``, ``\p{L}`` and their like, which is passed; None where there is none."""
         letter = self._pattern[self._at : self._at + 1]
         members = {
@@ -298,8 +312,8 @@ class _Translator:
             "D": r"\P{Nd}",
             "h": "0-9A-Fa-f",
             "H": "[^0-9A-Fa-f]",
-            "w": _WORD[self._dialect],
-            "W": f"[^{_WORD[self._dialect]}]",
+            "w": word,
+            "W": f"[^{word}]",
         }.get(letter)
         if members is not None:
             self._at += 1
@@ -353,8 +367,16 @@ class _Translator:
 
     def _literal(self, character: str, ignore_case: bool, start: int) -> str:
         variants = self._variants(character, start) if ignore_case else character
+        if ignore_case:
+            self._check_letters(character, start)
         spelled = "".join(map(_spell, variants))
         return spelled if len(variants) == 1 else f"[{spelled}]"
+
+    def _check_letters(self, character: str, start: int) -> None:
+        """Refuse ss and its like, for which Oniguruma takes ß, too."""
+        self._letters += character.casefold()
+        if self._dialect is Dialect.ONIGURUMA and any(map(self._letters.endswith, _letters_in_one())):
+            self._refuse("letters that can be one in another case", start)
 
     def _variants(self, character: str, start: int) -> str:
         """The character in every case; the long s is an s, the Kelvin sign a k."""
@@ -387,6 +409,8 @@ class _Translator:
             self._refuse("an intersection with nothing", start)
         self._depth -= 1
         unions = ["".join(operand) for operand in operands]
+        if negation and _has_everything(unions):  # whose negation `regex` takes for everything
+            self._refuse("a set of nothing", start)
         if len(unions) == 1:
             return f"[{negation}{unions[0]}]"
         return f"[{negation}{'&&'.join(f'[{union}]' for union in unions)}]"
@@ -405,6 +429,8 @@ class _Translator:
             if self._range_follows():
                 self._refuse("a range from a class", start)
             return low
+        if self._peek("--"):
+            self._refuse("-- in a set")
         if not self._range_follows():
             return "".join(map(_spell, self._variants(low, start) if ignore_case else low))
         self._take("-")
@@ -424,12 +450,29 @@ class _Translator:
         """A character in a set, which may be where a range begins or ends, or the members of a class."""
         if not self._take("\\"):
             return self._next()
-        members = self._class_escape(self._at - 1, ignore_case)
+        members = self._class_escape(self._at - 1, ignore_case, _WORD_IN_SET[self._dialect])
         return members if members is not None else self._character_escape(start)
 
     def _range_follows(self) -> bool:
         """True where a - stands here that is not the last in its set."""
         return self._peek("-") and not self._peek("-]")
+
+
+@functools.cache
+def _letters_in_one() -> tuple[str, ...]:
+    """What single characters become when case is folded, where that is several: ss, ffi."""
+    folded = (chr(code).casefold() for code in range(0xFB20))
+    return tuple({letters for letters in folded if len(letters) > 1})
+
+
+def _has_everything(unions: list[str]) -> bool:
+    """Whether an intersection of unions of set members has all of some thousand characters in it."""
+    if not all("[^" in union or r"\S" in union or r"\P" in union for union in unions):
+        return False
+    import regex
+
+    members = "&&".join(f"[{union}]" for union in unions)
+    return regex.compile(f"[{members}]*+", regex.V1).fullmatch(_SAMPLE) is not None
 
 
 def _spell(character: str) -> str:

@@ -65,13 +65,17 @@ class Tokenizer:
 
         Args:
             name: what to call it in messages.
-            pat_str: the regular expression that cuts text into pieces (`patterns.GPT2`).
+            pat_str: the regular expression that cuts text into pieces (`patterns.GPT2`), as Rust's engine in tiktoken
+                reads it, with tiktoken's outcome: its matches are encoded, and text that it does not match is dropped.
+                Or a pre-tokenizer of Hugging Face's as JSON, which is what `load` makes of a ``tokenizer.json`` whose
+                pattern is not built in; `splitting` has the kinds that are known.
             mergeable_ranks: the bytes of each token and its id, which is also its merge priority; all 256 single
                 bytes must be among them.
             special_tokens: texts that stand for one id each and are never merged.
 
         Raises:
-            UsageError: the ranks are no byte-level vocabulary, or a special token has an id that is taken.
+            UsageError: the ranks are no byte-level vocabulary, a special token has an id that is taken, or the pattern
+                is none, or has something in it that would be split otherwise here.
 
         """
         self.name = name
@@ -587,7 +591,7 @@ class Tokenizer:
 
     @property
     def pat_str(self) -> str:
-        """The regular expression that cuts text into pieces."""
+        """The regular expression that cuts text into pieces, or Hugging Face's pre-tokenizer as JSON."""
         return self._pat_str
 
     def is_special_token(self, token: int) -> bool:

@@ -126,10 +126,32 @@ def _overlap_start(core: Core, piece: bytes, start: int, overlap: int) -> int:
 
 
 def token_ends(core: Core, data: bytes) -> npt.NDArray[np.int64]:
-    """The byte at which each token of a text ends."""
+    """The byte at which each token of a text ends.
+
+    Raises:
+        UsageError: the pattern drops some of the text.
+
+    """
     import numpy as np
 
-    return core.token_lengths(core.encode_to_numpy(data)).cumsum(dtype=np.int64)
+    ends = core.token_lengths(core.encode_to_numpy(data)).cumsum(dtype=np.int64)
+    check_complete(ends, data)
+    return ends
+
+
+def check_complete(ends: npt.NDArray[np.int64], data: bytes) -> None:
+    """See that tokens or pieces, which end there, have the whole text in them; else nobody knows where they are.
+
+    Raises:
+        UsageError: they have less.
+
+    """
+    num_bytes = int(ends[-1]) if len(ends) else 0
+    if num_bytes != len(data):
+        raise UsageError(
+            f"the tokens have {num_bytes:,} of the text's {len(data):,} bytes, since the pattern drops what it does "
+            "not match, so their places are not known; take a vocabulary whose pattern matches everything"
+        )
 
 
 def last_cut(core: Core, text: bytes, limit: int, distance: int) -> int:
@@ -165,6 +187,7 @@ def offsets(core: Core, data: bytes, ids: npt.NDArray[np.uint32], unit: str) -> 
     if unit not in ("bytes", "characters"):
         raise UsageError(f"unit is {unit!r}; take 'bytes' or 'characters'")
     ends = core.token_lengths(ids).cumsum(dtype=np.int64)
+    check_complete(ends, data)
     starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])[: len(ends)]
     if unit == "characters" and len(ends):
         first_bytes = (np.frombuffer(data, dtype=np.uint8) & 0xC0) != 0x80

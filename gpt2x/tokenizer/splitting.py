@@ -14,7 +14,7 @@ import functools
 import itertools
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -22,8 +22,9 @@ from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.tokenizer.dialects import Dialect, neutral
 
 BASE_SECONDS = 5.0
-SECONDS_PER_MILLION_CHARACTERS = 10.0
-"""A text is split for at most so long, and `BASE_SECONDS`; usual patterns take a tenth of a second for a million."""
+"""What any text is given to be split in."""
+SECONDS_PER_MILLION_CHARACTERS = 15.0
+"""And what is added for its length; usual patterns take half a second for a million characters."""
 
 MAX_STEPS = 20
 
@@ -56,7 +57,7 @@ class Deadline:
         """
         raise InputDataError(
             f"the pattern {quoted(pattern)} takes too long at character {position:,} of {self._num_characters:,}: it "
-            f"was stopped after {self.budget:.0f} s; take a pattern without nested repetitions, or a vocabulary whose "
+            f"was stopped after {self.budget:.3g} s; take a pattern without nested repetitions, or a vocabulary whose "
             "pattern is built in"
         )
 
@@ -88,47 +89,43 @@ class Step:
             InputDataError: it takes too long.
 
         """
-        parts = [
-            (start, end, is_match is not self.invert)
-            for start, end, is_match in self._parts(text, offset, deadline)
-        ]
+        matches = self._matches(text, offset, deadline)
+        if (
+            self.invert and self.behavior == REMOVED
+        ):  # only the matches: as tiktoken does, and so the usual case
+            return [(start, end) for start, end in matches if start < end]
+        parts = _with_gaps(matches, len(text), self.invert)
         return [(start, end) for start, end in _BEHAVE[self.behavior](parts) if start < end]
 
-    def _parts(self, text: str, offset: int, deadline: Deadline) -> Iterator[tuple[int, int, bool]]:
-        """The matches (True) and what is between them, in order."""
-        previous = 0
-        for start, end in self._matches(text, offset, deadline):
-            if previous < start:
-                yield previous, start, False
-            yield start, end, True
-            previous = end
-        if previous < len(text):
-            yield previous, len(text), False
-
-    def _matches(self, text: str, offset: int, deadline: Deadline) -> Iterator[Span]:
+    def _matches(self, text: str, offset: int, deadline: Deadline) -> list[Span]:
         """All matches, as Rust's and Oniguruma's iterators find them.
 
         After an empty match the search goes on one character further, and an empty match right behind another match
         does not count. (`regex` would look for a match that is not empty at the same place first.)
         """
         compiled = _compile(self.pattern, self.dialect)
-        search_from, last_end = 0, -1
+        matches: list[Span] = []
+        search_from = 0
         while search_from <= len(text):
             try:
                 for match in compiled.finditer(text, search_from, timeout=max(deadline.left(), 1e-3)):
                     start, end = match.span()
-                    if start < end or end != last_end:
-                        yield start, end
-                    last_end = end
-                    search_from = end + (start == end)
-                    if start == end:
-                        break
+                    if start < end:
+                        matches.append((start, end))
+                        continue
+                    if not matches or matches[-1][1] < end:
+                        matches.append((start, end))
+                    search_from = end + 1
+                    break
                 else:
-                    return
+                    break
             except (TimeoutError, MemoryError):
+                last_end = matches[-1][1] if matches else 0
                 # The clock of `regex` is that of all threads together; ours is the one on the wall.
                 if deadline.left() <= 0:
-                    deadline.exceeded(self.pattern, offset + max(last_end, 0))
+                    deadline.exceeded(self.pattern, offset + last_end)
+                search_from = max(search_from, last_end)
+        return matches
 
 
 class Splitter:
@@ -170,6 +167,20 @@ def _compile(pattern: str, dialect: Dialect) -> Any:
 
 
 Parts = list[tuple[int, int, bool]]
+
+
+def _with_gaps(matches: list[Span], length: int, invert: bool) -> Parts:
+    """The matches and what is between them, in order; True for the former, or, inverted, for the latter."""
+    parts: Parts = []
+    previous = 0
+    for start, end in matches:
+        if previous < start:
+            parts.append((previous, start, invert))
+        parts.append((start, end, not invert))
+        previous = end
+    if previous < length:
+        parts.append((previous, length, invert))
+    return parts
 
 
 def _removed(parts: Parts) -> list[Span]:

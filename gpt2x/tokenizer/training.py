@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from gpt2x.errors import InputDataError, UsageError
+from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.tokenizer import patterns
 from gpt2x.tokenizer.alphabet import SINGLE_BYTES
 from gpt2x.tokenizer.corpus import Corpus, Errors
@@ -122,7 +122,7 @@ def train(
     Args:
         texts: documents; pieces never cross from one to the next, and their order does not matter.
         vocab_size: how many ids there shall be: 256 bytes, the merges, and the special tokens, which come last.
-        pattern: what splits text: "gpt2" (the default), "cl100k" or "o200k".
+        pattern: what splits text: "gpt2" (the default) or another name in `patterns.BY_NAME`.
         special_tokens: texts that get an id each and are never merged; by default those of `continue_from`, or
             ``<|endoftext|>``.
         min_frequency: pairs that occur less often are not merged.
@@ -406,8 +406,8 @@ def _same_pattern(base: Tokenizer, pattern: str | None) -> str:
     name = patterns.NATIVE.get(base.pat_str)
     if name is None:
         raise UsageError(
-            f"the vocabulary {base.name!r} splits by {base.pat_str!r}, which the trainer does not know; continue from "
-            f"one with a pattern of {', '.join(patterns.BY_NAME)}"
+            f"the vocabulary {quoted(base.name)} splits by {quoted(base.pat_str)}, which the trainer does "
+            f"not know; continue from one with a pattern of {', '.join(patterns.BY_NAME)}"
         )
     if pattern not in (None, name):
         raise UsageError(f"pattern {pattern!r} contradicts the vocabulary {base.name!r}, which has {name!r}")

@@ -79,9 +79,23 @@ class TestStats:
         assert f"tokens     {num_tokens:,}, {len(TEXT.encode()) / num_tokens:.2f} bytes each" in out
         assert "Hangul" in out
 
+    def test_it_says_which_way_a_pattern_takes(self, run: Run) -> None:
+        """And cleans what somebody else's file has in it."""
+        large = Tokenizer.load("large")
+        Tokenizer("odd", pat_str="\x1b[a]|.", mergeable_ranks=large.mergeable_ranks, special_tokens={}).save(
+            "odd"
+        )
+        _, out, err = run("stats", "odd")
+        assert "pattern \ufffd[a]|." in out
+        assert "splitting   Python (regex 20" in out
+        assert "\x1b" not in out + err
+
     def test_as_json(self, run: Run) -> None:
         report = json.loads(run("stats", "large", "sea.txt", "--json")[1])
-        assert set(report) == {"tokenizer", "pattern", "vocab_size", "special_tokens", "vocabulary", "text"}
+        assert set(report) == {
+            *("tokenizer", "pattern", "splitting", "vocab_size", "special_tokens", "vocabulary", "text")
+        }
+        assert report["splitting"] == "native (gpt2)"
         assert report["text"]["sources"] == ["sea.txt"]
         assert report["text"]["tokens"] == Tokenizer.load("large").count(TEXT)
         assert {row["script"] for row in report["text"]["scripts"]} == {

@@ -16,6 +16,10 @@ def test_the_report_covers_versions_hardware_operators_and_places(capsys: pytest
     assert report["versions"]["gpt2x"] == __version__
     assert report["cpu"]["cores"] >= 1
     assert report["tokenizer"]["unicode version"] == "16.0.0"
+    assert report["tokenizer"]["splitting"].startswith(
+        "native (gpt2, cl100k, o200k, llama3, qwen2, deepseek); "
+    )
+    assert "Python (regex 20" in report["tokenizer"]["splitting"]
     assert report["operators"], "no operator is reported"
     assert all(": " in line for line in report["operators"].values()), "an operator without a reason"
     assert report["places"]["packaged songs"].endswith("songs.csv")

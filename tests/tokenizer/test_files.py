@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gpt2x.errors import InputDataError, OutputError, UsageError
 from gpt2x.tokenizer import DisallowedSpecialError, Tokenizer, files
-from gpt2x.tokenizer.patterns import CL100K, GPT2, O200K
+from gpt2x.tokenizer.patterns import BY_NAME, GPT2
 from gpt2x.tokenizer.utf8 import NotUtf8Error
 
 from .strategies import any_text, awkward_bytes
@@ -55,7 +55,7 @@ class TestWindows:
         expected = songs.encode_ordinary(text)
         assert encode(songs, text.encode(), disallowed_special=()) == expected
 
-    @pytest.mark.parametrize("pat_str", [GPT2, CL100K, O200K], ids=["gpt2", "cl100k", "o200k"])
+    @pytest.mark.parametrize("pat_str", BY_NAME.values(), ids=BY_NAME)
     @settings(max_examples=200, deadline=None)
     @given(text=any_text())
     def test_change_no_id_whatever_the_pattern(self, songs: Tokenizer, pat_str: str, text: str) -> None:

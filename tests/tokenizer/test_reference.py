@@ -52,6 +52,9 @@ class TestClasses:
         kinds = {"L": "letter", "N": "number"}
         finer = {"Lu": "upper", "Lt": "upper", "Ll": "lower", "Lm": "uncased", "Lo": "uncased"}
         finer |= dict.fromkeys(["Mn", "Mc", "Me"], "mark")
+        finer |= dict.fromkeys(
+            ["Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So"], "punctuation"
+        )
         for code in [
             *range(0x3400),
             *range(0xA000, 0xD800),

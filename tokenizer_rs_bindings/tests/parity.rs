@@ -86,6 +86,15 @@ fn an_unknown_id_is_an_error_that_names_it() {
 }
 
 #[test]
+fn every_pattern_is_known_by_name() {
+    for pattern in ["gpt2", "cl100k", "o200k", "llama3", "qwen2", "deepseek"] {
+        let tokenizer = Tokenizer::load(golden("songs.tiktoken"), pattern).expect(pattern);
+        let text = "It's 1234 中文・x\n";
+        assert_eq!(tokenizer.decode(&tokenizer.encode(text)).expect("its own ids"), text.as_bytes(), "{pattern}");
+    }
+}
+
+#[test]
 fn bad_files_are_errors_of_their_kind() {
     let kind = |result: Result<Tokenizer, gpt2x_bpe::Error>| result.expect_err("it is bad").kind();
     assert_eq!(kind(Tokenizer::load("no/such/file.tiktoken", "gpt2")), ErrorKind::Io);

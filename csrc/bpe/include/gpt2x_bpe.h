@@ -45,7 +45,8 @@ GPT2X_BPE_API const char* gpt2x_bpe_unicode_version(void);
 GPT2X_BPE_API const char* gpt2x_bpe_last_error(void);
 
 /* Load a rank file (lines of base64 token, space, rank: tiktoken's format). `pattern` names how text is split
- * before merging: "gpt2", "cl100k" or "o200k". On success *out owns the tokenizer. */
+ * before merging: "gpt2", "cl100k", "o200k", "llama3", "qwen2" or "deepseek". On success *out owns the
+ * tokenizer. */
 GPT2X_BPE_API gpt2x_bpe_status gpt2x_bpe_load(const char* path, const char* pattern,
                                               gpt2x_bpe_tokenizer** out);
 

@@ -70,6 +70,12 @@ static void check_errors(const gpt2x_bpe_tokenizer* tokenizer, const char* ranks
   CHECK(strstr(gpt2x_bpe_last_error(), "/no/such/file") != NULL);
   CHECK(gpt2x_bpe_load_memory(ranks, size / 2, "gpt2", &none) == GPT2X_BPE_BAD_FORMAT && none == NULL);
   CHECK(gpt2x_bpe_load_memory("IQ", 2, "gpt2", &none) == GPT2X_BPE_BAD_FORMAT && none == NULL);
+  const char* patterns[] = {"gpt2", "cl100k", "o200k", "llama3", "qwen2", "deepseek"};
+  for (size_t i = 0; i < sizeof patterns / sizeof *patterns; ++i) {
+    gpt2x_bpe_tokenizer* loaded = NULL;
+    CHECK(gpt2x_bpe_load_memory(ranks, size, patterns[i], &loaded) == GPT2X_BPE_OK && loaded != NULL);
+    gpt2x_bpe_free(loaded);
+  }
   CHECK(gpt2x_bpe_load_memory(ranks, size, "gpt9", &none) == GPT2X_BPE_INVALID_ARGUMENT && none == NULL);
   CHECK(gpt2x_bpe_load_memory(ranks, size, NULL, &none) == GPT2X_BPE_INVALID_ARGUMENT);
   CHECK(gpt2x_bpe_load_memory(NULL, size, "gpt2", &none) == GPT2X_BPE_INVALID_ARGUMENT);
