@@ -89,8 +89,8 @@ fn an_unknown_id_is_an_error_that_names_it() {
 fn every_pattern_is_known_by_name() {
     for pattern in ["gpt2", "cl100k", "o200k", "llama3", "qwen2", "deepseek"] {
         let tokenizer = Tokenizer::load(golden("songs.tiktoken"), pattern).expect(pattern);
-        let text = "It's 1234 中文・x\n";
-        assert_eq!(tokenizer.decode(&tokenizer.encode(text)).expect("its own ids"), text.as_bytes(), "{pattern}");
+        let text = "It's 1234 中文・x\n".as_bytes();
+        assert_eq!(tokenizer.decode(&tokenizer.encode(text)).expect("its own ids"), text, "{pattern}");
     }
 }
 
