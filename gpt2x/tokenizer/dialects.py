@@ -124,6 +124,8 @@ class _Translator:
                 f"the pattern {quoted(self._pattern)} has {len(self._pattern):,} characters; {MAX_CHARACTERS:,} is "
                 "the most that is taken"
             )
+        if (surrogate := re.search("[\ud800-\udfff]", self._pattern)) is not None:
+            self._refuse("a lone surrogate", surrogate.start())
         result, _ = self._alternatives(ignore_case=False)
         if self._at < len(self._pattern):
             self._refuse("a ) that closes nothing")

@@ -85,7 +85,7 @@ def _read_pattern(pre_tokenizer: Any, path: Path) -> str:
         raise InputDataError(f"{path} has a pre_tokenizer that cannot be used: {error}") from error
     if len(steps) == 1 and _keeps_only_matches(steps[0]) and reads_alike(steps[0].pattern):
         return steps[0].pattern
-    return json.dumps(_in_a_row(splits), ensure_ascii=False)
+    return json.dumps(_in_a_row(splits))
 
 
 def _splits_before_byte_level(pre_tokenizer: Any) -> list[dict[str, Any]]:

@@ -255,6 +255,7 @@ class TestRefused:
             ("(" * 60 + ")" * 60, "groups more than 50 deep"),
             ("[" * 60 + "a" + "]" * 60, "sets more than 50 deep"),
             ("a" * 20_001, "has 20,001 characters"),
+            ("a\ud800", "a lone surrogate at character 1"),
         ],
     )  # fmt: skip
     @pytest.mark.parametrize("dialect", Dialect)

@@ -18,6 +18,7 @@ from gpt2x import _bpe
 from gpt2x.errors import UsageError
 from gpt2x.tokenizer import Tokenizer, patterns, reference
 from gpt2x.tokenizer.alphabet import SINGLE_BYTES
+from gpt2x.tokenizer.comparing import Side
 
 from .conftest import as_tiktoken
 from .strategies import any_text, awkward_bytes, awkward_text
@@ -165,6 +166,18 @@ class TestNative:
     @pytest.mark.slow
     def test_every_text_of_five_characters(self, native: Tokenizer) -> None:
         check_pieces(native, ["".join(text) for text in itertools.product(KINDS, repeat=5)])
+
+    def test_regex_finds_the_same_pieces(self, native: Tokenizer) -> None:
+        """`gpt2x bpe diff NAME NAME@regex` shows nothing but what Unicode has changed."""
+        by_regex = Side(native.name, native, has_vocabulary=False, by_regex=True).core
+        for characters in (KINDS, DEEPSEEK_KINDS):
+            for text in map("".join, itertools.product(characters, repeat=3)):
+                assert by_regex.split(text) == native._core.split(text), repr(text)
+
+    def test_llama3_is_cl100k_but_for_the_end_of_a_text(self) -> None:
+        """So one may not be taken for the other, though their spellings are much alike."""
+        assert reference.split("end\n  ", "llama3") == ["end", "\n", "  "]
+        assert reference.split("end\n  ", "cl100k") == ["end", "\n  "]
 
     def test_contractions_in_every_case_and_place(self, native: Tokenizer) -> None:
         around = itertools.product(

@@ -198,6 +198,7 @@ MALFORMED = [
     (sequence(split("a") | {"pattern": {"Regex": 5}}), "a Split has the pattern {'Regex': 5}"),
     (sequence(split("a") | {"pattern": {"Glob": "a"}}), "a Split has the pattern {'Glob': 'a'}"),
     (sequence(split("a") | {"pattern": {"String": ""}}), "a Split has the pattern {'String': ''}"),
+    (sequence(split("\ud800")), "a lone surrogate at character 0"),
     (sequence(split("(")), "a group that is not closed at character 0"),
     (sequence(split("(?R)")), "which this tokenizer does not take for a regular expression of Oniguruma"),
     (sequence({"type": "Digits"}), "individual_digits = None, which is to be a bool"),
