@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import re
 from enum import Enum
+from typing import NoReturn
 
 from gpt2x.errors import UsageError, quoted
 
@@ -131,7 +132,7 @@ class _Translator:
             self._refuse("a ) that closes nothing")
         return result
 
-    def _refuse(self, what: str, at: int | None = None) -> None:
+    def _refuse(self, what: str, at: int | None = None) -> NoReturn:
         place = self._at if at is None else at
         raise UsageError(
             f"the pattern {quoted(self._pattern)} has {what} at character {place}, which this tokenizer does not take "
@@ -269,8 +270,7 @@ class _Translator:
                 name = re.compile(r"\(\?P?<[A-Za-z_]\w*>", re.ASCII).match(self._pattern, self._at)
                 if name is None:
                     self._refuse("a group without a name")
-                else:
-                    self._at = name.end()
+                self._at = name.end()
             elif self._peek("(?") or self._peek("(*"):
                 self._refuse(f"the group {quoted(self._pattern[start : start + 4])}")
             else:
@@ -331,7 +331,6 @@ class _Translator:
             match = re.compile(r"\{(\^?)([A-Za-z_]+(?:=[A-Za-z_]+)?)\}").match(self._pattern, self._at)
             if match is None:
                 self._refuse("a property without a name", start)
-                raise AssertionError
             self._at = match.end()
             inverted, name = bool(match.group(1)), match.group(2)
         if self._dialect is Dialect.RUST:
@@ -363,7 +362,6 @@ class _Translator:
             or (is_byte and code > 0x7F and not rust)
         ):
             self._refuse(f"the escape {quoted(self._pattern[start : start + 2])}", start)
-            raise AssertionError
         self._at = match.end()
         return chr(code)
 
