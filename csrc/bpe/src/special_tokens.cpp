@@ -141,8 +141,9 @@ SpecialTokens::Node SpecialTokens::child(Node node, std::uint8_t byte) const {
 }
 
 template <typename Char>
-SpecialSearch<Char>::SpecialSearch(const SpecialTokens& tokens, std::span<const Char> text, std::size_t start)
-    : tokens_(tokens), text_(text), done_(start), scanned_(start), part_size_(kFirstPart) {}
+SpecialSearch<Char>::SpecialSearch(const SpecialTokens& tokens, std::span<const Char> text, std::size_t start,
+                                   const StopFlag& stop)
+    : tokens_(tokens), text_(text), stop_(stop), done_(start), scanned_(start), part_size_(kFirstPart) {}
 
 template <typename Char>
 auto SpecialSearch<Char>::next() -> std::optional<Match> {
@@ -165,6 +166,7 @@ auto SpecialSearch<Char>::next() -> std::optional<Match> {
 // may be, so that nothing is read more than twice.
 template <typename Char>
 void SpecialSearch<Char>::scan_next_part() {
+  stop_.check();
   const std::size_t left = text_.size() - scanned_;
   const std::size_t size = std::min(left, std::max(part_size_, tokens_.longest()));
   const std::size_t readable = std::min(left - size, tokens_.longest() - 1) + size;

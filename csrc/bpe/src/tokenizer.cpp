@@ -43,7 +43,7 @@ void Tokenizer::encode_parts(std::span<const Char> text, TokenSink& sink, const 
   encoders_->with_encoder([&](PieceEncoder& encoder) {
     std::size_t start = 0;
     if (options.specials != nullptr) {
-      SpecialSearch<Char> search(*options.specials, text);
+      SpecialSearch<Char> search(*options.specials, text, 0, options.stop);
       while (const auto match = search.next()) {
         options.stop.check();
         if (start < match->start) encode_part(encoder, text.subspan(start, match->start - start));

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "gpt2x/bpe/stop_flag.hpp"
 #include "gpt2x/bpe/types.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
 
@@ -95,10 +96,11 @@ class SpecialSearch {
     TokenId id;
   };
 
-  /// Both must outlive the search.
-  SpecialSearch(const SpecialTokens& tokens, std::span<const Char> text, std::size_t start = 0);
+  /// All of them must outlive the search.
+  SpecialSearch(const SpecialTokens& tokens, std::span<const Char> text, std::size_t start = 0,
+                const StopFlag& stop = kNeverStopped);
 
-  /// The next one behind the one before.
+  /// The next one behind the one before. Throws Stopped.
   std::optional<Match> next();
 
  private:
@@ -116,6 +118,7 @@ class SpecialSearch {
 
   const SpecialTokens& tokens_;
   std::span<const Char> text_;
+  const StopFlag& stop_;
   std::size_t done_;              // behind the last match
   std::size_t scanned_;           // where the part that was scanned last ends
   std::size_t part_size_;         // of the next part
