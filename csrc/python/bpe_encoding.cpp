@@ -208,6 +208,25 @@ class SpecialTokens {
   bpe::SpecialTokens tokens_;
 };
 
+// What a call names as `specials`. A pointer as a parameter would do, but pybind11 tries twice before it
+// takes None for one, and that costs as much as encoding a line.
+class Specials {
+ public:
+  Specials(const py::object& specials) {
+    if (specials.is_none()) return;
+    if (!py::isinstance<SpecialTokens>(specials)) {
+      throw py::type_error("specials is " + std::string(Py_TYPE(specials.ptr())->tp_name) +
+                           "; give SpecialTokens or None");
+    }
+    tokens_ = &specials.cast<const SpecialTokens&>().get();
+  }
+
+  [[nodiscard]] const bpe::SpecialTokens* get() const { return tokens_; }
+
+ private:
+  const bpe::SpecialTokens* tokens_ = nullptr;
+};
+
 class BytePairEncoder {
  public:
   BytePairEncoder(const std::vector<py::bytes>& tokens, const std::vector<std::int64_t>& ids,
@@ -232,9 +251,9 @@ class BytePairEncoder {
 
   [[nodiscard]] TokenId n_vocab() const { return tokenizer_.vocabulary().size(); }
 
-  py::list encode_ordinary(const py::object& text) { return encode(text, nullptr); }
+  py::list encode_ordinary(const py::object& text) { return encode(text, py::none()); }
 
-  py::list encode(const py::object& item, const SpecialTokens* specials) {
+  py::list encode(const py::object& item, const py::object& specials) {
     const Text text(item);
     ArraySink<TokenId> sink(text.most_tokens());
     encode_to(text, specials, sink);
@@ -242,27 +261,27 @@ class BytePairEncoder {
   }
 
   py::array encode_to_numpy(const py::object& text, const std::string& dtype, const py::object& out,
-                            const SpecialTokens* specials) {
+                            const py::object& specials) {
     if (!out.is_none()) return encode_into(Text(text), specials, out);
     return is_uint16(dtype, specials) ? encode_to_array<std::uint16_t>(Text(text), specials)
                                       : encode_to_array<std::uint32_t>(Text(text), specials);
   }
 
   py::list encode_batch(const py::iterable& items, int num_threads, const std::string& dtype,
-                        const SpecialTokens* specials) {
+                        const py::object& specials) {
     const std::vector<Text> texts = to_texts(items);
     return is_uint16(dtype, specials) ? encode_to_arrays<std::uint16_t>(texts, num_threads, specials)
                                       : encode_to_arrays<std::uint32_t>(texts, num_threads, specials);
   }
 
-  py::list encode_batch_lists(const py::iterable& items, int num_threads, const SpecialTokens* specials) {
+  py::list encode_batch_lists(const py::iterable& items, int num_threads, const py::object& specials) {
     py::list lists;
     for (const auto& ids : encode_all<TokenId>(to_texts(items), num_threads, specials))
       lists.append(ints_.list(ids));
     return lists;
   }
 
-  [[nodiscard]] std::size_t count(const py::object& item, const SpecialTokens* specials) const {
+  [[nodiscard]] std::size_t count(const py::object& item, const py::object& specials) const {
     const Text text(item);
     bpe::CountingSink sink;
     encode_to(text, specials, sink);
@@ -270,7 +289,7 @@ class BytePairEncoder {
   }
 
   [[nodiscard]] std::vector<std::size_t> count_batch(const py::iterable& items, int num_threads,
-                                                     const SpecialTokens* specials) const {
+                                                     const py::object& specials) const {
     const std::vector<Text> texts = to_texts(items);
     std::vector<std::size_t> counts(texts.size());
     for_each_text(texts, num_threads, specials, [&](std::size_t i, const bpe::EncodeOptions& options) {
@@ -358,23 +377,19 @@ class BytePairEncoder {
     return without_gil([&] { return bpe::Tokenizer(bpe::Vocabulary(entries), pattern, specials); });
   }
 
-  static const bpe::SpecialTokens* get(const SpecialTokens* specials) {
-    return specials == nullptr ? nullptr : &specials->get();
-  }
-
-  void encode_to(const Text& text, const SpecialTokens* specials, bpe::TokenSink& sink) const {
+  void encode_to(const Text& text, const Specials& specials, bpe::TokenSink& sink) const {
     interruptible(text.size(), [&](const bpe::StopFlag& stop) {
-      text.encode(tokenizer_, sink, {.specials = get(specials), .stop = stop});
+      text.encode(tokenizer_, sink, {.specials = specials.get(), .stop = stop});
     });
   }
 
   // Calls `work` with the number of each text on as many threads, and what to encode it with.
   template <typename Work>
-  void for_each_text(const std::vector<Text>& texts, int num_threads, const SpecialTokens* specials,
+  void for_each_text(const std::vector<Text>& texts, int num_threads, const Specials& specials,
                      const Work& work) const {
     const unsigned threads = to_num_threads(num_threads);
     interruptible(total_size(texts), [&](const bpe::StopFlag& stop) {
-      const bpe::EncodeOptions options{.specials = get(specials), .stop = stop};
+      const bpe::EncodeOptions options{.specials = specials.get(), .stop = stop};
       bpe::parallel_for(texts.size(), threads, [&](std::size_t i) {
         stop.check();
         work(i, options);
@@ -382,28 +397,28 @@ class BytePairEncoder {
     });
   }
 
-  [[nodiscard]] bool is_uint16(const std::string& dtype, const SpecialTokens* specials) const {
+  [[nodiscard]] bool is_uint16(const std::string& dtype, const Specials& specials) const {
     if (dtype == "uint32") return false;
     if (dtype != "uint16") throw py::value_error("dtype is '" + dtype + "'; give 'uint16' or 'uint32'");
     require_uint16(specials);
     return true;
   }
 
-  void require_uint16(const SpecialTokens* specials) const {
+  void require_uint16(const Specials& specials) const {
     const TokenId largest =
-        std::max(n_vocab() - 1, specials == nullptr ? TokenId{0} : specials->get().largest_id());
+        std::max(n_vocab() - 1, specials.get() == nullptr ? TokenId{0} : specials.get()->largest_id());
     if (largest < 1u << 16) return;
     throw py::value_error("ids up to " + std::to_string(largest) + " do not fit uint16; take uint32");
   }
 
   template <typename Id>
-  py::array encode_to_array(const Text& text, const SpecialTokens* specials) const {
+  py::array encode_to_array(const Text& text, const Specials& specials) const {
     ArraySink<Id> sink(text.most_tokens());
     encode_to(text, specials, sink);
     return sink.to_array();
   }
 
-  py::array encode_into(const Text& text, const SpecialTokens* specials, const py::object& out) const {
+  py::array encode_into(const Text& text, const Specials& specials, const py::object& out) const {
     if (py::isinstance<py::array_t<std::uint32_t>>(out))
       return encode_into<std::uint32_t>(text, specials, out);
     if (py::isinstance<py::array_t<std::uint16_t>>(out)) {
@@ -414,7 +429,7 @@ class BytePairEncoder {
   }
 
   template <typename Id>
-  py::array encode_into(const Text& text, const SpecialTokens* specials, const py::object& out) const {
+  py::array encode_into(const Text& text, const Specials& specials, const py::object& out) const {
     auto array = py::reinterpret_borrow<py::array_t<Id>>(out);
     if (array.ndim() != 1 || (array.size() > 1 && array.strides(0) != sizeof(Id)) || !array.writeable()) {
       throw py::value_error("out must be a writable array of one axis without gaps");
@@ -431,7 +446,7 @@ class BytePairEncoder {
 
   template <typename Id>
   [[nodiscard]] std::vector<std::vector<Id>> encode_all(const std::vector<Text>& texts, int num_threads,
-                                                        const SpecialTokens* specials) const {
+                                                        const Specials& specials) const {
     std::vector<std::vector<Id>> results(texts.size());
     for_each_text(texts, num_threads, specials, [&](std::size_t i, const bpe::EncodeOptions& options) {
       results[i].reserve(texts[i].most_tokens() / 3 + 16);  // English has about four bytes to a token
@@ -443,7 +458,7 @@ class BytePairEncoder {
 
   template <typename Id>
   [[nodiscard]] py::list encode_to_arrays(const std::vector<Text>& texts, int num_threads,
-                                          const SpecialTokens* specials) const {
+                                          const Specials& specials) const {
     py::list arrays;
     for (auto& ids : encode_all<Id>(texts, num_threads, specials)) arrays.append(adopt(std::move(ids)));
     return arrays;
@@ -476,7 +491,7 @@ void bind_encoding(py::module_& module) {
       .def("find_all", &SpecialTokens::find_all, py::arg("text"));
 
   using Self = BytePairEncoder;
-  const auto specials = py::arg("specials") = static_cast<SpecialTokens*>(nullptr);
+  const auto specials = py::arg("specials") = py::none();
   py::class_<Self>(module, "BytePairEncoder")
       .def(py::init<const std::vector<py::bytes>&, const std::vector<std::int64_t>&, const std::string&,
                     const py::dict&>(),

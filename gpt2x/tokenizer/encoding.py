@@ -216,8 +216,8 @@ class Tokenizer:
         array([31373,   995], dtype=uint16)
         """
         specials = self._special.allow(text, allowed_special, disallowed_special)
-        if dtype is None and out is None:
-            return self._core.encode_to_numpy(text, specials=specials)
+        if dtype is None and out is None and specials is None:
+            return self._core.encode_to_numpy(text)
         kind = self._dtype(dtype, out)
         native: Literal["uint16", "uint32"] = "uint16" if kind.name == "uint16" else "uint32"
         try:

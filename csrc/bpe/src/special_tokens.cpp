@@ -92,7 +92,7 @@ SpecialTokens::SpecialTokens(std::span<const Vocabulary::Entry> tokens) {
     tokens_.push_back({num_bytes, num_bytes - num_continuations, id});
   }
   add_fallbacks(add_nodes(tokens));
-  find_last_bytes(tokens);
+  find_endings(tokens);
 }
 
 // Level by level. The spellings that begin with what a node stands for stand side by side when they are
@@ -152,15 +152,29 @@ void SpecialTokens::add_fallbacks(std::span<const Node> parents) {
   }
 }
 
-void SpecialTokens::find_last_bytes(std::span<const Vocabulary::Entry> tokens) {
-  for (const Vocabulary::Entry& token : tokens) {
-    const auto byte = static_cast<std::uint8_t>(token.bytes.back());
-    if (std::exchange(is_last_byte_[byte], true)) continue;
-    has_wide_last_byte_ |= byte >= 0x80;
-    if (num_last_bytes_ < kFewBytes) few_last_bytes_[num_last_bytes_] = byte;
-    ++num_last_bytes_;
+void SpecialTokens::find_endings(std::span<const Vocabulary::Entry> tokens) {
+  std::vector<Ending> pairs;
+  std::vector<Ending> last_bytes;
+  const auto add = [](std::vector<Ending>& endings, Ending ending) {
+    if (endings.size() <= kFewEndings && std::ranges::find(endings, ending) == endings.end())
+      endings.push_back(ending);
+  };
+  bool all_have_pairs = true;
+  for (const auto& [bytes, id] : tokens) {
+    const auto last = static_cast<std::uint8_t>(bytes.back());
+    is_last_byte_[last] = true;
+    has_wide_last_byte_ |= last >= 0x80;
+    add(last_bytes, {0, last});
+    all_have_pairs &= bytes.size() > 1;
+    if (bytes.size() > 1) add(pairs, {static_cast<std::uint8_t>(bytes[bytes.size() - 2]), last});
   }
-  for (std::size_t i = num_last_bytes_; i < kFewBytes; ++i) few_last_bytes_[i] = few_last_bytes_[0];
+  endings_are_pairs_ = all_have_pairs && pairs.size() <= kFewEndings;
+  const std::vector<Ending>& few = endings_are_pairs_ ? pairs : last_bytes;
+  if (few.empty() || few.size() > kFewEndings) return;
+  num_endings_ = few.size();
+  std::ranges::fill(std::ranges::copy(few, endings_.begin()).out, endings_.end(), few.front());
+  endings_are_ascii_ = std::ranges::all_of(
+      few, [](const Ending& ending) { return ending.before < 0x80 && ending.last < 0x80; });
 }
 
 SpecialTokens::Node SpecialTokens::child(Node node, std::uint8_t byte) const {
@@ -234,32 +248,39 @@ bool SpecialSearch<Char>::may_end_token(Char c) const {
 // Behind the last character in [begin, end) that a token may end with; `begin` if there is none.
 template <typename Char>
 std::size_t SpecialSearch<Char>::skip(std::size_t begin, std::size_t end) const {
-  if (may_end_token(text_[end - 1])) return end;
-  // Of code points, only those that are ASCII can be told by one byte.
-  if (std::is_same_v<Char, char> || !tokens_.has_wide_last_byte_) {
-    if (tokens_.num_last_bytes_ == 1) {
-      end = skip_blocks<1>(begin, end);
-    } else if (tokens_.num_last_bytes_ <= SpecialTokens::kFewBytes) {
-      end = skip_blocks<SpecialTokens::kFewBytes>(begin, end);
+  // Of code points, only those that are ASCII are as long as a byte.
+  if (tokens_.num_endings_ > 0 && (std::is_same_v<Char, char> || tokens_.endings_are_ascii_)) {
+    constexpr std::size_t kFew = SpecialTokens::kFewEndings;
+    const bool one = tokens_.num_endings_ == 1;
+    if (tokens_.endings_are_pairs_) {
+      end = one ? skip_blocks<1, true>(begin, end) : skip_blocks<kFew, true>(begin, end);
+    } else {
+      end = one ? skip_blocks<1, false>(begin, end) : skip_blocks<kFew, false>(begin, end);
     }
   }
   while (end > begin && !may_end_token(text_[end - 1])) --end;
   return end;
 }
 
-// Passes over blocks that hold none of the first `kCount` of the few bytes. The inner loops have no branches,
-// so that the compiler makes vector instructions of them.
+// Passes over blocks in which no token ends. The inner loops have no branches, so that the compiler makes
+// vector instructions of them. The block at `begin` is left, since nothing is known of what is before it.
 template <typename Char>
-template <std::size_t kCount>
+template <std::size_t kCount, bool kPairs>
 std::size_t SpecialSearch<Char>::skip_blocks(std::size_t begin, std::size_t end) const {
   constexpr std::size_t kBlock = 64;
-  std::array<Char, kCount> wanted;
-  for (std::size_t k = 0; k < kCount; ++k) wanted[k] = static_cast<Char>(tokens_.few_last_bytes_[k]);
-  for (; end - begin >= kBlock; end -= kBlock) {
+  std::array<Char, kCount> before;
+  std::array<Char, kCount> last;
+  for (std::size_t k = 0; k < kCount; ++k) {
+    before[k] = static_cast<Char>(tokens_.endings_[k].before);
+    last[k] = static_cast<Char>(tokens_.endings_[k].last);
+  }
+  for (; end - begin > kBlock; end -= kBlock) {
     const Char* const block = text_.data() + end - kBlock;
     bool any = false;
     for (std::size_t i = 0; i < kBlock; ++i) {
-      for (std::size_t k = 0; k < kCount; ++k) any |= block[i] == wanted[k];
+      for (std::size_t k = 0; k < kCount; ++k) {
+        any |= (block[i] == last[k]) & (!kPairs | (*(block + i - 1) == before[k]));
+      }
     }
     if (any) break;
   }

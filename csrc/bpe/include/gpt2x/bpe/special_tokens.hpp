@@ -52,7 +52,7 @@ class SpecialTokens {
 
   std::vector<Node> add_nodes(std::span<const Vocabulary::Entry> tokens);
   void add_fallbacks(std::span<const Node> parents);
-  void find_last_bytes(std::span<const Vocabulary::Entry> tokens);
+  void find_endings(std::span<const Vocabulary::Entry> tokens);
   [[nodiscard]] Node child(Node node, std::uint8_t byte) const;
 
   /// The node of the longest spelling's beginning that ends in what `node` stands for and then `byte`.
@@ -75,11 +75,19 @@ class SpecialTokens {
   std::size_t longest_ = 0;
   TokenId largest_id_ = 0;
 
-  // The bytes that tokens end with. What holds none of them is passed over; a few of them, a block at a time.
-  static constexpr std::size_t kFewBytes = 4;
+  // How tokens end: with two bytes if there are few such pairs, else with one. Text without these endings is
+  // passed over, and if there are few of them, a block at a time.
+  struct Ending {
+    std::uint8_t before;
+    std::uint8_t last;
+    friend bool operator==(const Ending&, const Ending&) = default;
+  };
+  static constexpr std::size_t kFewEndings = 4;
   std::array<bool, 256> is_last_byte_{};
-  std::array<std::uint8_t, kFewBytes> few_last_bytes_{};
-  std::size_t num_last_bytes_ = 0;
+  std::array<Ending, kFewEndings> endings_{};
+  std::size_t num_endings_ = 0;     // 0 if there are too many
+  bool endings_are_pairs_ = false;  // otherwise only `last` counts
+  bool endings_are_ascii_ = true;
   bool has_wide_last_byte_ = false;
 };
 
@@ -111,7 +119,7 @@ class SpecialSearch {
   void scan_next_part();
   void scan(std::size_t begin, std::size_t end, std::size_t readable_end);
   [[nodiscard]] std::size_t skip(std::size_t begin, std::size_t end) const;
-  template <std::size_t kCount>
+  template <std::size_t kCount, bool kPairs>
   [[nodiscard]] std::size_t skip_blocks(std::size_t begin, std::size_t end) const;
   [[nodiscard]] bool may_end_token(Char c) const;
 
