@@ -21,6 +21,7 @@
 
 #include "../src/kernels.hpp"
 #include "gpt2x/bpe/encoder.hpp"
+#include "gpt2x/bpe/special_tokens.hpp"
 #include "gpt2x/bpe/splitter.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"
 #include "gpt2x/bpe/unicode.hpp"
@@ -179,6 +180,16 @@ Tokens merged(std::string_view piece, Merge merge) {
   return tokens;
 }
 
+/// The text, and in it a few of its bytes again and again.
+std::string with_repetition(std::string_view text, std::size_t choice) {
+  if (text.empty()) return {};
+  const std::size_t start = choice % text.size();
+  const std::string_view unit = text.substr(start, 1 + choice / 7 % 70);
+  std::string repeated(text.substr(0, start));
+  while (repeated.size() < 2'500) repeated += unit;
+  return repeated += text.substr(start);
+}
+
 void check_merging(const bpe::Vocabulary& vocabulary, std::string_view text, bpe::TokenId limit) {
   const auto by_heap = [&](std::string_view piece, bpe::TokenId below) {
     return merged(piece, [&](bpe::TokenId* out) { return merge_by_heap(vocabulary, piece, out, below); });
@@ -194,6 +205,11 @@ void check_merging(const bpe::Vocabulary& vocabulary, std::string_view text, bpe
         merged(text, [&](bpe::TokenId* out) { return merge_by_windows(vocabulary, text, out); });
     require(windows == by_heap(text, bpe::kNoToken), "windows differ from the heap");
   }
+
+  const std::string repeated = with_repetition(text.substr(0, 200), limit);
+  const Tokens repeating =
+      merged(repeated, [&](bpe::TokenId* out) { return merge_by_repeating(vocabulary, repeated, out); });
+  require(repeating == by_heap(repeated, bpe::kNoToken), "repeating differs from the heap");
 
   std::vector<std::string> words;
   for (std::size_t at = 0, size = 1; at < text.size(); at += size, size = size % bpe::kMaxWordBytes + 1)
@@ -256,6 +272,36 @@ void check_look_up(const bpe::Kernels& version, const bpe::Vocabulary& vocabular
   require(std::ranges::equal(std::span(tokens.data(), out), expected), "known tokens differ,", version.name);
 }
 
+/// Parts of the text as special tokens, found in it and in what is left of it.
+void check_special_tokens(std::string_view text, std::size_t choice) {
+  std::vector<bpe::Vocabulary::Entry> tokens;
+  for (std::size_t at = choice, size = 1; at < text.size() && tokens.size() < 9;
+       at += size + choice % 5, ++size) {
+    const std::string_view part = text.substr(at, size);
+    const auto same = [&](const bpe::Vocabulary::Entry& other) { return other.bytes == part; };
+    if (std::ranges::none_of(tokens, same))
+      tokens.push_back({part, static_cast<bpe::TokenId>(tokens.size())});
+  }
+  const bpe::SpecialTokens specials(tokens);
+  bpe::SpecialSearch<char> search(specials, text);
+  for (std::size_t pos = 0; pos < text.size();) {
+    const bpe::Vocabulary::Entry* longest = nullptr;
+    for (const bpe::Vocabulary::Entry& token : tokens) {
+      if (!text.substr(pos).starts_with(token.bytes)) continue;
+      if (longest == nullptr || token.bytes.size() > longest->bytes.size()) longest = &token;
+    }
+    if (longest == nullptr) {
+      ++pos;
+      continue;
+    }
+    const auto match = search.next();
+    require(match && match->start == pos && match->id == longest->id, "another special token is found");
+    pos += longest->bytes.size();
+    require(match->end == pos, "a special token ends elsewhere");
+  }
+  require(!search.next(), "a special token is found that is not there");
+}
+
 /// Words, so that the reference is quick, up to where a text begins that is to meet the edge of a window.
 std::string words_before(std::uint8_t choice) {
   constexpr std::uint8_t kFirst = 224;
@@ -282,6 +328,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check_splitting(subject.pattern, text, size > 2 ? data[2] : 0);
   const bpe::Vocabulary& vocabulary = subject.tokenizer.vocabulary();
   check_merging(vocabulary, text.substr(before.size()), std::uint32_t{data[1]} * vocabulary.size() / 256);
+
+  check_special_tokens(text.substr(before.size()), data[1] % 32);
 
   const std::vector<char> valid_bytes(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(valid));
   const std::string_view valid_text(valid_bytes.data(), valid);

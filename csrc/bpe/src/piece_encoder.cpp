@@ -11,6 +11,7 @@
 #include "gpt2x/bpe/encoder.hpp"
 #include "gpt2x/bpe/splitter.hpp"
 #include "kernels.hpp"
+#include "long_pieces.hpp"
 #include "word_cache.hpp"
 
 namespace gpt2x::bpe {
@@ -28,13 +29,15 @@ class CachingEncoder final : public PieceEncoder {
  public:
   explicit CachingEncoder(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
 
-  void encode(Pattern pattern, std::string_view text, bool wellformed, TokenSink& sink) override {
+  void encode(Pattern pattern, std::string_view text, bool wellformed, TokenSink& sink,
+              const StopFlag& stop) override {
+    stop_ = &stop;
     readable_end_ = text.data() + text.size() - std::min(text.size(), sizeof(Word));
     if (text.size() < sizeof(Word)) readable_end_ = nullptr;
     batch_start_ = text.data();
     num_probes_ = 0;
     num_missed_ = 0;
-    Splitter splitter(pattern, text, wellformed);
+    Splitter splitter(pattern, text, wellformed, stop);
     while (splitter.next()) add_pieces(splitter, text, sink);
     look_up(sink);
     if (tokens_.size() > kMostKeptTokens) tokens_ = {};
@@ -135,7 +138,7 @@ class CachingEncoder final : public PieceEncoder {
       learn_words_from(i);
       if (TokenId* const end = write_known(i, out)) return end;
     }
-    TokenId* const end = encode_piece(vocabulary_, piece_of(i), out);
+    TokenId* const end = encode_piece(vocabulary_, piece_of(i), out, *stop_);
     remember(i, {out, end});
     return end;
   }
@@ -149,6 +152,10 @@ class CachingEncoder final : public PieceEncoder {
     const Probe<Id>& probe = probes_[i];
     if (const auto* entry = words_.find_in(probe.bucket, probe.key)) return entry->write_to(out);
     const std::string_view piece = piece_of(i);
+    if (piece.size() > Phrase::kMaxBytes) {
+      const std::span<const TokenId> tokens = long_pieces_.find(piece);
+      return tokens.empty() ? nullptr : std::ranges::copy(tokens, out).out;
+    }
     if (!may_be_phrase(piece)) return nullptr;
     const Phrase key = Phrase::from_exact(piece.data(), piece.size());
     const auto* entry = phrases_.find_in(phrases_.bucket(key.hash()), key);
@@ -166,6 +173,8 @@ class CachingEncoder final : public PieceEncoder {
       words_.insert(probes_[i].key, tokens);
     } else if (piece.size() <= Phrase::kMaxBytes) {
       phrases_.insert(Phrase::from_exact(piece.data(), piece.size()), tokens);
+    } else {
+      long_pieces_.insert(piece, tokens);
     }
   }
 
@@ -214,7 +223,9 @@ class CachingEncoder final : public PieceEncoder {
   const WordKernels<Id>& kernels_ = kernels().words<Id>();
   Words<Id> words_{kWordBuckets, kMostWordBuckets};
   Phrases phrases_{kPhraseBuckets, kMostPhraseBuckets};
+  LongPieces long_pieces_;
   std::vector<TokenId> tokens_;
+  const StopFlag* stop_ = nullptr;
   const char* readable_end_ = nullptr;
   const char* batch_start_ = nullptr;
   std::size_t num_probes_ = 0;
