@@ -124,7 +124,7 @@ def train(
     if special and no_special:
         raise UsageError("--special and --no-special contradict one another; give one of them")
     sizes = [parse_number(word, "--vocab") for word in vocab.split(",")]
-    base = _load(continue_from) if continue_from else None
+    base = _load(continue_from, pattern.value if pattern else None) if continue_from else None
     plan = Plan.of(
         sizes,
         pattern=pattern.value if pattern else None,
@@ -162,10 +162,10 @@ def train(
         emit(_summary(report))
 
 
-def _load(name: str) -> Tokenizer:
+def _load(name: str, pattern: str | None) -> Tokenizer:
     from gpt2x.cli.bpe_work import load
 
-    return load(name)
+    return load(name, pattern)
 
 
 def _folders(sizes: Sequence[int], out: Path | None) -> list[Path]:

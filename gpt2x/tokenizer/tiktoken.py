@@ -15,6 +15,7 @@ from __future__ import annotations
 import copyreg
 import threading
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gpt2x.errors import UsageError
@@ -76,6 +77,7 @@ class Encoding(Tokenizer):
         mergeable_ranks: Mapping[bytes, int],
         special_tokens: Mapping[str, int],
         explicit_n_vocab: int | None = None,
+        added_tokens: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Build as `Tokenizer` does.
 
@@ -84,7 +86,11 @@ class Encoding(Tokenizer):
 
         """
         super().__init__(
-            name, pat_str=pat_str, mergeable_ranks=mergeable_ranks, special_tokens=special_tokens
+            name,
+            pat_str=pat_str,
+            mergeable_ranks=mergeable_ranks,
+            special_tokens=special_tokens,
+            added_tokens=added_tokens,
         )
         if explicit_n_vocab and {len(mergeable_ranks) + len(special_tokens), self.n_vocab} != {
             explicit_n_vocab

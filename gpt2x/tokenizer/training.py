@@ -241,6 +241,11 @@ class Plan:
         """
         start = Start.new(byte_order or "gpt2")
         if continue_from is not None:
+            if continue_from.added_tokens:
+                raise UsageError(
+                    f"the vocabulary {continue_from.name!r} has added tokens, which training does not keep; continue "
+                    "from one without"
+                )
             start = Start.of(continue_from)
             pattern = _same_pattern(continue_from, pattern)
             if byte_order not in (None, start.byte_order):

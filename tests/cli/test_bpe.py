@@ -30,7 +30,7 @@ TEXT = (
     + "Midnight trains are running late again, and nobody waits at the station with an umbrella for me tonight\n"
 )
 GOLDEN = Path(__file__).parent.parent / "golden" / "songs.tiktoken"
-SONGS = ["--tokenizer", str(GOLDEN)]
+SONGS = ["--tokenizer", str(GOLDEN), "--pattern", "gpt2"]
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ class TestEncodeAndDecode:
     def test_go_there_and_back(self, run: Run, book: Path) -> None:
         code, out, err = run("encode", *SONGS, book)
         assert (code, err) == (0, "")
-        assert [int(word) for word in out.split()] == Tokenizer.load(GOLDEN).encode(TEXT)
+        assert [int(word) for word in out.split()] == Tokenizer.load(GOLDEN, pattern="gpt2").encode(TEXT)
         for arguments, given in ((["-"], out), ([], out), (out.split(), None)):
             assert run("decode", *SONGS, *arguments, input=given) == (0, TEXT, "")
 
@@ -143,7 +143,7 @@ class TestEncodeAndDecode:
     def test_binary_files(self, run: Run, book: Path, dtype: str | None, kind: str) -> None:
         options = ["--dtype", dtype] if dtype else []
         code, out, err = run("encode", *SONGS, "--out", "ids.bin", *options, book)
-        ids = Tokenizer.load(GOLDEN).encode(TEXT)
+        ids = Tokenizer.load(GOLDEN, pattern="gpt2").encode(TEXT)
         assert (code, out) == (0, "")
         assert f"wrote {len(ids)} ids as" in err
         assert np.fromfile("ids.bin", dtype=kind).tolist() == ids
@@ -152,7 +152,7 @@ class TestEncodeAndDecode:
         assert Path("back.txt").read_text(encoding="utf-8") == TEXT
 
     def test_json(self, run: Run, book: Path) -> None:
-        ids = Tokenizer.load(GOLDEN).encode(TEXT)
+        ids = Tokenizer.load(GOLDEN, pattern="gpt2").encode(TEXT)
         assert json.loads(run("encode", *SONGS, "--json", book)[1]) == {
             "tokenizer": "songs",
             "n_vocab": 1000,
@@ -177,17 +177,17 @@ class TestEncodeAndDecode:
     ) -> None:
         monkeypatch.setattr("gpt2x.tokenizer.files.WINDOW_BYTES", 100)
         monkeypatch.setattr("gpt2x.tokenizer.files._SHARE_BYTES", 20)
-        expected = Tokenizer.load(GOLDEN).encode(TEXT)
+        expected = Tokenizer.load(GOLDEN, pattern="gpt2").encode(TEXT)
         run("encode", *SONGS, "--threads", threads, "--out", "ids.bin", book, "-", input=TEXT)
         assert np.fromfile("ids.bin", dtype="<u2").tolist() == expected * 2
         assert run("count", *SONGS, "--threads", threads, book).stdout == f"{len(expected)}\n"
 
     def test_numbers_and_files_decode_in_the_order_in_which_they_are_given(self, run: Run) -> None:
-        ids = Tokenizer.load(GOLDEN).encode("I love you")
+        ids = Tokenizer.load(GOLDEN, pattern="gpt2").encode("I love you")
         np.array(ids, dtype="<u2").tofile("ids.bin")
         Path("ids.txt").write_text(" ".join(map(str, ids)), encoding="ascii")
         words = [ids[0], "ids.bin", *ids[:2], "ids.txt"]
-        start, two = (Tokenizer.load(GOLDEN).decode(ids[:n]) for n in (1, 2))
+        start, two = (Tokenizer.load(GOLDEN, pattern="gpt2").decode(ids[:n]) for n in (1, 2))
         assert run("decode", *SONGS, *words).stdout == f"{start}I love you{two}I love you"
 
     def test_special_tokens_are_refused_allowed_or_text(self, run: Run, book: Path) -> None:
@@ -221,7 +221,7 @@ class TestEncodeAndDecode:
 
 class TestCount:
     def test_one_input_gives_a_number_and_several_a_table(self, run: Run, book: Path) -> None:
-        expected = Tokenizer.load(GOLDEN).count(TEXT)
+        expected = Tokenizer.load(GOLDEN, pattern="gpt2").count(TEXT)
         assert run("count", *SONGS, book) == (0, f"{expected}\n", "")
         Path("empty.txt").touch()
         _, out, _ = run("count", *SONGS, book, "empty.txt")
@@ -232,7 +232,7 @@ class TestCount:
 
     def test_json(self, run: Run, book: Path) -> None:
         report = json.loads(run("count", *SONGS, "--json", book)[1])
-        expected = Tokenizer.load(GOLDEN).count(TEXT)
+        expected = Tokenizer.load(GOLDEN, pattern="gpt2").count(TEXT)
         num_bytes = len(TEXT.encode())
         assert report == {
             "tokenizer": "songs",
@@ -255,7 +255,10 @@ class TestExplain:
         assert code == 0
         assert out.splitlines()[0] == "piece ' love': 5 bytes, 1 tokens"
         assert "␣ | l | o | v | e" in out
-        assert out.splitlines()[-1].split() == ["ids", str(Tokenizer.load(GOLDEN).encode(" love")[0])]
+        assert out.splitlines()[-1].split() == [
+            "ids",
+            str(Tokenizer.load(GOLDEN, pattern="gpt2").encode(" love")[0]),
+        ]
 
     def test_takes_standard_input(self, run: Run) -> None:
         assert run("explain", *SONGS, input=" love") == run("explain", *SONGS, " love")
@@ -269,7 +272,7 @@ class TestExplain:
         text = "It's  tokenization 😀\n"
         report = json.loads(run("explain", *SONGS, "--json", text)[1])
         ids = [token["id"] for piece in report["pieces"] for token in piece["tokens"]]
-        assert ids == Tokenizer.load(GOLDEN).encode(text)
+        assert ids == Tokenizer.load(GOLDEN, pattern="gpt2").encode(text)
         assert "".join(piece["piece"] for piece in report["pieces"]) == text
 
 
