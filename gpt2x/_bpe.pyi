@@ -14,11 +14,35 @@ Dtype = Literal["uint16", "uint32"]
 Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
 Buffer = bytes | bytearray | memoryview | mmap
 
+class SpecialTokens:
+    """Texts that stand for one id each: the leftmost counts, and of those that begin there the longest.
+
+    Finding them takes time linear in the text, whatever the tokens. In a `str` places are counted in characters, in
+    `bytes` in bytes; a surrogate is a character of its own. Long calls release the GIL and let signals through.
+    """
+
+    def __init__(self, tokens: Sequence[bytes], ids: Sequence[int]) -> None:
+        """Build from UTF-8 texts and their ids, which may repeat.
+
+        Raises ValueError: lengths differ, an empty token or one that occurs twice, an id that is none.
+        """
+
+    def __len__(self) -> int: ...
+    def find(self, text: str | bytes, start: int = 0) -> tuple[int, int, int] | None:
+        """The first one from `start` on: where it starts and ends, and its index among `tokens`."""
+
+    def find_all(self, text: str | bytes) -> npt.NDArray[np.int64]:
+        """A row for each that stands in the text, from left to right: where it starts and ends, and its id."""
+
 class BytePairEncoder:
-    """A vocabulary with its splitting pattern; shareable between threads, every long call releases the GIL.
+    """A vocabulary with its splitting pattern; shareable between threads.
+
+    Every long call releases the GIL and lets signals through: what their handlers raise, as the one of Ctrl-C does,
+    ends the call.
 
     Texts are `str` or `bytes`. Of a str, surrogate pairs join and lone surrogates become U+FFFD; bytes that are no
-    UTF-8 give what tiktoken's `_encode_bytes` gives. Special tokens are known for decoding only.
+    UTF-8 give what tiktoken's `_encode_bytes` gives. Special tokens are known for decoding; in texts, those that a
+    call names with `specials` stand for their ids, and what is between them is encoded by itself.
     """
 
     def __init__(
@@ -59,11 +83,13 @@ class BytePairEncoder:
     def encode_ordinary(self, text: str | bytes) -> list[int]:
         """Encode without special tokens. Equal ids in the lists are the same object."""
 
+    def encode(self, text: str | bytes, specials: SpecialTokens | None) -> list[int]: ...
     def encode_to_numpy(
         self,
         text: str | bytes,
         dtype: Dtype = "uint32",
         out: npt.NDArray[np.unsignedinteger[Any]] | None = None,
+        specials: SpecialTokens | None = None,
     ) -> npt.NDArray[np.unsignedinteger[Any]]:
         """The same as an array, or in the first places of `out`, whose own dtype then counts; returns those places.
 
@@ -72,13 +98,21 @@ class BytePairEncoder:
         """
 
     def encode_batch(
-        self, texts: Iterable[str | bytes], num_threads: int, dtype: Dtype = "uint32"
+        self,
+        texts: Iterable[str | bytes],
+        num_threads: int,
+        dtype: Dtype = "uint32",
+        specials: SpecialTokens | None = None,
     ) -> list[npt.NDArray[np.unsignedinteger[Any]]]:
         """Each text's tokens, on that many threads; 0 means one for each core."""
 
-    def encode_batch_lists(self, texts: Iterable[str | bytes], num_threads: int) -> list[list[int]]: ...
-    def count(self, text: str | bytes) -> int: ...
-    def count_batch(self, texts: Iterable[str | bytes], num_threads: int) -> list[int]: ...
+    def encode_batch_lists(
+        self, texts: Iterable[str | bytes], num_threads: int, specials: SpecialTokens | None = None
+    ) -> list[list[int]]: ...
+    def count(self, text: str | bytes, specials: SpecialTokens | None = None) -> int: ...
+    def count_batch(
+        self, texts: Iterable[str | bytes], num_threads: int, specials: SpecialTokens | None = None
+    ) -> list[int]: ...
     def encode_piece(self, piece: str | bytes) -> list[int]:
         """Merge one piece without splitting it first."""
 

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,7 @@
 #include "gpt2x/bpe/parallel.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 #include "gpt2x/bpe/rank_file.hpp"
+#include "gpt2x/bpe/special_tokens.hpp"
 #include "gpt2x/bpe/splitter.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"
 
@@ -31,11 +33,15 @@ namespace bpe = gpt2x::bpe;
 using bpe::TokenId;
 using conversions::ArraySink;
 using conversions::BufferSink;
+using conversions::check_signals;
+using conversions::interruptible;
+using conversions::kLongWork;
 using conversions::SharedInts;
 using conversions::Text;
 using conversions::to_bytes;
 using conversions::to_num_threads;
 using conversions::to_texts;
+using conversions::total_size;
 using conversions::view;
 using conversions::without_gil;
 
@@ -82,6 +88,17 @@ bpe::Vocabulary::Entry to_entry(const py::bytes& bytes, std::int64_t id) {
   return {view(bytes), static_cast<TokenId>(id)};
 }
 
+Entries to_entries(const std::vector<py::bytes>& tokens, const std::vector<std::int64_t>& ids) {
+  if (tokens.size() != ids.size()) {
+    throw py::value_error("there are " + std::to_string(tokens.size()) + " tokens but " +
+                          std::to_string(ids.size()) + " ids");
+  }
+  Entries entries;
+  entries.reserve(tokens.size());
+  for (std::size_t i = 0; i < tokens.size(); ++i) entries.push_back(to_entry(tokens[i], ids[i]));
+  return entries;
+}
+
 Entries to_entries(const py::dict& special_tokens) {
   Entries entries;
   for (const auto& [id, bytes] : special_tokens) {
@@ -94,6 +111,7 @@ conversions::IdBuffer list_to_ids(const py::object& list) {
   conversions::IdBuffer numbers(static_cast<std::size_t>(PyList_GET_SIZE(list.ptr())));
   // Both sizes are asked for again each time: an item's __index__ could change the list.
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list.ptr()) && !numbers.full(); ++i) {
+    if ((i + 1) % kLongWork == 0) check_signals();
     numbers.append(to_id(PyList_GET_ITEM(list.ptr(), i)));
   }
   return numbers;
@@ -127,9 +145,69 @@ auto with_ids(const py::object& ids, const Work& work) {
     return work(numbers.ids());
   }
   std::vector<TokenId> numbers;
-  for (const py::handle item : ids) numbers.push_back(to_id(item));
+  for (const py::handle item : ids) {
+    if ((numbers.size() + 1) % kLongWork == 0) check_signals();
+    numbers.push_back(to_id(item));
+  }
   return work(std::span<const TokenId>(numbers));
 }
+
+// Calls `work` with a part of the ids after the other, and looks for signals in between.
+template <typename Id, typename Work>
+void for_each_part(std::span<const Id> ids, const Work& work) {
+  interruptible(ids.size(), [&](const bpe::StopFlag& stop) {
+    for (std::size_t start = 0; start < ids.size(); start += kLongWork) {
+      stop.check();
+      work(ids.subspan(start, std::min(kLongWork, ids.size() - start)));
+    }
+  });
+}
+
+// Special tokens, by themselves: to be looked for in a text, or in what is to be encoded.
+class SpecialTokens {
+ public:
+  SpecialTokens(const std::vector<py::bytes>& tokens, const std::vector<std::int64_t>& ids)
+      : SpecialTokens(to_entries(tokens, ids)) {}
+
+  [[nodiscard]] const bpe::SpecialTokens& get() const { return tokens_; }
+  [[nodiscard]] std::size_t size() const { return tokens_.size(); }
+
+  [[nodiscard]] std::optional<std::tuple<std::size_t, std::size_t, std::size_t>> find(
+      const py::object& item, std::size_t start) const {
+    const Text text(item);
+    std::optional<std::tuple<std::size_t, std::size_t, std::size_t>> found;
+    interruptible(text.size(), [&](const bpe::StopFlag& stop) {
+      text.visit([&]<typename Char>(std::span<const Char> characters) {
+        bpe::SpecialSearch<Char> search(tokens_, characters, std::min(start, characters.size()), stop);
+        if (const auto match = search.next()) found.emplace(match->start, match->end, match->index);
+      });
+    });
+    return found;
+  }
+
+  [[nodiscard]] py::array_t<std::int64_t> find_all(const py::object& item) const {
+    const Text text(item);
+    std::vector<std::int64_t> places;
+    interruptible(text.size(), [&](const bpe::StopFlag& stop) {
+      text.visit([&]<typename Char>(std::span<const Char> characters) {
+        bpe::SpecialSearch<Char> search(tokens_, characters, 0, stop);
+        while (const auto match = search.next()) {
+          places.push_back(static_cast<std::int64_t>(match->start));
+          places.push_back(static_cast<std::int64_t>(match->end));
+          places.push_back(std::int64_t{match->id});
+        }
+      });
+    });
+    return py::array_t<std::int64_t>({static_cast<py::ssize_t>(places.size() / 3), py::ssize_t{3}},
+                                     places.data());
+  }
+
+ private:
+  explicit SpecialTokens(const Entries& entries)
+      : tokens_(without_gil([&] { return bpe::SpecialTokens(entries); })) {}
+
+  bpe::SpecialTokens tokens_;
+};
 
 class BytePairEncoder {
  public:
@@ -155,42 +233,51 @@ class BytePairEncoder {
 
   [[nodiscard]] TokenId n_vocab() const { return tokenizer_.vocabulary().size(); }
 
-  py::list encode_ordinary(const py::object& item) {
+  py::list encode_ordinary(const py::object& text) { return encode(text, nullptr); }
+
+  py::list encode(const py::object& item, const SpecialTokens* specials) {
     const Text text(item);
     ArraySink<TokenId> sink(text.most_tokens());
-    without_gil([&] { text.encode(tokenizer_, sink); });
+    encode_to(text, specials, sink);
     return ints_.list(sink.tokens());
   }
 
-  py::array encode_to_numpy(const py::object& text, const std::string& dtype, const py::object& out) {
-    if (!out.is_none()) return encode_into(Text(text), out);
-    return is_uint16(dtype) ? encode_to_array<std::uint16_t>(Text(text))
-                            : encode_to_array<std::uint32_t>(Text(text));
+  py::array encode_to_numpy(const py::object& text, const std::string& dtype, const py::object& out,
+                            const SpecialTokens* specials) {
+    if (!out.is_none()) return encode_into(Text(text), specials, out);
+    return is_uint16(dtype, specials) ? encode_to_array<std::uint16_t>(Text(text), specials)
+                                      : encode_to_array<std::uint32_t>(Text(text), specials);
   }
 
-  py::list encode_batch(const py::iterable& items, int num_threads, const std::string& dtype) {
+  py::list encode_batch(const py::iterable& items, int num_threads, const std::string& dtype,
+                        const SpecialTokens* specials) {
     const std::vector<Text> texts = to_texts(items);
-    return is_uint16(dtype) ? encode_to_arrays<std::uint16_t>(texts, num_threads)
-                            : encode_to_arrays<std::uint32_t>(texts, num_threads);
+    return is_uint16(dtype, specials) ? encode_to_arrays<std::uint16_t>(texts, num_threads, specials)
+                                      : encode_to_arrays<std::uint32_t>(texts, num_threads, specials);
   }
 
-  py::list encode_batch_lists(const py::iterable& items, int num_threads) {
+  py::list encode_batch_lists(const py::iterable& items, int num_threads, const SpecialTokens* specials) {
     py::list lists;
-    for (const auto& ids : encode_all<TokenId>(to_texts(items), num_threads)) lists.append(ints_.list(ids));
+    for (const auto& ids : encode_all<TokenId>(to_texts(items), num_threads, specials))
+      lists.append(ints_.list(ids));
     return lists;
   }
 
-  [[nodiscard]] std::size_t count(const py::object& item) const {
+  [[nodiscard]] std::size_t count(const py::object& item, const SpecialTokens* specials) const {
     const Text text(item);
-    return without_gil([&] { return count_tokens(text); });
+    bpe::CountingSink sink;
+    encode_to(text, specials, sink);
+    return sink.count;
   }
 
-  [[nodiscard]] std::vector<std::size_t> count_batch(const py::iterable& items, int num_threads) const {
+  [[nodiscard]] std::vector<std::size_t> count_batch(const py::iterable& items, int num_threads,
+                                                     const SpecialTokens* specials) const {
     const std::vector<Text> texts = to_texts(items);
-    const unsigned threads = to_num_threads(num_threads);
     std::vector<std::size_t> counts(texts.size());
-    without_gil([&] {
-      bpe::parallel_for(texts.size(), threads, [&](std::size_t i) { counts[i] = count_tokens(texts[i]); });
+    for_each_text(texts, num_threads, specials, [&](std::size_t i, const bpe::EncodeOptions& options) {
+      bpe::CountingSink sink;
+      texts[i].encode(tokenizer_, sink, options);
+      counts[i] = sink.count;
     });
     return counts;
   }
@@ -198,9 +285,9 @@ class BytePairEncoder {
   py::list encode_piece(const py::object& item) {
     const std::string piece = Text(item).utf8();
     std::vector<TokenId> ids(piece.size());
-    without_gil([&] {
+    interruptible(piece.size(), [&](const bpe::StopFlag& stop) {
       if (ids.empty()) return;
-      const TokenId* const end = bpe::encode_piece(tokenizer_.vocabulary(), piece, ids.data());
+      const TokenId* const end = bpe::encode_piece(tokenizer_.vocabulary(), piece, ids.data(), stop);
       ids.resize(static_cast<std::size_t>(end - ids.data()));
     });
     return ints_.list(ids);
@@ -221,13 +308,17 @@ class BytePairEncoder {
   [[nodiscard]] py::bytes decode_bytes(const py::object& ids) const {
     return with_ids(ids, [&]<typename Id>(std::span<const Id> numbers) {
       const bpe::Decoder& decoder = tokenizer_.decoder();
-      const std::size_t size = without_gil([&] { return decoder.num_bytes(numbers); });
+      std::size_t size = 0;
+      for_each_part(numbers, [&](std::span<const Id> part) { size += decoder.num_bytes(part); });
       auto bytes =
           py::reinterpret_steal<py::bytes>(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size)));
       if (!bytes) throw py::error_already_set();
-      char* const out = PyBytes_AS_STRING(bytes.ptr());
+      char* out = PyBytes_AS_STRING(bytes.ptr());
+      char* const end = out + size;
       bpe::advise_huge_pages(out, size);
-      without_gil([&] { decoder.write(numbers, out, size); });
+      for_each_part(numbers, [&](std::span<const Id> part) {
+        out = decoder.write(part, out, static_cast<std::size_t>(end - out));
+      });
       return bytes;
     });
   }
@@ -235,8 +326,11 @@ class BytePairEncoder {
   [[nodiscard]] py::array_t<std::uint32_t> token_lengths(const py::object& ids) const {
     return with_ids(ids, [&]<typename Id>(std::span<const Id> numbers) {
       py::array_t<std::uint32_t> lengths(static_cast<py::ssize_t>(numbers.size()));
-      std::uint32_t* const out = lengths.mutable_data();
-      without_gil([&] { tokenizer_.decoder().lengths(numbers, out); });
+      std::uint32_t* out = lengths.mutable_data();
+      for_each_part(numbers, [&](std::span<const Id> part) {
+        tokenizer_.decoder().lengths(part, out);
+        out += part.size();
+      });
       return lengths;
     });
   }
@@ -259,61 +353,76 @@ class BytePairEncoder {
   static bpe::Tokenizer make_tokenizer(const std::vector<py::bytes>& tokens,
                                        const std::vector<std::int64_t>& ids, const std::string& pattern_name,
                                        const py::dict& special_tokens) {
-    if (tokens.size() != ids.size()) {
-      throw py::value_error("there are " + std::to_string(tokens.size()) + " tokens but " +
-                            std::to_string(ids.size()) + " ids");
-    }
+    const Entries entries = to_entries(tokens, ids);
     const bpe::Pattern pattern = bpe::pattern_from_name(pattern_name);
-    Entries entries;
-    entries.reserve(tokens.size());
-    for (std::size_t i = 0; i < tokens.size(); ++i) entries.push_back(to_entry(tokens[i], ids[i]));
     const Entries specials = to_entries(special_tokens);
     return without_gil([&] { return bpe::Tokenizer(bpe::Vocabulary(entries), pattern, specials); });
   }
 
-  [[nodiscard]] std::size_t count_tokens(const Text& text) const {
-    bpe::CountingSink sink;
-    text.encode(tokenizer_, sink);
-    return sink.count;
+  static const bpe::SpecialTokens* get(const SpecialTokens* specials) {
+    return specials == nullptr ? nullptr : &specials->get();
   }
 
-  [[nodiscard]] bool is_uint16(const std::string& dtype) const {
+  void encode_to(const Text& text, const SpecialTokens* specials, bpe::TokenSink& sink) const {
+    interruptible(text.size(), [&](const bpe::StopFlag& stop) {
+      text.encode(tokenizer_, sink, {.specials = get(specials), .stop = stop});
+    });
+  }
+
+  // Calls `work` with the number of each text on as many threads, and what to encode it with.
+  template <typename Work>
+  void for_each_text(const std::vector<Text>& texts, int num_threads, const SpecialTokens* specials,
+                     const Work& work) const {
+    const unsigned threads = to_num_threads(num_threads);
+    interruptible(total_size(texts), [&](const bpe::StopFlag& stop) {
+      const bpe::EncodeOptions options{.specials = get(specials), .stop = stop};
+      bpe::parallel_for(texts.size(), threads, [&](std::size_t i) {
+        stop.check();
+        work(i, options);
+      });
+    });
+  }
+
+  [[nodiscard]] bool is_uint16(const std::string& dtype, const SpecialTokens* specials) const {
     if (dtype == "uint32") return false;
     if (dtype != "uint16") throw py::value_error("dtype is '" + dtype + "'; give 'uint16' or 'uint32'");
-    require_uint16();
+    require_uint16(specials);
     return true;
   }
 
-  void require_uint16() const {
-    if (n_vocab() <= 1u << 16) return;
-    throw py::value_error("ids up to " + std::to_string(n_vocab() - 1) + " do not fit uint16; take uint32");
+  void require_uint16(const SpecialTokens* specials) const {
+    const TokenId largest =
+        std::max(n_vocab() - 1, specials == nullptr ? TokenId{0} : specials->get().largest_id());
+    if (largest < 1u << 16) return;
+    throw py::value_error("ids up to " + std::to_string(largest) + " do not fit uint16; take uint32");
   }
 
   template <typename Id>
-  py::array encode_to_array(const Text& text) const {
+  py::array encode_to_array(const Text& text, const SpecialTokens* specials) const {
     ArraySink<Id> sink(text.most_tokens());
-    without_gil([&] { text.encode(tokenizer_, sink); });
+    encode_to(text, specials, sink);
     return sink.to_array();
   }
 
-  py::array encode_into(const Text& text, const py::object& out) const {
-    if (py::isinstance<py::array_t<std::uint32_t>>(out)) return encode_into<std::uint32_t>(text, out);
+  py::array encode_into(const Text& text, const SpecialTokens* specials, const py::object& out) const {
+    if (py::isinstance<py::array_t<std::uint32_t>>(out))
+      return encode_into<std::uint32_t>(text, specials, out);
     if (py::isinstance<py::array_t<std::uint16_t>>(out)) {
-      require_uint16();
-      return encode_into<std::uint16_t>(text, out);
+      require_uint16(specials);
+      return encode_into<std::uint16_t>(text, specials, out);
     }
     throw py::type_error("out is no array of uint16 or uint32");
   }
 
   template <typename Id>
-  py::array encode_into(const Text& text, const py::object& out) const {
+  py::array encode_into(const Text& text, const SpecialTokens* specials, const py::object& out) const {
     auto array = py::reinterpret_borrow<py::array_t<Id>>(out);
     if (array.ndim() != 1 || (array.size() > 1 && array.strides(0) != sizeof(Id)) || !array.writeable()) {
       throw py::value_error("out must be a writable array of one axis without gaps");
     }
     const auto room = static_cast<std::size_t>(array.size());
     BufferSink<Id> sink({array.mutable_data(), room});
-    without_gil([&] { text.encode(tokenizer_, sink); });
+    encode_to(text, specials, sink);
     if (sink.size > room) {
       throw py::value_error("the text has " + std::to_string(sink.size) + " tokens, out has room for " +
                             std::to_string(room));
@@ -322,24 +431,22 @@ class BytePairEncoder {
   }
 
   template <typename Id>
-  [[nodiscard]] std::vector<std::vector<Id>> encode_all(const std::vector<Text>& texts,
-                                                        int num_threads) const {
-    const unsigned threads = to_num_threads(num_threads);
+  [[nodiscard]] std::vector<std::vector<Id>> encode_all(const std::vector<Text>& texts, int num_threads,
+                                                        const SpecialTokens* specials) const {
     std::vector<std::vector<Id>> results(texts.size());
-    without_gil([&] {
-      bpe::parallel_for(texts.size(), threads, [&](std::size_t i) {
-        results[i].reserve(texts[i].most_tokens() / 3 + 16);  // English has about four bytes to a token
-        bpe::VectorSink<Id> sink(results[i]);
-        texts[i].encode(tokenizer_, sink);
-      });
+    for_each_text(texts, num_threads, specials, [&](std::size_t i, const bpe::EncodeOptions& options) {
+      results[i].reserve(texts[i].most_tokens() / 3 + 16);  // English has about four bytes to a token
+      bpe::VectorSink<Id> sink(results[i]);
+      texts[i].encode(tokenizer_, sink, options);
     });
     return results;
   }
 
   template <typename Id>
-  [[nodiscard]] py::list encode_to_arrays(const std::vector<Text>& texts, int num_threads) const {
+  [[nodiscard]] py::list encode_to_arrays(const std::vector<Text>& texts, int num_threads,
+                                          const SpecialTokens* specials) const {
     py::list arrays;
-    for (auto& ids : encode_all<Id>(texts, num_threads)) arrays.append(adopt(std::move(ids)));
+    for (auto& ids : encode_all<Id>(texts, num_threads, specials)) arrays.append(adopt(std::move(ids)));
     return arrays;
   }
 
@@ -362,7 +469,15 @@ class BytePairEncoder {
 }  // namespace
 
 void bind_encoding(py::module_& module) {
+  py::class_<SpecialTokens>(module, "SpecialTokens")
+      .def(py::init<const std::vector<py::bytes>&, const std::vector<std::int64_t>&>(), py::arg("tokens"),
+           py::arg("ids"))
+      .def("__len__", &SpecialTokens::size)
+      .def("find", &SpecialTokens::find, py::arg("text"), py::arg("start") = 0)
+      .def("find_all", &SpecialTokens::find_all, py::arg("text"));
+
   using Self = BytePairEncoder;
+  const auto specials = py::arg("specials") = static_cast<SpecialTokens*>(nullptr);
   py::class_<Self>(module, "BytePairEncoder")
       .def(py::init<const std::vector<py::bytes>&, const std::vector<std::int64_t>&, const std::string&,
                     const py::dict&>(),
@@ -373,13 +488,15 @@ void bind_encoding(py::module_& module) {
                   py::arg("pattern"), py::arg("special_tokens") = py::dict())
       .def_property_readonly("n_vocab", &Self::n_vocab)
       .def("encode_ordinary", &Self::encode_ordinary, py::arg("text"))
+      .def("encode", &Self::encode, py::arg("text"), py::arg("specials"))
       .def("encode_to_numpy", &Self::encode_to_numpy, py::arg("text"), py::arg("dtype") = "uint32",
-           py::arg("out") = py::none())
+           py::arg("out") = py::none(), specials)
       .def("encode_batch", &Self::encode_batch, py::arg("texts"), py::arg("num_threads"),
-           py::arg("dtype") = "uint32")
-      .def("encode_batch_lists", &Self::encode_batch_lists, py::arg("texts"), py::arg("num_threads"))
-      .def("count", &Self::count, py::arg("text"))
-      .def("count_batch", &Self::count_batch, py::arg("texts"), py::arg("num_threads"))
+           py::arg("dtype") = "uint32", specials)
+      .def("encode_batch_lists", &Self::encode_batch_lists, py::arg("texts"), py::arg("num_threads"),
+           specials)
+      .def("count", &Self::count, py::arg("text"), specials)
+      .def("count_batch", &Self::count_batch, py::arg("texts"), py::arg("num_threads"), specials)
       .def("encode_piece", &Self::encode_piece, py::arg("piece"))
       .def("split", &Self::split, py::arg("text"))
       .def("find_safe_cut", &Self::find_safe_cut, py::arg("text"), py::arg("start"))

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "conversions.hpp"
 #include "gpt2x/bpe/code_points.hpp"
 #include "gpt2x/bpe/huge_pages.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"
@@ -52,20 +53,40 @@ class Text {
            (form_ <= Form::kAscii ? 1 : static_cast<std::size_t>(form_) + 1);
   }
 
+  /// Of a str, characters.
+  [[nodiscard]] std::size_t size() const { return static_cast<std::size_t>(size_); }
+
   /// Hands the text's tokens to `sink`. Of a str, surrogate pairs join and lone surrogates become U+FFFD. May
   /// be called without the GIL.
-  void encode(const bpe::Tokenizer& tokenizer, bpe::TokenSink& sink) const {
+  void encode(const bpe::Tokenizer& tokenizer, bpe::TokenSink& sink,
+              const bpe::EncodeOptions& options) const {
     switch (form_) {
       case Form::kBytes:
-        return tokenizer.encode(characters(), sink, bpe::Tokenizer::Text::kAnyBytes);
+        return tokenizer.encode(characters(), sink, bpe::Tokenizer::Text::kAnyBytes, options);
       case Form::kAscii:
-        return tokenizer.encode(characters(), sink, bpe::Tokenizer::Text::kWellformedUtf8);
+        return tokenizer.encode(characters(), sink, bpe::Tokenizer::Text::kWellformedUtf8, options);
       case Form::kLatin1:
-        return tokenizer.encode(code_points<std::uint8_t>(), sink);
+        return tokenizer.encode(code_points<std::uint8_t>(), sink, options);
       case Form::kTwoBytes:
-        return tokenizer.encode(code_points<char16_t>(), sink);
+        return tokenizer.encode(code_points<char16_t>(), sink, options);
       case Form::kFourBytes:
-        return tokenizer.encode(code_points<char32_t>(), sink);
+        return tokenizer.encode(code_points<char32_t>(), sink, options);
+    }
+  }
+
+  /// Calls `use` with the text as a span of bytes or of code points.
+  template <typename Use>
+  void visit(const Use& use) const {
+    switch (form_) {
+      case Form::kBytes:
+      case Form::kAscii:
+        return use(code_points<char>());
+      case Form::kLatin1:
+        return use(code_points<std::uint8_t>());
+      case Form::kTwoBytes:
+        return use(code_points<char16_t>());
+      case Form::kFourBytes:
+        return use(code_points<char32_t>());
     }
   }
 
@@ -133,24 +154,40 @@ class SharedInts {
     py::list list(ids.size());
     bpe::advise_huge_pages(reinterpret_cast<PyListObject*>(list.ptr())->ob_item,
                            ids.size() * sizeof(PyObject*));
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), Py_NewRef(get(ids[i])));
+    for (std::size_t start = 0; start < ids.size(); start += kLongWork) {
+      if (start > 0) check_signals();
+      const std::size_t end = std::min(ids.size(), start + kLongWork);
+      for (std::size_t i = start; i < end; ++i) {
+        PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), new_reference(ids[i]));
+      }
     }
     return list;
   }
 
  private:
-  PyObject* get(bpe::TokenId id) {
+  PyObject* new_reference(bpe::TokenId id) {
+    if (id >= ints_.size()) [[unlikely]]  // of a special token
+      return make(id);
     PyObject*& number = ints_[id];
-    if (number == nullptr) {
-      number = PyLong_FromUnsignedLong(id);
-      if (number == nullptr) throw py::error_already_set();
-    }
+    if (number == nullptr) number = make(id);
+    return Py_NewRef(number);
+  }
+
+  static PyObject* make(bpe::TokenId id) {
+    PyObject* const number = PyLong_FromUnsignedLong(id);
+    if (number == nullptr) throw py::error_already_set();
     return number;
   }
 
   std::vector<PyObject*> ints_;  // null until it is asked for
 };
+
+/// How many characters, or bytes, the texts have together.
+inline std::size_t total_size(std::span<const Text> texts) {
+  std::size_t total = 0;
+  for (const Text& text : texts) total += text.size();
+  return total;
+}
 
 struct FreeMemory {
   void operator()(void* memory) const { std::free(memory); }

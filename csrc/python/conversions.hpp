@@ -3,8 +3,16 @@
 
 #include <pybind11/pybind11.h>
 
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <future>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
+
+#include "gpt2x/bpe/stop_flag.hpp"
 
 namespace conversions {
 
@@ -31,6 +39,47 @@ template <typename Work>
 auto without_gil(const Work& work) {
   const py::gil_scoped_release released;
   return work();
+}
+
+// Work on fewer bytes (or ids) than that takes a few milliseconds, or a fifth of a second at worst.
+inline constexpr std::size_t kLongWork = std::size_t{1} << 20;
+
+// How long a signal may wait to be seen.
+inline constexpr std::chrono::milliseconds kBetweenSignals{50};
+
+// Runs `work(stop)` without the GIL. Long work has a thread of its own, while this one looks for signals:
+// what a handler raises, as the one of Ctrl-C does, stops the work and is raised here. To look from within
+// the work would not do, since it may have to wait for the GIL.
+template <typename Work>
+void interruptible(std::size_t size, const Work& work) {
+  if (size < kLongWork) return without_gil([&] { work(gpt2x::bpe::kNeverStopped); });
+  gpt2x::bpe::StopFlag stop;
+  std::promise<void> promise;
+  std::future<void> done = promise.get_future();
+  std::optional<py::error_already_set> raised;
+  without_gil([&] {
+    const std::jthread worker([&] {
+      try {
+        work(stop);
+        promise.set_value();
+      } catch (...) {
+        promise.set_exception(std::current_exception());
+      }
+    });
+    while (!raised && done.wait_for(kBetweenSignals) == std::future_status::timeout) {
+      const py::gil_scoped_acquire acquired;
+      if (PyErr_CheckSignals() == 0) continue;
+      raised.emplace();
+      stop.raise();
+    }
+  });
+  if (raised) throw py::error_already_set(*raised);
+  done.get();
+}
+
+// To be called every now and then by long work that holds the GIL.
+inline void check_signals() {
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
 
 }  // namespace conversions

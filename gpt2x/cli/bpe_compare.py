@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from gpt2x.cli.bpe_corpus import check_threads, fill
@@ -176,7 +177,8 @@ def _show_stats(report: dict[str, Any]) -> str:
     total = found["tokens"]
     lines: dict[str, object] = {
         "vocabulary": f"{report['tokenizer']}: {report['vocab_size']:,} ids, pattern {report['pattern']}",
-        "special": ", ".join(report["special_tokens"]) or "none",
+        "special": _named(report["special_tokens"]),
+        **({"added": _named(report["added_tokens"])} if report["added_tokens"] else {}),
         "tokens": f"{found['mean_bytes']:.2f} bytes each, {found['begin_with_space'] / total:.0%} begin with a space",
         "longest": ", ".join(f"{token['text']} ({token['bytes']})" for token in found["longest"]),
         "scripts": ", ".join(f"{script} {count:,}" for script, count in found["scripts"].items()),
@@ -196,6 +198,16 @@ def _show_stats(report: dict[str, Any]) -> str:
     keys = ["script", "characters", "bytes", "tokens", "bytes_per_token"]
     table = format_table(columns, [[row[key] for key in keys] for row in text["scripts"]])
     return "\n\n".join([key_value_lines(lines), key_value_lines(in_text), table])
+
+
+def _named(tokens: dict[str, int]) -> str:
+    """Texts of tokens, one after the other; spaces are shown as such, and not all of very many."""
+    shown = [
+        text if text.isprintable() and not text.isspace() else repr(text)
+        for text in itertools.islice(tokens, 100)
+    ]
+    more = f", … ({len(tokens):,} in all)" if len(tokens) > len(shown) else ""
+    return ", ".join(shown) + more or "none"
 
 
 def _check_limit(limit: int) -> None:

@@ -245,6 +245,9 @@ def _explain_piece(piece: str, tokenizer: Tokenizer) -> dict[str, Any]:
     from gpt2x.tokenizer import reference
 
     data = piece.encode("utf-8")
+    if piece in tokenizer.added_tokens:  # which no merge makes
+        whole = {"id": tokenizer.added_tokens[piece], "text": _plain(data)}
+        return {"piece": piece, "start": [_plain(data)], "merges": [], "tokens": [whole]}
     steps = [
         {"rank": rank, "tokens": [_plain(token) for token in tokens]}
         for rank, tokens in reference.merge_steps(data, tokenizer.mergeable_ranks)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -248,16 +248,10 @@ class Tokenizer:
         [27, 91, 437, 1659, 5239, 91, 29]
         """
         check_text(text)
-        allowed = self._special.allow(text, allowed_special, disallowed_special)
-        if not allowed:
+        specials = self._special.allow(text, allowed_special, disallowed_special)
+        if specials is None:
             return self._core.encode_ordinary(text)
-        ids: list[int] = []
-        for part, special in self._special.parts(text, allowed):
-            if part:
-                ids += self._core.encode_ordinary(part)
-            if special is not None:
-                ids.append(special)
-        return ids
+        return self._core.encode(text, specials)
 
     def encode_to_numpy(
         self,
@@ -285,25 +279,15 @@ class Tokenizer:
         array([31373,   995], dtype=uint16)
         """
         check_text(text)
-        allowed = self._special.allow(text, allowed_special, disallowed_special)
-        if dtype is None and out is None and not allowed:
-            return self._core.encode_to_numpy(text)
+        specials = self._special.allow(text, allowed_special, disallowed_special)
+        if dtype is None and out is None:
+            return self._core.encode_to_numpy(text, specials=specials)
         kind = self._dtype(dtype, out)
         native: Literal["uint16", "uint32"] = "uint16" if kind.name == "uint16" else "uint32"
-        if not allowed:
-            try:
-                return self._core.encode_to_numpy(text, native, out).astype(kind, copy=False)
-            except ValueError as error:
-                raise UsageError(f"{error}; give a larger one, contiguous and writable") from error
-        import numpy as np
-
-        arrays = [np.empty(0, dtype=kind)]
-        for part, special in self._special.parts(text, allowed):
-            arrays.append(self._core.encode_to_numpy(part, native))
-            if special is not None:
-                arrays.append(np.array([special], dtype=kind))
-        whole = np.concatenate(arrays, dtype=kind, casting="unsafe")
-        return whole if out is None else _copy_into(out, whole)
+        try:
+            return self._core.encode_to_numpy(text, native, out, specials).astype(kind, copy=False)
+        except ValueError as error:
+            raise UsageError(f"{error}; give a larger one, contiguous and writable") from error
 
     def encode_bytes(self, text: bytes) -> list[int]:
         """Encode any bytes without special tokens; where they are UTF-8 this is `encode_ordinary`.
@@ -349,19 +333,8 @@ class Tokenizer:
 
         """
         texts, threads = as_texts(text), check_threads(num_threads)
-        layouts = [self._layout(one, allowed_special, disallowed_special) for one in texts]
-        if all(layout is None for layout in layouts):
-            return self._core.encode_batch_lists(texts, threads)
-        parts = [
-            part
-            for one, layout in zip(texts, layouts, strict=True)
-            for part in ([one] if layout is None else (part for part, _ in layout))
-        ]
-        encoded = iter(self._core.encode_batch_lists(parts, threads))
-        return [
-            next(encoded) if layout is None else _interleave(encoded, [special for _, special in layout])
-            for layout in layouts
-        ]
+        specials = self._special.allow_all(texts, allowed_special, disallowed_special)
+        return self._core.encode_batch_lists(texts, threads, specials)
 
     def encode_single_token(self, text_or_bytes: str | bytes) -> int:
         """The id of exactly this token, special tokens included.
@@ -428,13 +401,7 @@ class Tokenizer:
 
         """
         check_text(text)
-        allowed = self._special.allow(text, allowed_special, disallowed_special)
-        if not allowed:
-            return self._core.count(text)
-        return sum(
-            self._core.count(part) + (special is not None)
-            for part, special in self._special.parts(text, allowed)
-        )
+        return self._core.count(text, self._special.allow(text, allowed_special, disallowed_special))
 
     def count_ordinary_batch(self, text: Iterable[str], *, num_threads: int | None = None) -> list[int]:
         """How many tokens each text has, computed on all cores (or `num_threads`); special tokens are plain text."""
@@ -580,7 +547,9 @@ class Tokenizer:
         check_text(errors, "errors")
         try:
             return data.decode("utf-8", errors)
-        except LookupError:
+        except UnicodeDecodeError:
+            raise
+        except (LookupError, ValueError):  # ValueError for a NUL in it
             raise UsageError(f"errors is {quoted(errors)}; give 'strict', 'replace' or 'ignore'") from None
 
     def decode_single_token_bytes(self, token: int) -> bytes:
@@ -739,16 +708,6 @@ class Tokenizer:
             self._core, self._special, allowed=allowed_special, disallowed=disallowed_special, errors=errors
         )
 
-    def _layout(
-        self, text: str, allowed: Allowed, disallowed: Disallowed
-    ) -> list[tuple[str, int | None]] | None:
-        """The text cut at special tokens; None where it has none that is allowed."""
-        found = self._special.allow(text, allowed, disallowed)
-        if not found:
-            return None
-        layout = list(self._special.parts(text, found))
-        return layout if len(layout) > 1 else None
-
     def _dtype(self, dtype: npt.DTypeLike | None, out: npt.NDArray[Any] | None) -> np.dtype[Any]:
         import numpy as np
 
@@ -808,23 +767,6 @@ def _build_core(
 def _as_id(token: object) -> int:
     """A token's id; a negative one is none that a vocabulary has, but it is a number."""
     return whole_number(token, "a token's id", None)
-
-
-def _interleave(encoded: Iterator[list[int]], specials: list[int | None]) -> list[int]:
-    """Put special tokens between the ids of the parts around them."""
-    ids: list[int] = []
-    for special in specials:
-        ids += next(encoded)
-        if special is not None:
-            ids.append(special)
-    return ids
-
-
-def _copy_into(out: npt.NDArray[Any], ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if len(ids) > len(out):
-        raise UsageError(f"the text has {len(ids)} tokens, out has room for {len(out)}; give a larger one")
-    out[: len(ids)] = ids
-    return out[: len(ids)]
 
 
 def _as_ints(ids: Any) -> list[Any]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import codecs
 import lzma
 import os
-import re
 import time
 import zlib
 from collections.abc import Iterator
@@ -19,10 +18,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gpt2x.console import progress
-from gpt2x.errors import InputDataError, UsageError
+from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import atomic_write, open_input
+from gpt2x.tokenizer.added import AddedCore
 from gpt2x.tokenizer.fitting import last_cut
-from gpt2x.tokenizer.special import Allowed, Disallowed, DisallowedSpecialError, SpecialTokens
+from gpt2x.tokenizer.special import Allowed, Disallowed, DisallowedSpecialError, SpecialTokens, native
 from gpt2x.tokenizer.utf8 import NotUtf8Error
 
 if TYPE_CHECKING:
@@ -69,15 +69,15 @@ class TextReader:
 
         """
         if errors not in ("strict", "replace"):
-            raise UsageError(f"errors is {errors!r}; take 'strict' or 'replace'")
+            raise UsageError(f"errors is {quoted(errors)}; take 'strict' or 'replace'")
         accepted, refused = special.decide(allowed, disallowed)
         self._core = core
         self._errors = errors
-        self._ids = {text.encode(): special.ids[text] for text in accepted}
-        self._accepted = _pattern(self._ids)
-        self._refused = _pattern([text.encode() for text in refused])
-        longest = max((len(text.encode()) for text in (*accepted, *refused)), default=0)
-        self._margin = max(longest, _MARGIN_BYTES)
+        self._accepted = special.native(accepted)
+        self._refused = native(dict.fromkeys(refused, 0)) if refused else None
+        special_sizes = (len(text.encode("utf-8", "surrogatepass")) for text in (*accepted, *refused))
+        longest_added = core.longest if isinstance(core, AddedCore) else 0
+        self._margin = max(_MARGIN_BYTES, longest_added, *special_sizes)
 
     def encode(
         self, source: IO[bytes], name: str, dtype: np.dtype[Any], num_threads: int
@@ -90,15 +90,11 @@ class TextReader:
         """
         import numpy as np
 
-        for stretch, num_bytes in self.stretches(source, name):
-            items = list(self._evenly(stretch, num_threads))
-            texts = [item for item in items if isinstance(item, bytes)]
+        for stretch, places in self.stretches(source, name):
             kind: Literal["uint16", "uint32"] = "uint16" if dtype.name == "uint16" else "uint32"
-            encoded = iter(self._core.encode_batch(texts, num_threads, kind))
-            arrays = [
-                np.array([item], dtype=dtype) if isinstance(item, int) else next(encoded) for item in items
-            ]
-            yield np.concatenate([np.empty(0, dtype=dtype), *arrays]), num_bytes
+            texts = self._evenly(stretch, places, num_threads)
+            arrays = self._core.encode_batch(texts, num_threads, kind, self._accepted)
+            yield np.concatenate([np.empty(0, dtype=dtype), *arrays]), len(stretch)
 
     def count(self, source: IO[bytes], name: str, num_threads: int) -> tuple[int, int]:
         """How many tokens and bytes the text has.
@@ -108,17 +104,14 @@ class TextReader:
 
         """
         num_tokens = num_bytes = 0
-        for stretch, size in self.stretches(source, name):
-            items = list(self._evenly(stretch, num_threads))
-            texts = [item for item in items if isinstance(item, bytes)]
-            num_tokens += sum(self._core.count_batch(texts, num_threads)) + len(items) - len(texts)
-            num_bytes += size
+        for stretch, places in self.stretches(source, name):
+            texts = self._evenly(stretch, places, num_threads)
+            num_tokens += sum(self._core.count_batch(texts, num_threads, self._accepted))
+            num_bytes += len(stretch)
         return num_tokens, num_bytes
 
-    def stretches(self, source: IO[bytes], name: str) -> Iterator[tuple[list[bytes | int], int]]:
-        """Yield one stretch after the other, and how many bytes of text it is.
-
-        A stretch is plain text, cut where allowed special tokens stand, and the ids of those.
+    def stretches(self, source: IO[bytes], name: str) -> Iterator[tuple[bytes, npt.NDArray[np.int64]]]:
+        """Yield one stretch of text after the other, with the start and end of each special token in it.
 
         Raises:
             InputDataError: the source is damaged or, unless `errors` is "replace", not UTF-8.
@@ -134,43 +127,52 @@ class TextReader:
             block = _read(source, size, name)
             at_end = not block
             text += decoder.feed(block)
-            stretch, used = self._cut(text, offset, name, at_end)
+            used, places = self._cut(text, offset, name, at_end)
             if used:
-                yield stretch, used
+                yield text[:used], places
             text = text[used:]
             offset += used
             size = WINDOW_BYTES if used else max(WINDOW_BYTES, len(text))
 
-    def _evenly(self, stretch: list[bytes | int], num_threads: int) -> Iterator[bytes | int]:
-        """Cut plain text where no piece notices, so that all threads have about the same to do."""
-        for part in stretch:
-            if isinstance(part, int):
-                yield part
-                continue
-            share = max(len(part) // (4 * num_threads), _SHARE_BYTES)
-            start = 0
-            while start < len(part):
-                end = self._core.find_safe_cut(part, min(start + share, len(part)))
-                yield part[start:end]
-                start = end
-
-    def _cut(self, text: bytes, offset: int, name: str, at_end: bool) -> tuple[list[bytes | int], int]:
-        """The stretch that `text` begins with, and its length; 0 where more text must be seen."""
-        limit = len(text) if at_end else max(0, len(text) - self._margin)
-        refused = self._refused.search(text) if self._refused else None
-        if refused and refused.start() < limit:
-            token = refused.group().decode()
-            raise DisallowedSpecialError(token, offset + refused.start(), name, "byte")
-        stretch: list[bytes | int] = []
+    def _evenly(self, text: bytes, places: npt.NDArray[np.int64], num_threads: int) -> Iterator[bytes]:
+        """Cut a stretch where neither a piece nor a special token notices, into about as much for each thread."""
+        share = max(len(text) // (4 * num_threads), _SHARE_BYTES)
         start = 0
-        for match in self._accepted.finditer(text) if self._accepted else ():
-            if match.start() >= limit:
-                break
-            stretch += (text[start : match.start()], self._ids[match.group()])
-            start = match.end()
+        plain = range(0)  # what lies between two special tokens
+        plain_text = b""
+        while start < len(text):
+            end = min(start + share, len(text))
+            behind = int(
+                places[:, 1].searchsorted(end, "right")
+            )  # the first special token that ends behind `end`
+            low = int(places[behind - 1, 1]) if behind else 0
+            high = int(places[behind, 0]) if behind < len(places) else len(text)
+            if end > high:
+                end = int(places[behind, 1])
+            elif low < end < high:
+                if plain != range(low, high):
+                    plain, plain_text = range(low, high), text[low:high]
+                end = low + self._core.find_safe_cut(plain_text, end - low)
+            yield text[start:end]
+            start = end
+
+    def _cut(self, text: bytes, offset: int, name: str, at_end: bool) -> tuple[int, npt.NDArray[np.int64]]:
+        """Where the stretch that `text` begins with ends, 0 where more text must be seen, and its special tokens."""
+        import numpy as np
+
+        limit = len(text) if at_end else max(0, len(text) - self._margin)
+        refused = self._refused.find(text) if self._refused else None
+        if refused and refused[0] < limit:
+            token = text[refused[0] : refused[1]].decode()
+            raise DisallowedSpecialError(token, offset + refused[0], name, "byte")
+        places = np.empty((0, 3), dtype=np.int64)
+        if self._accepted:
+            places = self._accepted.find_all(text)
+            places = places[places[:, 0] < limit]
+        start = int(places[-1, 1]) if len(places) else 0
         rest = text[start:]
         end = len(rest) if at_end else last_cut(self._core, rest, limit - start, _SEARCH_BYTES)
-        return [*stretch, rest[:end]], start + end
+        return start + end, places
 
 
 class _Utf8Decoder:
@@ -199,12 +201,6 @@ def _read(source: IO[bytes], size: int, name: str) -> bytes:
         return source.read(size)
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise InputDataError(f"cannot read {name}: {error}; is the file complete?") from error
-
-
-def _pattern(tokens: Any) -> re.Pattern[bytes] | None:
-    """Matches any of the tokens; where one starts with another, the longer one."""
-    longest_first = sorted(tokens, key=lambda token: (-len(token), token))
-    return re.compile(b"|".join(map(re.escape, longest_first))) if longest_first else None
 
 
 def encode_file(

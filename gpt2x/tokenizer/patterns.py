@@ -21,7 +21,7 @@ from gpt2x.tokenizer.utf8 import as_bytes
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from gpt2x._bpe import BytePairEncoder
+    from gpt2x._bpe import BytePairEncoder, SpecialTokens
     from gpt2x.tokenizer.added import AddedCore
 
     Core: TypeAlias = "BytePairEncoder | RegexCore | AddedCore"
@@ -174,13 +174,29 @@ class RegexCore:
             as_bytes(text), self._native.encode_piece, self._native.token_bytes, self._pieces
         )
 
+    def encode(self, text: str | bytes, specials: SpecialTokens | None) -> list[int]:
+        """Encode a text in which these special tokens stand for themselves."""
+        if specials is None:
+            return self.encode_ordinary(text)
+        ids: list[int] = []
+        done = 0
+        for start, end, token in specials.find_all(text).tolist():
+            ids += self.encode_ordinary(text[done:start])
+            ids.append(token)
+            done = end
+        return ids + self.encode_ordinary(text[done:])
+
     def encode_to_numpy(
-        self, text: str | bytes, dtype: str = "uint32", out: npt.NDArray[Any] | None = None
+        self,
+        text: str | bytes,
+        dtype: str = "uint32",
+        out: npt.NDArray[Any] | None = None,
+        specials: SpecialTokens | None = None,
     ) -> npt.NDArray[Any]:
         """The same as an array, or in the first places of `out`."""
         import numpy as np
 
-        ids = self.encode_ordinary(text)
+        ids = self.encode(text, specials)
         if out is None:
             return np.array(ids, dtype=dtype)
         if len(ids) > len(out):
@@ -189,22 +205,30 @@ class RegexCore:
         return out[: len(ids)]
 
     def encode_batch(
-        self, texts: Iterable[str | bytes], num_threads: int, dtype: str = "uint32"
+        self,
+        texts: Iterable[str | bytes],
+        num_threads: int,
+        dtype: str = "uint32",
+        specials: SpecialTokens | None = None,
     ) -> list[npt.NDArray[Any]]:
         """Encode each text; `num_threads` does not help here, since the splitting holds the GIL."""
-        return [self.encode_to_numpy(text, dtype) for text in texts]
+        return [self.encode_to_numpy(text, dtype, None, specials) for text in texts]
 
-    def encode_batch_lists(self, texts: Iterable[str | bytes], num_threads: int) -> list[list[int]]:
+    def encode_batch_lists(
+        self, texts: Iterable[str | bytes], num_threads: int, specials: SpecialTokens | None = None
+    ) -> list[list[int]]:
         """The same as lists."""
-        return [self.encode_ordinary(text) for text in texts]
+        return [self.encode(text, specials) for text in texts]
 
-    def count(self, text: str | bytes) -> int:
+    def count(self, text: str | bytes, specials: SpecialTokens | None = None) -> int:
         """How many tokens the text has."""
-        return len(self.encode_ordinary(text))
+        return len(self.encode(text, specials))
 
-    def count_batch(self, texts: Iterable[str | bytes], num_threads: int) -> list[int]:
+    def count_batch(
+        self, texts: Iterable[str | bytes], num_threads: int, specials: SpecialTokens | None = None
+    ) -> list[int]:
         """How many tokens each text has."""
-        return [self.count(text) for text in texts]
+        return [self.count(text, specials) for text in texts]
 
 
 @functools.cache

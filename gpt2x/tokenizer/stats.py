@@ -102,6 +102,7 @@ def describe(tokenizer: Tokenizer, corpus: Corpus | None = None, *, limit: int =
         "pattern": patterns.NATIVE.get(tokenizer.pat_str, tokenizer.pat_str),
         "vocab_size": tokenizer.n_vocab,
         "special_tokens": dict(tokenizer.special_tokens),
+        "added_tokens": dict(tokenizer.added_tokens),
         "vocabulary": describe_vocabulary(tokenizer, limit=limit),
         "text": None if corpus is None else describe_text(tokenizer, corpus, limit=limit),
     }

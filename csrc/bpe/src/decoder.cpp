@@ -78,8 +78,8 @@ void Decoder::lengths(std::span<const Id> ids, std::uint32_t* lengths) const {
 }
 
 template <typename Id>
-void Decoder::write(std::span<const Id> ids, char* out, std::size_t size) const {
-  char* const last_copy = size < kCopyBytes ? nullptr : out + size - kCopyBytes;
+char* Decoder::write(std::span<const Id> ids, char* out, std::size_t room) const {
+  char* const last_copy = room < kCopyBytes ? nullptr : out + room - kCopyBytes;
   const Id* next = ids.data();
   const Id* const end = next + ids.size();
   for (; next != end && out <= last_copy; ++next) {
@@ -95,12 +95,13 @@ void Decoder::write(std::span<const Id> ids, char* out, std::size_t size) const 
   for (; next != end; ++next) {  // the last ones have no room behind them
     out = std::ranges::copy(bytes_of(static_cast<TokenId>(*next)), out).out;
   }
+  return out;
 }
 
 #define GPT2X_DECODE_FROM(Id)                                                    \
   template std::size_t Decoder::num_bytes<Id>(std::span<const Id>) const;        \
   template void Decoder::lengths<Id>(std::span<const Id>, std::uint32_t*) const; \
-  template void Decoder::write<Id>(std::span<const Id>, char*, std::size_t) const
+  template char* Decoder::write<Id>(std::span<const Id>, char*, std::size_t) const
 GPT2X_DECODE_FROM(std::uint16_t);
 GPT2X_DECODE_FROM(std::int16_t);
 GPT2X_DECODE_FROM(std::uint32_t);

@@ -112,15 +112,17 @@ namespace {
 // there. An entry whose part has merged since no longer carries that part's rank, and is passed over.
 class HeapMerger {
  public:
-  HeapMerger(const Vocabulary& vocabulary, std::string_view piece, TokenId rank_limit)
-      : vocabulary_(vocabulary), rank_limit_(rank_limit), parts_(piece.size()) {
+  HeapMerger(const Vocabulary& vocabulary, std::string_view piece, TokenId rank_limit, const StopFlag& stop)
+      : vocabulary_(vocabulary), rank_limit_(rank_limit), stop_(stop), parts_(piece.size()) {
     const auto size = static_cast<Index>(piece.size());
     for (Index i = 0; i < size; ++i) {
+      stop.check();
       parts_[i] = {vocabulary.token_of_byte(piece[i]), kNoToken, i == 0 ? kNone : i - 1,
                    i + 1 == size ? kNone : i + 1};
     }
     std::vector<Entry> entries;
     for (Index i = 0; i < size; ++i) {
+      stop.check();
       if (update_rank(i)) entries.push_back(entry_of(i));
     }
     heap_ = Heap({}, std::move(entries));
@@ -128,6 +130,7 @@ class HeapMerger {
 
   void run() {
     while (!heap_.empty()) {
+      stop_.check();
       const Entry entry = heap_.top();
       heap_.pop();
       const auto part = static_cast<Index>(entry);
@@ -177,19 +180,20 @@ class HeapMerger {
 
   const Vocabulary& vocabulary_;
   TokenId rank_limit_;
+  const StopFlag& stop_;
   std::vector<Part> parts_;
   Heap heap_;
 };
 
 }  // namespace
 
-TokenId* merge_by_heap(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
-                       TokenId rank_limit) {
+TokenId* merge_by_heap(const Vocabulary& vocabulary, std::string_view piece, TokenId* out, TokenId rank_limit,
+                       const StopFlag& stop) {
   if (piece.size() >= std::numeric_limits<std::uint32_t>::max()) {
     throw std::length_error("a piece of " + std::to_string(piece.size()) + " bytes is too long to merge");
   }
   if (piece.empty()) return out;
-  HeapMerger merger(vocabulary, piece, rank_limit);
+  HeapMerger merger(vocabulary, piece, rank_limit, stop);
   merger.run();
   return merger.write_to(out);
 }
@@ -201,12 +205,13 @@ namespace {
 // would perhaps have become another one with what comes behind, so the next window starts there.
 class WindowMerger {
  public:
-  WindowMerger(const Vocabulary& vocabulary, std::string_view piece, TokenId* out)
-      : vocabulary_(vocabulary), piece_(piece), first_(out), end_(out) {}
+  WindowMerger(const Vocabulary& vocabulary, std::string_view piece, TokenId* out, const StopFlag& stop)
+      : vocabulary_(vocabulary), piece_(piece), stop_(stop), first_(out), end_(out) {}
 
   TokenId* run() {
     std::size_t size = kMaxScanBytes;
     while (done_ < piece_.size()) {
+      stop_.check();
       const std::string_view window = piece_.substr(done_, size);
       if (window == last_window_) {
         repeat_last_window();
@@ -220,7 +225,7 @@ class WindowMerger {
  private:
   // False if nothing could be appended; then a larger window is needed, and perhaps an earlier one.
   bool append(std::string_view window) {
-    TokenId* const window_end = merge_bytes(vocabulary_, window, end_);
+    TokenId* const window_end = merge_bytes(vocabulary_, window, end_, kNoToken, stop_);
     last_window_ = {};
     if (end_ != first_ && !vocabulary_.can_follow(end_[-1], *end_)) {
       done_ -= vocabulary_.bytes_of(*--end_).size();
@@ -231,10 +236,12 @@ class WindowMerger {
       done_ = piece_.size();
       return true;
     }
-    if (window_end - end_ == 1) return false;
-    num_kept_ = static_cast<std::size_t>(window_end - 1 - end_);
-    end_ = window_end - 1;
-    const std::size_t num_bytes = window.size() - vocabulary_.bytes_of(*end_).size();
+    // A window that is one token is kept all the same: the seam to the next one says whether that was right.
+    TokenId* const kept_end = std::max(end_ + 1, window_end - 1);
+    num_kept_ = static_cast<std::size_t>(kept_end - end_);
+    const std::size_t num_bytes =
+        window.size() - (kept_end == window_end ? 0 : vocabulary_.bytes_of(*kept_end).size());
+    end_ = kept_end;
     done_ += num_bytes;
     if (vocabulary_.can_follow(end_[-1], end_[-static_cast<std::ptrdiff_t>(num_kept_)])) {
       last_window_ = window;
@@ -251,6 +258,7 @@ class WindowMerger {
 
   const Vocabulary& vocabulary_;
   std::string_view piece_;
+  const StopFlag& stop_;
   TokenId* first_;
   TokenId* end_;          // behind the tokens so far
   std::size_t done_ = 0;  // the bytes of these
@@ -263,22 +271,24 @@ class WindowMerger {
 
 }  // namespace
 
-TokenId* merge_bytes(const Vocabulary& vocabulary, std::string_view bytes, TokenId* out, TokenId rank_limit) {
-  const auto merge = bytes.size() <= kMaxScanBytes ? merge_by_scan : merge_by_heap;
-  return merge(vocabulary, bytes, out, rank_limit);
+TokenId* merge_bytes(const Vocabulary& vocabulary, std::string_view bytes, TokenId* out, TokenId rank_limit,
+                     const StopFlag& stop) {
+  if (bytes.size() <= kMaxScanBytes) return merge_by_scan(vocabulary, bytes, out, rank_limit);
+  return merge_by_heap(vocabulary, bytes, out, rank_limit, stop);
 }
 
-TokenId* merge_by_windows(const Vocabulary& vocabulary, std::string_view piece, TokenId* out) {
-  return WindowMerger(vocabulary, piece, out).run();
+TokenId* merge_by_windows(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+                          const StopFlag& stop) {
+  return WindowMerger(vocabulary, piece, out, stop).run();
 }
 
-TokenId* encode_piece(const Vocabulary& vocabulary, std::string_view piece, TokenId* out) {
+TokenId* encode_piece(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+                      const StopFlag& stop) {
   if (const TokenId token = vocabulary.find(piece); token != kNoToken) {
     *out = token;
     return out + 1;
   }
-  return vocabulary.is_consistent() ? merge_by_windows(vocabulary, piece, out)
-                                    : merge_bytes(vocabulary, piece, out);
+  return merge_by_repeating(vocabulary, piece, out, stop);
 }
 
 }  // namespace gpt2x::bpe

@@ -28,13 +28,15 @@ class CachingEncoder final : public PieceEncoder {
  public:
   explicit CachingEncoder(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
 
-  void encode(Pattern pattern, std::string_view text, bool wellformed, TokenSink& sink) override {
+  void encode(Pattern pattern, std::string_view text, bool wellformed, TokenSink& sink,
+              const StopFlag& stop) override {
+    stop_ = &stop;
     readable_end_ = text.data() + text.size() - std::min(text.size(), sizeof(Word));
     if (text.size() < sizeof(Word)) readable_end_ = nullptr;
     batch_start_ = text.data();
     num_probes_ = 0;
     num_missed_ = 0;
-    Splitter splitter(pattern, text, wellformed);
+    Splitter splitter(pattern, text, wellformed, stop);
     while (splitter.next()) add_pieces(splitter, text, sink);
     look_up(sink);
     if (tokens_.size() > kMostKeptTokens) tokens_ = {};
@@ -135,7 +137,7 @@ class CachingEncoder final : public PieceEncoder {
       learn_words_from(i);
       if (TokenId* const end = write_known(i, out)) return end;
     }
-    TokenId* const end = encode_piece(vocabulary_, piece_of(i), out);
+    TokenId* const end = encode_piece(vocabulary_, piece_of(i), out, *stop_);
     remember(i, {out, end});
     return end;
   }
@@ -215,6 +217,7 @@ class CachingEncoder final : public PieceEncoder {
   Words<Id> words_{kWordBuckets, kMostWordBuckets};
   Phrases phrases_{kPhraseBuckets, kMostPhraseBuckets};
   std::vector<TokenId> tokens_;
+  const StopFlag* stop_ = nullptr;
   const char* readable_end_ = nullptr;
   const char* batch_start_ = nullptr;
   std::size_t num_probes_ = 0;

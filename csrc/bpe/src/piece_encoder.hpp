@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "gpt2x/bpe/pretokenizer.hpp"
+#include "gpt2x/bpe/stop_flag.hpp"
 #include "gpt2x/bpe/token_sink.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
 
@@ -19,8 +20,10 @@ class PieceEncoder {
  public:
   virtual ~PieceEncoder() = default;
 
-  /// Hands the tokens of a text to `sink`. `wellformed` as for Splitter.
-  virtual void encode(Pattern pattern, std::string_view text, bool wellformed, TokenSink& sink) = 0;
+  /// Hands the tokens of a text to `sink`. `wellformed` as for Splitter. Once it has thrown Stopped, or
+  /// anything else, it is of no more use.
+  virtual void encode(Pattern pattern, std::string_view text, bool wellformed, TokenSink& sink,
+                      const StopFlag& stop) = 0;
 };
 
 /// An encoder for a vocabulary, which must outlive it.

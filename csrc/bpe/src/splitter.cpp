@@ -11,10 +11,11 @@ namespace gpt2x::bpe {
 
 static_assert(Splitter::kWindow % 64 == 0);
 
-Splitter::Splitter(Pattern pattern, std::string_view text, bool wellformed)
-    : pattern_(pattern), text_(text), by_blocks_(wellformed && pattern == Pattern::kGpt2) {}
+Splitter::Splitter(Pattern pattern, std::string_view text, bool wellformed, const StopFlag& stop)
+    : pattern_(pattern), text_(text), stop_(stop), by_blocks_(wellformed && pattern == Pattern::kGpt2) {}
 
 bool Splitter::next() {
+  stop_.check();
   start_ = next_start_;
   if (start_ == text_.size()) return false;
   return by_blocks_ ? next_by_blocks() : next_by_bytes();
@@ -26,6 +27,7 @@ bool Splitter::next_by_blocks() {
   std::size_t skipped = 0;
   std::size_t count = 0;
   while (count == skipped) {
+    stop_.check();
     base_ = seen_;
     seen_ = std::min(base_ + kWindow, text_.size());
     count = kernels().find_starts(carry_, text_, base_, seen_, room_.data());

@@ -22,46 +22,80 @@ Tokenizer::Tokenizer(Vocabulary vocabulary, Pattern pattern,
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-void Tokenizer::encode(std::string_view text, TokenSink& sink, Text kind) const {
+void Tokenizer::encode(std::string_view text, TokenSink& sink, Text kind,
+                       const EncodeOptions& options) const {
+  encode_parts<char>(text, sink, options, [&](PieceEncoder& encoder, std::span<const char> part) {
+    encode_ordinary(encoder, {part.data(), part.size()}, sink, kind, options.stop);
+  });
+}
+
+template <typename Char>
+void Tokenizer::encode(std::span<const Char> text, TokenSink& sink, const EncodeOptions& options) const {
+  encode_parts(text, sink, options, [&](PieceEncoder& encoder, std::span<const Char> part) {
+    encode_ordinary(encoder, part, sink, options.stop);
+  });
+}
+
+// Calls `encode_part` for the text between special tokens, and hands those to the sink.
+template <typename Char, typename EncodePart>
+void Tokenizer::encode_parts(std::span<const Char> text, TokenSink& sink, const EncodeOptions& options,
+                             const EncodePart& encode_part) const {
+  encoders_->with_encoder([&](PieceEncoder& encoder) {
+    std::size_t start = 0;
+    if (options.specials != nullptr) {
+      SpecialSearch<Char> search(*options.specials, text, 0, options.stop);
+      while (const auto match = search.next()) {
+        options.stop.check();
+        if (start < match->start) encode_part(encoder, text.subspan(start, match->start - start));
+        sink.take({&match->id, 1});
+        start = match->end;
+      }
+    }
+    if (start < text.size()) encode_part(encoder, text.subspan(start));
+  });
+}
+
+void Tokenizer::encode_ordinary(PieceEncoder& encoder, std::string_view text, TokenSink& sink, Text kind,
+                                const StopFlag& stop) const {
   const std::size_t valid = kind == Text::kWellformedUtf8 ? text.size() : valid_utf8_prefix(text);
   if (valid < text.size()) {
-    sink.take(encode_broken(text, valid));
-    return;
+    sink.take(encode_broken(text, valid, stop));
+  } else {
+    encoder.encode(pattern_, text, true, sink, stop);
   }
-  encoders_->with_encoder([&](PieceEncoder& encoder) { encoder.encode(pattern_, text, true, sink); });
 }
 
 // The buffer fills with UTF-8, is encoded up to a place where the text can be cut, and keeps the rest. A text
 // without such a place ends up in the buffer as a whole.
 template <typename Char>
-void Tokenizer::encode(std::span<const Char> text, TokenSink& sink) const {
+void Tokenizer::encode_ordinary(PieceEncoder& encoder, std::span<const Char> text, TokenSink& sink,
+                                const StopFlag& stop) const {
   constexpr std::size_t kPart = std::size_t{1} << 16;  // code points
   constexpr std::size_t kTail = 4096;                  // bytes in which a place to cut is looked for
-  std::vector<char> buffer(std::min(text.size(), kPart) * kMaxUtf8Bytes<Char> + kTail);
+  std::vector<char> buffer(text.size() < kPart ? 0 : kPart * kMaxUtf8Bytes<Char> + kTail);
   std::size_t filled = 0;
-  encoders_->with_encoder([&](PieceEncoder& encoder) {
-    while (!text.empty()) {
-      std::size_t count = std::min(text.size(), kPart);
-      if (count < text.size() && is_high_surrogate(text[count - 1])) --count;  // its other half comes next
-      buffer.resize(std::max(buffer.size(), filled + count * kMaxUtf8Bytes<Char>));
-      const std::size_t added = to_utf8(text.first(count), buffer.data() + filled);
-      filled += added;
-      text = text.subspan(count);
-      const std::string_view utf8(buffer.data(), filled);
-      const std::size_t cut =
-          text.empty() ? filled : find_safe_cut(pattern_, utf8, filled - std::min(kTail, added));
-      if (cut == filled && !text.empty()) continue;
-      encoder.encode(pattern_, utf8.substr(0, cut), true, sink);
-      std::copy(buffer.begin() + static_cast<std::ptrdiff_t>(cut),
-                buffer.begin() + static_cast<std::ptrdiff_t>(filled), buffer.begin());
-      filled -= cut;
-    }
-  });
+  while (!text.empty()) {
+    stop.check();
+    std::size_t count = std::min(text.size(), kPart);
+    if (count < text.size() && is_high_surrogate(text[count - 1])) --count;  // its other half comes next
+    buffer.resize(std::max(buffer.size(), filled + count * kMaxUtf8Bytes<Char>));
+    const std::size_t added = to_utf8(text.first(count), buffer.data() + filled);
+    filled += added;
+    text = text.subspan(count);
+    const std::string_view utf8(buffer.data(), filled);
+    const std::size_t cut =
+        text.empty() ? filled : find_safe_cut(pattern_, utf8, filled - std::min(kTail, added));
+    if (cut == filled && !text.empty()) continue;
+    encoder.encode(pattern_, utf8.substr(0, cut), true, sink, stop);
+    std::copy(buffer.begin() + static_cast<std::ptrdiff_t>(cut),
+              buffer.begin() + static_cast<std::ptrdiff_t>(filled), buffer.begin());
+    filled -= cut;
+  }
 }
 
-template void Tokenizer::encode(std::span<const std::uint8_t> text, TokenSink& sink) const;
-template void Tokenizer::encode(std::span<const char16_t> text, TokenSink& sink) const;
-template void Tokenizer::encode(std::span<const char32_t> text, TokenSink& sink) const;
+template void Tokenizer::encode(std::span<const std::uint8_t>, TokenSink&, const EncodeOptions&) const;
+template void Tokenizer::encode(std::span<const char16_t>, TokenSink&, const EncodeOptions&) const;
+template void Tokenizer::encode(std::span<const char32_t>, TokenSink&, const EncodeOptions&) const;
 
 template <typename Id>
 std::vector<Id> Tokenizer::encode(std::string_view text, Text kind) const {
@@ -99,13 +133,15 @@ std::string Tokenizer::decode(std::span<const TokenId> ids) const {
 // whole piece: its tokens are dropped, and its bytes are merged again as one piece with everything that
 // follows. If that piece is white space, it may be what a longer run kept back for a next piece, so the white
 // space before it goes the same way.
-std::vector<TokenId> Tokenizer::encode_broken(std::string_view text, std::size_t valid) const {
+std::vector<TokenId> Tokenizer::encode_broken(std::string_view text, std::size_t valid,
+                                              const StopFlag& stop) const {
   std::vector<TokenId> tokens;
   std::size_t last_piece = 0;
   const auto append_piece = [&](std::string_view piece) {
+    stop.check();
     last_piece = tokens.size();
     tokens.resize(last_piece + piece.size());
-    const TokenId* const end = encode_piece(*vocabulary_, piece, tokens.data() + last_piece);
+    const TokenId* const end = encode_piece(*vocabulary_, piece, tokens.data() + last_piece, stop);
     tokens.resize(static_cast<std::size_t>(end - tokens.data()));
   };
   for_each_piece(pattern_, text.substr(0, valid), append_piece);

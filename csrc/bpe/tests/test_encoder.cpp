@@ -13,7 +13,15 @@ namespace {
 using Tokens = std::vector<TokenId>;
 using Algorithm = TokenId* (*)(const Vocabulary&, std::string_view, TokenId*, TokenId rank_limit);
 
-// merge_by_windows and encode_piece know no limit.
+TokenId* scan(const Vocabulary& vocabulary, std::string_view piece, TokenId* out, TokenId rank_limit) {
+  return merge_by_scan(vocabulary, piece, out, rank_limit);
+}
+
+TokenId* heap(const Vocabulary& vocabulary, std::string_view piece, TokenId* out, TokenId rank_limit) {
+  return merge_by_heap(vocabulary, piece, out, rank_limit);
+}
+
+// The other ways know no limit.
 template <typename Function>
 Tokens run(Function algorithm, const Vocabulary& vocabulary, std::string_view piece) {
   Tokens tokens(piece.size());
@@ -21,7 +29,7 @@ Tokens run(Function algorithm, const Vocabulary& vocabulary, std::string_view pi
   if constexpr (std::is_same_v<Function, Algorithm>) {
     end = algorithm(vocabulary, piece, tokens.data(), kNoToken);
   } else {
-    end = algorithm(vocabulary, piece, tokens.data());
+    end = algorithm(vocabulary, piece, tokens.data(), kNeverStopped);
   }
   tokens.resize(static_cast<std::size_t>(end - tokens.data()));
   return tokens;
@@ -57,7 +65,7 @@ TEST("the pair of lowest rank merges first, the leftmost of several") {
   ranks["ab"] = 257;
   ranks["aa"] = 258;
   const Vocabulary vocabulary = samples::vocabulary(ranks);
-  for (const Algorithm algorithm : {merge_by_scan, merge_by_heap}) {
+  for (const Algorithm algorithm : {scan, heap}) {
     CHECK_EQ(run(algorithm, vocabulary, "abc"), (Tokens{ranks["a"], 256}));
     CHECK_EQ(run(algorithm, vocabulary, "abab"), (Tokens{257, 257}));
     CHECK_EQ(run(algorithm, vocabulary, "aaa"), (Tokens{258, ranks["a"]}));
@@ -72,7 +80,7 @@ TEST("a piece that is a token is that token, even if no merges lead to it") {
   ranks["abc"] = 256;
   const Vocabulary vocabulary = samples::vocabulary(ranks);
   CHECK_EQ(run(encode_piece, vocabulary, "abc"), Tokens{256});
-  CHECK_EQ(run(merge_by_scan, vocabulary, "abc"), (Tokens{ranks["a"], ranks["b"], ranks["c"]}));
+  CHECK_EQ(run(scan, vocabulary, "abc"), (Tokens{ranks["a"], ranks["b"], ranks["c"]}));
   CHECK_EQ(run(encode_piece, vocabulary, "abca").size(), 4u);
   CHECK(!vocabulary.is_consistent());
 }
@@ -92,7 +100,7 @@ TEST("two tokens can follow each other if merging their bytes gives these two") 
   const Vocabulary vocabulary = samples::vocabulary(ranks);
   for (const auto& [left_bytes, left] : ranks) {
     for (const auto& [right_bytes, right] : ranks) {
-      const Tokens merged = run(merge_by_heap, vocabulary, left_bytes + right_bytes);
+      const Tokens merged = run(heap, vocabulary, left_bytes + right_bytes);
       CHECK_EQ(vocabulary.can_follow(left, right), (merged == Tokens{left, right}));
     }
   }
@@ -129,8 +137,84 @@ TEST("windows equal the heap for long pieces of learned vocabularies") {
           piece += samples::kText.substr(random() % samples::kText.size(), random() % 100);
       }
     }
-    CHECK_EQ(run(merge_by_windows, vocabulary, piece), run(merge_by_heap, vocabulary, piece));
+    CHECK_EQ(run(merge_by_windows, vocabulary, piece), run(heap, vocabulary, piece));
   }
+}
+
+TEST("repeating equals the heap for pieces with repetitions of any period, at every length around a limit") {
+  std::mt19937 random(13);
+  const reference::Ranks long_ranks = ranks_with_long_tokens();
+  for (int i = 0; i < 60; ++i) {
+    const bool learned = i % 2 == 0;
+    const Vocabulary vocabulary = samples::vocabulary(!learned     ? random_ranks(random)
+                                                      : i % 4 == 0 ? long_ranks
+                                                                   : samples::ranks());
+    const auto some_bytes = [&](std::size_t size) {
+      if (!learned) return samples::random_letters(random, size, 3);
+      if (random() % 3 == 0) return std::string(size, '-');
+      return std::string(samples::kText.substr(random() % (samples::kText.size() - size), size));
+    };
+    for (int j = 0; j < 12; ++j) {
+      std::string piece;
+      for (std::size_t k = 1 + random() % 3; k > 0; --k) {
+        piece += some_bytes(random() % 100);
+        const std::string unit = some_bytes(1 + random() % (j % 3 == 0 ? 70 : 5));
+        const std::size_t size = random() % 4 == 0 ? random() % 300 : 2000 + random() % 4000;
+        while (piece.size() < size) piece += unit;
+        piece.resize(piece.size() - random() % std::min<std::size_t>(piece.size(), unit.size()));
+      }
+      piece += some_bytes(random() % 100);
+      CHECK_EQ(run(merge_by_repeating, vocabulary, piece), run(heap, vocabulary, piece));
+    }
+  }
+}
+
+TEST("repeating equals the heap for runs of every byte") {
+  std::mt19937 random(14);
+  reference::Ranks ranks = samples::ranks(0);
+  for (int i = 0; i < 3'000; ++i) {  // runs of many lengths as tokens, with ranks in no order
+    const std::string token(2 + random() % 90, static_cast<char>(random() % 256));
+    ranks.emplace(token, static_cast<TokenId>(ranks.size()));
+  }
+  for (const reference::Ranks& each : {ranks, ranks_with_long_tokens()}) {
+    const Vocabulary vocabulary = samples::vocabulary(each);
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      std::string piece = samples::random_letters(random, random() % 4, 26);
+      piece.append(2'040 + random() % 600, static_cast<char>(byte));
+      piece += samples::random_letters(random, random() % 4, 26);
+      CHECK_EQ(run(merge_by_repeating, vocabulary, piece), run(heap, vocabulary, piece));
+    }
+  }
+}
+
+TEST("a long repetition takes no longer than a short one, whatever the vocabulary") {
+  // The heap would take minutes, and gigabytes of memory; there is no need for a clock to notice.
+  std::mt19937 random(15);
+  const Vocabulary vocabulary = samples::vocabulary(random_ranks(random));
+  CHECK(!vocabulary.is_consistent());
+  for (const std::string_view unit : {"a", "ab", "abcab", "\xe2\x80\x94"}) {
+    std::string piece;
+    while (piece.size() < 64'000'000) piece += unit;
+    const Tokens tokens = run(merge_by_repeating, vocabulary, piece);
+    std::size_t size = 0;
+    for (const TokenId token : tokens) size += vocabulary.bytes_of(token).size();
+    CHECK_EQ(size, piece.size());
+  }
+}
+
+TEST("a flag that has been raised stops every way that may take long") {
+  StopFlag stop;
+  stop.raise();
+  std::mt19937 random(16);
+  const std::string piece = samples::random_letters(random, 200, 26);
+  const Vocabulary learned = samples::vocabulary(samples::ranks());
+  const Vocabulary other = samples::vocabulary(random_ranks(random));
+  Tokens room(piece.size());
+  CHECK_THROWS(merge_by_heap(learned, piece, room.data(), kNoToken, stop), Stopped, "stopped");
+  CHECK_THROWS(merge_by_windows(learned, piece, room.data(), stop), Stopped, "stopped");
+  CHECK_THROWS(merge_by_repeating(learned, piece, room.data(), stop), Stopped, "stopped");
+  CHECK_THROWS(encode_piece(learned, piece, room.data(), stop), Stopped, "stopped");
+  CHECK_THROWS(encode_piece(other, piece, room.data(), stop), Stopped, "stopped");
 }
 
 TEST("both algorithms equal the reference on learned vocabularies") {
@@ -142,8 +226,8 @@ TEST("both algorithms equal the reference on learned vocabularies") {
         samples::kText.substr(random() % samples::kText.size(), random() % (kMaxScanBytes + 1)));
     if (i % 2 == 0) std::ranges::shuffle(piece, random);
     const Tokens expected = reference::merge(ranks, piece);
-    CHECK_EQ(run(merge_by_scan, vocabulary, piece), expected);
-    CHECK_EQ(run(merge_by_heap, vocabulary, piece), expected);
+    CHECK_EQ(run(scan, vocabulary, piece), expected);
+    CHECK_EQ(run(heap, vocabulary, piece), expected);
   }
 }
 
@@ -155,8 +239,8 @@ TEST("both algorithms equal the reference on vocabularies that nothing learned")
     for (int j = 0; j < 40; ++j) {
       const std::string piece = samples::random_letters(random, random() % (kMaxScanBytes + 1), 3);
       const Tokens expected = reference::merge(ranks, piece);
-      CHECK_EQ(run(merge_by_scan, vocabulary, piece), expected);
-      CHECK_EQ(run(merge_by_heap, vocabulary, piece), expected);
+      CHECK_EQ(run(scan, vocabulary, piece), expected);
+      CHECK_EQ(run(heap, vocabulary, piece), expected);
       CHECK_EQ(run(encode_piece, vocabulary, piece), reference::encode_piece(ranks, piece));
     }
   }
@@ -192,7 +276,7 @@ TEST("merges at or above a limit are not made") {
   ranks["cd"] = 257;
   ranks["abcd"] = 258;
   const Vocabulary vocabulary = samples::vocabulary(ranks);
-  for (const Algorithm algorithm : {Algorithm(merge_by_scan), Algorithm(merge_by_heap)}) {
+  for (const Algorithm algorithm : {scan, heap}) {
     const auto with_limit = [&](TokenId limit) {
       Tokens tokens(4);
       tokens.resize(

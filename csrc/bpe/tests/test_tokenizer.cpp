@@ -79,6 +79,47 @@ TEST("a batch gives each text's tokens for any number of threads") {
   CHECK_EQ(tokenizer.encode_batch({}, 2).size(), 0u);
 }
 
+TEST("a flag that has been raised stops the encoding of any text, and the tokenizer goes on to serve") {
+  const Tokenizer tokenizer = sample_tokenizer();
+  StopFlag stop;
+  const EncodeOptions options{.stop = stop};
+  const std::vector<char32_t> code_points(samples::kText.begin(), samples::kText.begin() + 5);
+  const std::string broken = std::string(samples::kText) + "\xff";
+  const auto encode_all = [&] {
+    CountingSink sink;
+    tokenizer.encode(samples::kText, sink, Tokenizer::Text::kAnyBytes, options);
+    tokenizer.encode(broken, sink, Tokenizer::Text::kAnyBytes, options);
+    tokenizer.encode(std::span<const char32_t>(code_points), sink, options);
+    return sink.count;
+  };
+  const std::size_t count = encode_all();
+  CHECK(count > 0);
+  stop.raise();
+  CountingSink sink;
+  CHECK_THROWS(tokenizer.encode(samples::kText, sink, Tokenizer::Text::kAnyBytes, options), Stopped, "");
+  CHECK_THROWS(tokenizer.encode(broken, sink, Tokenizer::Text::kAnyBytes, options), Stopped, "");
+  CHECK_THROWS(tokenizer.encode(std::span<const char32_t>(code_points), sink, options), Stopped, "");
+  CHECK_EQ(tokenizer.encode(samples::kText), reference::encode(samples::ranks(), samples::kText));
+}
+
+TEST("a long piece is left soon after the flag has been raised") {
+  // Merging all of it would take minutes; there is no need for a clock to notice.
+  std::mt19937 random(10);
+  reference::Ranks ranks = samples::ranks(0);
+  ranks["abc"] = 257;
+  ranks["ab"] = 258;
+  const Tokenizer tokenizer(samples::vocabulary(ranks), Pattern::kGpt2);
+  const std::string piece = samples::random_letters(random, 100'000'000, 3);
+  StopFlag stop;
+  const std::jthread other([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    stop.raise();
+  });
+  CountingSink sink;
+  CHECK_THROWS(tokenizer.encode(piece, sink, Tokenizer::Text::kAnyBytes, {.stop = stop}), Stopped, "");
+  CHECK_EQ(sink.count, 0u);
+}
+
 TEST("threads may share a tokenizer") {
   const Tokenizer tokenizer = sample_tokenizer();
   const Tokens expected = tokenizer.encode(samples::kText);

@@ -36,9 +36,10 @@ class Decoder {
   template <typename Id>
   void lengths(std::span<const Id> ids, std::uint32_t* lengths) const;
 
-  /// Writes the bytes of tokens for which num_bytes gave `size`.
+  /// Writes the bytes of tokens that num_bytes has seen to `out`, which has at least as much room, and
+  /// returns where they end. May write to the room behind them.
   template <typename Id>
-  void write(std::span<const Id> ids, char* out, std::size_t size) const;
+  char* write(std::span<const Id> ids, char* out, std::size_t room) const;
 
  private:
   // A token as 16 bytes to copy: its own bytes if they are few enough, and their number in the last one.

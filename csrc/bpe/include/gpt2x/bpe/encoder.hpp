@@ -3,12 +3,15 @@
 // The rule: while any two neighbours can merge, merge the pair of lowest rank, the leftmost one first. Three
 // algorithms carry it out, equal in result (a test holds them equal). Scanning for the lowest rank stays in a
 // few cache lines, and wins for words. A heap costs n log n whatever the piece. Windows of a few words put
-// together cost n, where the vocabulary allows to say which tokens may stand side by side.
+// together cost n, where the vocabulary allows to say which tokens may stand side by side. Of a long
+// repetition (one letter a million times) a short part is merged, whatever the vocabulary, and its tokens are
+// repeated.
 #pragma once
 
 #include <cstddef>
 #include <string_view>
 
+#include "gpt2x/bpe/stop_flag.hpp"
 #include "gpt2x/bpe/types.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
 
@@ -19,18 +22,24 @@ inline constexpr std::size_t kMaxScanBytes = 64;
 
 /// Writes the tokens of a piece to `out`, which has room for one for each byte, and returns where they end:
 /// the token that is the whole piece if there is one (even where merges would not lead to it, as tiktoken
-/// does), else what merging its bytes gives. Throws std::length_error for a piece of 4 GiB or more.
-TokenId* encode_piece(const Vocabulary& vocabulary, std::string_view piece, TokenId* out);
+/// does), else what merging its bytes gives. Throws std::length_error for a piece of 4 GiB or more, and
+/// Stopped.
+TokenId* encode_piece(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+                      const StopFlag& stop = kNeverStopped);
 
 /// What merges of a rank below the limit give, by whichever of the first two ways below fits the size.
 TokenId* merge_bytes(const Vocabulary& vocabulary, std::string_view bytes, TokenId* out,
-                     TokenId rank_limit = kNoToken);
+                     TokenId rank_limit = kNoToken, const StopFlag& stop = kNeverStopped);
 
-/// The ways to do it. Scanning is for pieces of up to kMaxScanBytes, windows for consistent vocabularies.
+/// The ways to do it. Scanning is for pieces of up to kMaxScanBytes, windows for consistent vocabularies, and
+/// repeating for pieces of any size: what does not repeat itself is merged in one of the other ways.
 TokenId* merge_by_scan(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
                        TokenId rank_limit = kNoToken);
 TokenId* merge_by_heap(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
-                       TokenId rank_limit = kNoToken);
-TokenId* merge_by_windows(const Vocabulary& vocabulary, std::string_view piece, TokenId* out);
+                       TokenId rank_limit = kNoToken, const StopFlag& stop = kNeverStopped);
+TokenId* merge_by_windows(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+                          const StopFlag& stop = kNeverStopped);
+TokenId* merge_by_repeating(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+                            const StopFlag& stop = kNeverStopped);
 
 }  // namespace gpt2x::bpe

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "gpt2x/bpe/pretokenizer.hpp"
+#include "gpt2x/bpe/stop_flag.hpp"
 #include "gpt2x/bpe/unicode.hpp"
 
 namespace gpt2x::bpe {
@@ -34,9 +35,10 @@ class Splitter {
 
   /// `text` must outlive the splitter. `wellformed` promises that it is well-formed UTF-8 (valid_utf8_prefix
   /// is all of it); without that promise the text is split byte by byte.
-  Splitter(Pattern pattern, std::string_view text, bool wellformed);
+  Splitter(Pattern pattern, std::string_view text, bool wellformed, const StopFlag& stop = kNeverStopped);
 
-  /// Finds the next pieces; false if there are none left. Throws std::length_error for a piece of 4 GiB.
+  /// Finds the next pieces; false if there are none left. Throws std::length_error for a piece of 4 GiB, and
+  /// Stopped.
   bool next();
 
   /// Where the first of the pieces that next() found starts.
@@ -52,6 +54,7 @@ class Splitter {
 
   Pattern pattern_;
   std::string_view text_;
+  const StopFlag& stop_;
   bool by_blocks_;
   std::size_t start_ = 0;
   std::size_t base_ = 0;

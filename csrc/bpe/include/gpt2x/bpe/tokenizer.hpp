@@ -10,6 +10,8 @@
 
 #include "gpt2x/bpe/decoder.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
+#include "gpt2x/bpe/special_tokens.hpp"
+#include "gpt2x/bpe/stop_flag.hpp"
 #include "gpt2x/bpe/token_sink.hpp"
 #include "gpt2x/bpe/types.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
@@ -17,9 +19,18 @@
 namespace gpt2x::bpe {
 
 class EncoderPool;
+class PieceEncoder;
+
+struct EncodeOptions {
+  /// Become their ids wherever they stand, and the text between them is encoded by itself; null for none.
+  const SpecialTokens* specials = nullptr;
+
+  /// Ends the work with Stopped soon after it is raised.
+  const StopFlag& stop = kNeverStopped;
+};
 
 /// Threads may share it: what it remembers of the pieces it met changes how fast it is, never what it gives.
-/// Special tokens are the caller's when encoding; decoding knows those that it is given.
+/// Special tokens are the caller's for each text that is encoded; decoding knows those that it is given.
 class Tokenizer {
  public:
   /// Throws FormatError for a special token whose id is taken or is Vocabulary::kMaxSize or more.
@@ -37,12 +48,13 @@ class Tokenizer {
   /// Hands the tokens of a text to `sink`, in order. Bytes that are no UTF-8 give what tiktoken's
   /// `_encode_bytes` gives: the valid part is encoded, and its last piece is merged again together with all
   /// that follows.
-  void encode(std::string_view text, TokenSink& sink, Text kind = Text::kAnyBytes) const;
+  void encode(std::string_view text, TokenSink& sink, Text kind = Text::kAnyBytes,
+              const EncodeOptions& options = {}) const;
 
   /// The same for a text of code points (see to_utf8), a part at a time: its UTF-8 form never exists as a
   /// whole.
   template <typename Char>
-  void encode(std::span<const Char> text, TokenSink& sink) const;
+  void encode(std::span<const Char> text, TokenSink& sink, const EncodeOptions& options = {}) const;
 
   /// The same in a vector. `Id` is TokenId, or std::uint16_t for a vocabulary of at most 65,536 ids.
   template <typename Id = TokenId>
@@ -59,7 +71,16 @@ class Tokenizer {
   [[nodiscard]] std::string decode(std::span<const TokenId> ids) const;
 
  private:
-  [[nodiscard]] std::vector<TokenId> encode_broken(std::string_view text, std::size_t valid) const;
+  template <typename Char, typename EncodePart>
+  void encode_parts(std::span<const Char> text, TokenSink& sink, const EncodeOptions& options,
+                    const EncodePart& encode_part) const;
+  void encode_ordinary(PieceEncoder& encoder, std::string_view text, TokenSink& sink, Text kind,
+                       const StopFlag& stop) const;
+  template <typename Char>
+  void encode_ordinary(PieceEncoder& encoder, std::span<const Char> text, TokenSink& sink,
+                       const StopFlag& stop) const;
+  [[nodiscard]] std::vector<TokenId> encode_broken(std::string_view text, std::size_t valid,
+                                                   const StopFlag& stop) const;
 
   // Behind pointers, so that a tokenizer can move while its encoders refer to the vocabulary.
   std::unique_ptr<const Vocabulary> vocabulary_;

@@ -1,0 +1,242 @@
+#include "gpt2x/bpe/special_tokens.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <stdexcept>
+#include <string_view>
+#include <utility>
+
+#include "gpt2x/bpe/errors.hpp"
+
+namespace gpt2x::bpe {
+namespace {
+
+// Parts of a text are read from their ends to their beginnings. They grow, so that a token that comes soon is
+// found soon, and stop growing where they still fit the second-level cache: whoever encodes the text between
+// the tokens then finds it there.
+constexpr std::size_t kFirstPart = 256;
+constexpr std::size_t kLargestPart = std::size_t{1} << 16;
+
+constexpr bool is_continuation(char c) {
+  return (static_cast<std::uint8_t>(c) & 0xC0) == 0x80;
+}
+
+// Calls `use` with the bytes of a character, the last one first; a surrogate has three.
+template <typename Char, typename Use>
+void for_each_byte_backwards(Char c, const Use& use) {
+  if constexpr (std::is_same_v<Char, char>) {
+    use(static_cast<std::uint8_t>(c));
+  } else {
+    char32_t rest = c;
+    if (rest < 0x80) return use(static_cast<std::uint8_t>(rest));
+    const unsigned num_bytes = rest < 0x800 ? 2 : rest < 0x10000 ? 3 : 4;
+    for (unsigned i = 1; i < num_bytes; ++i, rest >>= 6) use(static_cast<std::uint8_t>(0x80 | (rest & 0x3F)));
+    use(static_cast<std::uint8_t>((0xF00u >> num_bytes & 0xFF) | rest));
+  }
+}
+
+}  // namespace
+
+SpecialTokens::SpecialTokens(std::span<const Vocabulary::Entry> tokens) {
+  std::vector<std::string> spellings;
+  spellings.reserve(tokens.size());
+  tokens_.reserve(tokens.size());
+  std::size_t total = 0;
+  for (const auto& [bytes, id] : tokens) {
+    if (bytes.empty()) throw FormatError("special token " + std::to_string(id) + " is empty");
+    total += bytes.size();
+    longest_ = std::max(longest_, bytes.size());
+    largest_id_ = std::max(largest_id_, id);
+    spellings.emplace_back(bytes.rbegin(), bytes.rend());
+    const auto num_continuations = std::ranges::count_if(bytes, is_continuation);
+    tokens_.push_back(
+        {static_cast<std::uint32_t>(bytes.size()),
+         static_cast<std::uint32_t>(bytes.size()) - static_cast<std::uint32_t>(num_continuations), id});
+  }
+  if (total >= kNone) throw std::length_error("special tokens of 4 GiB or more together");
+  add_fallbacks(add_nodes(spellings));
+  find_last_bytes(tokens);
+}
+
+// Level by level. The spellings that begin with what a node stands for stand side by side when they are
+// sorted; the first of them may be the node's own. Returns each node's parent.
+std::vector<SpecialTokens::Node> SpecialTokens::add_nodes(std::span<const std::string> spellings) {
+  struct Range {
+    std::uint32_t first;
+    std::uint32_t last;
+  };
+  std::vector<std::uint32_t> order(spellings.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::sort(order, {}, [&](std::uint32_t i) -> const std::string& { return spellings[i]; });
+
+  std::vector<Node> parents;
+  std::vector<Range> ranges;
+  const auto add = [&](Node parent, std::uint8_t label, Range range) {
+    parents.push_back(parent);
+    labels_.push_back(label);
+    longest_tokens_.push_back(kNone);
+    ranges.push_back(range);
+  };
+  add(kRoot, 0, {0, static_cast<std::uint32_t>(spellings.size())});
+  std::size_t depth = 0;
+  std::size_t level_end = 1;
+  for (Node node = 0; node < ranges.size(); ++node) {
+    if (node == level_end) {
+      ++depth;
+      level_end = ranges.size();
+    }
+    first_children_.push_back(static_cast<Node>(ranges.size()));
+    auto [first, last] = ranges[node];
+    for (; first < last && spellings[order[first]].size() == depth; ++first) {
+      if (longest_tokens_[node] != kNone) {
+        const std::string& twice = spellings[order[first]];
+        throw FormatError("special token " + quoted(std::string(twice.rbegin(), twice.rend())) +
+                          " occurs twice");
+      }
+      longest_tokens_[node] = order[first];
+    }
+    while (first < last) {
+      const char label = spellings[order[first]][depth];
+      std::uint32_t end = first + 1;
+      while (end < last && spellings[order[end]][depth] == label) ++end;
+      add(node, static_cast<std::uint8_t>(label), {first, end});
+      first = end;
+    }
+  }
+  first_children_.push_back(static_cast<Node>(ranges.size()));
+  for (Node node = first_children_[kRoot]; node < first_children_[kRoot + 1]; ++node) {
+    root_children_[labels_[node]] = node;
+  }
+  return parents;
+}
+
+// A parent's fallback is known before its children's, since it is nearer to the root.
+void SpecialTokens::add_fallbacks(std::span<const Node> parents) {
+  fallbacks_.assign(parents.size(), kRoot);
+  for (Node node = 1; node < parents.size(); ++node) {
+    if (parents[node] == kRoot) continue;
+    fallbacks_[node] = next(fallbacks_[parents[node]], labels_[node]);
+    if (longest_tokens_[node] == kNone) longest_tokens_[node] = longest_tokens_[fallbacks_[node]];
+  }
+}
+
+void SpecialTokens::find_last_bytes(std::span<const Vocabulary::Entry> tokens) {
+  for (const Vocabulary::Entry& token : tokens) {
+    const auto byte = static_cast<std::uint8_t>(token.bytes.back());
+    if (std::exchange(is_last_byte_[byte], true)) continue;
+    has_wide_last_byte_ |= byte >= 0x80;
+    if (num_last_bytes_ < kFewBytes) few_last_bytes_[num_last_bytes_] = byte;
+    ++num_last_bytes_;
+  }
+  for (std::size_t i = num_last_bytes_; i < kFewBytes; ++i) few_last_bytes_[i] = few_last_bytes_[0];
+}
+
+SpecialTokens::Node SpecialTokens::child(Node node, std::uint8_t byte) const {
+  constexpr std::ptrdiff_t kFew = 8;
+  const std::uint8_t* const first = labels_.data() + first_children_[node];
+  const std::uint8_t* const last = labels_.data() + first_children_[node + 1];
+  const std::uint8_t* const found =
+      last - first <= kFew ? std::find(first, last, byte) : std::lower_bound(first, last, byte);
+  return found != last && *found == byte ? static_cast<Node>(found - labels_.data()) : kRoot;
+}
+
+template <typename Char>
+SpecialSearch<Char>::SpecialSearch(const SpecialTokens& tokens, std::span<const Char> text, std::size_t start,
+                                   const StopFlag& stop)
+    : tokens_(tokens), text_(text), stop_(stop), done_(start), scanned_(start), part_size_(kFirstPart) {}
+
+template <typename Char>
+auto SpecialSearch<Char>::next() -> std::optional<Match> {
+  for (;;) {
+    while (!found_.empty()) {
+      const auto [start, index] = found_.back();
+      found_.pop_back();
+      if (start < done_) continue;  // inside the match before
+      const SpecialTokens::Token& token = tokens_.tokens_[index];
+      done_ = start + (std::is_same_v<Char, char> ? token.num_bytes : token.num_chars);
+      return Match{start, done_, index, token.id};
+    }
+    scanned_ = std::max(scanned_, done_);
+    if (scanned_ >= text_.size() || tokens_.size() == 0) return std::nullopt;
+    scan_next_part();
+  }
+}
+
+// A token that begins in the part may end behind it, so reading begins there. No part is shorter than a token
+// may be, so that nothing is read more than twice.
+template <typename Char>
+void SpecialSearch<Char>::scan_next_part() {
+  stop_.check();
+  const std::size_t left = text_.size() - scanned_;
+  const std::size_t size = std::min(left, std::max(part_size_, tokens_.longest()));
+  const std::size_t readable = std::min(left - size, tokens_.longest() - 1) + size;
+  scan(scanned_, scanned_ + size, scanned_ + readable);
+  scanned_ += size;
+  part_size_ = std::min(2 * part_size_, kLargestPart);
+}
+
+template <typename Char>
+void SpecialSearch<Char>::scan(std::size_t begin, std::size_t end, std::size_t readable_end) {
+  SpecialTokens::Node node = SpecialTokens::kRoot;
+  for (std::size_t pos = readable_end; pos > begin;) {
+    if (node == SpecialTokens::kRoot) {
+      pos = skip(begin, pos);
+      if (pos == begin) break;
+    }
+    --pos;
+    for_each_byte_backwards(text_[pos], [&](std::uint8_t byte) { node = tokens_.next(node, byte); });
+    const std::uint32_t index = tokens_.longest_tokens_[node];
+    if (index != SpecialTokens::kNone && pos < end) found_.push_back({pos, index});
+  }
+}
+
+template <typename Char>
+bool SpecialSearch<Char>::may_end_token(Char c) const {
+  if constexpr (std::is_same_v<Char, char>) {
+    return tokens_.is_last_byte_[static_cast<std::uint8_t>(c)];
+  } else {
+    return c < 0x80 ? tokens_.is_last_byte_[c] : tokens_.has_wide_last_byte_;
+  }
+}
+
+// Behind the last character in [begin, end) that a token may end with; `begin` if there is none.
+template <typename Char>
+std::size_t SpecialSearch<Char>::skip(std::size_t begin, std::size_t end) const {
+  if (may_end_token(text_[end - 1])) return end;
+  // Of code points, only those that are ASCII can be told by one byte.
+  if (std::is_same_v<Char, char> || !tokens_.has_wide_last_byte_) {
+    if (tokens_.num_last_bytes_ == 1) {
+      end = skip_blocks<1>(begin, end);
+    } else if (tokens_.num_last_bytes_ <= SpecialTokens::kFewBytes) {
+      end = skip_blocks<SpecialTokens::kFewBytes>(begin, end);
+    }
+  }
+  while (end > begin && !may_end_token(text_[end - 1])) --end;
+  return end;
+}
+
+// Passes over blocks that hold none of the first `kCount` of the few bytes. The inner loops have no branches,
+// so that the compiler makes vector instructions of them.
+template <typename Char>
+template <std::size_t kCount>
+std::size_t SpecialSearch<Char>::skip_blocks(std::size_t begin, std::size_t end) const {
+  constexpr std::size_t kBlock = 64;
+  std::array<Char, kCount> wanted;
+  for (std::size_t k = 0; k < kCount; ++k) wanted[k] = static_cast<Char>(tokens_.few_last_bytes_[k]);
+  for (; end - begin >= kBlock; end -= kBlock) {
+    const Char* const block = text_.data() + end - kBlock;
+    bool any = false;
+    for (std::size_t i = 0; i < kBlock; ++i) {
+      for (std::size_t k = 0; k < kCount; ++k) any |= block[i] == wanted[k];
+    }
+    if (any) break;
+  }
+  return end;
+}
+
+template class SpecialSearch<char>;
+template class SpecialSearch<std::uint8_t>;
+template class SpecialSearch<char16_t>;
+template class SpecialSearch<char32_t>;
+
+}  // namespace gpt2x::bpe
