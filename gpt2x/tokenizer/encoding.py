@@ -30,6 +30,7 @@ from gpt2x.tokenizer.arguments import (
 from gpt2x.tokenizer.ranks import FileRanks
 from gpt2x.tokenizer.special import (
     END_OF_TEXT,
+    LARGEST_ID,
     Allowed,
     Disallowed,
     SpecialTokens,
@@ -750,11 +751,8 @@ def _build_core(
             return ranks, patterns.make_core(pat_str, ranks, tokens)
         except UsageError:  # it may be that a special token has its id from the ranks
             ranks = ranks.parsed
-    try:
-        kept = dict(ranks)
-        used = set(kept.values())
-    except (TypeError, ValueError):
-        raise ArgumentTypeError("mergeable_ranks", ranks, "a dict of bytes and ids") from None
+    kept = _checked_ranks(ranks)
+    used = set(kept.values())
     shared = {token for token in tokens if token in used}
     for kind, ids in (("special token", special.ids), ("added token", added)):
         for text, token in ids.items() if shared else ():
@@ -762,6 +760,31 @@ def _build_core(
                 raise taken(kind, text, token)
     own = {token: spelled for token, spelled in tokens.items() if token not in shared} if shared else tokens
     return kept, patterns.make_core(pat_str, kept, own)
+
+
+def _checked_ranks(ranks: Mapping[bytes, int]) -> dict[bytes, int]:
+    """The ranks as a dict, after a look at each.
+
+    Raises:
+        UsageError: an id that no token can have.
+        ArgumentTypeError: something else than bytes and whole numbers.
+
+    """
+    if not isinstance(ranks, Mapping):
+        raise ArgumentTypeError("mergeable_ranks", ranks, "a dict of bytes and ids")
+    kept = dict(ranks)
+    if not {*map(type, kept)} <= {bytes} or not {*map(type, kept.values())} <= {int}:
+        for token, rank in kept.items():
+            if not isinstance(token, bytes):
+                raise ArgumentTypeError("a token in mergeable_ranks", token, "bytes")
+            kept[token] = whole_number(rank, f"the id of {quoted(token)}", None)
+    token = max(kept, key=kept.__getitem__, default=b"")
+    if kept and kept[token] > LARGEST_ID:
+        raise UsageError(
+            f"these ranks are no byte-level vocabulary: id {quoted(kept[token])} of token {quoted(token)} is not "
+            f"between 0 and {LARGEST_ID}"
+        )
+    return kept
 
 
 def _as_id(token: object) -> int:
