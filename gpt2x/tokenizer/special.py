@@ -249,7 +249,7 @@ def finder(tokens: frozenset[str]) -> Callable[..., Match | None]:
     Linear in the text, whatever the tokens. The character that all tokens begin with (``<``) is looked for first: most
     texts are without it, and nothing finds that out as fast as Python.
     """
-    texts = sorted(tokens - {""})
+    texts = list(tokens - {""})
     core = native({text: index for index, text in enumerate(texts)})
     firsts = {text[0] for text in texts}
     first = firsts.pop() if len(firsts) == 1 else ""

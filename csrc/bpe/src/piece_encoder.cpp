@@ -11,6 +11,7 @@
 #include "gpt2x/bpe/encoder.hpp"
 #include "gpt2x/bpe/splitter.hpp"
 #include "kernels.hpp"
+#include "long_pieces.hpp"
 #include "word_cache.hpp"
 
 namespace gpt2x::bpe {
@@ -151,6 +152,10 @@ class CachingEncoder final : public PieceEncoder {
     const Probe<Id>& probe = probes_[i];
     if (const auto* entry = words_.find_in(probe.bucket, probe.key)) return entry->write_to(out);
     const std::string_view piece = piece_of(i);
+    if (piece.size() > Phrase::kMaxBytes) {
+      const std::span<const TokenId> tokens = long_pieces_.find(piece);
+      return tokens.empty() ? nullptr : std::ranges::copy(tokens, out).out;
+    }
     if (!may_be_phrase(piece)) return nullptr;
     const Phrase key = Phrase::from_exact(piece.data(), piece.size());
     const auto* entry = phrases_.find_in(phrases_.bucket(key.hash()), key);
@@ -168,6 +173,8 @@ class CachingEncoder final : public PieceEncoder {
       words_.insert(probes_[i].key, tokens);
     } else if (piece.size() <= Phrase::kMaxBytes) {
       phrases_.insert(Phrase::from_exact(piece.data(), piece.size()), tokens);
+    } else {
+      long_pieces_.insert(piece, tokens);
     }
   }
 
@@ -216,6 +223,7 @@ class CachingEncoder final : public PieceEncoder {
   const WordKernels<Id>& kernels_ = kernels().words<Id>();
   Words<Id> words_{kWordBuckets, kMostWordBuckets};
   Phrases phrases_{kPhraseBuckets, kMostPhraseBuckets};
+  LongPieces long_pieces_;
   std::vector<TokenId> tokens_;
   const StopFlag* stop_ = nullptr;
   const char* readable_end_ = nullptr;

@@ -30,7 +30,7 @@ namespace {
 
 // A repetition that is worth it has a period of at most kMaxPeriod bytes and at least kShortest bytes; one
 // that has kStep more is certain to be found.
-constexpr std::size_t kMaxPeriod = 64;
+constexpr std::size_t kMaxPeriod = 128;
 constexpr std::size_t kShortest = 2048;
 constexpr std::size_t kStep = 256;
 

@@ -1,8 +1,9 @@
 #include "gpt2x/bpe/special_tokens.hpp"
 
 #include <algorithm>
-#include <numeric>
+#include <functional>
 #include <stdexcept>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -35,40 +36,73 @@ void for_each_byte_backwards(Char c, const Use& use) {
   }
 }
 
+// A token read backwards. Its first bytes stand beside it as a number that is ordered as they are, so that
+// sorting and the first levels of the automaton seldom have to look for the others.
+struct Spelling {
+  std::uint64_t first_bytes;
+  const char* end;  // of the token
+  std::uint32_t size;
+  std::uint32_t index;
+
+  [[nodiscard]] std::uint8_t byte(std::size_t i) const {
+    constexpr std::size_t kHeld = sizeof first_bytes;
+    if (i < kHeld) return static_cast<std::uint8_t>(first_bytes >> 8 * (kHeld - 1 - i));
+    return static_cast<std::uint8_t>(*(end - 1 - i));
+  }
+
+  friend bool operator<(const Spelling& a, const Spelling& b) {
+    if (a.first_bytes != b.first_bytes) return a.first_bytes < b.first_bytes;
+    for (std::size_t i = 0; i < std::min(a.size, b.size); ++i) {
+      if (a.byte(i) != b.byte(i)) return a.byte(i) < b.byte(i);
+    }
+    return a.size < b.size;
+  }
+};
+
+std::vector<Spelling> sorted_spellings(std::span<const Vocabulary::Entry> tokens) {
+  std::vector<Spelling> spellings;
+  spellings.reserve(tokens.size());
+  for (const Vocabulary::Entry& token : tokens) {
+    Spelling spelling{0, token.bytes.data() + token.bytes.size(),
+                      static_cast<std::uint32_t>(token.bytes.size()),
+                      static_cast<std::uint32_t>(spellings.size())};
+    for (std::size_t i = 0; i < sizeof spelling.first_bytes; ++i) {
+      const char next = i < spelling.size ? *(spelling.end - 1 - i) : '\0';
+      spelling.first_bytes = spelling.first_bytes << 8 | static_cast<std::uint8_t>(next);
+    }
+    spellings.push_back(spelling);
+  }
+  std::ranges::sort(spellings, std::less<>());
+  return spellings;
+}
+
 }  // namespace
 
 SpecialTokens::SpecialTokens(std::span<const Vocabulary::Entry> tokens) {
-  std::vector<std::string> spellings;
-  spellings.reserve(tokens.size());
   tokens_.reserve(tokens.size());
   std::size_t total = 0;
   for (const auto& [bytes, id] : tokens) {
     if (bytes.empty()) throw FormatError("special token " + std::to_string(id) + " is empty");
     total += bytes.size();
+    if (total >= kNone) throw std::length_error("special tokens of 4 GiB or more together");
     longest_ = std::max(longest_, bytes.size());
     largest_id_ = std::max(largest_id_, id);
-    spellings.emplace_back(bytes.rbegin(), bytes.rend());
-    const auto num_continuations = std::ranges::count_if(bytes, is_continuation);
-    tokens_.push_back(
-        {static_cast<std::uint32_t>(bytes.size()),
-         static_cast<std::uint32_t>(bytes.size()) - static_cast<std::uint32_t>(num_continuations), id});
+    const auto num_bytes = static_cast<std::uint32_t>(bytes.size());
+    const auto num_continuations = static_cast<std::uint32_t>(std::ranges::count_if(bytes, is_continuation));
+    tokens_.push_back({num_bytes, num_bytes - num_continuations, id});
   }
-  if (total >= kNone) throw std::length_error("special tokens of 4 GiB or more together");
-  add_fallbacks(add_nodes(spellings));
+  add_fallbacks(add_nodes(tokens));
   find_last_bytes(tokens);
 }
 
 // Level by level. The spellings that begin with what a node stands for stand side by side when they are
 // sorted; the first of them may be the node's own. Returns each node's parent.
-std::vector<SpecialTokens::Node> SpecialTokens::add_nodes(std::span<const std::string> spellings) {
+std::vector<SpecialTokens::Node> SpecialTokens::add_nodes(std::span<const Vocabulary::Entry> tokens) {
   struct Range {
     std::uint32_t first;
     std::uint32_t last;
   };
-  std::vector<std::uint32_t> order(spellings.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::ranges::sort(order, {}, [&](std::uint32_t i) -> const std::string& { return spellings[i]; });
-
+  const std::vector<Spelling> spellings = sorted_spellings(tokens);
   std::vector<Node> parents;
   std::vector<Range> ranges;
   const auto add = [&](Node parent, std::uint8_t label, Range range) {
@@ -87,19 +121,17 @@ std::vector<SpecialTokens::Node> SpecialTokens::add_nodes(std::span<const std::s
     }
     first_children_.push_back(static_cast<Node>(ranges.size()));
     auto [first, last] = ranges[node];
-    for (; first < last && spellings[order[first]].size() == depth; ++first) {
+    for (; first < last && spellings[first].size == depth; ++first) {
       if (longest_tokens_[node] != kNone) {
-        const std::string& twice = spellings[order[first]];
-        throw FormatError("special token " + quoted(std::string(twice.rbegin(), twice.rend())) +
-                          " occurs twice");
+        throw FormatError("special token " + quoted(tokens[spellings[first].index].bytes) + " occurs twice");
       }
-      longest_tokens_[node] = order[first];
+      longest_tokens_[node] = spellings[first].index;
     }
     while (first < last) {
-      const char label = spellings[order[first]][depth];
+      const std::uint8_t label = spellings[first].byte(depth);
       std::uint32_t end = first + 1;
-      while (end < last && spellings[order[end]][depth] == label) ++end;
-      add(node, static_cast<std::uint8_t>(label), {first, end});
+      while (end < last && spellings[end].byte(depth) == label) ++end;
+      add(node, label, {first, end});
       first = end;
     }
   }

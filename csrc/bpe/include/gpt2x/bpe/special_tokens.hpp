@@ -13,7 +13,6 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "gpt2x/bpe/stop_flag.hpp"
@@ -51,7 +50,7 @@ class SpecialTokens {
     TokenId id;
   };
 
-  std::vector<Node> add_nodes(std::span<const std::string> spellings);
+  std::vector<Node> add_nodes(std::span<const Vocabulary::Entry> tokens);
   void add_fallbacks(std::span<const Node> parents);
   void find_last_bytes(std::span<const Vocabulary::Entry> tokens);
   [[nodiscard]] Node child(Node node, std::uint8_t byte) const;
