@@ -50,7 +50,9 @@ def count_pieces(
     )
     fill(corpus, files, counts=counts)
     if corpus.num_pieces == 0:
-        raise InputDataError(f"there is no text in {', '.join(files)}; give a file that is not empty")
+        raise InputDataError(
+            f"there is no text in {quoted(', '.join(files))[1:-1]}; give a file that is not empty"
+        )
     corpus.save_counts(out)
     report = corpus_report(corpus, files) | {"out": str(out)}
     if json:

@@ -64,7 +64,8 @@ def train(
         str | None,
         typer.Option(
             "--continue-from",
-            help="A vocabulary whose merges come first; pattern, byte order and special tokens are its own.",
+            help="A vocabulary whose merges come first; pattern (where its files tell it), byte order and special tokens "
+            "are its own.",
             metavar="NAME|PATH",
         ),
     ] = None,
@@ -164,8 +165,12 @@ def train(
 
 def _load(name: str, pattern: str | None) -> Tokenizer:
     from gpt2x.cli.bpe_work import load
+    from gpt2x.tokenizer.encoding import OwnPatternError
 
-    return load(name, pattern)
+    try:
+        return load(name, pattern)
+    except OwnPatternError:  # the plan says what contradicts what
+        return load(name)
 
 
 def _folders(sizes: Sequence[int], out: Path | None) -> list[Path]:

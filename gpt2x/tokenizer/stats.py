@@ -10,7 +10,7 @@ import functools
 from collections import Counter
 from typing import Any
 
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
 from gpt2x.tokenizer import patterns
 from gpt2x.tokenizer.comparing import readable
 from gpt2x.tokenizer.corpus import Corpus
@@ -84,8 +84,8 @@ def new_corpus(tokenizer: Tokenizer, *, num_threads: int | None = None) -> Corpu
     pattern = patterns.NATIVE.get(tokenizer.pat_str)
     if pattern is None:
         raise UsageError(
-            f"the vocabulary {tokenizer.name!r} splits by {tokenizer.pat_str!r}; text can be measured only with a "
-            f"pattern of {', '.join(patterns.BY_NAME)}"
+            f"the vocabulary {quoted(tokenizer.name)} splits by {quoted(tokenizer.pat_str)}; text can be measured only "
+            f"with a pattern of {', '.join(patterns.BY_NAME)}"
         )
     return Corpus(pattern, num_threads=num_threads)
 

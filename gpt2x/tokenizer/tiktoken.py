@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
 from gpt2x.tokenizer import registry
 from gpt2x.tokenizer.encoding import Tokenizer
 from gpt2x.tokenizer.special import END_OF_TEXT
@@ -96,7 +96,7 @@ class Encoding(Tokenizer):
             explicit_n_vocab
         }:
             raise UsageError(
-                f"explicit_n_vocab is {explicit_n_vocab}, but {name!r} has {len(mergeable_ranks)} ranks, "
+                f"explicit_n_vocab is {explicit_n_vocab}, but {quoted(name)} has {len(mergeable_ranks)} ranks, "
                 f"{len(special_tokens)} special tokens and ids up to {self.max_token_value}"
             )
 
@@ -167,7 +167,7 @@ def encoding_name_for_model(model_name: str) -> str:
         return _ENCODING_OF_MODEL[model_name]
     prefixes = [prefix for prefix in _ENCODING_OF_PREFIX if model_name.startswith(prefix)]
     if not prefixes:
-        raise KeyError(f"no encoding is known for the model {model_name!r}; name one to get_encoding")
+        raise KeyError(f"no encoding is known for the model {quoted(model_name)}; name one to get_encoding")
     return _ENCODING_OF_PREFIX[max(prefixes, key=len)]
 
 

@@ -81,7 +81,9 @@ class TestStats:
 
     def test_as_json(self, run: Run) -> None:
         report = json.loads(run("stats", "large", "sea.txt", "--json")[1])
-        assert set(report) == {"tokenizer", "pattern", "vocab_size", "special_tokens", "vocabulary", "text"}
+        assert set(report) == {
+            *("tokenizer", "pattern", "vocab_size", "special_tokens", "added_tokens", "vocabulary", "text")
+        }
         assert report["text"]["sources"] == ["sea.txt"]
         assert report["text"]["tokens"] == Tokenizer.load("large").count(TEXT)
         assert {row["script"] for row in report["text"]["scripts"]} == {
