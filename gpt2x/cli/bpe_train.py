@@ -64,8 +64,8 @@ def train(
         str | None,
         typer.Option(
             "--continue-from",
-            help="A vocabulary whose merges come first; pattern (where its files tell it), byte order and special tokens "
-            "are its own.",
+            help="A vocabulary whose merges come first; pattern (where its files tell it), byte order and special "
+            "tokens are its own.",
             metavar="NAME|PATH",
         ),
     ] = None,

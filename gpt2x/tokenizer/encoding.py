@@ -111,7 +111,14 @@ class Tokenizer:
         self._pat_str = pat_str
         self._special = SpecialTokens(special_tokens)
         self._added = checked_ids(added_tokens, "added token")
-        self._mergeable_ranks, core = _build_core(pat_str, mergeable_ranks, self._special, self._added)
+        tokens = _all_tokens(self._special, self._added)
+        self._mergeable_ranks: dict[bytes, int] | FileRanks
+        if isinstance(mergeable_ranks, FileRanks):  # in which none of them is
+            self._mergeable_ranks = mergeable_ranks
+        else:
+            self._mergeable_ranks = _checked_ranks(mergeable_ranks)
+            tokens = _not_ranked(tokens, self._mergeable_ranks, self._special, self._added)
+        core = patterns.make_core(pat_str, self._mergeable_ranks, tokens)
         self._core: Core = AddedCore(core, self._added) if self._added else core
         self.max_token_value: int = max(
             core.n_vocab - 1, *self._special.token_bytes, *self._added.values(), 0
@@ -729,37 +736,43 @@ class Tokenizer:
         return kind
 
 
-def _build_core(
-    pat_str: str, ranks: Mapping[bytes, int], special: SpecialTokens, added: Mapping[str, int]
-) -> tuple[dict[bytes, int] | FileRanks, Core]:
-    """The ranks as they are kept, and the core that encodes with them and decodes all tokens.
+def _all_tokens(special: SpecialTokens, added: Mapping[str, int]) -> dict[int, bytes]:
+    """The bytes of each special and added token.
 
     Raises:
-        UsageError: the ranks are no byte-level vocabulary, or an id is taken.
+        UsageError: a token is both, or an id is taken.
 
     """
+    if not added:
+        return special.token_bytes
     if both := special.ids.keys() & added.keys():
         raise UsageError(f"the token {quoted(min(both))} is special and added; it can be one of them")
-    tokens = special.token_bytes
+    tokens = dict(special.token_bytes)
     for token, spelled in token_bytes(added, "added token").items():
         if token in tokens:
             raise taken("added token", spelled.decode(), token)
-        tokens = tokens if tokens is not special.token_bytes else dict(tokens)
         tokens[token] = spelled
-    if isinstance(ranks, FileRanks):
-        try:
-            return ranks, patterns.make_core(pat_str, ranks, tokens)
-        except UsageError:  # it may be that a special token has its id from the ranks
-            ranks = ranks.parsed
-    kept = _checked_ranks(ranks)
-    used = set(kept.values())
+    return tokens
+
+
+def _not_ranked(
+    tokens: dict[int, bytes], ranks: dict[bytes, int], special: SpecialTokens, added: Mapping[str, int]
+) -> dict[int, bytes]:
+    """The special and added tokens without those that have the id of the very same bytes in the ranks.
+
+    Raises:
+        UsageError: an id is taken by other bytes.
+
+    """
+    used = set(ranks.values())
     shared = {token for token in tokens if token in used}
+    if not shared:
+        return tokens
     for kind, ids in (("special token", special.ids), ("added token", added)):
-        for text, token in ids.items() if shared else ():
-            if token in shared and kept.get(text.encode()) != token:
+        for text, token in ids.items():
+            if token in shared and ranks.get(text.encode()) != token:
                 raise taken(kind, text, token)
-    own = {token: spelled for token, spelled in tokens.items() if token not in shared} if shared else tokens
-    return kept, patterns.make_core(pat_str, kept, own)
+    return {token: spelled for token, spelled in tokens.items() if token not in shared}
 
 
 def _checked_ranks(ranks: Mapping[bytes, int]) -> dict[bytes, int]:

@@ -405,6 +405,13 @@ def _described(found: Vocabulary, block: dict[str, Any], path: Path) -> Vocabula
         raise InputDataError(
             f"{config} has a damaged block 'gpt2x': pattern is {quoted(block.get('pattern'))}"
         )
+    ranks = found.mergeable_ranks
+    if isinstance(ranks, FileRanks):
+        lowest = min((token for ids in tokens for token in ids.values()), default=len(ranks.contents))
+        if lowest < ranks.contents.count(
+            b"\n"
+        ):  # a token may have its id from the ranks, which must then be known
+            found = Vocabulary(found.name, "", ranks.parsed, {}, found.fingerprint)
     return found.described(_block_name(block) or found.name, block["pattern"], *tokens)
 
 
