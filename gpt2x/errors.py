@@ -74,7 +74,10 @@ def quoted(value: object) -> str:
         isinstance(value, int) and value.bit_length() > 10**3
     ):  # Python refuses to write very long numbers out
         return f"{'-' if value < 0 else ''}2**{value.bit_length()} or so"
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"
     if len(shown) <= QUOTED_CHARACTERS:
         return shown
     half = (QUOTED_CHARACTERS - 1) // 2

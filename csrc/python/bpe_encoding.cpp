@@ -70,6 +70,7 @@ long long small_int(PyObject* object) {
 
 TokenId to_id(const py::handle& item) {
   if (const long long value = small_int(item.ptr()); value >= 0) return static_cast<TokenId>(value);
+  if (PyBool_Check(item.ptr())) throw py::type_error("an id is a bool; give whole numbers");
   const auto number =
       py::reinterpret_steal<py::object>(PyNumber_Index(item.ptr()));  // TypeError for 1.5, "a", ...
   if (!number) throw py::error_already_set();

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
-from gpt2x.cli.bpe_corpus import fill
-from gpt2x.cli.bpe_work import Source, load
+from gpt2x.cli.bpe_corpus import check_threads, fill
+from gpt2x.cli.bpe_work import Source, load, load_each
 from gpt2x.console import clean, emit, emit_json, format_table, key_value_lines
 from gpt2x.errors import InputDataError, UsageError
 
@@ -13,7 +14,7 @@ from gpt2x.errors import InputDataError, UsageError
 # diff
 
 
-def diff(sides: list[str] | None, *, limit: int, json: bool, quiet: bool) -> None:
+def diff(sides: list[str] | None, *, vocab_pattern: str | None, limit: int, json: bool, quiet: bool) -> None:
     """Print where two vocabularies or patterns differ."""
     from gpt2x.tokenizer.comparing import Side, compare
 
@@ -23,7 +24,11 @@ def diff(sides: list[str] | None, *, limit: int, json: bool, quiet: bool) -> Non
             f"diff compares two vocabularies, on one text if you like; {len(words)} names were given"
         )
     _check_limit(limit)
-    a, b = (Side.parse(word, load) for word in words[:2])
+    names = [name for name in map(Side.vocabulary_of, words[:2]) if name is not None]
+    if vocab_pattern is not None and not names:
+        raise UsageError("--pattern is for vocabularies that do not tell theirs; two patterns are compared")
+    loaded = dict(zip(names, load_each(names, vocab_pattern), strict=True))
+    a, b = (Side.parse(word, loaded.__getitem__) for word in words[:2])
     text = _read(words[2]) if len(words) == 3 else None
     report = compare(a, b, text, limit=limit)
     if report["text"] is not None:
@@ -136,17 +141,24 @@ def _some(count: int, examples: list[str]) -> str:
 # stats
 
 
-def stats(words: list[str] | None, *, limit: int, threads: int | None, json: bool, quiet: bool) -> None:
+def stats(
+    words: list[str] | None,
+    *,
+    vocab_pattern: str | None,
+    limit: int,
+    threads: int | None,
+    json: bool,
+    quiet: bool,
+) -> None:
     """Print what a vocabulary is made of and how it serves a text."""
     from gpt2x.tokenizer.stats import describe, new_corpus
 
     if not words:
         raise UsageError("there is nothing to describe; name a vocabulary, such as gpt2 or a folder")
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads is {threads}; give 1 or more")
+    check_threads(threads)
     _check_limit(limit)
     name, *files = words
-    tokenizer = load(name)
+    tokenizer = load(name, vocab_pattern)
     corpus = None
     if files:
         corpus = new_corpus(tokenizer, num_threads=threads)
@@ -166,7 +178,8 @@ def _show_stats(report: dict[str, Any]) -> str:
     lines: dict[str, object] = {
         "vocabulary": f"{report['tokenizer']}: {report['vocab_size']:,} ids, pattern {clean(report['pattern'])}",
         "splitting": report["splitting"],
-        "special": ", ".join(report["special_tokens"]) or "none",
+        "special": _named(report["special_tokens"]),
+        **({"added": _named(report["added_tokens"])} if report["added_tokens"] else {}),
         "tokens": f"{found['mean_bytes']:.2f} bytes each, {found['begin_with_space'] / total:.0%} begin with a space",
         "longest": ", ".join(f"{token['text']} ({token['bytes']})" for token in found["longest"]),
         "scripts": ", ".join(f"{script} {count:,}" for script, count in found["scripts"].items()),
@@ -186,6 +199,16 @@ def _show_stats(report: dict[str, Any]) -> str:
     keys = ["script", "characters", "bytes", "tokens", "bytes_per_token"]
     table = format_table(columns, [[row[key] for key in keys] for row in text["scripts"]])
     return "\n\n".join([key_value_lines(lines), key_value_lines(in_text), table])
+
+
+def _named(tokens: dict[str, int]) -> str:
+    """Texts of tokens, one after the other; spaces are shown as such, and not all of very many."""
+    shown = [
+        text if text.isprintable() and not text.isspace() else repr(text)
+        for text in itertools.islice(tokens, 100)
+    ]
+    more = f", … ({len(tokens):,} in all)" if len(tokens) > len(shown) else ""
+    return ", ".join(shown) + more or "none"
 
 
 def _check_limit(limit: int) -> None:

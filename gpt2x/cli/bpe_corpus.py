@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt2x.console import emit, emit_json, key_value_lines, progress, say
-from gpt2x.errors import InputDataError, UsageError
+from gpt2x.errors import InputDataError, UsageError, quoted
 
 if TYPE_CHECKING:
     from gpt2x.cli.bpe_table import Errors, Pattern
@@ -50,7 +50,9 @@ def count_pieces(
     )
     fill(corpus, files, counts=counts)
     if corpus.num_pieces == 0:
-        raise InputDataError(f"there is no text in {', '.join(files)}; give a file that is not empty")
+        raise InputDataError(
+            f"there is no text in {quoted(', '.join(files))[1:-1]}; give a file that is not empty"
+        )
     corpus.save_counts(out)
     report = corpus_report(corpus, files) | {"out": str(out)}
     if json:
@@ -79,6 +81,17 @@ def corpus_report(corpus: Corpus, sources: Sequence[str]) -> dict[str, Any]:
 # What train reads, too
 
 
+def check_threads(threads: int | None) -> None:
+    """See that ``--threads`` is a number of threads.
+
+    Raises:
+        UsageError: it is below 1.
+
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads is {quoted(threads)}; give 1 or more")
+
+
 def new_corpus(
     files: Sequence[str],
     *,
@@ -97,8 +110,7 @@ def new_corpus(
     """
     from gpt2x.tokenizer import Corpus
 
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads is {threads}; give 1 or more")
+    check_threads(threads)
     if counts:
         if not files:
             raise UsageError("--counts is for files that `gpt2x bpe count-pieces` wrote; give at least one")
@@ -186,7 +198,7 @@ def parse_number(text: str, option: str) -> int:
         return int(word[: len(word) - len(suffix)]) * _SCALES.get(suffix, 1)
     except ValueError:
         raise UsageError(
-            f"{option} is {text!r}; give a whole number, such as 512, 8k (8,000) or 8Ki (8,192)"
+            f"{option} is {quoted(text)}; give a whole number, such as 512, 8k (8,000) or 8Ki (8,192)"
         ) from None
 
 

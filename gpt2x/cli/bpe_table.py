@@ -101,6 +101,11 @@ OPTIONS = {
         default="gpt2",
         metavar="NAME|PATH",
     ),
+    "vocab_pattern": Option(
+        ("--pattern",),
+        "What splits text, where the vocabulary's own files do not tell: gpt2, cl100k, o200k, or a regular expression.",
+        metavar="NAME|REGEX",
+    ),
     "text": Option(("--text",), "Take this text instead of files.", metavar="TEXT"),
     "specials": Option(
         ("--specials",),
@@ -142,7 +147,18 @@ COMMANDS = (
         "encode",
         "Turn text into ids: a line of numbers for each input, or a binary file with --out.",
         _FILES,
-        ("text", "tokenizer", "specials", "any_bytes", "out", "dtype", "threads", "json", "quiet"),
+        (
+            "text",
+            "tokenizer",
+            "vocab_pattern",
+            "specials",
+            "any_bytes",
+            "out",
+            "dtype",
+            "threads",
+            "json",
+            "quiet",
+        ),
         (
             'gpt2x bpe encode --text "hello world"',
             "gpt2x bpe encode --tokenizer bpe-512 book.txt",
@@ -158,7 +174,7 @@ COMMANDS = (
             "Ids, or files of ids: numbers as text, or binary if the name ends in .bin; '-' is standard input.",
             "IDS|FILES",
         ),
-        ("tokenizer", "out", "dtype", "json", "quiet"),
+        ("tokenizer", "vocab_pattern", "out", "dtype", "json", "quiet"),
         (
             "gpt2x bpe decode 31373 995",
             "gpt2x bpe decode --tokenizer bpe-512 ids.txt",
@@ -170,7 +186,7 @@ COMMANDS = (
         "count",
         "Count tokens; special tokens in the text count as text unless --specials says otherwise.",
         _FILES,
-        ("text", "tokenizer", "specials", "any_bytes", "threads", "json", "quiet"),
+        ("text", "tokenizer", "vocab_pattern", "specials", "any_bytes", "threads", "json", "quiet"),
         (
             "gpt2x bpe count book.txt",
             "gpt2x bpe count --tokenizer bpe-512 *.txt",
@@ -182,7 +198,7 @@ COMMANDS = (
         "explain",
         "Show merge by merge how a word becomes tokens.",
         Argument("text", "A word or a short text; '-', or nothing, is standard input.", "[TEXT]", many=False),
-        ("tokenizer", "json", "quiet"),
+        ("tokenizer", "vocab_pattern", "json", "quiet"),
         ('gpt2x bpe explain "tokenization"', 'gpt2x bpe explain --tokenizer bpe-512 " the café"'),
     ),
     Command(
@@ -209,7 +225,7 @@ COMMANDS = (
             "`regex` package. Then a text to compare them on; '-' is standard input.",
             "A B [FILE]",
         ),
-        ("limit", "json", "quiet"),
+        ("vocab_pattern", "limit", "json", "quiet"),
         (
             "gpt2x bpe diff bpe-8000 bpe-16000",
             "gpt2x bpe diff gpt2 bpe-50000 book.txt",
@@ -224,7 +240,7 @@ COMMANDS = (
         Argument(
             "words", "A vocabulary, and text files to try it on; '-' is standard input.", "VOCAB [FILES]"
         ),
-        ("limit", "threads", "json", "quiet"),
+        ("vocab_pattern", "limit", "threads", "json", "quiet"),
         (
             "gpt2x bpe stats bpe-8000",
             "gpt2x bpe stats gpt2 book.txt",

@@ -64,7 +64,8 @@ def train(
         str | None,
         typer.Option(
             "--continue-from",
-            help="A vocabulary whose merges come first; pattern, byte order and special tokens are its own.",
+            help="A vocabulary whose merges come first; pattern (where its files tell it), byte order and special "
+            "tokens are its own.",
             metavar="NAME|PATH",
         ),
     ] = None,
@@ -124,7 +125,7 @@ def train(
     if special and no_special:
         raise UsageError("--special and --no-special contradict one another; give one of them")
     sizes = [parse_number(word, "--vocab") for word in vocab.split(",")]
-    base = _load(continue_from) if continue_from else None
+    base = _load(continue_from, pattern.value if pattern else None) if continue_from else None
     plan = Plan.of(
         sizes,
         pattern=pattern.value if pattern else None,
@@ -162,10 +163,14 @@ def train(
         emit(_summary(report))
 
 
-def _load(name: str) -> Tokenizer:
+def _load(name: str, pattern: str | None) -> Tokenizer:
     from gpt2x.cli.bpe_work import load
+    from gpt2x.tokenizer.encoding import OwnPatternError
 
-    return load(name)
+    try:
+        return load(name, pattern)
+    except OwnPatternError:  # the plan says what contradicts what
+        return load(name)
 
 
 def _folders(sizes: Sequence[int], out: Path | None) -> list[Path]:

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from gpt2x.cli.bpe_corpus import check_threads
 from gpt2x.cli.bpe_table import IdType, Specials
 from gpt2x.console import emit, emit_json, format_table, say
-from gpt2x.errors import InputDataError, UsageError
+from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import atomic_write, open_input, read_bytes
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def encode(
     *,
     text: str | None,
     tokenizer: str,
+    vocab_pattern: str | None,
     specials: Specials,
     any_bytes: bool,
     out: Path | None,
@@ -40,9 +42,10 @@ def encode(
     quiet: bool,
 ) -> None:
     """Print the ids of each input, or write all of them to a file."""
-    loaded = load(tokenizer)
     if dtype is not None and out is None:
         raise UsageError("--dtype is for the binary file that --out names; give both or neither")
+    num_threads = _threads(threads)
+    loaded = load(tokenizer, vocab_pattern)
     report: dict[str, Any] = {"tokenizer": loaded.name, "n_vocab": loaded.n_vocab}
     sources = _sources(files, text, any_bytes)
     if out is None:
@@ -51,7 +54,7 @@ def encode(
         kind = _id_type(loaded, dtype)
         with atomic_write(out) as target:
             rows = [
-                _encode_into(target, loaded, source, specials, kind=kind, threads=_threads(threads))
+                _encode_into(target, loaded, source, specials, kind=kind, threads=num_threads)
                 for source in sources
             ]
         report |= {"out": str(out), "dtype": kind}
@@ -104,13 +107,14 @@ def decode(
     ids: list[str] | None,
     *,
     tokenizer: str,
+    vocab_pattern: str | None,
     out: Path | None,
     dtype: IdType | None,
     json: bool,
     quiet: bool,
 ) -> None:
     """Print or write the bytes that ids stand for."""
-    loaded = load(tokenizer)
+    loaded = load(tokenizer, vocab_pattern)
     groups = [_read_ids(word, _id_type(loaded, dtype)) for word in _join_numbers(ids or [STDIN])]
     data = b"".join(map(loaded.decode_bytes, groups))
     if out is not None:
@@ -164,7 +168,7 @@ def _read_ids(word: str | list[int], kind: str) -> Any:
         except ValueError:
             shown = item[:40].decode("utf-8", "backslashreplace")
             raise InputDataError(
-                f"{_label(word)} holds {shown!r}, which is no id; give whole numbers"
+                f"{_label(word)} holds {quoted(shown)}, which is no id; give whole numbers"
             ) from None
     return numbers
 
@@ -178,6 +182,7 @@ def count(
     *,
     text: str | None,
     tokenizer: str,
+    vocab_pattern: str | None,
     specials: Specials,
     any_bytes: bool,
     threads: int | None,
@@ -185,9 +190,10 @@ def count(
     quiet: bool,
 ) -> None:
     """Print how many tokens each input has."""
-    loaded = load(tokenizer)
+    num_threads = _threads(threads)
+    loaded = load(tokenizer, vocab_pattern)
     sources = _sources(files, text, any_bytes)
-    rows = [_count_source(loaded, source, specials, _threads(threads)) for source in sources]
+    rows = [_count_source(loaded, source, specials, num_threads) for source in sources]
     total = sum(row["tokens"] for row in rows)
     if json:
         emit_json({"tokenizer": loaded.name, "n_vocab": loaded.n_vocab, "inputs": rows, "tokens": total})
@@ -215,12 +221,14 @@ def _count_source(tokenizer: Tokenizer, source: Source, rule: Specials, threads:
 # explain
 
 
-def explain(text: str | None, *, tokenizer: str, json: bool, quiet: bool) -> None:
+def explain(text: str | None, *, tokenizer: str, vocab_pattern: str | None, json: bool, quiet: bool) -> None:
     """Print every merge of every piece."""
-    loaded = load(tokenizer)
-    if text is None or text == STDIN:
-        with _remedies("convert it first"):
+    loaded = load(tokenizer, vocab_pattern)
+    with _remedies("convert it first"):
+        if text is None or text == STDIN:
             text = _decode(_read_stdin(), Source(STDIN, None, any_bytes=False))
+        else:
+            text = _decode(_argument_bytes(text), Source("TEXT", None, any_bytes=False))
     pieces = [_explain_piece(piece, loaded) for piece in loaded.split(text)]
     if json:
         emit_json({"tokenizer": loaded.name, "text": text, "pieces": pieces})
@@ -237,6 +245,9 @@ def _explain_piece(piece: str, tokenizer: Tokenizer) -> dict[str, Any]:
     from gpt2x.tokenizer import reference
 
     data = piece.encode("utf-8")
+    if piece in tokenizer.added_tokens:  # which no merge makes
+        whole = {"id": tokenizer.added_tokens[piece], "text": _plain(data)}
+        return {"piece": piece, "start": [_plain(data)], "merges": [], "tokens": [whole]}
     steps = [
         {"rank": rank, "tokens": [_plain(token) for token in tokens]}
         for rank, tokens in reference.merge_steps(data, tokenizer.mergeable_ranks)
@@ -290,14 +301,21 @@ class Source(NamedTuple):
 
 
 def _sources(files: list[str] | None, text: str | None, any_bytes: bool) -> list[Source]:
-    from gpt2x.tokenizer.utf8 import to_utf8
-
     if text is None:
         return [Source(name, None, any_bytes) for name in files or [STDIN]]
     if files:
-        raise UsageError(f"--text and files ({', '.join(files)}) exclude one another; give one of them")
-    # An argument that is no UTF-8 reaches Python as surrogates; --bytes gets its bytes back.
-    return [Source("--text", os.fsencode(text) if any_bytes else to_utf8(text), any_bytes)]
+        raise UsageError(
+            f"--text and files ({quoted(', '.join(files))[1:-1]}) exclude one another; give one of them"
+        )
+    return [Source("--text", os.fsencode(text) if any_bytes else _argument_bytes(text), any_bytes)]
+
+
+def _argument_bytes(text: str) -> bytes:
+    """The bytes of an argument, where those that are no UTF-8 have reached Python as halves of surrogate pairs."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # other surrogates, which can come on Windows
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _read_stdin() -> bytes:
@@ -319,9 +337,8 @@ def _decode(data: bytes, source: Source) -> str:
 
 
 def _threads(threads: int | None) -> int:
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads is {threads}; give 1 or more")
-    return threads or os.cpu_count() or 1
+    check_threads(threads)
+    return min(threads or os.cpu_count() or 1, 1 << 16)
 
 
 def _id_type(tokenizer: Tokenizer, dtype: IdType | None) -> str:
@@ -329,7 +346,7 @@ def _id_type(tokenizer: Tokenizer, dtype: IdType | None) -> str:
     if dtype is None:
         return "uint16" if largest < 1 << 16 else "uint32"
     if dtype is IdType.uint16 and largest >= 1 << 16:
-        raise UsageError(f"--dtype uint16 cannot hold the ids of {tokenizer.name!r}: take uint32")
+        raise UsageError(f"--dtype uint16 cannot hold the ids of {quoted(tokenizer.name)}: take uint32")
     return dtype.value
 
 
@@ -358,13 +375,44 @@ def _remedies(against_bytes: str = "convert it, or take it as it is with --bytes
         raise InputDataError(f"{error.finding}; {against_bytes}") from error
 
 
-def load(name: str) -> Tokenizer:
-    """Load a vocabulary; what is worth a warning (a slow pattern, another Unicode version) is said as talk."""
+def load(name: str, pattern: str | None = None) -> Tokenizer:
+    """Load a vocabulary; what is worth a warning (a guessed or slow pattern, another Unicode version) is said as talk.
+
+    Raises:
+        UsageError: `pattern` is none, or another one than the vocabulary's own.
+
+    """
     from gpt2x.tokenizer import Tokenizer
+    from gpt2x.tokenizer.encoding import OwnPatternError
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        tokenizer = Tokenizer.load(name)
-    for warning in caught:
-        say(f"note: {warning.message}")
+        try:
+            tokenizer = Tokenizer.load(name, pattern=pattern)
+        except OwnPatternError as error:
+            raise OwnPatternError(str(error).replace("leave pattern", "leave --pattern")) from error
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        say(f"note: {message}")
     return tokenizer
+
+
+def load_each(names: list[str], pattern: str | None) -> list[Tokenizer]:
+    """Load several vocabularies, of which those without a pattern of their own get this one.
+
+    Raises:
+        UsageError: all have another one of their own.
+
+    """
+    from gpt2x.tokenizer.encoding import OwnPatternError
+
+    loaded = []
+    refused = []
+    for name in names:
+        try:
+            loaded.append(load(name, pattern))
+        except OwnPatternError as error:
+            refused.append(error)
+            loaded.append(load(name))
+    if names and len(refused) == len(names):
+        raise refused[0]
+    return loaded

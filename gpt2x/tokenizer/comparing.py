@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.tokenizer import patterns
+from gpt2x.tokenizer.added import AddedCore
 from gpt2x.tokenizer.alphabet import SINGLE_BYTES
 from gpt2x.tokenizer.encoding import Tokenizer
 from gpt2x.tokenizer.fitting import check_complete, token_ends
@@ -65,11 +66,22 @@ class Side:
         plain = Tokenizer(spec, pat_str=pat_str, mergeable_ranks=ranks, special_tokens={})
         return cls(spec, plain, has_vocabulary=False, by_regex=by_regex)
 
+    @staticmethod
+    def vocabulary_of(spec: str) -> str | None:
+        """What `parse` would load for a side; None for a pattern alone."""
+        return None if spec.startswith(PATTERN_PREFIX) else spec.removesuffix(REGEX_SUFFIX)
+
     @property
     def core(self) -> Core:
         """What splits and encodes."""
         core = self.tokenizer._core
-        if not self.by_regex or isinstance(core, patterns.RegexCore):
+        if isinstance(core, AddedCore):
+            return AddedCore(self._splitting(core.core), core.ids)
+        return self._splitting(core)
+
+    def _splitting(self, core: Core) -> Core:
+        """The core, or before it the `regex` package, if that is to split."""
+        if not self.by_regex or isinstance(core, patterns.RegexCore | AddedCore):
             return core
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -89,7 +101,8 @@ class Side:
     def _unicode(self) -> str:
         from gpt2x._bpe import unicode_version
 
-        if not isinstance(self.core, patterns.RegexCore):
+        core = self.core.core if isinstance(self.core, AddedCore) else self.core
+        if not isinstance(core, patterns.RegexCore):
             return unicode_version
         import importlib.metadata
 

@@ -9,16 +9,35 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from gpt2x.errors import InputDataError, UsageError
-from gpt2x.tokenizer import formats
-from gpt2x.tokenizer.patterns import make_core
+from gpt2x.errors import InputDataError, UsageError, quoted
+from gpt2x.tokenizer import formats, patterns
+from gpt2x.tokenizer.added import AddedCore
+from gpt2x.tokenizer.arguments import (
+    ArgumentTypeError,
+    as_list,
+    as_texts,
+    check_path,
+    check_text,
+    check_threads,
+    whole_number,
+)
 from gpt2x.tokenizer.ranks import FileRanks
-from gpt2x.tokenizer.special import END_OF_TEXT, Allowed, Disallowed, SpecialTokens
+from gpt2x.tokenizer.special import (
+    END_OF_TEXT,
+    LARGEST_ID,
+    Allowed,
+    Disallowed,
+    SpecialTokens,
+    checked_ids,
+    taken,
+    token_bytes,
+)
 from gpt2x.tokenizer.utf8 import as_bytes, to_utf8
 
 if TYPE_CHECKING:
@@ -26,6 +45,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from gpt2x.tokenizer.files import EncodedFile, TextReader
+    from gpt2x.tokenizer.patterns import Core
 
     Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
 
@@ -39,6 +59,14 @@ class UnknownTokenError(InputDataError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class TokenTypeError(UnknownTokenError, TypeError):
+    """What should be an id is no number, and so none that the vocabulary has; a TypeError, as in tiktoken."""
+
+
+class OwnPatternError(UsageError):
+    """A pattern was given for a vocabulary that has another one of its own."""
 
 
 class Tokenizer:
@@ -60,8 +88,9 @@ class Tokenizer:
         pat_str: str,
         mergeable_ranks: Mapping[bytes, int],
         special_tokens: Mapping[str, int],
+        added_tokens: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """Build from the four parts that tiktoken's `Encoding` takes.
+        """Build from the four parts that tiktoken's `Encoding` takes, and one more.
 
         Args:
             name: what to call it in messages.
@@ -71,47 +100,78 @@ class Tokenizer:
                 pattern is not built in; `splitting` has the kinds that are known.
             mergeable_ranks: the bytes of each token and its id, which is also its merge priority; all 256 single
                 bytes must be among them.
-            special_tokens: texts that stand for one id each and are never merged.
+            special_tokens: texts that stand for one id each, are never merged, and are refused unless allowed. A text
+                may have the id of the very same bytes in the ranks, and two texts may have one id.
+            added_tokens: texts that stand for one id each wherever they occur, also in `encode_ordinary`.
 
         Raises:
-            UsageError: the ranks are no byte-level vocabulary, a special token has an id that is taken, or the pattern
-                is none, or has something in it that would be split otherwise here.
+            UsageError: the ranks are no byte-level vocabulary, a special or added token has an id that is taken, or the
+                pattern is none, or has something in it that would be split otherwise here.
 
         """
+        check_text(name, "name")
+        check_text(pat_str, "pat_str")
         self.name = name
         self._pat_str = pat_str
         self._special = SpecialTokens(special_tokens)
+        self._added = checked_ids(added_tokens, "added token")
+        tokens = _all_tokens(self._special, self._added)
         self._mergeable_ranks: dict[bytes, int] | FileRanks
-        if isinstance(mergeable_ranks, FileRanks):
+        if isinstance(mergeable_ranks, FileRanks):  # in which none of them is
             self._mergeable_ranks = mergeable_ranks
         else:
-            self._mergeable_ranks = dict(mergeable_ranks)
-            self._special.check_free(set(self._mergeable_ranks.values()))
-        self._core = make_core(pat_str, self._mergeable_ranks, self._special.token_bytes)
-        self.max_token_value: int = max([self._core.n_vocab - 1, *self._special.token_bytes])
+            self._mergeable_ranks = _checked_ranks(mergeable_ranks)
+            tokens = _not_ranked(tokens, self._mergeable_ranks, self._special, self._added)
+        core = patterns.make_core(pat_str, self._mergeable_ranks, tokens)
+        self._core: Core = AddedCore(core, self._added) if self._added else core
+        self.max_token_value: int = max(
+            core.n_vocab - 1, *self._special.token_bytes, *self._added.values(), 0
+        )
         """The largest id."""
 
     # ------------------------------------------------------------------------------------------------------------
     # Loading and saving
 
     @classmethod
-    def load(cls, source: str | os.PathLike[str]) -> Tokenizer:
+    def load(cls, source: str | os.PathLike[str], *, pattern: str | None = None) -> Tokenizer:
         """Load a vocabulary.
 
         Args:
             source: a rank file (``*.tiktoken``), a ``tokenizer.json``, GPT-2's ``vocab.bpe`` or ``encoder.json``
                 beside one another, a folder that holds one of these, or the name ``gpt2``.
+            pattern: what splits text, where neither the file, nor its checksum, nor a file beside it tells: "gpt2",
+                "cl100k", "o200k", or a regular expression. Without it, a pattern is guessed, with a RuntimeWarning.
 
         Raises:
             InputDataError: it is missing, damaged or of another kind; the sentence names file and line.
             MissingComponentError: the GPT-2 vocabulary was asked for by name and is nowhere to be found.
+            UsageError: `pattern` is none, or another one than the vocabulary's own (`OwnPatternError`).
 
         """
         from gpt2x.tokenizer import registry
 
+        check_path(source, "source")
+        wanted = None if pattern is None else patterns.resolve(pattern)
         if str(source) in registry.NAMES:
-            return registry.get(str(source))
-        return cls.from_vocabulary(formats.read(source))
+            loaded = registry.get(str(source))
+        else:
+            vocabulary = formats.read(source, wanted)
+            if vocabulary.note:
+                warnings.warn(vocabulary.note, RuntimeWarning, stacklevel=2)
+            try:
+                loaded = cls.from_vocabulary(vocabulary)
+            except UsageError as error:
+                if vocabulary.pat_str == wanted:
+                    raise
+                raise InputDataError(
+                    f"{os.fspath(source)} holds no vocabulary that can be used: {error}"
+                ) from error
+        if wanted is not None and not patterns.are_same(wanted, loaded.pat_str):
+            raise OwnPatternError(
+                f"the vocabulary {quoted(loaded.name)} has a pattern of its own, "
+                f"{quoted(patterns.NATIVE.get(loaded.pat_str, loaded.pat_str))}; leave pattern {quoted(pattern)} out"
+            )
+        return loaded
 
     @staticmethod
     def from_pretrained(name: str = "gpt2", path: str | os.PathLike[str] | None = None) -> Tokenizer:
@@ -139,6 +199,7 @@ class Tokenizer:
             pat_str=vocabulary.pat_str,
             mergeable_ranks=vocabulary.mergeable_ranks,
             special_tokens=vocabulary.special_tokens,
+            added_tokens=vocabulary.added_tokens,
         )
         tokenizer.__dict__["vocabulary"] = vocabulary  # it may know its checksum already
         return tokenizer
@@ -152,18 +213,27 @@ class Tokenizer:
             OutputError: they cannot be written.
 
         """
+        check_path(folder, "folder")
         formats.write_folder(self.vocabulary, folder)
 
     @functools.cached_property
     def vocabulary(self) -> formats.Vocabulary:
         """What is saved: name, pattern, ranks and special tokens, with merges and checksum on demand."""
-        return formats.Vocabulary(self.name, self._pat_str, self._mergeable_ranks, self._special.ids)
+        return formats.Vocabulary(
+            self.name, self._pat_str, self._mergeable_ranks, self._special.ids, added_tokens=self._added
+        )
 
     # ------------------------------------------------------------------------------------------------------------
     # Encoding
 
     def encode_ordinary(self, text: str) -> list[int]:
-        """Encode a text; special tokens in it are plain text."""
+        """Encode a text; special tokens in it are plain text.
+
+        Raises:
+            ArgumentTypeError: it is no str (a TypeError); so in every method that takes a text.
+
+        """
+        check_text(text)
         return self._core.encode_ordinary(text)
 
     def encode(
@@ -189,6 +259,7 @@ class Tokenizer:
         >>> gpt2.encode("<|endoftext|>", disallowed_special=())  # doctest: +SKIP
         [27, 91, 437, 1659, 5239, 91, 29]
         """
+        check_text(text)
         specials = self._special.allow(text, allowed_special, disallowed_special)
         if specials is None:
             return self._core.encode_ordinary(text)
@@ -219,6 +290,7 @@ class Tokenizer:
         >>> gpt2.encode_to_numpy("hello world", dtype="uint16")  # doctest: +SKIP
         array([31373,   995], dtype=uint16)
         """
+        check_text(text)
         specials = self._special.allow(text, allowed_special, disallowed_special)
         if dtype is None and out is None and specials is None:
             return self._core.encode_to_numpy(text)
@@ -234,13 +306,15 @@ class Tokenizer:
 
         Bytes that are no UTF-8 give what tiktoken's `_encode_bytes` gives; `decode_bytes` always gives them back.
         """
-        return self._core.encode_ordinary(text)
+        if not isinstance(text, bytes | bytearray | memoryview):
+            raise ArgumentTypeError("text", text, "bytes (encode takes a str)")
+        return self._core.encode_ordinary(bytes(text))
 
     def encode_ordinary_batch(
         self, text: Iterable[str], *, num_threads: int | None = None
     ) -> list[list[int]]:
         """Encode many texts on all cores (or `num_threads`); special tokens in them are plain text."""
-        return self._core.encode_batch_lists(text, num_threads or 0)
+        return self._core.encode_batch_lists(as_texts(text), check_threads(num_threads))
 
     def encode_ordinary_batch_to_numpy(
         self, text: Iterable[str], *, dtype: npt.DTypeLike = "uint32", num_threads: int | None = None
@@ -253,7 +327,7 @@ class Tokenizer:
         """
         kind = self._dtype(dtype, None)
         native: Literal["uint16", "uint32"] = "uint16" if kind.name == "uint16" else "uint32"
-        arrays = self._core.encode_batch(text, num_threads or 0, native)
+        arrays = self._core.encode_batch(as_texts(text), check_threads(num_threads), native)
         return [array.astype(kind, copy=False) for array in arrays]
 
     def encode_batch(
@@ -270,8 +344,9 @@ class Tokenizer:
             DisallowedSpecialError: as in `encode`.
 
         """
-        specials = self._special.allow_all(text, allowed_special, disallowed_special)
-        return self._core.encode_batch_lists(text, num_threads or 0, specials)
+        texts, threads = as_texts(text), check_threads(num_threads)
+        specials = self._special.allow_all(texts, allowed_special, disallowed_special)
+        return self._core.encode_batch_lists(texts, threads, specials)
 
     def encode_single_token(self, text_or_bytes: str | bytes) -> int:
         """The id of exactly this token, special tokens included.
@@ -280,14 +355,17 @@ class Tokenizer:
             UnknownTokenError: there is no such token (a KeyError).
 
         """
+        if not isinstance(text_or_bytes, str | bytes):
+            raise ArgumentTypeError("the token", text_or_bytes, "a str or bytes")
         token = as_bytes(text_or_bytes)
         try:
             return self._core.encode_single_token(token)
         except KeyError:
-            for special, token_bytes in self._special.token_bytes.items():
-                if token_bytes == token:
-                    return special
-        raise UnknownTokenError(f"the vocabulary {self.name!r} has no token {text_or_bytes!r}")
+            text = token.decode("utf-8", "surrogateescape")
+        for ids in (self._special.ids, self._added):
+            if text in ids:
+                return ids[text]
+        raise UnknownTokenError(f"the vocabulary {quoted(self.name)} has no token {quoted(text_or_bytes)}")
 
     def encode_with_offsets(
         self,
@@ -334,11 +412,12 @@ class Tokenizer:
             DisallowedSpecialError: as in `encode`.
 
         """
+        check_text(text)
         return self._core.count(text, self._special.allow(text, allowed_special, disallowed_special))
 
     def count_ordinary_batch(self, text: Iterable[str], *, num_threads: int | None = None) -> list[int]:
         """How many tokens each text has, computed on all cores (or `num_threads`); special tokens are plain text."""
-        return self._core.count_batch(text, num_threads or 0)
+        return self._core.count_batch(as_texts(text), check_threads(num_threads))
 
     def encode_file(
         self,
@@ -380,8 +459,9 @@ class Tokenizer:
         kind = self._dtype(dtype, None)
         if kind.name not in ("uint16", "uint32"):
             raise UsageError(f"dtype is {kind}; a file of ids has uint16 or uint32")
-        if num_threads is not None and num_threads < 1:
-            raise UsageError(f"num_threads is {num_threads}; give 1 or more")
+        check_path(path, "path")
+        check_path(out, "out")
+        threads = check_threads(num_threads)
         return files.encode_file(
             self.text_reader(
                 errors=errors, allowed_special=allowed_special, disallowed_special=disallowed_special
@@ -389,7 +469,7 @@ class Tokenizer:
             Path(path),
             out,
             dtype=kind,
-            num_threads=num_threads or os.cpu_count() or 1,
+            num_threads=threads or os.cpu_count() or 1,
             append=self.eot_token if append_eot else None,
         )
 
@@ -413,7 +493,8 @@ class Tokenizer:
         """
         from gpt2x.tokenizer import fitting
 
-        return fitting.truncate(self._core, to_utf8(text), n).decode()
+        check_text(text)
+        return fitting.truncate(self._core, to_utf8(text), whole_number(n, "n")).decode()
 
     def chunk(self, text: str, n: int, overlap: int = 0) -> list[str]:
         """Cut a text into chunks of at most `n` tokens each, as they have when they are encoded by themselves.
@@ -431,31 +512,42 @@ class Tokenizer:
         """
         from gpt2x.tokenizer import fitting
 
+        check_text(text)
+        n, overlap = whole_number(n, "n"), whole_number(overlap, "overlap")
         return [part.decode() for part in fitting.chunk(self._core, to_utf8(text), n, overlap)]
 
     def encode_piece(self, piece: bytes) -> list[int]:
-        """Merge one piece without splitting it first."""
+        """Merge one piece without splitting it first; an added token is its id."""
+        if not isinstance(piece, str | bytes):
+            raise ArgumentTypeError("piece", piece, "bytes")
         return self._core.encode_piece(piece)
 
     def split(self, text: str) -> list[str]:
-        """The pieces into which the pattern cuts the text before merging: ``It's here`` gives It, 's and " here"."""
+        """The pieces into which the pattern cuts the text before merging: ``It's here`` gives It, 's and " here".
+
+        An added token is a piece.
+        """
+        check_text(text)
         return [piece.decode() for piece in self._core.split(text)]
 
     # ------------------------------------------------------------------------------------------------------------
     # Decoding
 
     def decode_bytes(self, tokens: Ids) -> bytes:
-        """Join the bytes of the tokens; special tokens give their text.
+        """Join the bytes of the tokens; special and added tokens give their text.
 
         Raises:
             UnknownTokenError: an id that the vocabulary does not have (a KeyError).
+            ArgumentTypeError: no list of whole numbers (a TypeError); so in every method that takes ids.
 
         """
+        if isinstance(tokens, str | bytes):
+            raise ArgumentTypeError("tokens", tokens, "a list of ids")
         try:
             return self._core.decode_bytes(tokens)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             self.decode_tokens_bytes(tokens)  # names the first id that is wrong
-            raise UnknownTokenError(str(error)) from error
+            raise ArgumentTypeError("tokens", tokens, "a list of ids, or an array of one axis") from error
 
     def decode(self, tokens: Ids, errors: str = "replace") -> str:
         """Decode to text; bytes that are no UTF-8 become U+FFFD, or what `errors` says (as in `bytes.decode`).
@@ -463,7 +555,14 @@ class Tokenizer:
         Raises:
             UnknownTokenError: an id that the vocabulary does not have (a KeyError).
         """
-        return self.decode_bytes(tokens).decode("utf-8", errors)
+        data = self.decode_bytes(tokens)
+        check_text(errors, "errors")
+        try:
+            return data.decode("utf-8", errors)
+        except UnicodeDecodeError:
+            raise
+        except (LookupError, ValueError):  # ValueError for a NUL in it
+            raise UsageError(f"errors is {quoted(errors)}; give 'strict', 'replace' or 'ignore'") from None
 
     def decode_single_token_bytes(self, token: int) -> bytes:
         """The bytes of one token, special tokens included.
@@ -473,11 +572,16 @@ class Tokenizer:
 
         """
         try:
-            return self._core.token_bytes(token)
-        except (KeyError, TypeError, ValueError, OverflowError):
-            raise UnknownTokenError(
-                f"unknown token id {token!r}: the vocabulary {self.name!r} has the ids 0 to {self.max_token_value}"
-            ) from None
+            number = _as_id(token)
+            return self._core.token_bytes(number)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            finding = (
+                f"unknown token id {quoted(token)}: the vocabulary {quoted(self.name)} has the ids 0 to "
+                f"{self.max_token_value}"
+            )
+            if isinstance(error, ArgumentTypeError):
+                raise TokenTypeError(f"{finding}, which are whole numbers") from None
+            raise UnknownTokenError(finding) from None
 
     def decode_tokens_bytes(self, tokens: Ids) -> list[bytes]:
         """The bytes of each token.
@@ -512,11 +616,13 @@ class Tokenizer:
         self, batch: Sequence[Ids], *, errors: str = "replace", num_threads: int = 8
     ) -> list[str]:
         """Decode many lists of ids; `num_threads` is there for tiktoken's sake, decoding needs no threads."""
-        return [self.decode(ids, errors) for ids in batch]
+        check_threads(num_threads)
+        return [self.decode(ids, errors) for ids in as_list(batch, "batch", "lists of ids")]
 
     def decode_bytes_batch(self, batch: Sequence[Ids], *, num_threads: int = 8) -> list[bytes]:
         """Decode many lists of ids to bytes."""
-        return [self.decode_bytes(ids) for ids in batch]
+        check_threads(num_threads)
+        return [self.decode_bytes(ids) for ids in as_list(batch, "batch", "lists of ids")]
 
     # ------------------------------------------------------------------------------------------------------------
     # What it is
@@ -536,7 +642,7 @@ class Tokenizer:
         """
         if END_OF_TEXT not in self._special.ids:
             raise UsageError(
-                f"the vocabulary {self.name!r} has no special token {END_OF_TEXT!r}; train one with it"
+                f"the vocabulary {quoted(self.name)} has no special token {END_OF_TEXT!r}; train one with it"
             )
         return self._special.ids[END_OF_TEXT]
 
@@ -551,6 +657,11 @@ class Tokenizer:
         return MappingProxyType(self._special.ids)
 
     @property
+    def added_tokens(self) -> Mapping[str, int]:
+        """Texts that stand for one id each wherever they occur, without being special, and their ids."""
+        return MappingProxyType(self._added)
+
+    @property
     def mergeable_ranks(self) -> Mapping[bytes, int]:
         """The bytes of every other token and its id."""
         ranks = self._mergeable_ranks
@@ -563,14 +674,14 @@ class Tokenizer:
 
     def is_special_token(self, token: int) -> bool:
         """True for the id of a special token."""
-        return token in self._special.token_bytes
+        return _as_id(token) in self._special.token_bytes
 
     def token_byte_values(self) -> list[bytes]:
         """The bytes of every token that is not special, sorted."""
         return sorted(self._mergeable_ranks)
 
     def __repr__(self) -> str:
-        return f"<Tokenizer {self.name!r}: {self.n_vocab:,} ids>"
+        return f"<Tokenizer {quoted(self.name)}: {self.n_vocab:,} ids>"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Tokenizer):
@@ -578,7 +689,7 @@ class Tokenizer:
         return self.__getstate__() == other.__getstate__()
 
     def __hash__(self) -> int:
-        return hash((self.name, self._core.n_vocab, tuple(self._special.ids.items())))
+        return hash((self.name, self._core.n_vocab, frozenset(self._special.ids.items())))
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -586,6 +697,7 @@ class Tokenizer:
             "pat_str": self._pat_str,
             "mergeable_ranks": self._mergeable_ranks,
             "special_tokens": self._special.ids,
+            "added_tokens": self._added,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -612,18 +724,93 @@ class Tokenizer:
         import numpy as np
 
         if out is not None and not isinstance(out, np.ndarray):
-            raise UsageError(f"out is a {type(out).__name__}; give a NumPy array of uint16 or uint32")
-        kind = np.dtype(dtype if dtype is not None else "uint32" if out is None else out.dtype)
+            raise ArgumentTypeError("out", out, "a NumPy array of uint16 or uint32")
+        try:
+            kind = np.dtype(dtype if dtype is not None else "uint32" if out is None else out.dtype)
+        except (TypeError, ValueError):
+            raise ArgumentTypeError("dtype", dtype, "an integer type of NumPy's, such as 'uint32'") from None
         if out is not None and (out.dtype != kind or kind.name not in ("uint16", "uint32")):
             raise UsageError(
                 f"out has dtype {out.dtype} and dtype is {kind}; both must be uint16, or both uint32"
             )
         if not np.issubdtype(kind, np.integer) or np.iinfo(kind).max < self.max_token_value:
             raise UsageError(
-                f"dtype {kind} cannot hold the ids of {self.name!r} (up to {self.max_token_value})"
+                f"dtype {kind} cannot hold the ids of {quoted(self.name)} (up to {self.max_token_value})"
             )
         return kind
 
 
+def _all_tokens(special: SpecialTokens, added: Mapping[str, int]) -> dict[int, bytes]:
+    """The bytes of each special and added token.
+
+    Raises:
+        UsageError: a token is both, or an id is taken.
+
+    """
+    if not added:
+        return special.token_bytes
+    if both := special.ids.keys() & added.keys():
+        raise UsageError(f"the token {quoted(min(both))} is special and added; it can be one of them")
+    tokens = dict(special.token_bytes)
+    for token, spelled in token_bytes(added, "added token").items():
+        if token in tokens:
+            raise taken("added token", spelled.decode(), token)
+        tokens[token] = spelled
+    return tokens
+
+
+def _not_ranked(
+    tokens: dict[int, bytes], ranks: dict[bytes, int], special: SpecialTokens, added: Mapping[str, int]
+) -> dict[int, bytes]:
+    """The special and added tokens without those that have the id of the very same bytes in the ranks.
+
+    Raises:
+        UsageError: an id is taken by other bytes.
+
+    """
+    used = set(ranks.values())
+    shared = {token for token in tokens if token in used}
+    if not shared:
+        return tokens
+    for kind, ids in (("special token", special.ids), ("added token", added)):
+        for text, token in ids.items():
+            if token in shared and ranks.get(text.encode()) != token:
+                raise taken(kind, text, token)
+    return {token: spelled for token, spelled in tokens.items() if token not in shared}
+
+
+def _checked_ranks(ranks: Mapping[bytes, int]) -> dict[bytes, int]:
+    """The ranks as a dict, after a look at each.
+
+    Raises:
+        UsageError: an id that no token can have.
+        ArgumentTypeError: something else than bytes and whole numbers.
+
+    """
+    if not isinstance(ranks, Mapping):
+        raise ArgumentTypeError("mergeable_ranks", ranks, "a dict of bytes and ids")
+    kept = dict(ranks)
+    if not {*map(type, kept)} <= {bytes} or not {*map(type, kept.values())} <= {int}:
+        for token, rank in kept.items():
+            if not isinstance(token, bytes):
+                raise ArgumentTypeError("a token in mergeable_ranks", token, "bytes")
+            kept[token] = whole_number(rank, f"the id of {quoted(token)}", None)
+    token = max(kept, key=kept.__getitem__, default=b"")
+    if kept and kept[token] > LARGEST_ID:
+        raise UsageError(
+            f"these ranks are no byte-level vocabulary: id {quoted(kept[token])} of token {quoted(token)} is not "
+            f"between 0 and {LARGEST_ID}"
+        )
+    return kept
+
+
+def _as_id(token: object) -> int:
+    """A token's id; a negative one is none that a vocabulary has, but it is a number."""
+    return whole_number(token, "a token's id", None)
+
+
 def _as_ints(ids: Any) -> list[Any]:
-    return ids.tolist() if hasattr(ids, "tolist") else list(ids)
+    listed = ids.tolist() if hasattr(ids, "tolist") else ids
+    if isinstance(listed, str | bytes):
+        raise ArgumentTypeError("tokens", ids, "a list of ids")
+    return as_list(listed, "tokens", "a list of ids")

@@ -8,18 +8,20 @@ next. Where a window has no place to cut, as much again is added to it: a text w
 
 from __future__ import annotations
 
+import bisect
 import codecs
 import lzma
 import os
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gpt2x.console import progress
-from gpt2x.errors import InputDataError, UsageError
+from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import atomic_write, open_input
+from gpt2x.tokenizer.added import AddedCore
 from gpt2x.tokenizer.fitting import last_cut
 from gpt2x.tokenizer.special import Allowed, Disallowed, DisallowedSpecialError, SpecialTokens, native
 from gpt2x.tokenizer.utf8 import NotUtf8Error
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from gpt2x.tokenizer.patterns import Core
+
+    Place = Sequence[int]  # where a special token starts and ends
 
 WINDOW_BYTES = 16 << 20
 """How much of a file is read at a time."""
@@ -68,14 +72,15 @@ class TextReader:
 
         """
         if errors not in ("strict", "replace"):
-            raise UsageError(f"errors is {errors!r}; take 'strict' or 'replace'")
+            raise UsageError(f"errors is {quoted(errors)}; take 'strict' or 'replace'")
         accepted, refused = special.decide(allowed, disallowed)
         self._core = core
         self._errors = errors
         self._accepted = special.native(accepted)
         self._refused = native(dict.fromkeys(refused, 0)) if refused else None
-        longest = max((len(text.encode()) for text in (*accepted, *refused)), default=0)
-        self._margin = max(longest, _MARGIN_BYTES)
+        special_sizes = (len(text.encode("utf-8", "surrogatepass")) for text in (*accepted, *refused))
+        longest_added = core.longest if isinstance(core, AddedCore) else 0
+        self._margin = max(_MARGIN_BYTES, longest_added, *special_sizes)
 
     def encode(
         self, source: IO[bytes], name: str, dtype: np.dtype[Any], num_threads: int
@@ -108,7 +113,7 @@ class TextReader:
             num_bytes += len(stretch)
         return num_tokens, num_bytes
 
-    def stretches(self, source: IO[bytes], name: str) -> Iterator[tuple[bytes, npt.NDArray[np.int64]]]:
+    def stretches(self, source: IO[bytes], name: str) -> Iterator[tuple[bytes, list[Place]]]:
         """Yield one stretch of text after the other, with the start and end of each special token in it.
 
         Raises:
@@ -132,21 +137,20 @@ class TextReader:
             offset += used
             size = WINDOW_BYTES if used else max(WINDOW_BYTES, len(text))
 
-    def _evenly(self, text: bytes, places: npt.NDArray[np.int64], num_threads: int) -> Iterator[bytes]:
+    def _evenly(self, text: bytes, places: list[Place], num_threads: int) -> Iterator[bytes]:
         """Cut a stretch where neither a piece nor a special token notices, into about as much for each thread."""
         share = max(len(text) // (4 * num_threads), _SHARE_BYTES)
+        ends = [end for _, end in places]
         start = 0
         plain = range(0)  # what lies between two special tokens
         plain_text = b""
         while start < len(text):
             end = min(start + share, len(text))
-            behind = int(
-                places[:, 1].searchsorted(end, "right")
-            )  # the first special token that ends behind `end`
-            low = int(places[behind - 1, 1]) if behind else 0
-            high = int(places[behind, 0]) if behind < len(places) else len(text)
+            behind = bisect.bisect_right(ends, end)  # the first special token that ends behind `end`
+            low = ends[behind - 1] if behind else 0
+            high = places[behind][0] if behind < len(places) else len(text)
             if end > high:
-                end = int(places[behind, 1])
+                end = ends[behind]
             elif low < end < high:
                 if plain != range(low, high):
                     plain, plain_text = range(low, high), text[low:high]
@@ -154,20 +158,18 @@ class TextReader:
             yield text[start:end]
             start = end
 
-    def _cut(self, text: bytes, offset: int, name: str, at_end: bool) -> tuple[int, npt.NDArray[np.int64]]:
+    def _cut(self, text: bytes, offset: int, name: str, at_end: bool) -> tuple[int, list[Place]]:
         """Where the stretch that `text` begins with ends, 0 where more text must be seen, and its special tokens."""
-        import numpy as np
-
         limit = len(text) if at_end else max(0, len(text) - self._margin)
         refused = self._refused.find(text) if self._refused else None
         if refused and refused[0] < limit:
             token = text[refused[0] : refused[1]].decode()
             raise DisallowedSpecialError(token, offset + refused[0], name, "byte")
-        places = np.empty((0, 3), dtype=np.int64)
+        places: list[Place] = []
         if self._accepted:
-            places = self._accepted.find_all(text)
-            places = places[places[:, 0] < limit]
-        start = int(places[-1, 1]) if len(places) else 0
+            found = self._accepted.find_all(text)[:, :2]
+            places = found[found[:, 0] < limit].tolist()
+        start = places[-1][1] if places else 0
         rest = text[start:]
         end = len(rest) if at_end else last_cut(self._core, rest, limit - start, _SEARCH_BYTES)
         return start + end, places

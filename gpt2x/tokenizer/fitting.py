@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
 from gpt2x.tokenizer.utf8 import ceil_to_character, floor_to_character, is_inside_character
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ def _chunk_end(core: Core, data: bytes, ends: npt.NDArray[np.int64], start: int,
     num_tokens = core.count(data[start:end])
     if num_tokens > n:
         raise UsageError(
-            f"the character {data[start:end].decode()!r} has {num_tokens} tokens, so chunks of {n} cannot hold it; "
-            f"take n = {num_tokens} or more"
+            f"the character {quoted(data[start:end].decode())} has {num_tokens} tokens, so chunks of {n} cannot hold "
+            f"it; take n = {num_tokens} or more"
         )
     return end
 
@@ -185,7 +185,7 @@ def offsets(core: Core, data: bytes, ids: npt.NDArray[np.uint32], unit: str) -> 
     import numpy as np
 
     if unit not in ("bytes", "characters"):
-        raise UsageError(f"unit is {unit!r}; take 'bytes' or 'characters'")
+        raise UsageError(f"unit is {quoted(unit)}; take 'bytes' or 'characters'")
     ends = core.token_lengths(ids).cumsum(dtype=np.int64)
     check_complete(ends, data)
     starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])[: len(ends)]

@@ -1,22 +1,26 @@
 """Hugging Face's `tokenizer.json`: read with every assumption checked, written so that others encode the same ids.
 
-Their BPE applies a list of merges, ours ranks of tokens. The two agree when the ids follow the order of the merges,
-which is checked; parts of the format that would change the ids (normalizers, prefix spaces, dropout …) are refused
-by name rather than ignored.
+Their BPE applies a list of merges, ours ranks of tokens. The two agree when the ids follow the order of the merges and
+the merges make each token in one way, which is checked; parts of the format that would change the ids or the decoded
+text (normalizers, prefix spaces, dropout, templates with a first token, truncation …) are refused by name rather than
+ignored.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import operator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeGuard
 
 from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.tokenizer import patterns, splitting
-from gpt2x.tokenizer.alphabet import from_characters, to_characters
+from gpt2x.tokenizer.alphabet import SINGLE_BYTES, from_characters, to_characters
 from gpt2x.tokenizer.dialects import Dialect, neutral, reads_alike
-from gpt2x.tokenizer.vocabulary import Vocabulary, check_bytes
+from gpt2x.tokenizer.special import LARGEST_ID, finder
+from gpt2x.tokenizer.vocabulary import Vocabulary, check_bytes, first_odd_merge
 
 # Settings of a BPE model that change what it encodes, and the values under which it encodes what we do.
 _HARMLESS: dict[str, tuple[Any, ...]] = {
@@ -24,7 +28,19 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
     "continuing_subword_prefix": (None, ""),
     "end_of_word_suffix": (None, ""),
     "byte_fallback": (None, False),
+    "ignore_merges": (None, False, True),  # of a token that the merges make, both give the same
 }
+_BYTE_CHARACTERS = frozenset(map(to_characters, SINGLE_BYTES))
+
+
+class AddedToken(NamedTuple):
+    """An entry of ``added_tokens``, in the file's words."""
+
+    content: str
+    id: int
+    special: bool
+    normalized: bool
+    """Looked for only where no other was found."""
 
 
 def read_tokenizer_json(text: str, path: Path, name: str) -> Vocabulary:
@@ -43,33 +59,109 @@ def read_tokenizer_json(text: str, path: Path, name: str) -> Vocabulary:
     model = data.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or "merges" not in model:
         kind = model.get("type") if isinstance(model, dict) else None
-        raise InputDataError(f"{path} holds no BPE model (its model type is {kind!r}); give a byte-level BPE")
+        raise InputDataError(
+            f"{path} holds no BPE model (its model type is {quoted(kind)}); give a byte-level BPE"
+        )
     for key, harmless in _HARMLESS.items():
         if model.get(key) not in harmless:
-            raise InputDataError(f"{path} sets {key} = {model[key]!r}, which this tokenizer does not do")
-    if data.get("normalizer") is not None:
-        raise InputDataError(
-            f"{path} has a normalizer, which this tokenizer does not apply; give one without"
-        )
+            raise InputDataError(
+                f"{path} sets {key} = {quoted(model[key])}, which this tokenizer does not do"
+            )
+    _refuse_other_steps(data, path)
     pat_str = _read_pattern(data.get("pre_tokenizer"), path)
-    special_tokens = _read_added_tokens(data.get("added_tokens") or [], path)
-    return Vocabulary(name, pat_str, _read_ranks(model, special_tokens, path), special_tokens)
+    ids = _read_ids(model.get("vocab"), path)
+    added = read_added_tokens(data.get("added_tokens"), path)
+    check_order(added, path)
+    _check_numbers(added, ids, path)
+    ranks = _read_ranks(ids, model["merges"], {token.content for token in added}, path)
+    return Vocabulary(
+        name,
+        pat_str,
+        ranks,
+        {token.content: token.id for token in added if token.special},
+        added_tokens={token.content: token.id for token in added if not token.special},
+    )
 
 
 def parse_json(text: str, path: Path) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        InputDataError: it is none; the sentence names file and line.
+        InputDataError: it is none, or says one thing twice; the sentence names file and line.
 
     """
     try:
-        data = json.loads(text)
+        data = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise InputDataError(f"{path} is no JSON: {error}") from error
     if not isinstance(data, dict):
         raise InputDataError(f"{path} holds a JSON {type(data).__name__}, not an object")
     return data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; which of two values of one key counts is another with each reader."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {quoted(twice)} is there twice")
+    return found
+
+
+def _refuse_other_steps(data: dict[str, Any], path: Path) -> None:
+    """Refuse what changes the text before or the ids after the steps that we have."""
+    if data.get("normalizer") is not None:
+        raise InputDataError(
+            f"{path} has a normalizer, which this tokenizer does not apply; give one without"
+        )
+    for key, does in (
+        ("truncation", "cuts texts that are longer"),
+        ("padding", "fills texts up that are shorter"),
+    ):
+        if data.get(key) is not None:
+            raise InputDataError(
+                f"{path} has {key} = {quoted(data[key])}, which {does}; set it to null in the file, since this "
+                "tokenizer encodes whole texts"
+            )
+    if (step := _first_unknown(data.get("post_processor"), "processors", _is_harmless_processor)) is not None:
+        raise InputDataError(
+            f"{path} has the post_processor {quoted(step)}, which adds tokens to each text; set it to null in the "
+            "file, since this tokenizer adds none, and add them to the ids yourself"
+        )
+    if (step := _first_unknown(data.get("decoder"), "decoders", _is_harmless_decoder)) is not None:
+        raise InputDataError(
+            f"{path} has the decoder {quoted(step)}; this tokenizer decodes byte-level tokens and nothing else"
+        )
+
+
+def _first_unknown(step: Any, parts: str, is_harmless: Any, depth: int = 0) -> Any:
+    """The first step of a sequence that does something; None if there is none."""
+    if step is None or is_harmless(step):
+        return None
+    if isinstance(step, dict) and step.get("type") == "Sequence" and isinstance(step.get(parts), list):
+        found = (_first_unknown(part, parts, is_harmless, depth + 1) for part in step[parts])
+        return next((one for one in found if one is not None), None) if depth < 100 else step
+    return step
+
+
+def _is_harmless_processor(step: Any) -> bool:
+    """Whether it leaves the ids of a text as they are."""
+    if not isinstance(step, dict):
+        return False
+    if step.get("type") == "TemplateProcessing":
+        single = step.get("single")
+        return isinstance(single, list) and [_sequence_of(piece) for piece in single] == ["A"]
+    return step.get("type") == "ByteLevel"
+
+
+def _sequence_of(piece: Any) -> Any:
+    sequence = piece.get("Sequence") if isinstance(piece, dict) and len(piece) == 1 else None
+    return sequence.get("id") if isinstance(sequence, dict) else None
+
+
+def _is_harmless_decoder(step: Any) -> bool:
+    return isinstance(step, dict) and step.get("type") in ("ByteLevel", "Fuse")
 
 
 def _read_pattern(pre_tokenizer: Any, path: Path) -> str:
@@ -126,69 +218,286 @@ def _keeps_only_matches(step: splitting.Step) -> bool:
     return step.behavior == splitting.REMOVED and step.invert
 
 
-def _read_added_tokens(added: Any, path: Path) -> dict[str, int]:
-    special_tokens = {}
-    try:
-        for token in added:
-            for option in ("single_word", "lstrip", "rstrip"):
-                if token.get(option):
-                    raise InputDataError(
-                        f"{path} has the token {token['content']!r} with {option}, which we do not do"
-                    )
-            special_tokens[str(token["content"])] = int(token["id"])
-    except (TypeError, AttributeError, KeyError, ValueError) as error:
-        if isinstance(error, InputDataError):
-            raise
-        raise InputDataError(f"{path} has a damaged list of added tokens: {error!r}") from error
-    return special_tokens
+# ----------------------------------------------------------------------------------------------------------------
+# Added tokens
 
 
-def _read_ranks(model: dict[str, Any], special_tokens: dict[str, int], path: Path) -> dict[bytes, int]:
+def read_added_tokens(added: Any, path: Path) -> list[AddedToken]:
+    """The entries of ``added_tokens``.
+
+    Raises:
+        InputDataError: one is damaged, comes twice, or is matched in a way that is not ours.
+
+    """
+    if added is None:
+        return []
+    if not isinstance(added, list):
+        raise InputDataError(f"{path} has a damaged list of added tokens: {quoted(added)}")
+    tokens = _plain_tokens(added) or [read_added_token(entry, path) for entry in added]
+    if len({token.content for token in tokens}) != len(tokens):
+        seen: set[str] = set()
+        twice = next(one.content for one in tokens if one.content in seen or seen.add(one.content))  # type: ignore[func-returns-value]
+        raise InputDataError(f"{path} has the added token {quoted(twice)} twice; keep one of them")
+    return tokens
+
+
+_FIELDS = operator.itemgetter(*AddedToken._fields, "single_word", "lstrip", "rstrip")
+
+
+def _plain_tokens(added: list[Any]) -> list[AddedToken]:
+    """All entries at once, where nothing is wrong or missing: there may be a hundred thousand. Else an empty list."""
     try:
-        ids = {str(token): int(rank) for token, rank in model["vocab"].items()}
-        merges = [
-            tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]
-        ]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputDataError(f"{path} has a damaged BPE model: {error!r}") from error
-    made = []
-    for number, merge in enumerate(merges, 1):
-        if len(merge) != 2 or any(part not in ids for part in (*merge, "".join(map(str, merge)))):
+        texts, ids, special, late, *options = zip(*map(_FIELDS, added), strict=True)
+        "".join(texts).encode()
+        kinds = set(map(type, ids)), set(map(type, special)) | set(map(type, late))
+        if kinds != ({int}, {bool}) or not all(texts) or any(map(any, options)) or not min(ids) >= 0:
+            return []
+    except (LookupError, TypeError, ValueError):
+        return []
+    return list(map(AddedToken, texts, ids, special, late)) if max(ids) <= LARGEST_ID else []
+
+
+def read_added_token(entry: Any, path: Path) -> AddedToken:
+    """One entry.
+
+    Raises:
+        InputDataError: it is damaged, or matched in a way that is not ours.
+
+    """
+    if not isinstance(entry, dict):
+        raise InputDataError(f"{path} has a damaged list of added tokens: {quoted(entry)}")
+    text, token, special = entry.get("content"), entry.get("id"), entry.get("special", False)
+    normalized = entry.get("normalized", not special)
+    if not is_text(text) or not is_id(token) or type(special) is not bool or type(normalized) is not bool:
+        raise InputDataError(
+            f"{path} has a damaged list of added tokens: {quoted(entry)} (a text of its own, an id between 0 and "
+            f"{LARGEST_ID}, special, normalized)"
+        )
+    for option in ("single_word", "lstrip", "rstrip"):
+        if entry.get(option):
+            raise InputDataError(f"{path} has the token {quoted(text)} with {option}, which we do not do")
+    return AddedToken(text, token, special, normalized)
+
+
+def is_text(text: Any) -> TypeGuard[str]:
+    """Whether it is a text that a token can stand for: not empty, and without half a character."""
+    return isinstance(text, str) and text != "" and (text.isascii() or not any(map(_is_surrogate, text)))
+
+
+def _is_surrogate(character: str) -> bool:
+    return "\ud800" <= character <= "\udfff"
+
+
+def is_id(token: Any) -> TypeGuard[int]:
+    """Whether it is a number that a token can have."""
+    return type(token) is int and 0 <= token <= LARGEST_ID
+
+
+def check_order(added: list[AddedToken], path: Path) -> None:
+    """See that special tokens may be looked for first, and the others in what is left.
+
+    Hugging Face looks first for the tokens that are not "normalized", then for those that are. That is the same where
+    the two divisions are, and where no two tokens can ever overlap that stand on different sides of one of them.
+
+    Raises:
+        InputDataError: it is not.
+
+    """
+    if all(token.normalized is not token.special for token in added):
+        return
+    for side in (lambda token: token.special, lambda token: token.normalized):
+        one_side = [token.content for token in added if side(token)]
+        the_other = [token.content for token in added if not side(token)]
+        if (pair := _overlapping(one_side, the_other) or _overlapping(the_other, one_side)) is not None:
             raise InputDataError(
-                f"{path}: merge {number} ({' '.join(map(str, merge))}) is not made of known tokens"
+                f"{path} has the added tokens {quoted(pair[0])} and {quoted(pair[1])}, which can overlap, and an order "
+                "of looking for them that we do not have: special ones that are not normalized, then the others"
             )
-        made.append(ids["".join(merge)])
+
+
+def _overlapping(some: list[str], others: list[str]) -> tuple[str, str] | None:
+    """A text that is in one of the others, or begins with what one of them ends with; None if there is none."""
+    if not some or not others:
+        return None
+    find = finder(frozenset(some))
+    beginnings = {text[:size]: text for text in some for size in range(1, len(text) + 1)}
+    for text in others:
+        if match := find(text):
+            return match.group(), text
+        for start in range(len(text)):
+            if text[start:] in beginnings:
+                return beginnings[text[start:]], text
+    return None
+
+
+def _check_numbers(added: list[AddedToken], ids: dict[str, int], path: Path) -> None:
+    """See that the ids of added tokens are those that Hugging Face gives them, which are not always those in the file.
+
+    A token that the model knows keeps its id; the others are numbered on from the end.
+
+    Raises:
+        InputDataError: one has another id in the file.
+
+    """
+    following = len(ids)
+    for token in added:
+        expected = ids.get(token.content, following)
+        if token.id != expected:
+            raise InputDataError(
+                f"{path} has the added token {quoted(token.content)} with the id {token.id}, but by the vocabulary it "
+                f"is {expected}, and libraries differ in which they take; save it again with the one that is meant"
+            )
+        if token.id >= following:
+            following = token.id + 1
+    texts: dict[int, str] = {}
+    for text, number, *_ in added:
+        if text > texts.setdefault(number, text):
+            raise InputDataError(
+                f"{path} has {quoted(texts[number])} before {quoted(text)} for the id {number}; of two texts the one "
+                "that is decoded comes last and is the first in the alphabet here"
+            )
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Model
+
+
+def _read_ids(vocab: Any, path: Path) -> dict[str, int]:
+    if not isinstance(vocab, dict):
+        raise InputDataError(f"{path} has a damaged BPE model: its vocab is {quoted(vocab)}")
+    check_ids(vocab, path, "has a damaged BPE model: ")
+    return vocab
+
+
+def check_ids(ids: Mapping[str, Any], path: Path, finding: str = "") -> None:
+    """See that each token has a number that a token can have.
+
+    Raises:
+        InputDataError: one has not.
+
+    """
+    wrong = next((spelling for spelling, token in ids.items() if not is_id(token)), None)
+    if wrong is not None:
+        raise InputDataError(
+            f"{path} {finding}the id of {quoted(wrong)} is {quoted(ids[wrong])}, no whole number between 0 and "
+            f"{LARGEST_ID}"
+        )
+
+
+def _read_ranks(ids: dict[str, int], merges: Any, added: set[str], path: Path) -> dict[bytes, int]:
+    pairs = _read_merges(merges, path)
+    made = []
+    for number, (left, right) in enumerate(pairs, 1):
+        if left not in ids or right not in ids or left + right not in ids:
+            raise InputDataError(
+                f"{path}: merge {number} ({quoted(f'{left} {right}')[1:-1]}) is not made of known tokens"
+            )
+        made.append(ids[left + right])
     if any(first >= second for first, second in itertools.pairwise(made)):
         raise InputDataError(
             f"{path} has ids that do not follow the order of its merges, so ranks cannot express it"
         )
-    ranks: dict[bytes, int] = {}
-    reachable = {"".join(merge) for merge in merges}
-    for token, rank in ids.items():
-        if token in special_tokens:
-            continue
-        if len(token) > 1 and token not in reachable:
-            raise InputDataError(f"{path} has the token {token!r} (id {rank}), which no merge makes")
-        try:
-            ranks[from_characters(token)] = rank
-        except KeyError:
-            raise InputDataError(
-                f"{path} has the token {token!r} (id {rank}), which does not spell bytes"
-            ) from None
+    reachable = {left + right for left, right in pairs}
+    reachable |= _BYTE_CHARACTERS
+    left_out = {token for token in added if token not in reachable}
+    unmade = [token for token in ids if len(token) > 1 and token not in reachable and token not in left_out]
+    if unmade:
+        others = f" (nor {len(unmade) - 1:,} others: its merges are cut off)" if len(unmade) > 1 else ""
+        raise InputDataError(
+            f"{path} has the token {quoted(unmade[0])} (id {ids[unmade[0]]}), which no merge makes{others}"
+        )
+    ranks = _spelled(ids, left_out, path)
     if len(set(ranks.values())) != len(ranks):
         raise InputDataError(f"{path} gives two tokens the same id")
-    return check_bytes(ranks, path)
+    _check_shared(added - left_out, path)
+    check_bytes(ranks, path)
+    check_merges([(from_characters(left), from_characters(right)) for left, right in pairs], path)
+    return ranks
+
+
+def _read_merges(merges: Any, path: Path) -> list[tuple[str, str]]:
+    """The merges, which are written as "a b" or as ["a", "b"]."""
+    if not isinstance(merges, list):
+        raise InputDataError(f"{path} has a damaged BPE model: its merges are {quoted(merges)}")
+    pairs = []
+    for number, merge in enumerate(merges, 1):
+        pair = merge.split(" ") if isinstance(merge, str) else merge
+        if not isinstance(pair, list) or not all(isinstance(part, str) for part in pair):
+            raise InputDataError(f"{path} has a damaged BPE model: merge {number} is {quoted(merge)}")
+        if len(pair) != 2 or not all(pair):
+            raise InputDataError(
+                f"{path}: merge {number} ({quoted(' '.join(pair))[1:-1]}) is not made of known tokens"
+            )
+        pairs.append((pair[0], pair[1]))
+    return pairs
+
+
+def _spelled(ids: dict[str, int], left_out: set[str], path: Path) -> dict[bytes, int]:
+    ranks = {}
+    for spelling, rank in ids.items():
+        if spelling in left_out:
+            continue
+        try:
+            ranks[from_characters(spelling)] = rank
+        except KeyError:
+            raise InputDataError(
+                f"{path} has the token {quoted(spelling)} (id {rank}), which does not spell bytes"
+            ) from None
+    return ranks
+
+
+def _check_shared(texts: Iterable[str], path: Path) -> None:
+    """See that an added token that the model makes, too, is the same bytes in both ways.
+
+    Raises:
+        InputDataError: it is not.
+
+    """
+    for text in texts:
+        if from_characters(text) != text.encode():
+            raise InputDataError(
+                f"{path} has the added token {quoted(text)}, which spells {quoted(from_characters(text))} in the "
+                "vocabulary, so that its id would stand for two texts; give it an id of its own"
+            )
+
+
+def check_merges(merges: list[tuple[bytes, bytes]], source: object) -> None:
+    """See that ranks encode as these merges do.
+
+    Raises:
+        InputDataError: they do not.
+
+    """
+    odd = first_odd_merge(merges)
+    if odd is not None:
+        left, right = (quoted(to_characters(part)) for part in merges[odd])
+        raise InputDataError(
+            f"{source}: merge {odd + 1} ({left} {right}) makes a token that earlier merges make in another way, or not "
+            "at all, so ranks cannot express it"
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Writing
 
 
 def tokenizer_json(vocabulary: Vocabulary) -> str:
     """Write a vocabulary as `tokenizer.json`.
 
     Raises:
-        InputDataError: a token that no merge makes, which the format cannot express.
+        InputDataError: a token that no merge makes, or an added one that reads as another token there: the format
+            cannot express it.
 
     """
     spelled = {to_characters(token): rank for token, rank in vocabulary.mergeable_ranks.items()}
-    ids = spelled | vocabulary.special_tokens
+    texts = vocabulary.special_tokens | vocabulary.added_tokens
+    for text, token in texts.items():
+        if text in spelled and (spelled[text] != token or not text.isascii()):
+            raise InputDataError(
+                f"the added token {quoted(text)} of {quoted(vocabulary.name)} is spelled as another token is in "
+                f"{_FORMAT}; keep it as a rank file"
+            )
+    ids = spelled | texts
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     data = {
         "version": "1.0",
@@ -201,10 +510,11 @@ def tokenizer_json(vocabulary: Vocabulary) -> str:
                 "single_word": False,
                 "lstrip": False,
                 "rstrip": False,
-                "normalized": False,
-                "special": True,
+                "normalized": text not in vocabulary.special_tokens,
+                "special": text in vocabulary.special_tokens,
             }
-            for text, token in sorted(vocabulary.special_tokens.items(), key=lambda item: item[1])
+            # Of two texts with one id the last counts when it is decoded, so that ours comes last.
+            for text, token in sorted(sorted(texts.items(), reverse=True), key=lambda item: item[1])
         ],
         "normalizer": None,
         "pre_tokenizer": _pre_tokenizer(vocabulary.pat_str, byte_level),
@@ -224,6 +534,9 @@ def tokenizer_json(vocabulary: Vocabulary) -> str:
         },
     }
     return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
+
+
+_FORMAT = "tokenizer.json"
 
 
 def _pre_tokenizer(pat_str: str, byte_level: dict[str, Any]) -> dict[str, Any]:

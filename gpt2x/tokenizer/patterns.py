@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gpt2x.errors import UsageError, quoted
+from gpt2x.tokenizer.arguments import check_text
 from gpt2x.tokenizer.ranks import FileRanks
 from gpt2x.tokenizer.utf8 import as_bytes
 
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from gpt2x._bpe import BytePairEncoder, SpecialTokens
+    from gpt2x.tokenizer.added import AddedCore
     from gpt2x.tokenizer.splitting import Splitter
 
-    Core: TypeAlias = "BytePairEncoder | RegexCore"
+    Core: TypeAlias = "BytePairEncoder | RegexCore | AddedCore"
 
 GPT2 = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 """GPT-2's pattern as tiktoken spells it."""
@@ -159,6 +161,30 @@ def named(name: str) -> str:
     if name not in BY_NAME:
         raise UsageError(f"unknown pattern {quoted(name)}; known: {', '.join(BY_NAME)}")
     return BY_NAME[name]
+
+
+def resolve(pattern: str) -> str:
+    """The pattern that an option or argument stands for: a name, that of a published encoding, or a regular expression.
+
+    Raises:
+        UsageError: a word that is no known name.
+        ArgumentTypeError: no str.
+
+    """
+    check_text(pattern, "pattern")
+    name = pattern.removesuffix("_base")
+    if name in BY_NAME:
+        return BY_NAME[name]
+    if pattern.isidentifier() or not pattern:
+        raise UsageError(
+            f"unknown pattern {quoted(pattern)}; give {', '.join(BY_NAME)}, or a regular expression"
+        )
+    return pattern
+
+
+def are_same(pat_str: str, other: str) -> bool:
+    """Whether two patterns are one, in this spelling or another that is known."""
+    return pat_str == other or NATIVE.get(pat_str, pat_str) == NATIVE.get(other, other)
 
 
 def make_core(

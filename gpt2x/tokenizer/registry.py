@@ -18,6 +18,7 @@ from gpt2x.download import DownloadError, download, is_offline
 from gpt2x.errors import InputDataError, MissingComponentError, OutputError
 from gpt2x.paths import cache_dir
 from gpt2x.tokenizer import formats
+from gpt2x.tokenizer.arguments import check_path
 from gpt2x.tokenizer.published import ENCODINGS, R50K, Published, RankFile, published
 from gpt2x.tokenizer.vocabulary import Vocabulary, of_published
 
@@ -97,6 +98,8 @@ def find(path: str | os.PathLike[str] | None = None, *, name: str = "gpt2", down
 
     """
     encoding = published(name)
+    if path is not None:
+        check_path(path, "path")
     if path:
         return Found(_genuine(Path(path).absolute(), name), "given path", Path(path))
     if place := _named_place(encoding.ranks):
@@ -143,7 +146,7 @@ def _build(path: Path, name: str = "gpt2") -> Tokenizer:
 def _genuine(path: Path, name: str) -> Vocabulary:
     """Read a vocabulary that must be the published one; its ranks are compared by checksum, so any format will do."""
     encoding = ENCODINGS[name]
-    vocabulary = _read(path, encoding.ranks)
+    vocabulary = _read(path, encoding)
     if vocabulary.fingerprint != encoding.ranks.sha256:
         raise InputDataError(
             f"{path} holds another vocabulary than {_owner(encoding.ranks)}'s ({len(vocabulary.mergeable_ranks)} "
@@ -152,11 +155,11 @@ def _genuine(path: Path, name: str) -> Vocabulary:
     return of_published(encoding, vocabulary.mergeable_ranks)
 
 
-def _read(path: Path, ranks: RankFile) -> Vocabulary:
+def _read(path: Path, encoding: Published) -> Vocabulary:
     if path.name == _TIKTOKEN_PAIR[0]:
-        return formats.read_gpt2_pair(path, path.with_name(_TIKTOKEN_PAIR[1]))
-    inside = (path / file_name for file_name in ranks.file_names)
-    return formats.read(next((file for file in inside if file.is_file()), path))
+        return formats.read_gpt2_pair(path, path.with_name(_TIKTOKEN_PAIR[1]), encoding.pattern)
+    inside = (path / file_name for file_name in encoding.ranks.file_names)
+    return formats.read(next((file for file in inside if file.is_file()), path), encoding.pattern)
 
 
 def _owner(ranks: RankFile) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
+from gpt2x.tokenizer.arguments import ArgumentTypeError, whole_number
 
 if TYPE_CHECKING:
     from gpt2x import _bpe
@@ -38,14 +39,14 @@ class DisallowedSpecialError(UsageError):
         """
         self.token, self.position, self.source, self.unit = token, position, source, unit
         super().__init__(
-            f"{self.finding}: pass allowed_special={{{token!r}}} to encode it as such, or disallowed_special=() "
+            f"{self.finding}: pass allowed_special={{{quoted(token)}}} to encode it as such, or disallowed_special=() "
             "to take it as plain text"
         )
 
     @property
     def finding(self) -> str:
         """The sentence without its remedy, which is another one on the command line."""
-        return f"{self.source} holds the special token {self.token!r} at {self.unit} {self.position}"
+        return f"{self.source} holds the special token {quoted(self.token)} at {self.unit} {self.position}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.token, self.position, self.source, self.unit)
@@ -57,42 +58,32 @@ class SpecialTokens:
     def __init__(self, ids: Mapping[str, int]) -> None:
         """Keep texts and ids.
 
+        Two texts may have the same id, as in o200k_harmony; it then stands for the one that comes first in the alphabet
+        when it is decoded.
+
         Raises:
-            UsageError: an empty text, an id below 0, or one id for two tokens.
+            UsageError: an empty text, one that is no Unicode, or an id that no token can have.
 
         """
-        self.ids = dict(ids)
+        self.ids = checked_ids(ids, "special token")
         self.texts = frozenset(self.ids)
-        self._find = finder(self.texts)
+        self.token_bytes = token_bytes(self.ids)
         self._natives: dict[frozenset[str], _bpe.SpecialTokens] = {}
-        self.token_bytes: dict[int, bytes] = {}
-        for text, token in self.ids.items():
-            if not text or token < 0:
-                raise UsageError(f"special token {text!r} with id {token}: no text, or an id below 0")
-            if token in self.token_bytes:
-                raise _taken(text, token)
-            self.token_bytes[token] = text.encode("utf-8")
 
-    def check_free(self, ids: Collection[int]) -> None:
-        """See that no other token has the id of a special one.
-
-        Raises:
-            UsageError: one has.
-
-        """
-        for text, token in self.ids.items():
-            if token in ids:
-                raise _taken(text, token)
+    @functools.cached_property
+    def _find(self) -> Callable[..., Match | None]:
+        return finder(self.texts)
 
     def allow(self, text: str, allowed: Allowed, disallowed: Disallowed) -> _bpe.SpecialTokens | None:
         """Refuse what is disallowed; return the special tokens that are allowed, None if there are none.
 
         Raises:
             DisallowedSpecialError: the text holds one that is disallowed.
+            ArgumentTypeError: `allowed` or `disallowed` is neither "all" nor texts.
 
         """
         if (
-            not allowed and isinstance(disallowed, str) and disallowed == "all"
+            allowed is _NONE and isinstance(disallowed, str) and disallowed == "all"
         ):  # the usual case, at the least cost
             match = self._find(text) if self.ids else None
             if match:
@@ -118,16 +109,28 @@ class SpecialTokens:
         return self.native(accepted)
 
     def decide(self, allowed: Allowed, disallowed: Disallowed) -> tuple[frozenset[str], frozenset[str]]:
-        """The special tokens that are encoded as such, and the texts that are refused."""
-        if not allowed:  # the usual case, without a set being made
-            accepted = _NONE
-        else:
-            accepted = self.texts if isinstance(allowed, str) and allowed == "all" else frozenset(allowed)
+        """The special tokens that are encoded as such, and the texts that are refused.
+
+        Raises:
+            ArgumentTypeError: as `allow`.
+
+        """
+        accepted = _within(self.texts, self._named(allowed, "allowed_special"))
         if isinstance(disallowed, str) and disallowed == "all":
-            refused = _without(self.texts, accepted)
-        else:
-            refused = frozenset(disallowed)
-        return _within(self.texts, accepted), refused
+            return accepted, _without(self.texts, accepted)
+        return accepted, self._named(() if disallowed is None else disallowed, "disallowed_special")
+
+    def _named(self, texts: Allowed | Disallowed, name: str) -> frozenset[str]:
+        """The texts of an argument, all special tokens for "all"."""
+        if isinstance(texts, str) and texts == "all":
+            return self.texts
+        try:
+            named = None if isinstance(texts, str | bytes) else frozenset(texts)
+        except TypeError:
+            named = None
+        if named is None or not _are_texts(named):
+            raise ArgumentTypeError(name, texts, "a set of special tokens' texts, or 'all'")
+        return named - {""} if "" in named else named
 
     def native(self, accepted: frozenset[str]) -> _bpe.SpecialTokens | None:
         """What the core needs to encode the accepted tokens as such; None for no tokens."""
@@ -144,8 +147,60 @@ class SpecialTokens:
 _NONE: frozenset[str] = frozenset()
 
 
-def _taken(text: str, token: int) -> UsageError:
-    return UsageError(f"special token {text!r} has id {token}, which another token has; take a free id")
+def taken(kind: str, text: str, token: int) -> UsageError:
+    """What is wrong where two tokens have one id."""
+    return UsageError(f"{kind} {quoted(text)} has id {token}, which another token has; take a free id")
+
+
+LARGEST_ID = (1 << 24) - 1
+"""The core keeps no larger id."""
+
+
+def checked_ids(ids: Mapping[str, int], kind: str) -> dict[str, int]:
+    """Texts and ids, after a look at each.
+
+    Raises:
+        UsageError: an empty text, one that is no Unicode, or an id that no token can have.
+        ArgumentTypeError: something else than texts and whole numbers.
+
+    """
+    if not isinstance(ids, Mapping):
+        raise ArgumentTypeError(f"{kind}s", ids, "a dict of texts and ids")
+    numbers = ids.values()
+    kinds = {*map(type, ids)} <= {str} and {*map(type, numbers)} <= {int}
+    if kinds and "" not in ids and min(numbers, default=0) >= 0 and max(numbers, default=0) <= LARGEST_ID:
+        return dict(ids)  # nothing is wrong, as with nearly all; there may be a hundred thousand
+    checked = {}
+    for text, token in ids.items():
+        if not isinstance(text, str):
+            raise ArgumentTypeError(f"a {kind}", text, "its text as str")
+        if type(token) is not int:
+            whole_number(token, f"the id of the {kind} {quoted(text)}", None)
+        if not text or not 0 <= token <= LARGEST_ID:
+            raise UsageError(
+                f"{kind} {quoted(text)} with id {quoted(token)}: no text, or an id that is not between 0 and "
+                f"{LARGEST_ID}"
+            )
+        checked[text] = int(token)
+    return checked
+
+
+def token_bytes(ids: Mapping[str, int], kind: str = "special token") -> dict[int, bytes]:
+    """The UTF-8 of each id's text.
+
+    Raises:
+        UsageError: a text with half a character (a lone surrogate) in it.
+
+    """
+    found: dict[int, bytes] = {}
+    for text, token in ids.items():
+        try:
+            spelled = text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError(f"{kind} {quoted(text)} is no Unicode text; give one that is") from None
+        if token not in found or spelled < found[token]:
+            found[token] = spelled
+    return found
 
 
 # Sets of a hundred thousand tokens take milliseconds to compare, so what became of the last few is kept. A set is
@@ -161,6 +216,11 @@ def _without(texts: frozenset[str], others: frozenset[str]) -> frozenset[str]:
 @functools.lru_cache(maxsize=_MOST_SETS)
 def _within(texts: frozenset[str], others: frozenset[str]) -> frozenset[str]:
     return others if others <= texts else others & texts
+
+
+@functools.lru_cache(maxsize=_MOST_SETS)
+def _are_texts(named: frozenset[Any]) -> bool:
+    return all(isinstance(text, str) for text in named)
 
 
 class Match(NamedTuple):

@@ -84,8 +84,8 @@ def new_corpus(tokenizer: Tokenizer, *, num_threads: int | None = None) -> Corpu
     pattern = patterns.NATIVE.get(tokenizer.pat_str)
     if pattern is None:
         raise UsageError(
-            f"the vocabulary {quoted(tokenizer.name)} splits by {quoted(tokenizer.pat_str)}; text can be measured "
-            f"only with a pattern of {', '.join(patterns.BY_NAME)}"
+            f"the vocabulary {quoted(tokenizer.name)} splits by {quoted(tokenizer.pat_str)}; text can be measured only "
+            f"with a pattern of {', '.join(patterns.BY_NAME)}"
         )
     return Corpus(pattern, num_threads=num_threads)
 
@@ -103,6 +103,7 @@ def describe(tokenizer: Tokenizer, corpus: Corpus | None = None, *, limit: int =
         "splitting": patterns.route(tokenizer.pat_str),
         "vocab_size": tokenizer.n_vocab,
         "special_tokens": dict(tokenizer.special_tokens),
+        "added_tokens": dict(tokenizer.added_tokens),
         "vocabulary": describe_vocabulary(tokenizer, limit=limit),
         "text": None if corpus is None else describe_text(tokenizer, corpus, limit=limit),
     }

@@ -15,9 +15,10 @@ from __future__ import annotations
 import copyreg
 import threading
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
 from gpt2x.tokenizer import registry
 from gpt2x.tokenizer.encoding import Tokenizer
 from gpt2x.tokenizer.special import END_OF_TEXT
@@ -76,6 +77,7 @@ class Encoding(Tokenizer):
         mergeable_ranks: Mapping[bytes, int],
         special_tokens: Mapping[str, int],
         explicit_n_vocab: int | None = None,
+        added_tokens: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Build as `Tokenizer` does.
 
@@ -84,13 +86,17 @@ class Encoding(Tokenizer):
 
         """
         super().__init__(
-            name, pat_str=pat_str, mergeable_ranks=mergeable_ranks, special_tokens=special_tokens
+            name,
+            pat_str=pat_str,
+            mergeable_ranks=mergeable_ranks,
+            special_tokens=special_tokens,
+            added_tokens=added_tokens,
         )
         if explicit_n_vocab and {len(mergeable_ranks) + len(special_tokens), self.n_vocab} != {
             explicit_n_vocab
         }:
             raise UsageError(
-                f"explicit_n_vocab is {explicit_n_vocab}, but {name!r} has {len(mergeable_ranks)} ranks, "
+                f"explicit_n_vocab is {explicit_n_vocab}, but {quoted(name)} has {len(mergeable_ranks)} ranks, "
                 f"{len(special_tokens)} special tokens and ids up to {self.max_token_value}"
             )
 
@@ -161,7 +167,7 @@ def encoding_name_for_model(model_name: str) -> str:
         return _ENCODING_OF_MODEL[model_name]
     prefixes = [prefix for prefix in _ENCODING_OF_PREFIX if model_name.startswith(prefix)]
     if not prefixes:
-        raise KeyError(f"no encoding is known for the model {model_name!r}; name one to get_encoding")
+        raise KeyError(f"no encoding is known for the model {quoted(model_name)}; name one to get_encoding")
     return _ENCODING_OF_PREFIX[max(prefixes, key=len)]
 
 

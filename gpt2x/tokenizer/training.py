@@ -68,7 +68,7 @@ class Start:
 
         """
         if byte_order not in BYTE_ORDERS:
-            raise UsageError(f"byte order {byte_order!r} is neither 'gpt2' nor 'raw'")
+            raise UsageError(f"byte order {quoted(byte_order)} is neither 'gpt2' nor 'raw'")
         return cls(BYTE_ORDERS[byte_order], byte_order=byte_order)
 
     @classmethod
@@ -84,8 +84,8 @@ class Start:
         byte_order = next((name for name, order in BYTE_ORDERS.items() if order == tokens[:256]), None)
         if byte_order is None or [ranks[token] for token in tokens] != list(range(len(tokens))):
             raise InputDataError(
-                f"the vocabulary {tokenizer.name!r} cannot be continued: its ids are not the 256 bytes, in GPT-2's "
-                "order or by value, and then one merge after the other"
+                f"the vocabulary {quoted(tokenizer.name)} cannot be continued: its ids are not the 256 bytes, in "
+                "GPT-2's order or by value, and then one merge after the other"
             )
         return cls(tokens, tuple(tokenizer.vocabulary.merges), byte_order)
 
@@ -241,12 +241,17 @@ class Plan:
         """
         start = Start.new(byte_order or "gpt2")
         if continue_from is not None:
+            if continue_from.added_tokens:
+                raise UsageError(
+                    f"the vocabulary {quoted(continue_from.name)} has added tokens, which training does not keep; "
+                    "continue from one without"
+                )
             start = Start.of(continue_from)
             pattern = _same_pattern(continue_from, pattern)
             if byte_order not in (None, start.byte_order):
                 raise UsageError(
-                    f"byte order {byte_order!r} contradicts the vocabulary {continue_from.name!r}, which has "
-                    f"{start.byte_order!r}"
+                    f"byte order {quoted(byte_order)} contradicts the vocabulary {quoted(continue_from.name)}, which "
+                    f"has {start.byte_order!r}"
                 )
             if special_tokens is None:
                 special_tokens = sorted(
@@ -385,11 +390,11 @@ def check_size(vocab_size: int, special_tokens: Sequence[str], start: Start) -> 
     """
     if len(set(special_tokens)) != len(special_tokens) or "" in special_tokens:
         raise UsageError(
-            f"special tokens must be different and not empty, not {', '.join(map(repr, special_tokens))}"
+            f"special tokens must be different and not empty, not {', '.join(map(quoted, special_tokens[:9]))}"
         )
     for text in special_tokens:
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise UsageError(f"the special token {text!r} is no UTF-8 text; give one that is")
+            raise UsageError(f"the special token {quoted(text)} is no UTF-8 text; give one that is")
     smallest = len(start.tokens) + len(special_tokens)
     if vocab_size < smallest:
         known = f"256 bytes, {len(start.merges):,} merges" if start.merges else "256 bytes"
@@ -406,9 +411,11 @@ def _same_pattern(base: Tokenizer, pattern: str | None) -> str:
     name = patterns.NATIVE.get(base.pat_str)
     if name is None:
         raise UsageError(
-            f"the vocabulary {quoted(base.name)} splits by {quoted(base.pat_str)}, which the trainer does "
-            f"not know; continue from one with a pattern of {', '.join(patterns.BY_NAME)}"
+            f"the vocabulary {quoted(base.name)} splits by {quoted(base.pat_str)}, which the trainer does not know; "
+            f"continue from one with a pattern of {', '.join(patterns.BY_NAME)}"
         )
     if pattern not in (None, name):
-        raise UsageError(f"pattern {pattern!r} contradicts the vocabulary {base.name!r}, which has {name!r}")
+        raise UsageError(
+            f"pattern {quoted(pattern)} contradicts the vocabulary {quoted(base.name)}, which has {name!r}"
+        )
     return name

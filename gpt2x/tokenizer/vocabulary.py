@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from gpt2x.errors import InputDataError
+from gpt2x.errors import InputDataError, quoted
 from gpt2x.tokenizer import published
 
 GPT2_FINGERPRINT = published.R50K.sha256
@@ -15,7 +15,7 @@ GPT2_FINGERPRINT = published.R50K.sha256
 
 
 class Vocabulary:
-    """Name, splitting pattern, ranks of the mergeable tokens, and special tokens; not to be changed once made."""
+    """Name, splitting pattern, ranks, special tokens and added tokens; not to be changed once made."""
 
     def __init__(
         self,
@@ -24,6 +24,9 @@ class Vocabulary:
         mergeable_ranks: Mapping[bytes, int],
         special_tokens: Mapping[str, int],
         known_fingerprint: str | None = None,
+        *,
+        added_tokens: Mapping[str, int] | None = None,
+        note: str = "",
     ) -> None:
         """Put the parts together.
 
@@ -33,17 +36,37 @@ class Vocabulary:
             mergeable_ranks: the bytes of each token and its id.
             special_tokens: texts that stand for one id each.
             known_fingerprint: the fingerprint, where whoever read the ranks has compared it already.
+            added_tokens: texts that stand for one id each, too, and are never refused.
+            note: what whoever loads it should be told: that its pattern is a guess.
 
         """
         self.name = name
         self.pat_str = pat_str
         self.mergeable_ranks = mergeable_ranks
         self.special_tokens = dict(special_tokens)
+        self.added_tokens = dict(added_tokens or {})
+        self.note = note
         self._known_fingerprint = known_fingerprint
 
-    def described(self, name: str, pat_str: str, special_tokens: Mapping[str, int]) -> Vocabulary:
-        """The same ranks with another name, pattern and special tokens."""
-        return Vocabulary(name, pat_str, self.mergeable_ranks, special_tokens, self._known_fingerprint)
+    def described(
+        self,
+        name: str,
+        pat_str: str,
+        special_tokens: Mapping[str, int],
+        added_tokens: Mapping[str, int] | None = None,
+        *,
+        note: str = "",
+    ) -> Vocabulary:
+        """The same ranks with another name, pattern, special and added tokens."""
+        return Vocabulary(
+            name,
+            pat_str,
+            self.mergeable_ranks,
+            special_tokens,
+            self._known_fingerprint,
+            added_tokens=added_tokens,
+            note=note,
+        )
 
     @functools.cached_property
     def rank_file(self) -> bytes:
@@ -77,8 +100,8 @@ class Vocabulary:
             lowest = min(found)
             if lowest >= rank:
                 raise InputDataError(
-                    f"token {rank} ({token!r}) of {self.name!r} cannot be made by merging two others, so the "
-                    "vocabulary has no list of merges; keep it as a rank file"
+                    f"token {rank} ({quoted(token)}) of {quoted(self.name)} cannot be made by merging two others, so "
+                    "the vocabulary has no list of merges; keep it as a rank file"
                 )
             i = found.index(lowest)
             parts[i : i + 2] = [parts[i] + parts[i + 1]]
@@ -101,3 +124,49 @@ def check_bytes(ranks: dict[bytes, int], source: object) -> dict[bytes, int]:
         if bytes([byte]) not in ranks:
             raise InputDataError(f"{source} is no byte-level vocabulary: byte 0x{byte:02x} has no token")
     return ranks
+
+
+def first_odd_merge(merges: Sequence[tuple[bytes, bytes]]) -> int | None:
+    """The first merge that ranks cannot stand for, by its number from 0 on; None if ranks say the same as the list.
+
+    Whoever goes by a list of merges joins only pairs that are listed. Ranks join any two tokens that make a third, and
+    take a piece that is a token as it is. Both come to the same if merging the bytes of each token with the merges
+    before its own ends with the two parts of its own. That holds where none of them joins something across the
+    border between the parts, which is found out by taking both apart from there, the latest merge first (the idea is
+    that of `is_valid_token_pair` in github/rust-gems, crates/bpe).
+
+    >>> first_odd_merge([(b"a", b"b"), (b"ab", b"c")]), first_odd_merge([(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")])
+    (None, 2)
+    """
+    ids = {bytes([byte]): byte for byte in range(256)}
+    parts: dict[int, tuple[int, int]] = {}
+    made: dict[tuple[int, int], int] = {}
+    for number, (left, right) in enumerate(merges):
+        pair = ids.get(left), ids.get(right)
+        if pair[0] is None or pair[1] is None or left + right in ids:
+            return number
+        token = 256 + number
+        if _joined_across(pair[0], pair[1], token, made, parts):
+            return number
+        parts[token] = made_of = (pair[0], pair[1])
+        made[made_of] = token
+        ids[left + right] = token
+    return None
+
+
+def _joined_across(
+    left: int, right: int, limit: int, made: dict[tuple[int, int], int], parts: dict[int, tuple[int, int]]
+) -> bool:
+    """Whether a merge before `limit` joins something across the border between two tokens."""
+    while True:
+        if made.get((left, right), limit) < limit:
+            return True
+        if left > right:  # the left one was made later: what stood there before?
+            if left < 256:
+                return False
+            limit, left = left, parts[left][1]
+        else:
+            if right < 256:
+                return False
+            # Of equal pairs the left one is joined first, so that one across the border would have come before.
+            limit, right = right + 1, parts[right][0]

@@ -32,7 +32,7 @@ TEXT = (
     + "Midnight trains are running late again, and nobody waits at the station with an umbrella for me tonight\n"
 )
 GOLDEN = Path(__file__).parent.parent / "golden" / "songs.tiktoken"
-SONGS = ["--tokenizer", str(GOLDEN)]
+SONGS = ["--tokenizer", str(GOLDEN), "--pattern", "gpt2"]
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ class TestEncodeAndDecode:
     def test_go_there_and_back(self, run: Run, book: Path) -> None:
         code, out, err = run("encode", *SONGS, book)
         assert (code, err) == (0, "")
-        assert [int(word) for word in out.split()] == Tokenizer.load(GOLDEN).encode(TEXT)
+        assert [int(word) for word in out.split()] == Tokenizer.load(GOLDEN, pattern="gpt2").encode(TEXT)
         for arguments, given in ((["-"], out), ([], out), (out.split(), None)):
             assert run("decode", *SONGS, *arguments, input=given) == (0, TEXT, "")
 
@@ -145,7 +145,7 @@ class TestEncodeAndDecode:
     def test_binary_files(self, run: Run, book: Path, dtype: str | None, kind: str) -> None:
         options = ["--dtype", dtype] if dtype else []
         code, out, err = run("encode", *SONGS, "--out", "ids.bin", *options, book)
-        ids = Tokenizer.load(GOLDEN).encode(TEXT)
+        ids = Tokenizer.load(GOLDEN, pattern="gpt2").encode(TEXT)
         assert (code, out) == (0, "")
         assert f"wrote {len(ids)} ids as" in err
         assert np.fromfile("ids.bin", dtype=kind).tolist() == ids
@@ -154,7 +154,7 @@ class TestEncodeAndDecode:
         assert Path("back.txt").read_text(encoding="utf-8") == TEXT
 
     def test_json(self, run: Run, book: Path) -> None:
-        ids = Tokenizer.load(GOLDEN).encode(TEXT)
+        ids = Tokenizer.load(GOLDEN, pattern="gpt2").encode(TEXT)
         assert json.loads(run("encode", *SONGS, "--json", book)[1]) == {
             "tokenizer": "songs",
             "n_vocab": 1000,
@@ -179,17 +179,17 @@ class TestEncodeAndDecode:
     ) -> None:
         monkeypatch.setattr("gpt2x.tokenizer.files.WINDOW_BYTES", 100)
         monkeypatch.setattr("gpt2x.tokenizer.files._SHARE_BYTES", 20)
-        expected = Tokenizer.load(GOLDEN).encode(TEXT)
+        expected = Tokenizer.load(GOLDEN, pattern="gpt2").encode(TEXT)
         run("encode", *SONGS, "--threads", threads, "--out", "ids.bin", book, "-", input=TEXT)
         assert np.fromfile("ids.bin", dtype="<u2").tolist() == expected * 2
         assert run("count", *SONGS, "--threads", threads, book).stdout == f"{len(expected)}\n"
 
     def test_numbers_and_files_decode_in_the_order_in_which_they_are_given(self, run: Run) -> None:
-        ids = Tokenizer.load(GOLDEN).encode("I love you")
+        ids = Tokenizer.load(GOLDEN, pattern="gpt2").encode("I love you")
         np.array(ids, dtype="<u2").tofile("ids.bin")
         Path("ids.txt").write_text(" ".join(map(str, ids)), encoding="ascii")
         words = [ids[0], "ids.bin", *ids[:2], "ids.txt"]
-        start, two = (Tokenizer.load(GOLDEN).decode(ids[:n]) for n in (1, 2))
+        start, two = (Tokenizer.load(GOLDEN, pattern="gpt2").decode(ids[:n]) for n in (1, 2))
         assert run("decode", *SONGS, *words).stdout == f"{start}I love you{two}I love you"
 
     def test_special_tokens_are_refused_allowed_or_text(self, run: Run, book: Path) -> None:
@@ -223,7 +223,7 @@ class TestEncodeAndDecode:
 
 class TestCount:
     def test_one_input_gives_a_number_and_several_a_table(self, run: Run, book: Path) -> None:
-        expected = Tokenizer.load(GOLDEN).count(TEXT)
+        expected = Tokenizer.load(GOLDEN, pattern="gpt2").count(TEXT)
         assert run("count", *SONGS, book) == (0, f"{expected}\n", "")
         Path("empty.txt").touch()
         _, out, _ = run("count", *SONGS, book, "empty.txt")
@@ -234,7 +234,7 @@ class TestCount:
 
     def test_json(self, run: Run, book: Path) -> None:
         report = json.loads(run("count", *SONGS, "--json", book)[1])
-        expected = Tokenizer.load(GOLDEN).count(TEXT)
+        expected = Tokenizer.load(GOLDEN, pattern="gpt2").count(TEXT)
         num_bytes = len(TEXT.encode())
         assert report == {
             "tokenizer": "songs",
@@ -257,7 +257,10 @@ class TestExplain:
         assert code == 0
         assert out.splitlines()[0] == "piece ' love': 5 bytes, 1 tokens"
         assert "␣ | l | o | v | e" in out
-        assert out.splitlines()[-1].split() == ["ids", str(Tokenizer.load(GOLDEN).encode(" love")[0])]
+        assert out.splitlines()[-1].split() == [
+            "ids",
+            str(Tokenizer.load(GOLDEN, pattern="gpt2").encode(" love")[0]),
+        ]
 
     def test_takes_standard_input(self, run: Run) -> None:
         assert run("explain", *SONGS, input=" love") == run("explain", *SONGS, " love")
@@ -271,7 +274,7 @@ class TestExplain:
         text = "It's  tokenization 😀\n"
         report = json.loads(run("explain", *SONGS, "--json", text)[1])
         ids = [token["id"] for piece in report["pieces"] for token in piece["tokens"]]
-        assert ids == Tokenizer.load(GOLDEN).encode(text)
+        assert ids == Tokenizer.load(GOLDEN, pattern="gpt2").encode(text)
         assert "".join(piece["piece"] for piece in report["pieces"]) == text
 
 
@@ -324,6 +327,11 @@ BAD_INPUT = [
     (["explain", "-t", "missing", "word"], 3, "there is no tokenizer at missing"),
     (["count", *SONGS, "--threads", "0", "book.txt"], 2, "--threads is 0; give 1 or more"),
     (["encode", *SONGS, "--threads", "-1", "--out", "x", "book.txt"], 2, "--threads is -1; give 1 or more"),
+    (["encode", *SONGS, "--threads", "-3", "book.txt"], 2, "--threads is -3; give 1 or more"),
+    (["encode", *SONGS, "--threads", "0", "--text", "a"], 2, "--threads is 0; give 1 or more"),
+    (["count", *SONGS, "--threads", "-3", "--text", "a"], 2, "--threads is -3; give 1 or more"),
+    (["encode", "-t", str(GOLDEN), "--pattern", "gpt3", "book.txt"], 2, "unknown pattern 'gpt3'; give gpt2"),
+    (["encode", "-t", str(GOLDEN), "--pattern", "(", "book.txt"], 2, "'(' is no regular expression"),
     (
         ["encode", *SONGS, "--out", "ids.bin", "book.txt", "latin.txt"],
         3,
@@ -480,3 +488,143 @@ def test_a_vocabulary_without_end_is_one_sentence(run: Run) -> None:
     code, _, stderr = run("encode", "--text", "hi", "-t", "/dev/zero")
     assert code == 3
     assert stderr == "gpt2x: /dev/zero has more than 1 MiB, the most that is read of it; give another file\n"
+
+
+BROKEN = os.fsdecode(b"a\xffb")
+"""What Python makes of an argument that is no UTF-8."""
+
+
+class TestBytesInArguments:
+    """An argument that is no UTF-8 is refused as a file that is none; as the name of a file it works."""
+
+    @pytest.mark.parametrize("command", ["encode", "count"])
+    def test_text_is_refused_with_the_remedy_of_a_file(self, run: Run, command: str) -> None:
+        code, out, err = run(command, *SONGS, "--text", BROKEN)
+        remedy = "is not UTF-8 text: byte 0xff at offset 1; convert it, or take it as it is with --bytes\n"
+        assert (code, out, err) == (3, "", f"gpt2x: --text {remedy}")
+        assert run(command, *SONGS, input=b"a\xffb") == (3, "", f"gpt2x: standard input {remedy}")
+        by_bytes = run(command, *SONGS, "--bytes", "--text", BROKEN)
+        assert by_bytes == run(command, *SONGS, "--bytes", input=b"a\xffb")
+        assert by_bytes.exit_code == 0
+
+    def test_what_explain_is_given_is_refused(self, run: Run) -> None:
+        code, out, err = run("explain", *SONGS, BROKEN)
+        assert (code, out) == (3, "")
+        assert "TEXT is not UTF-8 text: byte 0xff at offset 1; convert it first" in err
+
+    def test_a_special_token_is_refused(self, run: Run, book: Path) -> None:
+        code, _, err = run("train", "--vocab", 300, "--special", BROKEN, book)
+        assert code == 2
+        assert "is no UTF-8 text" in err
+
+    def test_names_of_files_and_folders_work(self, run: Run, book: Path) -> None:
+        Path(BROKEN).write_bytes(book.read_bytes())
+        expected = run("encode", *SONGS, book).stdout
+        assert run("encode", *SONGS, BROKEN).stdout == expected
+        assert run("encode", *SONGS, "-o", f"{BROKEN}.ids", BROKEN).exit_code == 0
+        Path("ids").write_text(expected, encoding="utf-8")
+        Path("ids").rename(f"{BROKEN}.txt")
+        assert run("decode", *SONGS, f"{BROKEN}.txt").stdout == TEXT
+        folder = Path(f"{BROKEN}-bpe")
+        assert run("train", "--vocab", 300, "-q", "--json", "-o", "bpe", book).exit_code == 0
+        Path("bpe").rename(folder)
+        assert run("count", "--json", "-t", folder, "--text", "a").exit_code == 0
+        Tokenizer.load(folder / "tokenizer.json").save("again")
+        code, out, err = run("decode", *SONGS, BROKEN + "?")
+        assert (code, out) == (3, "")
+        assert "cannot read a\ufffdb?" in err
+
+
+class TestPattern:
+    def test_a_guess_is_said_once_and_can_be_silenced(self, run: Run) -> None:
+        vocabulary = ["-t", str(GOLDEN)]
+        for command in (
+            ["encode", "--text", "a"],
+            ["count", "--text", "a"],
+            ["explain", "a"],
+            ["decode", "1"],
+        ):
+            code, out, err = run(*command, *vocabulary)
+            assert code == 0
+            assert err.startswith("note: ")
+            assert err.count("gpt2's pattern is guessed") == 1
+            assert "--pattern on the command line" in err
+            assert run(*command, *SONGS) == (0, out, "")
+        assert "is guessed" in run("stats", GOLDEN).stderr
+        assert run("stats", "--pattern", "gpt2", GOLDEN).stderr == ""
+        assert run("diff", GOLDEN, GOLDEN).stderr.count("is guessed") == 2
+        assert run("encode", "--text", "a", *vocabulary, "--quiet").stderr == ""
+
+    def test_it_is_the_pattern(self, run: Run) -> None:
+        vocabulary = ["-t", str(GOLDEN), "--text", "IT'S 12345678"]
+        counts = [
+            run("count", *vocabulary, "--pattern", name).stdout for name in ("gpt2", "cl100k", "o200k_base")
+        ]
+        sizes = [
+            Tokenizer.load(GOLDEN, pattern=name).count("IT'S 12345678")
+            for name in ("gpt2", "cl100k", "o200k")
+        ]
+        assert list(map(int, counts)) == sizes
+
+    def test_diff_gives_it_to_the_side_that_has_none(self, run: Run, book: Path) -> None:
+        run("train", "--vocab", 300, "-q", "-o", "own", book)
+        code, out, err = run("diff", "own", GOLDEN, "--pattern", "cl100k", "--json")
+        assert (code, err) == (0, "")
+        assert [json.loads(out)[side]["pattern"] for side in "ab"] == ["gpt2", "cl100k"]
+        code, _, err = run("diff", "own", "own", "--pattern", "cl100k")
+        assert code == 2
+        assert "has a pattern of its own, 'gpt2'; leave --pattern 'cl100k' out" in err
+        code, _, err = run("diff", "pattern:gpt2", "pattern:o200k", book, "--pattern", "cl100k")
+        assert code == 2
+        assert "--pattern is for vocabularies" in err
+
+    def test_training_goes_on_from_it(self, run: Run, book: Path) -> None:
+        train = [
+            "train",
+            "--vocab",
+            "1010",
+            "--allow-fewer",
+            "--no-special",
+            "--json",
+            "--continue-from",
+            GOLDEN,
+            book,
+        ]
+        assert "is guessed" in run(*train, "-o", "a").stderr
+        code, out, err = run(*train, "-o", "b", "--pattern", "gpt2")
+        assert (code, "guessed" in err, json.loads(out)["pattern"]) == (0, False, "gpt2")
+
+    def test_a_cut_vocabulary_is_no_vocabulary(self, run: Run, shared_data: Callable[[str], Path]) -> None:
+        merges = shared_data("vocab/vocab.bpe").read_text(encoding="utf-8").splitlines(keepends=True)
+        Path("cut").mkdir()
+        Path("cut/merges.txt").write_text("".join(merges[:1000]), encoding="utf-8")
+        Path("cut/vocab.json").write_bytes(shared_data("vocab/encoder.json").read_bytes())
+        code, out, err = run("encode", "-t", "cut", "--text", "hello")
+        assert (code, out) == (3, "")
+        assert "lists 49,001 tokens that no merge in merges.txt makes" in err
+        lines = shared_data("vocab/r50k_base.tiktoken").read_bytes().splitlines(keepends=True)
+        Path("cut.tiktoken").write_bytes(b"".join(lines[:1000]))
+        code, out, err = run("encode", "-t", "cut.tiktoken", "--text", "hello")
+        assert (code, out) == (3, "")
+        assert "begins as r50k_base does" in err
+
+
+def test_explain_shows_an_added_token_as_one_piece(run: Run) -> None:
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    mine = Tokenizer(
+        "mine", pat_str=patterns.GPT2, mergeable_ranks=ranks, special_tokens={}, added_tokens={"<call>": 300}
+    )
+    mine.save("mine")
+    code, out, err = run("explain", "--json", "-t", "mine", "a<call>")
+    assert (code, err) == (0, "")
+    piece = json.loads(out)["pieces"][1]
+    assert piece == {
+        "piece": "<call>",
+        "start": ["<call>"],
+        "merges": [],
+        "tokens": [{"id": 300, "text": "<call>"}],
+    }
+    assert run("encode", "-t", "mine", "--text", "<call>").stdout == "300\n"
+    Path("text").write_text("a<call>", encoding="utf-8")
+    assert run("count", "-t", "mine", "text").stdout == "2\n"
+    assert "added       <call>" in run("stats", "mine").stdout

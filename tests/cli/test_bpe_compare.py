@@ -92,7 +92,8 @@ class TestStats:
     def test_as_json(self, run: Run) -> None:
         report = json.loads(run("stats", "large", "sea.txt", "--json")[1])
         assert set(report) == {
-            *("tokenizer", "pattern", "splitting", "vocab_size", "special_tokens", "vocabulary", "text")
+            *("tokenizer", "pattern", "splitting", "vocab_size", "special_tokens", "added_tokens"),
+            *("vocabulary", "text"),
         }
         assert report["splitting"] == "native (gpt2)"
         assert report["text"]["sources"] == ["sea.txt"]

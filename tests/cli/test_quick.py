@@ -124,7 +124,7 @@ def run(*words: str, input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
 
 
 def test_the_program_gives_the_same_either_way() -> None:
-    vocabulary = ["--tokenizer", str(GOLDEN)]
+    vocabulary = ["--tokenizer", str(GOLDEN), "--pattern", "gpt2"]
     ids = run("bpe", "encode", *vocabulary, "--text", "love").stdout
     assert run("bpe", "decode", *vocabulary, input=ids).stdout == b"love"
     assert run("bpe", "count", *vocabulary, input=b"love\n").stdout == b"3\n"
@@ -141,7 +141,7 @@ def test_it_loads_neither_typer_nor_numpy() -> None:
         "heavy = {'typer', 'click', 'rich', 'numpy', 'torch', 'dataclasses', 'gpt2x.tokenizer.training'}; "
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
-    words = ["bpe", "count", "--tokenizer", str(GOLDEN), "--text", "love"]
+    words = ["bpe", "count", "--tokenizer", str(GOLDEN), "--pattern", "gpt2", "--text", "love"]
     done = subprocess.run(
         [sys.executable, "-c", program, *words],
         env=os.environ | {"PYTHONPATH": str(ROOT)},

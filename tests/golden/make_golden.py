@@ -80,7 +80,7 @@ def main() -> None:
     """Write both files."""
     trained = train(map(song_document, read_songs()), 1000, special_tokens=(), name="songs")
     write_rank_file(trained.vocabulary, HERE / "songs.tiktoken")
-    tokenizer = Tokenizer.load(HERE / "songs.tiktoken")
+    tokenizer = Tokenizer.load(HERE / "songs.tiktoken", pattern="gpt2")
     oracle = tiktoken.Encoding(
         "songs", pat_str=tokenizer.pat_str, mergeable_ranks=dict(tokenizer.mergeable_ranks), special_tokens={}
     )

@@ -342,7 +342,6 @@ class TestTokenizer:
             ({bytes([b]): b for b in range(256)} | {b"ab": 7}, {}, "no byte-level vocabulary"),
             ({bytes([b]): b for b in range(256)} | {b"ab": -1}, {}, "no byte-level vocabulary"),
             ({bytes([b]): b for b in range(256)}, {"<s>": 255}, "which another token has"),
-            ({bytes([b]): b for b in range(256)}, {"<s>": 256, "</s>": 256}, "which another token has"),
             ({bytes([b]): b for b in range(256)}, {"": 256}, "no text"),
         ],
     )  # fmt: skip

@@ -96,7 +96,7 @@ class TestSaving:
             odd.save(tmp_path / "odd")
         assert not (tmp_path / "odd").exists()
         formats.write_rank_file(odd.vocabulary, tmp_path / "odd.tiktoken")
-        assert Tokenizer.load(tmp_path / "odd.tiktoken").encode("xyz") == [256]
+        assert Tokenizer.load(tmp_path / "odd.tiktoken", pattern="gpt2").encode("xyz") == [256]
 
 
 class TestOtherLibraries:
@@ -197,6 +197,8 @@ class TestGpt2Pair:
         } | small.special_tokens
         (tmp_path / "encoder.json").write_text(json.dumps(ids), encoding="utf-8")
         small.save(tmp_path / "same")
+        config = {"tokenizer_class": "GPT2Tokenizer"}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
         return tmp_path
 
     def test_loads_from_either_file_the_folder_or_under_hugging_faces_names(self, pair: Path) -> None:
@@ -240,7 +242,7 @@ class TestRankFile:
     def load(self, tmp_path: Path, text: str | bytes) -> Tokenizer:
         path = tmp_path / "my.tiktoken"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return Tokenizer.load(path)
+        return Tokenizer.load(path, pattern="gpt2")
 
     def test_empty_lines_and_windows_line_ends_are_fine(self, tmp_path: Path) -> None:
         loaded = self.load(tmp_path, "\r\n".join(LINES) + "\r\n\r\n")
@@ -370,7 +372,7 @@ class TestPlaces:
 
     def test_one_rank_file_in_a_folder_is_enough_but_two_are_not(self, tmp_path: Path) -> None:
         (tmp_path / "a.tiktoken").write_bytes((GOLDEN / "songs.tiktoken").read_bytes())
-        assert Tokenizer.load(tmp_path).n_vocab == 1000
+        assert Tokenizer.load(tmp_path, pattern="gpt2").n_vocab == 1000
         (tmp_path / "b.tiktoken").write_bytes((GOLDEN / "songs.tiktoken").read_bytes())
         with pytest.raises(InputDataError, match="holds 2 rank files"):
             Tokenizer.load(tmp_path)

@@ -28,9 +28,9 @@ def pair() -> tuple[tiktoken.Encoding, theirs.Encoding]:
     """The same small encoding, built by the same call."""
     from .conftest import GOLDEN
 
-    ranks = dict(Tokenizer.load(GOLDEN / "songs.tiktoken").mergeable_ranks)
+    ranks = dict(Tokenizer.load(GOLDEN / "songs.tiktoken", pattern="gpt2").mergeable_ranks)
     parts = {
-        "pat_str": Tokenizer.load(GOLDEN / "songs.tiktoken").pat_str,
+        "pat_str": Tokenizer.load(GOLDEN / "songs.tiktoken", pattern="gpt2").pat_str,
         "mergeable_ranks": ranks,
         "special_tokens": {"<|endoftext|>": 1000, "<|fim|>": 1001},
         "explicit_n_vocab": 1002,
