@@ -2,15 +2,22 @@
 
 Progress bars and colour appear only where stderr is a terminal; in a pipe or a log file each message is one
 plain line. `rich` draws and is imported at the first use, so that no command pays for it at start-up.
+
+A result goes out by one of the functions `emit…`: on a terminal it is cleaned, into a pipe or file it goes as it is,
+and a character that the stream's encoding does not have is replaced (in JSON: escaped, so that nothing is lost). One
+that cannot be delivered is an error; talk that cannot be is not.
 """
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 _quiet = False
 
@@ -42,22 +49,186 @@ def clean(text: str) -> str:
 def say(message: str = "") -> None:
     """Print one line of talk on stderr, cleaned."""
     if not _quiet:
+        complain(message)
+
+
+def complain(message: str) -> None:
+    """Print one line on stderr, cleaned, also after ``--quiet``; where stderr is closed or full, it is lost."""
+    if sys.stderr is None:
+        return  # `print` would take stdout instead
+    try:
         print(clean(message), file=sys.stderr, flush=True)
-
-
-def emit(text: str) -> None:
-    """Print one line of a result on stdout."""
-    print(text, flush=True)
-
-
-def emit_json(value: Any) -> None:
-    """Print a result as JSON on stdout; the shape of each command's object is documented in docs/reference."""
-    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False), flush=True)
+    except (OSError, ValueError):
+        discard(sys.stderr)
 
 
 def on_terminal() -> bool:
     """True where progress bars and colour make sense."""
-    return not _quiet and sys.stderr.isatty()
+    return not _quiet and is_terminal(sys.stderr)
+
+
+def is_terminal(stream: Any) -> bool:
+    """True for an open stream that a person looks at; False for one that is closed, or None."""
+    try:
+        return stream is not None and bool(stream.isatty())
+    except ValueError:
+        return False
+
+
+def discard(stream: Any) -> None:
+    """Point a stream at nothing, so that the interpreter does not fail again when it flushes at exit."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Results
+
+
+def emit(text: str) -> None:
+    """Print one line of a result on stdout.
+
+    Raises:
+        OutputError: it cannot be delivered.
+
+    """
+    emit_piece(f"{text}\n")
+
+
+def emit_piece(text: str) -> None:
+    """Print a part of a result on stdout, with no end of line.
+
+    Raises:
+        OutputError: it cannot be delivered.
+
+    """
+    with _delivery() as stream:
+        stream.write(clean(text) if is_terminal(stream) else text)
+        stream.flush()
+
+
+def emit_bytes(data: bytes) -> None:
+    """Print a result on stdout that need not be text: exactly these bytes, on a terminal what can be read of them.
+
+    Raises:
+        OutputError: it cannot be delivered.
+
+    """
+    if is_terminal(sys.stdout):
+        emit_piece(data.decode("utf-8", "replace"))
+        if not data.endswith(b"\n"):
+            emit_piece("\n")
+        return
+    with _delivery() as stream:
+        stream.flush()
+        stream.buffer.write(data)
+        stream.buffer.flush()
+
+
+def emit_json(value: Any) -> None:
+    """Print a result as JSON on stdout; the shape of each command's object is documented in docs/reference.
+
+    A character that the stream's encoding does not have, or that a terminal would obey, is written as ``\\u…``.
+
+    Raises:
+        OutputError: it cannot be delivered.
+
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+    with _delivery() as stream:
+        stream.write(_escaped(text, getattr(stream, "encoding", None) or "utf-8", is_terminal(stream)) + "\n")
+        stream.flush()
+
+
+def flush_results() -> None:
+    """Wait until what others printed on stdout (help, say) is delivered.
+
+    Raises:
+        OutputError: it cannot be delivered.
+
+    """
+    with _delivery() as stream:
+        stream.flush()
+
+
+@contextmanager
+def _delivery() -> Iterator[TextIO]:
+    """Stdout, ready for any text; a failure is an error with the reason."""
+    from gpt2x.errors import OutputError
+
+    stream = sys.stdout
+    if stream is None or getattr(stream, "closed", False):
+        raise OutputError("standard output is closed, so that the result went nowhere; leave it open")
+    replace_what_it_cannot_hold(stream)
+    try:
+        yield stream
+    except (BrokenPipeError, OutputError):
+        raise
+    except OSError as error:
+        discard(stream)
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"cannot write the result to standard output: {reason}; send it to another place"
+        ) from error
+
+
+def replace_what_it_cannot_hold(stream: Any) -> None:
+    """Let a text stream replace the characters that its encoding does not have, instead of failing."""
+    if getattr(stream, "errors", None) != _REPLACE and hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors=_REPLACE)
+
+
+def _replacement(error: UnicodeError) -> tuple[str | bytes, int]:
+    """The bytes for characters that an encoding does not have: U+FFFD or a question mark for each.
+
+    A byte of a file's name that is not valid UTF-8 reaches Python as a lone surrogate (PEP 383) and becomes that byte
+    again.
+    """
+    assert isinstance(error, UnicodeEncodeError)
+    try:
+        unknown = "\ufffd".encode(error.encoding)
+    except UnicodeEncodeError:
+        unknown = "?".encode(error.encoding)
+    holds_bytes = "?".encode(error.encoding) == b"?"  # not UTF-16
+    shown = (
+        bytes([ord(char) - 0xDC00]) if holds_bytes and "\udc80" <= char <= "\udcff" else unknown
+        for char in error.object[error.start : error.end]
+    )
+    return b"".join(shown), error.end
+
+
+_REPLACE = "gpt2x.replace"
+codecs.register_error(_REPLACE, _replacement)
+
+
+def _escaped(text: str, encoding: str, for_terminal: bool) -> str:
+    r"""JSON in which characters that cannot be shown are escaped, which means the same.
+
+    >>> print(_escaped('["é"]', "ascii", False))
+    ["\u00e9"]
+    """
+    if not for_terminal and _holds(text, encoding):
+        return text
+    strange = {
+        char
+        for char in set(text)
+        if not _holds(char, encoding) or (for_terminal and not char.isprintable() and char != "\n")
+    }
+    return text.translate({ord(char): json.dumps(char)[1:-1] for char in strange})
+
+
+def _holds(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Progress and tables
 
 
 @contextmanager
@@ -77,19 +248,19 @@ def progress(description: str, total: float | None = None, unit: str = "") -> It
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit + " {task.fields[note]}"),
+        TextColumn(unit + " {task.fields[note]}", markup=False),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
     )
     with bar:
-        task = bar.add_task(description, total=total, note="")
+        task = bar.add_task(clean(description), total=total, note="")
 
         def advance(amount: float = 1, note: str = "") -> None:
-            fields: dict[str, Any] = {"note": note} if note else {}
+            fields: dict[str, Any] = {"note": clean(note)} if note else {}
             bar.update(task, advance=amount, **fields)
 
         yield advance
@@ -111,13 +282,13 @@ def format_table(
     naive  12.5
     fused   3.0
     """
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[_on_one_line(str(cell)) for cell in row] for row in rows]
     if right is None:
         right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
-    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
+    widths = [max(_width(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
 
     def lay_out(line: Sequence[str]) -> str:
-        parts = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True))
+        parts = (_pad(c, w, r) for c, w, r in zip(line, widths, right, strict=True))
         return "  ".join(parts).rstrip()
 
     return "\n".join([lay_out(columns), "  ".join("-" * w for w in widths), *map(lay_out, cells)])
@@ -133,5 +304,28 @@ def format_count(number: float) -> str:
 
 def key_value_lines(values: Mapping[str, object]) -> str:
     """Lay out names and values in two aligned columns."""
-    width = max((len(key) for key in values), default=0)
-    return "\n".join(f"{key.ljust(width)}  {value}" for key, value in values.items())
+    width = max((_width(key) for key in values), default=0)
+    return "\n".join(f"{_pad(key, width, False)}  {value}" for key, value in values.items())
+
+
+def _on_one_line(cell: str) -> str:
+    """A cell that may hold somebody else's words: an end of line in it does not break the table."""
+    return " ".join(cell.splitlines()) if not cell.isprintable() else cell
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes in a terminal: two for a wide character, none for one that stands on another."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    marks = ("Mn", "Me")
+    return sum(
+        0 if unicodedata.category(char) in marks else 1 + (unicodedata.east_asian_width(char) in "WF")
+        for char in text
+    )
+
+
+def _pad(text: str, width: int, right: bool) -> str:
+    blanks = " " * (width - _width(text))
+    return blanks + text if right else text + blanks

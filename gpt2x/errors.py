@@ -8,15 +8,25 @@ value, and what to do. The command line prints that sentence and exits; a traceb
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
 from enum import IntEnum
 
-from gpt2x.console import clean
+from gpt2x.console import complain, discard
 
 QUOTED_CHARACTERS = 80
 """No error quotes more than this of a value."""
+
+SENTENCE_CHARACTERS = 1000
+"""No error says more than this: the last resort, should a long value have found its way into the sentence."""
+
+NO_MEMORY = (
+    *("failed to map segment", "cannot allocate memory", "can't allocate memory"),
+    *("not enough memory", "bad_alloc", "storage size calculation overflowed"),
+)
+"""What the system, the loader of libraries and torch say where memory is short."""
 
 
 class ExitCode(IntEnum):
@@ -68,8 +78,10 @@ def quoted(value: object) -> str:
     >>> len(quoted("x" * 10**6)), quoted(10**10_000)
     (80, '2**33220 or so')
     """
-    if isinstance(value, str | bytes):
-        value = value[:QUOTED_CHARACTERS] + value[-QUOTED_CHARACTERS:] if len(value) > 10**4 else value
+    if isinstance(value, str) and len(value) > 10**4:  # noqa: SIM114  (mypy adds no str to bytes)
+        value = value[:QUOTED_CHARACTERS] + value[-QUOTED_CHARACTERS:]
+    elif isinstance(value, bytes) and len(value) > 10**4:
+        value = value[:QUOTED_CHARACTERS] + value[-QUOTED_CHARACTERS:]
     elif (
         isinstance(value, int) and value.bit_length() > 10**3
     ):  # Python refuses to write very long numbers out
@@ -82,6 +94,18 @@ def quoted(value: object) -> str:
         return shown
     half = (QUOTED_CHARACTERS - 1) // 2
     return f"{shown[: QUOTED_CHARACTERS - 1 - half]}…{shown[-half:]}"
+
+
+def shortened(sentence: str) -> str:
+    """A sentence of at most 1,000 characters, with the middle left out.
+
+    >>> len(shortened("x" * 10**6))
+    1000
+    """
+    if len(sentence) <= SENTENCE_CHARACTERS:
+        return sentence
+    half = SENTENCE_CHARACTERS // 2
+    return f"{sentence[: half - 1]}…{sentence[-half:]}"
 
 
 def wants_traceback() -> bool:
@@ -102,22 +126,52 @@ def exit_with_one_sentence() -> Iterator[None]:
     except KeyboardInterrupt:
         _leave("interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        # The reader of stdout went away (`gpt2x … | head`): not an error. Point stdout at nothing, so that
-        # the interpreter does not fail again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of stdout went away (`gpt2x … | head`): not an error.
+        discard(sys.stdout)
         raise SystemExit(ExitCode.OK) from None
-    except Gpt2xError as error:
-        if wants_traceback():
+    except Exception as error:
+        known = _explain(error)
+        if known is None or wants_traceback():
             raise
-        _leave(str(error), error.exit_code)
-    except MemoryError:
-        if wants_traceback():
-            raise
-        _leave("there is not enough memory for this; give less at a time", ExitCode.FAILED)
-    except OSError as error:
-        if wants_traceback():
-            raise
-        _leave(describe_os_error(error), ExitCode.FAILED)
+        _leave(*known)
+
+
+def _explain(error: Exception) -> tuple[str, ExitCode] | None:
+    """The sentence and the exit code of an error that a user can cause; None for a defect of our own."""
+    if isinstance(error, Gpt2xError):
+        return str(error), error.exit_code
+    if _was_interrupted(error):
+        return "interrupted", ExitCode.INTERRUPTED
+    if is_lack_of_memory(error):
+        return (
+            "there is not enough memory for this; end other programs, lift the limit (ulimit -v), or ask for less",
+            ExitCode.FAILED,
+        )
+    if isinstance(error, OSError):
+        return describe_os_error(error), ExitCode.FAILED
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "gpt2x").startswith("gpt2x"):
+        remedy = f"install it, or gpt2x anew: {sys.executable} -m pip install gpt2x"
+        return f"the Python package {error.name} is not installed here; {remedy}", ExitCode.MISSING_COMPONENT
+    return None
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """True for an error that means that memory is short: said by Python, by torch, or by the loader of libraries."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    said = str(error).lower()
+    return isinstance(error, ImportError | OSError | RuntimeError) and any(
+        words in said for words in NO_MEMORY
+    )
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """True where Ctrl-C is behind an error: an import that it ends may raise one of its own."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def describe_os_error(error: OSError) -> str:
@@ -127,5 +181,9 @@ def describe_os_error(error: OSError) -> str:
 
 
 def _leave(sentence: str, code: ExitCode) -> None:
-    print(f"gpt2x: {clean(sentence)}", file=sys.stderr)
+    complain(f"gpt2x: {shortened(' '.join(sentence.splitlines()))}")
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        discard(sys.stdout)
     raise SystemExit(code)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import sys
 import types
@@ -18,10 +19,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from gpt2x.errors import InputDataError, UsageError
+from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import CONFIG_BYTES, read_text
 
 T = TypeVar("T")
+
+
+LARGEST_WHOLE, LARGEST_SEED = 2**31 - 1, 2**63 - 1
+"""No whole number that is given may be larger, or smaller than minus this; only a seed is not counted to."""
+
+SMALLEST, LARGEST = 1.2e-38, 3.4e38
+"""Between these is every number but 0: it is computed with in float32."""
+
+
+def check_number(name: str, value: object) -> None:
+    """Refuse a number that nothing can be computed with, for every setting and option alike.
+
+    Raises:
+        UsageError: NaN, infinite, outside of what float32 holds, or a whole number of too many bits.
+
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{name} = {value} is not a finite number; give one that is")
+    if isinstance(value, float) and value != 0 and not SMALLEST <= abs(value) <= LARGEST:
+        raise UsageError(f"{name} = {value} is outside of float32; give 0, or {SMALLEST} to {LARGEST}")
+    largest = LARGEST_SEED if name.endswith("seed") else LARGEST_WHOLE
+    if isinstance(value, int) and abs(value) > largest:
+        raise UsageError(f"{name} = {quoted(value)} is too large; give at most {largest}")
 
 
 def setting(default: Any, help: str) -> Any:
@@ -74,7 +98,7 @@ def resolve(
             if name not in fields:
                 close = difflib.get_close_matches(name, fields, n=1)
                 hint = f"; did you mean {close[0]!r}?" if close else f"; known names: {', '.join(fields)}"
-                raise UsageError(f"unknown setting {name!r} in {source}{hint}")
+                raise UsageError(f"unknown setting {quoted(name)} in {source}{hint}")
             values[name] = convert(value, kinds[name], name, source)
             sources[name] = source
 
@@ -111,8 +135,8 @@ def convert(value: Any, kind: Any, name: str, source: str) -> Any:
         if target is int and isinstance(value, float) and not value.is_integer():
             raise ValueError(value)
         return target(value)
-    except (TypeError, ValueError):
-        raise UsageError(f"{name} = {value!r} in {source} is not {_kind_name(target)}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{name} = {quoted(value)} in {source} is not {_kind_name(target)}") from None
 
 
 def _to_bool(value: Any) -> bool:

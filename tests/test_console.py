@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+
 import pytest
 
 from gpt2x import console
@@ -41,3 +44,44 @@ def test_what_others_wrote_cannot_steer_the_terminal(capsys: pytest.CaptureFixtu
     assert console.clean("título\tone\ntwo\x1b[2J\x07\u202e\r") == "título\tone\ntwo�[2J���"
     console.say("file \x1b]0;owned\x07.csv")
     assert capsys.readouterr().err == "file �]0;owned�.csv\n"
+
+
+class Terminal(io.TextIOWrapper):
+    """A stream that a person looks at."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        super().__init__(io.BytesIO(), encoding=encoding, write_through=True)
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def shown(self) -> str:
+        return self.buffer.getvalue().decode(self.encoding)  # type: ignore[attr-defined,no-any-return]
+
+
+def test_a_result_is_cleaned_for_a_terminal_and_json_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = "label \x1b[2J \x9b é \u202e \udcff 愛"
+    monkeypatch.setattr("sys.stdout", Terminal())
+    console.emit(foreign)
+    console.emit_piece("\x07")
+    assert console.sys.stdout.shown == "label �[2J � é � � 愛\n�"
+    for encoding in ("utf-8", "ascii", "latin-1"):
+        monkeypatch.setattr("sys.stdout", terminal := Terminal(encoding))
+        console.emit_json({"label": foreign})
+        assert all(char.isprintable() or char == "\n" for char in terminal.shown)
+        assert json.loads(terminal.shown) == {"label": foreign}
+
+
+def test_names_in_a_progress_bar_are_no_markup_and_no_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    with console.progress("[bold]a[/nothing].txt", total=2, unit="rungs") as advance:
+        advance(1, note="title [red] \x1b]0;owned\x07")
+    assert "[bold]a[/nothing].txt" in terminal.shown
+    assert "title [red] �]0;owned�" in terminal.shown
+
+
+def test_a_table_keeps_its_columns_whatever_is_in_its_cells() -> None:
+    table = console.format_table(["name", "n"], [["愛", 1], ["e\u0301", 2], ["two\nlines", 3]])
+    assert table.splitlines()[2:] == ["愛         1", "e\u0301          2", "two lines  3"]

@@ -78,3 +78,55 @@ def test_a_sentence_of_an_error_cannot_steer_the_terminal(capsys: pytest.Capture
     with pytest.raises(SystemExit), exit_with_one_sentence():
         raise InputDataError("cannot read \x1b[2J.csv")
     assert capsys.readouterr().err == "gpt2x: cannot read �[2J.csv\n"
+
+
+def test_a_sentence_is_never_longer_than_a_thousand_characters_nor_than_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit), exit_with_one_sentence():
+        raise UsageError("begin " + "x" * 10**6 + "\nend")
+    printed = capsys.readouterr().err
+    assert len(printed) <= len("gpt2x: ") + 1000 + 1
+    assert printed.startswith("gpt2x: begin x")
+    assert printed.endswith("x end\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        OSError("libtorch_global_deps.so: failed to map segment from shared object"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+        ),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_lack_of_memory_is_one_sentence_whoever_tells_of_it(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as leaving, exit_with_one_sentence():
+        raise error
+    assert leaving.value.code == ExitCode.FAILED
+    assert capsys.readouterr().err.startswith("gpt2x: there is not enough memory for this; ")
+
+
+def test_a_package_that_is_not_installed_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving, exit_with_one_sentence():
+        import no_such_package  # noqa: F401
+    assert leaving.value.code == ExitCode.MISSING_COMPONENT
+    assert "the Python package no_such_package is not installed" in capsys.readouterr().err
+    with pytest.raises(ModuleNotFoundError), exit_with_one_sentence():  # a defect of our own
+        import gpt2x.no_such_part  # noqa: F401
+
+
+def test_an_import_that_ctrl_c_broke_off_is_an_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving, exit_with_one_sentence():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise ImportError("numpy: something went wrong") from interrupt
+    assert leaving.value.code == ExitCode.INTERRUPTED
+    assert capsys.readouterr().err == "gpt2x: interrupted\n"

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from gpt2x.bench.machine import Machine
 from gpt2x.bench.measure import MS_PER_SECOND
 from gpt2x.bench.process import Missing, Process, RungFailed, worker_environment
-from gpt2x.errors import MissingComponentError, UsageError
+from gpt2x.errors import MissingComponentError, UsageError, quoted
 from gpt2x.model.config import GPTConfig
 
 
@@ -278,7 +278,7 @@ def select(names: Sequence[str]) -> list[Way]:
     """
     for name in names:
         if name not in PEERS:
-            raise UsageError(f"--peer {name!r} is unknown; choose among {', '.join(PEERS)}")
+            raise UsageError(f"--peer {quoted(name)} is unknown; choose among {', '.join(PEERS)}")
     return [way for way in WAYS if not names or way.name in names or way.name not in PEERS]
 
 

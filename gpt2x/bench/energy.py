@@ -102,6 +102,20 @@ class Nvml:
             raise OSError(f"{name} failed with NVML's status {status}")
 
 
+def count_gpus() -> int | None:
+    """How many GPUs NVIDIA's driver knows; 0 where there is no driver, None where it does not tell."""
+    try:
+        library = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return None if Path("/dev/nvidiactl").exists() else 0
+    number = ctypes.c_uint()
+    try:
+        is_told = library.nvmlInit_v2() == 0 and library.nvmlDeviceGetCount_v2(ctypes.byref(number)) == 0
+    except AttributeError:
+        return None
+    return number.value if is_told else None
+
+
 def find_meter(device: str, uuid: str = "") -> Meter | None:
     """The meter of a device, cpu or cuda, or None where it does not tell; `uuid` says which GPU."""
     with contextlib.suppress(OSError, ValueError, AttributeError):

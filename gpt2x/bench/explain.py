@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gpt2x.bench import ladder, report
 from gpt2x.bench.results import Results, Row, load
-from gpt2x.errors import Gpt2xError, MissingComponentError, UsageError
+from gpt2x.errors import Gpt2xError, MissingComponentError, UsageError, quoted
 from gpt2x.paths import read_text
 
 WIDTH = 96
@@ -116,7 +116,7 @@ def page(name: str) -> Page:
     if key not in with_page:
         close = difflib.get_close_matches(key, with_page, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(with_page)}"
-        raise UsageError(f"no page about {name!r}; {hint}")
+        raise UsageError(f"no page about {quoted(name)}; {hint}")
     return Page(key=key, text=read_text(folder() / f"{key}.md"))
 
 
@@ -133,7 +133,7 @@ def _key_of(name: str) -> str:
         return name
     number = int(name[:9])
     if number >= len(ladder.RUNGS):
-        raise UsageError(f"there is no rung {name}; the rungs are 0 to {len(ladder.RUNGS) - 1}")
+        raise UsageError(f"there is no rung {quoted(name)}; the rungs are 0 to {len(ladder.RUNGS) - 1}")
     return ladder.RUNGS[number].key
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from gpt2x.bench.config import Setting, StepConfig
 from gpt2x.bench.machine import Machine
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
 
 # Where a rung applies, on top of which step: the reason why it cannot run, or None.
 Applies = Callable[[Machine, Setting, StepConfig], str | None]
@@ -373,11 +373,13 @@ def _places(word: str, rungs: Sequence[Rung]) -> Sequence[int]:
     if first.isdecimal() and (last.isdecimal() if dash else True):
         low, high = int(first), int(last or first)
         if low > high or high >= len(keys):
-            raise UsageError(f"--rungs {word}: the rungs are 0 to {len(keys) - 1}, the lower number first")
+            raise UsageError(
+                f"--rungs {quoted(word)}: the rungs are 0 to {len(keys) - 1}, the lower number first"
+            )
         return range(low, high + 1)
     close = difflib.get_close_matches(word, keys, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(keys)}"
-    raise UsageError(f"unknown rung {word!r}; {hint}")
+    raise UsageError(f"unknown rung {quoted(word)}; {hint}")
 
 
 def built(rungs: Iterable[Rung], foot: StepConfig, setting: Setting) -> StepConfig:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gpt2x.errors import MissingComponentError, quoted
+
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 FAST_BF16_CPU = ("avx512_bf16", "amx_bf16", "bf16")  # the last is ARM's name for it
 
@@ -106,6 +108,53 @@ def probe(device: str) -> Machine:
         bandwidth=measure_bandwidth(fastest),
         versions=versions,
     )
+
+
+def foreseen(device: str, visible_gpu: str | None = None) -> Machine:
+    """What `probe` will most likely find, told at once: without torch, another process or a measurement.
+
+    Args:
+        device: auto, cpu or cuda.
+        visible_gpu: which GPU alone is to be seen, from ``cuda:N``.
+
+    Raises:
+        MissingComponentError: there is no such GPU.
+
+    """
+    count = 0 if device == "cpu" else num_gpus()
+    if count is not None and visible_gpu is not None and int(visible_gpu) >= count:
+        known = f"the GPUs are 0 to {count - 1}" if count else "torch finds no GPU"
+        raise MissingComponentError(
+            f"--device cuda:{quoted(int(visible_gpu))} is not here: {known}; choose another, or --device cpu"
+        )
+    unknown = Gpu(name="a GPU", memory_bytes=2**62, capability=(8, 0))  # nothing is refused for its sake
+    return dataclasses.replace(without_torch(), gpus=(unknown,) * min(1 if count is None else count, 1))
+
+
+def num_gpus() -> int | None:
+    """NVIDIA GPUs that torch can use here, told without loading torch; None where that cannot be told."""
+    if not _torch_has_cuda():
+        return 0
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1"):
+        return 0
+    from gpt2x.bench.energy import count_gpus
+
+    return count_gpus()
+
+
+def _torch_has_cuda() -> bool:
+    """Whether the torch that is installed was built for CUDA, as its file ``version.py`` says."""
+    import importlib.util
+    import re
+
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    try:
+        text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return re.search(r"^cuda\b[^=]*= *None", text, re.MULTILINE) is None
 
 
 def without_torch() -> Machine:

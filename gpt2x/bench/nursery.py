@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from gpt2x import child
 from gpt2x.bench import worker
 
 MESSAGE_BYTES = 1024
@@ -52,7 +53,8 @@ class Nursery:
         self.channel.settimeout(START_TIMEOUT_S)
         with theirs, log.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gpt2x.bench.nursery", str(theirs.fileno()), *modules],
+                child.module_command("gpt2x.bench.nursery", [str(theirs.fileno()), *modules]),
+                cwd=log.parent,  # ours, where nobody's modules lie: torch's compiler starts a Python that looks there
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,

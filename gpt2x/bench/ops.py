@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gpt2x.bench.measure import MS_PER_SECOND, Spread, spread
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
 
 if TYPE_CHECKING:
     import torch
@@ -183,11 +183,12 @@ def bench_ops(
     for kind, given, known in (("dtype", dtypes, DTYPES), ("op", names, backend.OPERATORS)):
         for word in given:
             if word not in known:
-                raise UsageError(f"--{kind} {word!r} is unknown; choose among {', '.join(known)}")
+                raise UsageError(f"--{kind} {quoted(word)} is unknown; choose among {', '.join(known)}")
     where = pick_device(device)
     if where.type == "cuda":
         torch.cuda.set_device(where)
     actual = dataclasses.replace(GPU_SIZES if where.type == "cuda" else Sizes(), **(sizes or {}))
+    _check_memory(actual, where)
     stage("measuring the peaks of this machine")
     bandwidths, peaks = [machine.measure_bandwidth(where.type)], [machine.measure_peak(where.type)]
     errors = {
@@ -225,6 +226,25 @@ def bench_ops(
         operators=operators,
         failed=failed,
     )
+
+
+def _check_memory(sizes: Sizes, where: torch.device) -> None:
+    """Refuse sizes whose largest arrays, the logits and the output layer, do not fit into the memory."""
+    import torch
+
+    from gpt2x.bench.machine import memory_bytes
+
+    needed = 4 * max(sizes.N * sizes.V, sizes.N * 4 * sizes.C, sizes.V * sizes.C)  # one of them, in float32
+    there = (
+        torch.cuda.get_device_properties(where).total_memory
+        if where.type == "cuda"
+        else memory_bytes("MemTotal")
+    )
+    if there and needed > there:
+        raise UsageError(
+            f"--rows {sizes.N} and --vocab {sizes.V} need {needed / 1e9:.3g} GB for one array and there are "
+            f"{there / 1e9:.0f} GB; choose fewer"
+        )
 
 
 def _device_name(where: torch.device) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-import gpt2x
+from gpt2x import child
 from gpt2x.bench.config import Setting, StepConfig
 from gpt2x.bench.machine import Machine
 from gpt2x.bench.nursery import Forked, Nursery
@@ -79,7 +79,7 @@ class Process:
         self.log = log
         self.process: subprocess.Popen[str] | Forked
         with log.open("wb") as errors:
-            self.process = nursery.fork(errors) if nursery else _run(module, environment, errors)
+            self.process = nursery.fork(errors) if nursery else _run(module, environment, log.parent, errors)
         self.lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -136,9 +136,10 @@ class Process:
                     pipe.close()
 
 
-def _run(module: str, environment: dict[str, str], errors: IO[bytes]) -> subprocess.Popen[str]:
+def _run(module: str, environment: dict[str, str], folder: Path, errors: IO[bytes]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", module],
+        child.module_command(module),
+        cwd=folder,  # ours, where nobody's modules lie: torch's compiler starts a Python that looks there
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
@@ -251,11 +252,9 @@ def worker_environment(folder: Path, visible_gpu: str | None) -> dict[str, str]:
     A cache that an earlier run filled would make the first compilation look free; within a ladder it is shared, so
     that a rung compiles only what it changed.
     """
-    environment = dict(os.environ)
+    environment = child.environment()
     environment["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
     environment["TRITON_CACHE_DIR"] = str(folder / "triton")
-    home = str(Path(gpt2x.__file__).parent.parent)  # the same gpt2x as here, installed or not
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [home, environment.get("PYTHONPATH")]))
     if visible_gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = visible_gpu
     return environment

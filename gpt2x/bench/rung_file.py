@@ -27,7 +27,7 @@ from typing import Any
 from gpt2x.bench.config import CHOICES, Setting, StepConfig
 from gpt2x.bench.ladder import RUNGS, Applies, Rung
 from gpt2x.bench.machine import Machine
-from gpt2x.errors import InputDataError, UsageError
+from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import read_text
 
 if sys.version_info >= (3, 11):
@@ -73,19 +73,19 @@ def with_rungs_of(path: Path, rungs: Sequence[Rung]) -> list[Rung]:
         raise InputDataError(f"{path} is not TOML: {error}") from error
     found = tables.pop("rung", None)
     if tables:
-        raise UsageError(f"{path}: {next(iter(tables))!r} is unknown; write [[rung]] tables")
+        raise UsageError(f"{path}: {quoted(next(iter(tables)))} is unknown; write [[rung]] tables")
     if not isinstance(found, list) or not found or not all(isinstance(table, dict) for table in found):
         raise UsageError(f"{path} has no [[rung]] table; see the example in docs/reference/bench.md")
     ladder = list(rungs)
     for number, table in enumerate(found, 1):
-        where = f"{path}: rung {table.get('key', number)!r}"
+        where = f"{path}: rung {quoted(table.get('key', number))}"
         rung = _rung(table, where)
         keys = [known.key for known in ladder]
         if rung.key in keys:
             raise UsageError(f"{where} has the name of another rung; choose a key of its own")
         after = table.get("after", keys[-1])
         if after not in keys:
-            raise UsageError(f"{where}: after = {after!r} is no rung; {_nearest(after, keys)}")
+            raise UsageError(f"{where}: after = {quoted(after)} is no rung; {_nearest(after, keys)}")
         ladder.insert(keys.index(after) + 1, rung)
     return ladder
 
@@ -93,20 +93,20 @@ def with_rungs_of(path: Path, rungs: Sequence[Rung]) -> list[Rung]:
 def _rung(table: Mapping[str, Any], where: str) -> Rung:
     for name in table:
         if name not in KNOWN:
-            raise UsageError(f"{where}: {name!r} is unknown; {_nearest(name, KNOWN)}")
+            raise UsageError(f"{where}: {quoted(name)} is unknown; {_nearest(name, KNOWN)}")
     for name in REQUIRED:
         if name not in table:
             raise UsageError(f"{where} has no {name}; give {', '.join(REQUIRED)}")
     for name in TEXTS:
         if not isinstance(table.get(name, ""), str) or not table.get(name, "-"):
-            raise UsageError(f"{where}: {name} = {table[name]!r} is not a text")
+            raise UsageError(f"{where}: {name} = {quoted(table[name])} is not a text")
     if not table["key"].replace("-", "").isalnum() or table["key"][0].isdecimal() or table["key"] == "all":
         raise UsageError(
             f"{where}: a key is a word of letters, digits and '-', with which --rungs can name it"
         )
     bound = table.get("loss_bound")
     if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float) or not bound > 0):
-        raise UsageError(f"{where}: loss_bound = {bound!r} is not a number above 0, in nats")
+        raise UsageError(f"{where}: loss_bound = {quoted(bound)} is not a number above 0, in nats")
     alters = table.get("alters", "")
     return Rung(
         key=table["key"],
@@ -125,23 +125,23 @@ def _changes(changes: Any, where: str) -> dict[str, Any]:
     """Fields of a step with values of their kind."""
     if not isinstance(changes, dict) or not changes:
         raise UsageError(
-            f"{where}: changes = {changes!r} is not a table of fields, as in {{ grad_clip = 0.5 }}"
+            f"{where}: changes = {quoted(changes)} is not a table of fields, as in {{ grad_clip = 0.5 }}"
         )
     kinds = typing.get_type_hints(StepConfig)
     fields = [field.name for field in dataclasses.fields(StepConfig)]
     for name, value in changes.items():
         if name not in fields:
-            raise UsageError(f"{where}: a step has no {name!r}; {_nearest(name, fields)}")
+            raise UsageError(f"{where}: a step has no {quoted(name)}; {_nearest(name, fields)}")
         allowed = typing.get_args(kinds[name]) or (kinds[name],)
         is_whole = float in allowed and type(value) is int  # TOML's 1 is as good as 1.0
         if type(value) not in allowed and not is_whole:
             words = " or ".join(WORDS[kind] for kind in allowed if kind is not types.NoneType)
-            raise UsageError(f"{where}: {name} = {value!r} is not {words}")
+            raise UsageError(f"{where}: {name} = {quoted(value)} is not {words}")
         choices = CHOICES.get(name)
         if choices is not None and value not in choices:
-            raise UsageError(f"{where}: {name} = {value!r} is unknown; choose {' or '.join(choices)}")
+            raise UsageError(f"{where}: {name} = {quoted(value)} is unknown; choose {' or '.join(choices)}")
         if type(value) in (int, float) and not value > 0:  # nan is not
-            raise UsageError(f"{where}: {name} = {value!r} is not above 0")
+            raise UsageError(f"{where}: {name} = {quoted(value)} is not above 0")
     return dict(changes)
 
 

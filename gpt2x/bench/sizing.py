@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+from typing import Any
 
 from gpt2x.bench.config import MODELS, Setting, naive_step_bytes
-from gpt2x.bench.machine import Machine
-from gpt2x.errors import MissingComponentError, UsageError
+from gpt2x.bench.machine import Machine, foreseen
+from gpt2x.errors import MissingComponentError, UsageError, quoted
 from gpt2x.model.config import GPTConfig
 
 SEED_BATCH, SEED_SEQ, SEED_STEP_TOKENS = 8, 1024, 524_288
@@ -23,9 +24,9 @@ def parse_device(name: str) -> tuple[str, str | None]:
     >>> parse_device("cuda:1")
     ('cuda', '1')
     """
-    match = re.fullmatch(r"(auto|cpu|cuda)(?::(\d+))?", name)
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::([0-9]{1,9}))?", name)
     if match is None or (match[2] and match[1] != "cuda"):
-        raise UsageError(f"--device {name!r} is unknown; give auto, cpu, cuda or cuda:N")
+        raise UsageError(f"--device {quoted(name)} is unknown; give auto, cpu, cuda or cuda:N")
     return match[1], match[2]
 
 
@@ -55,7 +56,7 @@ def shape_of(model: str) -> GPTConfig:
     if model not in MODELS:
         close = difflib.get_close_matches(model, MODELS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(MODELS)}"
-        raise UsageError(f"unknown model {model!r}; {hint}")
+        raise UsageError(f"unknown model {quoted(model)}; {hint}")
     return MODELS[model]
 
 
@@ -116,6 +117,24 @@ def make_setting(
     if naive or not on_gpu:
         _check_memory(machine, setting)
     return setting
+
+
+def foresee(device: str, visible_gpu: str | None, **asked: Any) -> Setting:
+    """The setting that there will most likely be, made before the machine is measured: what cannot work shows now.
+
+    Args:
+        device: auto, cpu or cuda.
+        visible_gpu: which GPU alone is to be seen.
+        asked: what else `make_setting` takes.
+
+    Raises:
+        UsageError, MissingComponentError: as `make_setting`.
+
+    """
+    machine = foreseen(device, visible_gpu)
+    if machine.gpus and asked.get("batch") is None:
+        asked["total_batch"] = None  # what it has to be a multiple of depends on the GPU's memory
+    return make_setting(machine, device=device, **asked)
 
 
 def _batch_that_fits(machine: Machine, shape: GPTConfig, seq: int) -> int:

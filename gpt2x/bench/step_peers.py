@@ -18,7 +18,7 @@ from gpt2x.bench.climb import Peer
 from gpt2x.bench.config import Setting, StepConfig
 from gpt2x.bench.measure import MS_PER_SECOND
 from gpt2x.bench.process import Launch, RungFailed, Runner
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
 from gpt2x.model.config import fused
 
 DTYPES = ("bfloat16", "float32")
@@ -141,7 +141,7 @@ def ladder_peers(names: Sequence[str]) -> list[Peer]:
     peers = []
     for name in dict.fromkeys(names):
         if name not in LADDER_PEERS:
-            raise UsageError(f"--peer {name!r} is unknown; choose among {', '.join(LADDER_PEERS)}")
+            raise UsageError(f"--peer {quoted(name)} is unknown; choose among {', '.join(LADDER_PEERS)}")
         contestant, title, change = LADDER_PEERS[name]
         make = functools.partial(_beside, contestant)
         peers.append(Peer(key=name, title=title, change=change, make=make))
@@ -259,8 +259,19 @@ def select(names: Sequence[str]) -> list[Contestant]:
     known = [contestant.name for contestant in CONTESTANTS]
     for name in names:
         if name not in known:
-            raise UsageError(f"--peer {name!r} is unknown; choose among {', '.join(known[1:])}")
+            raise UsageError(f"--peer {quoted(name)} is unknown; choose among {', '.join(known[1:])}")
     return [c for c in CONTESTANTS if not names or c.name == OURS or c.name in names]
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse a dtype that no contestant knows.
+
+    Raises:
+        UsageError: it is none of `DTYPES`.
+
+    """
+    if dtype not in DTYPES:
+        raise UsageError(f"--dtype {quoted(dtype)} is unknown; choose {' or '.join(DTYPES)}")
 
 
 def compare(
@@ -289,8 +300,7 @@ def compare(
         KeyboardInterrupt: before the first round was complete.
 
     """
-    if dtype not in DTYPES:
-        raise UsageError(f"--dtype {dtype!r} is unknown; choose {' or '.join(DTYPES)}")
+    check_dtype(dtype)
     entries = [Entry(name=c.name, title=c.title) for c in contestants]
     runners: dict[str, Runner] = {}
     try:

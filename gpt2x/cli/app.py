@@ -17,7 +17,10 @@ import typer.core
 import typer.main
 
 from gpt2x._version import __version__
-from gpt2x.errors import exit_with_one_sentence
+from gpt2x.boundary import run_typer
+from gpt2x.console import emit
+from gpt2x.errors import exit_with_one_sentence, quoted
+from gpt2x.settings import check_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class LazyGroup(typer.core.TyperGroup):
             return None
         loaded = typer.main.get_command(importlib.import_module(found.module).app)
         loaded.name = found.name
+        _check_numbers(loaded)
         return loaded
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -82,7 +86,7 @@ class LazyGroup(typer.core.TyperGroup):
         if args and not args[0].startswith("-") and args[0] not in names:
             close = difflib.get_close_matches(args[0], names, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
-            ctx.fail(f"No such command {args[0]!r}; {hint}")
+            ctx.fail(f"No such command {quoted(args[0])}; {hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -96,9 +100,26 @@ class LazyGroup(typer.core.TyperGroup):
             return super().invoke(ctx)
 
 
+def _check_numbers(command: Any) -> None:
+    """Let every number on the command line be checked as it is read: each option's, in every command below."""
+    for parameter in command.params:
+        parameter.callback = _checked(parameter.callback, max(parameter.opts, key=len))
+    for below in getattr(command, "commands", {}).values():
+        _check_numbers(below)
+
+
+def _checked(callback: Any, name: str) -> Any:
+    def check(context: Any, parameter: Any, value: Any) -> Any:
+        for number in value if isinstance(value, list | tuple) else [value]:
+            check_number(name, number)
+        return value if callback is None else callback(context, parameter, value)
+
+    return check
+
+
 def _print_version(value: bool) -> None:
     if value:
-        print(f"gpt2x {__version__}")
+        emit(f"gpt2x {__version__}")
         raise typer.Exit
 
 
@@ -126,8 +147,8 @@ def root(
 
 
 def main() -> None:
-    """Entry point of the ``gpt2x`` script."""
-    app(prog_name="gpt2x")
+    """Run the command line with typer."""
+    run_typer(app, "gpt2x")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typer import Option
 from gpt2x.cli import bench_decode, bench_ops, bench_show
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
 from gpt2x.console import emit, emit_json, format_table, on_terminal, progress, say
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
 
 if TYPE_CHECKING:
     from gpt2x.bench.bpe.results import BpeResults
@@ -74,6 +74,8 @@ STEP_HELP = {
     "timeout": "Give up a peer that takes longer to start, or for a round.",
 }
 
+LONGEST_S = 366 * 24 * 3600.0
+
 BPE_HELP = {
     "data": "A folder or file of texts; takes the place of the built-in input of its name. May be given repeatedly.",
     "inputs": "Which texts to measure, by name: lyrics,code.",
@@ -115,7 +117,7 @@ def bench(
     """
     if ctx.invoked_subcommand is not None:
         return
-    from gpt2x.bench import ladder, rung_file, sizing, step_peers
+    from gpt2x.bench import folder, ladder, rung_file, sizing, step_peers
 
     known = rung_file.with_rungs_of(rungs_file, ladder.RUNGS) if rungs_file else ladder.RUNGS
     chosen = ladder.select(rungs, known)
@@ -129,12 +131,19 @@ def bench(
         "6h" if like_seed else "3m" if model is None and batch is None and seq is None else "30m"
     )
     timeout_s = parse_seconds("--timeout", timeout or default_timeout)
-    folder = out or Path("bench-results") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    results_folder = out or Path("bench-results") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    folder.check(results_folder, (folder.RESULTS, *folder.PICTURES))
+    asked: dict[str, Any] = {
+        "model": model,
+        "batch": batch,
+        "seq": seq,
+        "total_batch": total_batch,
+        "seed": seed,
+    }
+    text = _Text(data, sizing.foresee(kind, visible_gpu, **asked).shape.vocab_size)
     with _termination_as_interrupt():
         machine = _look_at_machine(kind, visible_gpu)
-    setting = sizing.make_setting(
-        machine, device=kind, model=model, batch=batch, seq=seq, total_batch=total_batch, seed=seed
-    )
+    setting = sizing.make_setting(machine, device=kind, **asked)
     from gpt2x.bench.climb import MAX_ROUNDS, Effort
     from gpt2x.bench.results import Results
 
@@ -142,11 +151,37 @@ def bench(
     effort = Effort.within(budget_s, len(chosen), steps=steps, rounds=rounds or MAX_ROUNDS)
     more = {"ladder": known, "keep_all": keep_all, "leave_one_out": leave_one_out, "peers": peers}
     try:
-        _climb(chosen, results, data, effort, more, timeout_s=timeout_s, visible_gpu=visible_gpu)
+        _climb(chosen, results, text, effort, more, timeout_s=timeout_s, visible_gpu=visible_gpu)
     finally:
         # Also after Ctrl-C: what is finished is kept.
         if results.measured:
-            _finish(results, folder, as_json=as_json)
+            _finish(results, results_folder, as_json=as_json)
+
+
+class _Text:
+    """What the models learn from: read and tokenized before anything is measured, since it may be missing.
+
+    Args:
+        data: a text or csv file; None for the packaged songs.
+        vocab_size: of the model that is most likely trained.
+
+    """
+
+    def __init__(self, data: Path | None, vocab_size: int) -> None:
+        self.data, self.vocab_size = data, vocab_size
+        self.found = self._read()
+
+    def tokens(self, vocab_size: int) -> tuple[Any, str]:
+        """The ids for a model with that vocabulary, and a line that says what they are."""
+        if vocab_size != self.vocab_size:
+            self.vocab_size = vocab_size
+            self.found = self._read()
+        return self.found
+
+    def _read(self) -> tuple[Any, str]:
+        from gpt2x.bench.text import token_stream
+
+        return token_stream(self.data, self.vocab_size)
 
 
 def _look_at_machine(kind: str, visible_gpu: str | None) -> Machine:
@@ -167,7 +202,7 @@ def _look_at_machine(kind: str, visible_gpu: str | None) -> Machine:
 def _climb(
     chosen: list[Rung],
     results: Results,
-    data: Path | None,
+    text: _Text,
     effort: Any,
     more: dict[str, Any],
     *,
@@ -182,9 +217,8 @@ def _climb(
     from gpt2x.bench import report
     from gpt2x.bench.climb import Climb, Listener
     from gpt2x.bench.process import Workshop
-    from gpt2x.bench.text import token_stream
 
-    tokens, results.text = token_stream(data, results.setting.shape.vocab_size)
+    tokens, results.text = text.tokens(results.setting.shape.vocab_size)
     say(f"{report.setting_line(results)}\n{results.text}; measured peak: {report.peak_line(results)}\n")
     say(report.head_line(results))
 
@@ -243,9 +277,11 @@ def _finish(results: Results, folder: Path, *, as_json: bool) -> None:
     from gpt2x.bench.results import save
 
     results.created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    save(results, folder / "results.json")
-    written = [folder / "results.json", *bench_show.write_pictures(results, folder)]
-    bench_show.show_results(results, as_json=as_json)
+    try:
+        save(results, folder / "results.json")
+        written = [folder / "results.json", *bench_show.write_pictures(results, folder)]
+    finally:  # a disk that is full by now does not take the figures away
+        bench_show.show_results(results, as_json=as_json)
     bench_show.say_written(written)
 
 
@@ -284,15 +320,15 @@ def step(
     from gpt2x.bench import sizing, step_peers
 
     contestants = step_peers.select(peer or [])
+    step_peers.check_dtype(dtype)
     kind, visible_gpu = sizing.parse_device(device)
     timeout_s = parse_seconds("--timeout", timeout)
+    naive = any(contestant.name == "seed" for contestant in contestants)
+    asked: dict[str, Any] = {"model": model, "batch": batch, "seq": seq, "seed": seed, "naive": naive}
+    text = _Text(data, sizing.foresee(kind, visible_gpu, **asked).shape.vocab_size)
     with _termination_as_interrupt():
-        machine = _look_at_machine(kind, visible_gpu)
-        naive = any(contestant.name == "seed" for contestant in contestants)
-        setting = sizing.make_setting(
-            machine, device=kind, model=model, batch=batch, seq=seq, seed=seed, naive=naive
-        )
-        with _workshop(setting, data, timeout_s=timeout_s, visible_gpu=visible_gpu) as workshop:
+        setting = sizing.make_setting(_look_at_machine(kind, visible_gpu), device=kind, **asked)
+        with _workshop(setting, text, timeout_s=timeout_s, visible_gpu=visible_gpu) as workshop:
             found = step_peers.compare(
                 contestants, setting, workshop.launch, dtype=dtype, rounds=rounds, steps=steps, stage=say
             )
@@ -308,7 +344,7 @@ def step(
 
 @contextmanager
 def _workshop(
-    setting: Setting, data: Path | None, *, timeout_s: float, visible_gpu: str | None
+    setting: Setting, text: _Text, *, timeout_s: float, visible_gpu: str | None
 ) -> Iterator[Workshop]:
     """Where workers are made, with the tokens that all of them see."""
     import tempfile
@@ -316,9 +352,8 @@ def _workshop(
     import numpy as np
 
     from gpt2x.bench.process import Workshop
-    from gpt2x.bench.text import token_stream
 
-    tokens, description = token_stream(data, setting.shape.vocab_size)
+    tokens, description = text.tokens(setting.shape.vocab_size)
     say(f"{setting.model}, B = {setting.batch}, T = {setting.seq} on {setting.device}; {description}")
     with tempfile.TemporaryDirectory(prefix="gpt2x-bench-") as name:
         np.save(Path(name) / "tokens.npy", tokens)
@@ -364,6 +399,10 @@ def bpe(
     """
     if files and data:
         raise UsageError(f"--data {data[0]} and the file {files[0]} exclude one another; give one kind")
+    if out is not None:
+        from gpt2x.bench import folder
+
+        folder.check(out, (folder.RESULTS, folder.PAGE))
     if train:
         if inputs != "all":
             raise UsageError(f"--inputs {inputs} is for encoding; name the texts to learn from as files")
@@ -440,14 +479,17 @@ def _finish_bpe(
     from gpt2x.bench.results import save, to_json
     from gpt2x.paths import atomic_write
 
-    if as_json:
-        emit_json(to_json(results))
-    else:
-        emit(text)
+    try:
+        if folder is not None:
+            save(results, folder / "results.json")
+            with atomic_write(folder / "README.md", text=True) as file:
+                file.write(page)
+    finally:  # a disk that is full by now does not take the figures away
+        if as_json:
+            emit_json(to_json(results))
+        else:
+            emit(text)
     if folder is not None:
-        save(results, folder / "results.json")
-        with atomic_write(folder / "README.md", text=True) as file:
-            file.write(page)
         say(f"\nwritten: {folder / 'results.json'}, {folder / 'README.md'}")
 
 
@@ -460,7 +502,8 @@ def parse_seconds(option: str, text: str) -> float:
     >>> parse_seconds("--budget", "3m")
     180.0
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text.strip())
-    if match is None or float(match[1]) == 0:
-        raise UsageError(f"{option} {text!r} is no length of time; write 90s or 3m")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(s|m|h)?", text.strip())
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"] if match is not None else 0.0
+    if not 0 < seconds <= LONGEST_S:
+        raise UsageError(f"{option} {quoted(text)} is no length of time up to a year; write 90s or 3m")
+    return seconds

@@ -8,7 +8,7 @@ from typer import Option
 
 from gpt2x.cli.options import Device, Json, Quiet, Seed, examples
 from gpt2x.console import emit, emit_json, format_table, say
-from gpt2x.errors import Gpt2xError
+from gpt2x.errors import Gpt2xError, MissingComponentError
 
 EPILOG = examples(
     "gpt2x bench decode",
@@ -43,7 +43,7 @@ def decode(
     A peer that is not installed is left out, with the reason. JSON: see docs/reference/bench.md.
     """
     from gpt2x.bench import decode as bench
-    from gpt2x.bench.machine import without_torch
+    from gpt2x.bench.machine import foreseen, without_torch
     from gpt2x.bench.process import RungFailed
     from gpt2x.bench.sizing import parse_device, shape_of
     from gpt2x.cli.bench import parse_seconds
@@ -54,6 +54,10 @@ def decode(
         model=model, shape=shape_of(model), device=kind, prompt=prompt, tokens=tokens, seed=seed
     )
     timeout_s = parse_seconds("--timeout", timeout)
+    if kind == "cuda" and not foreseen(kind, visible_gpu).gpus:
+        raise MissingComponentError(
+            f"--device {device} needs an NVIDIA GPU and a torch that finds it; use --device cpu"
+        )
     try:
         with bench.processes(timeout_s=timeout_s, visible_gpu=visible_gpu) as launch:
             found = bench.compare(ways, setting, launch, without_torch(), rounds=rounds, stage=say)

@@ -102,7 +102,11 @@ def show(file: ResultFile, out: Out = None, as_json: Json = False, quiet: Quiet 
 
     JSON: the result itself, as in results.json.
     """
+    from gpt2x.bench import folder
+
     results = load_any(file)
+    if out is not None:
+        folder.check(out, folder.PICTURES)
     written = write_pictures(results, out) if out is not None else []
     show_results(results, as_json=as_json)
     if written:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from gpt2x.cli.bpe_corpus import check_threads
 from gpt2x.cli.bpe_table import IdType, Specials
-from gpt2x.console import emit, emit_json, format_table, say
+from gpt2x.console import emit, emit_bytes, emit_json, format_table, say
 from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import atomic_write, open_input, read_bytes
 
@@ -126,10 +126,7 @@ def decode(
         report = {"tokenizer": loaded.name, "tokens": num_tokens, "bytes": len(data), "text": text}
         emit_json(report | ({"out": str(out)} if out is not None else {}))
     elif out is None:
-        sys.stdout.buffer.write(data)
-        if sys.stdout.isatty() and not data.endswith(b"\n"):
-            sys.stdout.buffer.write(b"\n")
-        sys.stdout.buffer.flush()
+        emit_bytes(data)
 
 
 def _join_numbers(words: list[str]) -> Iterator[str | list[int]]:

@@ -18,7 +18,7 @@ def silence(quiet: bool) -> bool:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same result tomorrow.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result tomorrow.")]
 Device = Annotated[
     str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or cuda:N.", metavar="DEVICE")
 ]

@@ -7,28 +7,30 @@ left to typer, which says the same things better.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gpt2x.cli import bpe_table
 
 
-def run(words: list[str]) -> bool:
-    """Run the command if its line is plain; False, and nothing done, if it is for typer."""
+def find(words: list[str]) -> Callable[[], None] | None:
+    """What a command line asks for, if the line is plain; None if it is for typer."""
     parsed = parse(words)
     if parsed is None:
-        return False
+        return None
     import importlib
 
     from gpt2x.console import set_quiet
-    from gpt2x.errors import exit_with_one_sentence
 
     name, argument, options = parsed
     command = next(command for command in bpe_table.COMMANDS if command.name == name)
-    work = getattr(importlib.import_module(f"gpt2x.cli.{command.module}"), command.function)
-    set_quiet(options["quiet"])
-    with exit_with_one_sentence():
+
+    def run() -> None:
+        work = getattr(importlib.import_module(f"gpt2x.cli.{command.module}"), command.function)
+        set_quiet(options["quiet"])
         work(argument, **options)
-    return True
+
+    return run
 
 
 def parse(words: list[str]) -> tuple[str, Any, dict[str, Any]] | None:
@@ -83,6 +85,9 @@ def _value(option: bpe_table.Option, text: str) -> Any:
     if not text or text.startswith("-"):  # forgotten, or one of those that only typer should judge
         raise _LeftToTyperError
     try:
-        return option.type(text)
+        value = option.type(text)
     except ValueError:
         raise _LeftToTyperError from None
+    if option.type is int and value.bit_length() > 31:  # refused there
+        raise _LeftToTyperError
+    return value

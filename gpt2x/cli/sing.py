@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import secrets
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gpt2x import child
 from gpt2x.cli.options import Device, Json, Quiet, examples
-from gpt2x.console import emit_json, is_quiet, say
+from gpt2x.console import emit, emit_json, emit_piece, is_quiet, say
 from gpt2x.errors import Gpt2xError, InputDataError, UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def sing(
     ] = 1.0,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", metavar="N", help="The same seed gives the same song; a new one by default."),
+        typer.Option(
+            "--seed", metavar="N", min=0, help="The same seed gives the same song; a new one by default."
+        ),
     ] = None,
     count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How many songs to write.")] = 1,
     check: Annotated[
@@ -110,7 +112,6 @@ def sing(
     engine = _load(folder, device, weights)
     index = _songs_to_check(folder, data) if check or data is not None else None
     seed = secrets.randbelow(10**6) if seed is None else seed
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that knows no é still sings
     songs: list[dict[str, Any]] = []
     for number in range(count):
         say(f"{folder}, seed {seed + number}")
@@ -128,7 +129,7 @@ def sing(
         if index is not None:
             song["copied"] = _report_copied(index, song["text"])
         if not as_json and number + 1 < count:
-            print(flush=True)
+            emit("")
         songs.append(song)
     if as_json:
         emit_json(songs if count > 1 else songs[0])
@@ -165,8 +166,9 @@ def _choose_run(name: str | None) -> Path:
             "No model is trained yet: training a small one on the packaged songs, which takes about a minute."
         )
     say(f"It is kept in {folder}; `gpt2x train lyrics` makes a better one.")
-    command = [sys.executable, "-m", "gpt2x.train", "lyrics", "--preset", "first-song", "--out", str(folder)]
-    done = subprocess.run([*command, *(["--quiet"] if is_quiet() else [])], stdout=2, check=False)
+    words = ["lyrics", "--preset", "first-song", "--out", str(folder), *(["--quiet"] if is_quiet() else [])]
+    command = child.module_command("gpt2x.train", words)
+    done = subprocess.run(command, env=child.environment(), stdout=2, check=False)
     if done.returncode == 130 or done.returncode < 0:
         raise KeyboardInterrupt
     if done.returncode != 0 or not is_model_folder(folder):
@@ -200,14 +202,13 @@ def _collect(stream: TextStream, *, printing: bool) -> str:
         for piece in stream:
             pieces.append(piece)
             if printing:
-                sys.stdout.write(piece)
-                sys.stdout.flush()
+                emit_piece(piece)
     except KeyboardInterrupt:
         if printing:
-            print(flush=True)
+            emit("")
         raise
     if printing:
-        print(flush=True)
+        emit("")
     return "".join(pieces)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gpt2x.boundary import run_typer
 from gpt2x.console import emit, emit_json, format_table, set_quiet
 from gpt2x.errors import Gpt2xError, exit_with_one_sentence
 from gpt2x.settings import Resolved, resolve
@@ -152,4 +153,4 @@ def _silence_other_ranks(error: Gpt2xError) -> None:
 
 
 if __name__ == "__main__":
-    app(prog_name="python -m gpt2x.train")
+    run_typer(app, "python -m gpt2x.train")

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from gpt2x.errors import UsageError
-from gpt2x.settings import setting
+from gpt2x.errors import UsageError, quoted
+from gpt2x.settings import check_number, setting
 
 DTYPES = ("auto", "float32", "bfloat16")
 OPTIMIZERS = ("auto", "torch", "gpt2x")
@@ -26,6 +26,15 @@ POSITIVE = (
     *("vocab", "steps", "batch_size", "total_batch_tokens", "eval_batches", "keep", "log_every"),
     *("n_layer", "n_head", "n_embd", "block_size"),
 )
+AT_MOST = {
+    "n_layer": 10_000,
+    "n_head": 10_000,
+    "n_embd": 1_000_000,
+    "block_size": 100_000_000,
+    "vocab": 2**24,
+}
+"""What no machine has the memory for, or the time to build."""
+
 NOT_NEGATIVE = ("warmup", "eval_every", "save_every", "sample_every", "seed", "grad_clip", "weight_decay")
 
 
@@ -96,8 +105,13 @@ class TrainConfig:
     sample_every: int = setting(0, "steps between two samples of what the model writes; 0: none")
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check_number(field.name, getattr(self, field.name))
         for name in POSITIVE:
             self._demand(name, getattr(self, name) is None or getattr(self, name) >= 1, "give at least 1")
+        for name, largest in AT_MOST.items():
+            value = getattr(self, name)
+            self._demand(name, value is None or value <= largest, f"give at most {largest}")
         for name in NOT_NEGATIVE:
             self._demand(name, getattr(self, name) >= 0, "give 0 or more")
         for name in ("beta1", "beta2", "dropout"):
@@ -112,11 +126,16 @@ class TrainConfig:
 
     def _demand(self, name: str, holds: bool, remedy: str) -> None:
         if not holds:
-            raise UsageError(f"{name} = {getattr(self, name)} cannot work; {remedy}")
+            raise UsageError(f"{name} = {_shown(getattr(self, name))} cannot work; {remedy}")
 
     def to_dict(self) -> dict[str, Any]:
         """All settings by name, for a JSON file."""
         return dataclasses.asdict(self)
+
+
+def _shown(value: object) -> str:
+    """A value in a sentence: text in as many characters as fit, a number as it is."""
+    return quoted(value) if isinstance(value, str) and len(value) > 40 else str(value)
 
 
 def differences(old: dict[str, Any], new: TrainConfig) -> list[str]:

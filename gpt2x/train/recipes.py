@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
 from gpt2x.paths import data_home, runs_dir
 
 
@@ -83,4 +83,4 @@ def find_recipe(name: str) -> Recipe:
         return RECIPES[names.index(name)]
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
-    raise UsageError(f"unknown preset {name!r}; {hint}")
+    raise UsageError(f"unknown preset {quoted(name)}; {hint}")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+import typer.main
+from typer.testing import CliRunner
 
 from gpt2x import __version__
-from gpt2x.cli.app import COMMANDS
+from gpt2x.cli.app import COMMANDS, app
 
 
 def gpt2x(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -43,3 +47,51 @@ def test_every_command_explains_itself(name: str) -> None:
     result = gpt2x(name, "--help")
     assert result.returncode == 0, result.stderr
     assert "Usage: gpt2x" in result.stdout
+
+
+def kind_of(option: Any) -> str:
+    """The type of an option, in words; where it stands depends on the version of typer."""
+    described = getattr(option, "type_descriptor", None)
+    return str(described.annotation if described is not None else option.type.name)
+
+
+def numbers_of(command: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], str, str]]:
+    """(command, option, kind) of each option that takes a number, in all commands below."""
+    own = [
+        (path, max(option.opts, key=len), kind)
+        for option in command.params
+        for kind in re.findall(r"\b(int|float)", kind_of(option))[:1]
+    ]
+    for name, below in getattr(command, "commands", {}).items():
+        own += numbers_of(below, (*path, name))
+    return own
+
+
+def all_numbers() -> list[tuple[tuple[str, ...], str, str]]:
+    front = typer.main.get_command(app)
+    return [
+        number
+        for command in COMMANDS
+        for number in numbers_of(front.get_command(None, command.name), (command.name,))  # type: ignore[attr-defined]
+    ]
+
+
+def test_no_option_takes_a_number_that_nothing_can_be_computed_with() -> None:
+    numbers = all_numbers()
+    assert {"--seed", "--lr", "--temperature", "--limit", "--rounds", "--steps", "--threads"} <= {
+        n[1] for n in numbers
+    }
+    for path, option, kind in numbers:
+        for value in [str(2**64)] if kind == "int" else ["nan", "inf", "-inf", "1e400", "1e308", "1e-320"]:
+            done = CliRunner().invoke(app, [*path, f"{option}={value}"])
+            assert done.exit_code == 2, (path, option, value, done.output)
+            assert f"{option} = " in done.stderr or f"'{option}'" in done.stderr, done.output
+            assert len(done.stderr) < 1100
+
+
+def test_seeds_are_as_long_as_torch_takes_them_and_not_negative() -> None:
+    seeds = [path for path, option, _ in all_numbers() if option == "--seed"]
+    assert len(seeds) > 5
+    for path in seeds:
+        done = CliRunner().invoke(app, [*path, f"--seed={2**63}"])
+        assert (done.exit_code, "--seed = 9223372036854775808 is too large" in done.stderr) == (2, True), path

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from gpt2x.bench.config import MODELS
 from gpt2x.bench.machine import Machine
 from gpt2x.cli.app import app
+from gpt2x.errors import OutputError
 from gpt2x.model.config import GPTConfig
 
 TINY = ("--model", "tiny", "--batch", "1", "--seq", "8", "--steps", "2", "--rounds", "1")
@@ -190,11 +191,79 @@ def test_what_cannot_work_is_refused_in_one_sentence(
     assert not list(tmp_path.glob("bench-results*"))
 
 
-def test_an_unknown_rung_is_refused_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "gpt2x.bench.process.probe", lambda *args, **kwargs: pytest.fail("probed the machine")
-    )
-    assert bench("--rungs", "nonsense").exit_code == 2
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--rungs", "nonsense"), 2),
+        (("--model", "nope"), 2),
+        (("--seq", "9" * 18), 2),
+        (("--model", "micro", "--seq", "257"), 2),
+        (("--device", "cuda:99"), 4),
+        (("--device", "cuda:" + "9" * 5000), 2),
+        (("--device", "cpu", "--batch", "100000000"), 2),
+        (("--device", "cpu", "--total-batch", "7"), 2),
+        (("--data", "missing.txt"), 3),
+        (("--data", "empty.txt"), 3),
+        (("--budget", "9" * 400 + "h"), 2),
+        (("--seed", "-1"), 2),
+        (("--seed", str(2**64)), 2),
+        (("--steps", str(2**64)), 2),
+        (("--out", "empty.txt"), 1),
+        (("--out", "empty.txt/below"), 1),
+        (("--out", "foreign"), 1),
+        (("step", "--dtype", "float8"), 2),
+        (("step", "--model", "nope"), 2),
+        (("step", "--seq", "9" * 9), 2),
+        (("step", "--device", "cuda:99"), 4),
+        (("step", "--data", "missing.txt"), 3),
+        (("step", "--rounds", str(2**64)), 2),
+        (("decode", "--model", "nope"), 2),
+        (("decode", "--prompt", "9" * 9), 2),
+        (("decode", "--device", "cuda:99"), 4),
+        (("ops", "--op", "nope"), 2),
+        (("ops", "--rows", "9" * 12), 2),
+        (("ops", "--device", "cuda:99"), 4),
+        (("bpe", "--peers", "nope"), 2),
+        (("bpe", "--inputs", "nope"), 2),
+        (("bpe", "missing.txt"), 3),
+        (("bpe", "--out", "empty.txt"), 1),
+        (("bpe", "--train", "--out", "foreign"), 1),
+        (("bpe", "--train", "missing.txt"), 3),
+        (("compare", "a", "b", "--fail-below", "nan"), 2),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
+)
+def test_all_input_is_checked_before_anything_is_measured_or_started(
+    arguments: tuple[str, ...], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*arguments: object, **options: object) -> None:
+        pytest.fail("something was measured, or a process started")
+
+    monkeypatch.chdir(tmp_path)
+    Path("empty.txt").touch()
+    Path("foreign").mkdir()
+    Path("foreign", "results.json").write_text("{}")
+    for name in ("process.probe", "machine.measure_peak", "process.Process", "decode.Process"):
+        monkeypatch.setattr(f"gpt2x.bench.{name}", forbidden)
+    monkeypatch.setattr("gpt2x.bench.bpe.start_up.subprocess.run", forbidden)
+    done = bench(*arguments)
+    assert done.exit_code == code, done.output
+    assert done.stderr.splitlines()[-1].startswith(("gpt2x: ", "Error: "))
+    assert len(done.stderr) < 1100
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("bench-results*"))
+
+
+def test_a_disk_that_is_full_at_the_end_takes_no_figures_away(
+    fake: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OutputError("cannot write results.json: No space left on device")
+
+    monkeypatch.setattr("gpt2x.bench.results.save", refuse)
+    done = bench("--rungs", "0", "--json", "--out", str(tmp_path / "result"))
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["rungs"][0]["figures"] is not None
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from gpt2x import child
 from gpt2x import tokenizer as tokenizer_room
 from gpt2x.cli import sing as sing_module
 from gpt2x.cli.app import app
@@ -136,26 +137,14 @@ def test_with_no_run_yet_a_small_model_is_trained_first_and_kept(monkeypatch: py
     assert result.stdout.startswith("Rain\n\n")
     assert sing("rain", "--max-tokens", "5").exit_code == 0
     assert len(commands) == 1, "the second song must not train again"
-    assert commands[0] == [
-        sys.executable, "-m", "gpt2x.train", "lyrics", "--preset", "first-song", "--out", str(first_song()),
-    ]  # fmt: skip
+    words = ["lyrics", "--preset", "first-song", "--out", str(first_song())]
+    assert commands[0] == child.module_command("gpt2x.train", words)
 
 
 def test_the_trainer_knows_the_command_that_is_given_to_it() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "gpt2x.train",
-        "lyrics",
-        "--preset",
-        "first-song",
-        "--quiet",
-        "--show-config",
-    ]
-    assert (
-        subprocess.run([*command, "--out", str(first_song())], capture_output=True, check=False).returncode
-        == 0
-    )
+    words = ["lyrics", "--preset", "first-song", "--quiet", "--show-config", "--out", str(first_song())]
+    command = child.module_command("gpt2x.train", words)
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def test_training_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,6 +240,19 @@ def test_a_terminal_that_knows_ascii_only_still_gets_a_song(run: Path) -> None:
     result = CliRunner(charset="ascii").invoke(app, ["sing", "où es-tu", "--max-tokens", "60"])
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("O? Es-Tu")
+    exact = CliRunner(charset="ascii").invoke(app, ["sing", "où es-tu 愛", "--max-tokens", "60", "--json"])
+    assert exact.stdout.isascii()
+    assert json.loads(exact.stdout)["topic"] == "où es-tu 愛", "nothing is lost"
+
+
+def test_neither_the_topic_nor_the_model_steers_a_terminal(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpt2x.console.is_terminal", lambda stream: True)
+    result = sing("rain\x1b[2J", "--max-tokens", "400", "--seed", "1", "--temperature", "3", "--top-p", "1")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("Rain\ufffd[2J\n\n") or result.stdout.startswith("Rain\ufffd[2j\n\n")
+    assert all(char.isprintable() or char in "\n\t" for char in result.stdout)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,45 @@ def test_an_impossible_value_is_refused_by_name(setting: dict[str, Any]) -> None
     ((name, value),) = setting.items()
     with pytest.raises(UsageError, match=f"{name} = {value} cannot work; "):
         TrainConfig(**setting)
+
+
+NUMBERS = [
+    field.name
+    for field in dataclasses.fields(TrainConfig)
+    if str(field.type).split(" ", 1)[0] in ("int", "float")
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, math.inf, -math.inf, 1e308, 1e-320, 2**64, -(2**64), 10**5000],
+    ids=["nan", "inf", "-inf", "1e308", "1e-320", "2**64", "-2**64", "10**5000"],
+)
+def test_no_setting_takes_a_number_that_nothing_can_be_computed_with(name: str, value: float) -> None:
+    with pytest.raises(UsageError, match=f"^{name} = ") as refused:
+        TrainConfig(**{name: value})  # type: ignore[arg-type]
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan", "1e400"])
+def test_a_file_or_the_environment_brings_in_no_such_number_either(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.toml").write_text(f"[train]\nlr = {text}\n")
+    with pytest.raises(UsageError, match="^lr = "):
+        resolve(TrainConfig, config_file=tmp_path / "own.toml", section="train")
+    for name in ("LR", "STEPS"):
+        monkeypatch.setenv(f"GPT2X_TRAIN_{name}", text)
+        with pytest.raises(UsageError, match=f"^{name.lower()} = "):
+            resolve(TrainConfig, section="train")
+        monkeypatch.delenv(f"GPT2X_TRAIN_{name}")
+
+
+@pytest.mark.parametrize("name", ["n_layer", "n_embd", "n_head", "block_size", "vocab"])
+def test_a_model_that_no_machine_holds_is_refused_by_name(name: str) -> None:
+    with pytest.raises(UsageError, match=f"^{name} = 2000000000 cannot work; give at most"):
+        TrainConfig(**{name: 2 * 10**9})  # type: ignore[arg-type]
 
 
 def test_every_setting_has_a_help_text() -> None:

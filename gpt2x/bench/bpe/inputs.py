@@ -22,7 +22,7 @@ from itertools import accumulate, chain
 from pathlib import Path
 
 from gpt2x.bench.text import load_documents
-from gpt2x.errors import InputDataError, UsageError
+from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import open_input, read_text
 
 NATURAL, GENERATED = "natural", "generated"
@@ -266,7 +266,7 @@ def gather(
     known = [*(source.name for source in BUILT_IN), *(name for name in own if name not in _built_in_names())]
     chosen = known if names == "all" else [name.strip() for name in names.split(",")]
     if unknown := [name for name in chosen if name not in known]:
-        raise UsageError(f"--inputs {unknown[0]!r} is unknown; known: all, {', '.join(known)}")
+        raise UsageError(f"--inputs {quoted(unknown[0])} is unknown; known: all, {', '.join(known)}")
     contents = {name: list(documents(path)) for name, path in own.items()}
     found = []
     for name in (name for name in known if name in chosen):
@@ -291,7 +291,7 @@ def _by_name(data: Sequence[Path]) -> dict[str, Path]:
         other = own.setdefault(own_name(path), path)
         if other is not path:
             raise UsageError(
-                f"{other} and {path} are both called {own_name(path)!r} in the table; rename one"
+                f"{other} and {path} are both called {quoted(own_name(path))} in the table; rename one"
             )
     return own
 

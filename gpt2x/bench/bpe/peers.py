@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt2x._version import __version__
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
 from gpt2x.tokenizer import formats
 
 if TYPE_CHECKING:
@@ -392,7 +392,7 @@ def select(names: str, peers: Sequence[Peer] = PEERS) -> list[Peer]:
     chosen = known if names == "all" else [name.strip() for name in names.split(",")]
     unknown = [name for name in chosen if name not in known]
     if unknown:
-        raise UsageError(f"--peers {unknown[0]!r} is unknown; known: all, {', '.join(known)}")
+        raise UsageError(f"--peers {quoted(unknown[0])} is unknown; known: all, {', '.join(known)}")
     return [peer for peer in peers if peer.name in {*chosen, ORACLE, OURS}]
 
 

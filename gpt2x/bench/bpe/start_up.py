@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+from gpt2x import child
 from gpt2x.bench.bpe.inputs import Input
 from gpt2x.bench.bpe.peers import ORACLE, OURS, Vocabulary
 from gpt2x.bench.bpe.results import BpeResults, StartUp
@@ -49,8 +49,11 @@ def measure_start_up(
         count += ["--tokenizer", str(vocabulary.rank_file)]
     arguments = [str(vocabulary.rank_file), vocabulary.pat_str, str(file)]
     programs = [
-        (StartUp(name=ORACLE, what="a script with tiktoken"), ["-c", TIKTOKEN_SCRIPT, *arguments]),
-        (StartUp(name=OURS, what="gpt2x bpe count FILE"), ["-c", our_script(), *count]),
+        (StartUp(name=ORACLE, what="a script with tiktoken"), child.code_command(TIKTOKEN_SCRIPT, arguments)),
+        (
+            StartUp(name=OURS, what="gpt2x bpe count FILE"),
+            child.code_command(our_script(), count, with_gpt2x=True),
+        ),
     ]
     results.start_up_bytes = file.stat().st_size
     results.start_up = [program for program, _ in programs]
@@ -62,7 +65,7 @@ def measure_start_up(
     for _ in range(rounds):
         for program, command in programs:
             if not program.reason:
-                _run(program, [sys.executable, *command], variables, timeout_s)
+                _run(program, command, variables, timeout_s)
 
 
 def _is_gpt2(vocabulary: Vocabulary) -> bool:

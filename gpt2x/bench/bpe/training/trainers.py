@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt2x.bench.bpe.peers import OURS, address_of, installed_version
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
 from gpt2x.tokenizer import patterns
 from gpt2x.tokenizer.alphabet import BYTE_ORDER, from_characters
 
@@ -292,5 +292,7 @@ def select(names: str, trainers: Sequence[Trainer] = TRAINERS) -> list[Trainer]:
     known = list(dict.fromkeys(trainer.distribution for trainer in trainers))
     chosen = known if names == "all" else [name.strip() for name in names.split(",")]
     if unknown := [name for name in chosen if name not in known]:
-        raise UsageError(f"--peers {unknown[0]!r} is unknown among trainers; known: all, {', '.join(known)}")
+        raise UsageError(
+            f"--peers {quoted(unknown[0])} is unknown among trainers; known: all, {', '.join(known)}"
+        )
     return [trainer for trainer in trainers if trainer.distribution in {*chosen, "tokenizers", OURS}]
