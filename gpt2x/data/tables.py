@@ -139,7 +139,7 @@ def _find_separator(file: io.StringIO, is_head: Callable[[list[str]], bool]) -> 
     for separator in SEPARATORS:
         file.seek(0)
         try:
-            first = next((cells for cells in _reader(file, separator) if not _is_blank(cells)), [])
+            first: list[str] = next((cells for cells in _reader(file, separator) if not _is_blank(cells)), [])
         except csv.Error:
             continue
         if is_head(first):
