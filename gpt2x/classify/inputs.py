@@ -105,7 +105,7 @@ def _as_list(values: Any, what: str, column: str) -> list[Any]:
         raise UsageError(f"{what} is one {kind}; give a list of strings")
     table = type(values).__name__
     ndim = getattr(values, "ndim", 1)
-    if hasattr(values, "columns") or hasattr(values, "column_names"):
+    if hasattr(type(values), "columns") or hasattr(type(values), "column_names"):
         raise UsageError(
             f'{what} is a table ({table}), which would be read as its column names; give one column: df["{column}"]'
         )
@@ -144,7 +144,7 @@ def _plain_label(label: Any, i: int) -> Any:
     is_missing = (
         label is None or type(label).__name__ in MISSING or (isinstance(label, float) and isnan(label))
     )
-    advice = "leave out rows without a label" if is_missing else "convert it first"
+    advice = "leave out rows without a label" if is_missing else "give Python's own, such as labels.tolist()"
     raise InputDataError(
         f"labels must be all strings or all whole numbers; label {i} is {_shown(label)}; {advice}"
     )

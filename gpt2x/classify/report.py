@@ -125,7 +125,7 @@ class ComparisonReport:
 def one_line(label: Any) -> str:
     r"""A label in a line of text: tabs and line ends of its own become blanks (JSON has it as it is).
 
-    >>> one_line("sci\\ntech")
+    >>> one_line("sci\ntech")
     'sci tech'
     """
     return re.sub(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]", " ", str(label))

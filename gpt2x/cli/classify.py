@@ -34,7 +34,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="FILE",
-        help="HuffPost JSON lines or AG News csv; .xz and .gz too.",
+        help="HuffPost JSON lines, AG News csv, or JSON or csv of a label and a text; .xz and .gz too.",
         show_default=False,
     ),
 ]

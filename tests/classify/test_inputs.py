@@ -133,7 +133,7 @@ def test_something_among_the_texts_that_is_no_text_is_named(text: Any, sentence:
         ([1, 2, "x"], "label 2 is str 'x' and label 0 is int 1"),
         (["x", 1], "label 1 is int 1 and label 0 is str 'x'"),
         ([True, 0], "label 1 is int 0 and label 0 is bool True"),
-        ([1, 1.5], "label 1 is float 1.5; convert it first"),
+        ([1, 1.5], "label 1 is float 1.5; give Python's own"),
         ([1, float("inf")], "label 1 is float inf"),
         ([1, 10**30], "label 1 is 1000000000000000000000000000000, which does not fit 64 bits"),
         ([1, 1e300], "which does not fit 64 bits"),
