@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-VOCABULARY = ["--tokenizer", str(ROOT / "tests" / "golden" / "songs.tiktoken")]
+VOCABULARY = ["--tokenizer", str(ROOT / "tests" / "golden" / "songs.tiktoken"), "--pattern", "gpt2"]
 COUNT = ["bpe", "count", *VOCABULARY, "--text", "love"]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="descriptors and terminals are those of Unix")

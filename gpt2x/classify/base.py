@@ -1,9 +1,9 @@
-"""What the four classifiers share: scikit-learn's shape, checked input, sorted labels, and how they are kept.
+"""What the four classifiers share: scikit-learn's shape, checked hyperparameters, and how they are kept.
 
 The idea to hold on to: ``__init__`` only stores hyperparameters, ``fit`` leaves all that was learned in attributes
 with a trailing underscore, and a saved classifier is a folder of JSON and safetensors that is never pickled:
 
-    classifier.json     kind, hyperparameters, sorted classes, what else was learned that is small
+    classifier.json     kind, hyperparameters, sorted classes, how texts are read, what else was learned that is small
     model.safetensors   the learned arrays
     vocabulary.json, tokenizer.json, gpt2/ …     what a kind adds
 """
@@ -18,14 +18,15 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import safetensors.numpy
-from safetensors import SafetensorError
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from gpt2x._version import __version__
+from gpt2x.classify.hyperparameters import Rule, Seed, check_all
+from gpt2x.classify.inputs import AS_IS, NFC, TEXT_FORMS, check_texts, encode_labels, in_form
 from gpt2x.classify.kinds import FORMAT, FORMAT_VERSION, HEADER, read_header
-from gpt2x.errors import InputDataError, UsageError
+from gpt2x.errors import InputDataError, MissingComponentError, quoted
 from gpt2x.paths import VOCABULARY_BYTES, atomic_folder, check_folder, read_text
 
 Self = TypeVar("Self", bound="TextClassifier")
@@ -43,48 +44,71 @@ _FILES_BEFORE_THEY_WERE_LISTED = (
 class TextClassifier(ClassifierMixin, BaseEstimator):
     """A document classifier: texts in, labels out.
 
-    A subclass gives `kind` and four steps: `_fit` (learn from checked texts and class numbers), `_proba`
-    (probabilities for checked texts), `_state` (what to keep) and `_restore` (the way back).
+    A subclass gives `kind`, `rules` for its hyperparameters, and four steps: `_fit` (learn from checked texts and
+    class numbers), `_proba` (probabilities for checked texts), `_state` (what to keep) and `_restore` (the way back).
 
     Attributes:
         classes_: the labels, sorted; column i of `predict_proba` belongs to ``classes_[i]``.
+        text_form_: the form that texts are brought to before they are read (`inputs.TEXT_FORMS`).
 
     """
 
     kind: ClassVar[str]
 
+    rules: ClassVar[Mapping[str, Rule]] = {"random_state": Seed()}
+    """What each hyperparameter may be."""
+
+    state_of_version_1: ClassVar[Mapping[str, Any]] = {"text_form": AS_IS}
+    """What folders of format 1 do not say, since there was one way only."""
+
     classes_: np.ndarray
+    text_form_: str
 
     # -- scikit-learn's surface ---------------------------------------------------------------------------------
 
     def fit(self: Self, texts: Iterable[str], labels: Iterable[Any]) -> Self:
-        """Learn from texts and their labels (strings or whole numbers).
+        """Learn from texts and their labels (all strings, all whole numbers, or all truth values).
 
         Raises:
             InputDataError: no texts, other than one label a text, something that is no text, or fewer than two classes.
-            UsageError: a hyperparameter that can never work.
+            UsageError: a hyperparameter that can never work, or a table, a mapping or a set in place of a list.
 
         """
+        check_all(self.rules, self.get_params(deep=False))
         texts = check_texts(texts)
         classes, y = encode_labels(labels)
         if len(y) != len(texts):
             raise InputDataError(f"there are {len(texts)} texts and {len(y)} labels; give one label a text")
         if len(classes) < 2:
             raise InputDataError(
-                f"all {len(texts)} texts have the label {str(classes[0])!r}; a classifier needs at least two classes"
+                f"all {len(texts)} texts have the label {quoted(str(classes[0]))}; a classifier needs at least two "
+                "classes"
             )
         self.__dict__.pop("classes_", None)
-        self._fit(texts, y, len(classes))
+        self.text_form_ = NFC
+        self._fit(in_form(texts, NFC), y, len(classes))
         self.classes_ = classes  # last, so that an interrupted fit leaves the classifier unfitted
         return self
 
     def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
-        """The probability of each class for each text: (N, K), rows sum to 1, columns as `classes_`."""
+        """The probability of each class for each text: (N, K), rows sum to 1, columns as `classes_`.
+
+        Raises:
+            InputDataError: something that is no text, or weights that give no probability.
+            UsageError: a table, a mapping or a set in place of a list.
+
+        """
         check_is_fitted(self, "classes_")
         texts = check_texts(texts, allow_none=True)
         if not texts:
             return np.zeros((0, len(self.classes_)))
-        return self._proba(texts)
+        shares = self._proba(in_form(texts, self.text_form_))
+        if not np.isfinite(shares).all():
+            raise InputDataError(
+                "the weights of this classifier give no probability for some of the texts (NaN or infinite); train "
+                "it again"
+            )
+        return shares
 
     def predict(self, texts: Iterable[str]) -> np.ndarray:
         """The most probable label of each text: (N,)."""
@@ -119,7 +143,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 "kind": self.kind,
                 "gpt2x": __version__,
                 "params": {
-                    name: value for name, value in self.get_params().items() if _is_plain(name, value)
+                    name: _plain(value) for name, value in self.get_params().items() if _is_plain(name, value)
                 },
                 "classes": self.classes_.tolist(),
                 "state": state,
@@ -144,16 +168,28 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 f"{folder} holds a classifier of kind {header['kind']!r}, not {cls.kind!r}; use gpt2x.classify.load"
             )
         try:
-            known = {k: v for k, v in header["params"].items() if k in cls._get_param_names()}
-            model = cls(**known)
-            classes = np.asarray(header["classes"])
-            model._restore(folder, _read_arrays(folder / ARRAYS), header["state"], len(classes))
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
-            if isinstance(error, InputDataError):
-                raise
-            reason = " ".join(str(error).split())[:200]
+            return cls._from_header(folder, header)
+        except (InputDataError, MissingComponentError):
+            raise
+        except Exception as error:  # whatever a library makes of what stands in a damaged folder
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise InputDataError(f"{folder} is damaged ({reason}); train the classifier again") from error
-        model.classes_ = classes
+
+    @classmethod
+    def _from_header(cls: type[Self], folder: Path, header: Mapping[str, Any]) -> Self:
+        params, classes, state = header["params"], header["classes"], header["state"]
+        if header["version"] == 1:
+            state = {**cls.state_of_version_1, **state}
+        else:
+            needed = [name for name in cls._get_param_names() if name not in NOT_ALWAYS_SAVED]
+            check_complete(params, dict.fromkeys(needed, object))
+        model = cls(
+            **{name: params[name] for name in cls._get_param_names() if name in params and name != "device"}
+        )
+        check_all(model.rules, model.get_params(deep=False))
+        model.classes_ = _restored_classes(classes)
+        model.text_form_ = one_of(state, "text_form", TEXT_FORMS)
+        model._restore(folder, _read_arrays(folder / ARRAYS), state, len(model.classes_))
         return model
 
     # -- what a kind fills in -----------------------------------------------------------------------------------
@@ -183,52 +219,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
-# -- input ------------------------------------------------------------------------------------------------------
-
-
-def check_texts(texts: Iterable[str], *, allow_none: bool = False) -> list[str]:
-    """The texts as a list of str; an empty text is a text.
-
-    Raises:
-        UsageError: one str instead of many.
-        InputDataError: something in it is no text, or there is none.
-
-    """
-    if isinstance(texts, str | bytes):
-        raise UsageError("texts is one string; give a list of strings")
-    texts = list(texts)
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputDataError(f"text {i} is {type(text).__name__} {text!r:.40}, not a string")
-    if not texts and not allow_none:
-        raise InputDataError("there is no text to learn from; give at least two, of two classes")
-    return texts
-
-
-def encode_labels(labels: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted classes, and each label as its number among them. The order never depends on hashing.
-
-    Raises:
-        InputDataError: a label is missing or cannot be printed, or labels are of several types.
-
-    >>> classes, y = encode_labels(["b", "a", "b"])
-    >>> classes.tolist(), y.tolist()
-    (['a', 'b'], [1, 0, 1])
-    """
-    labels = list(labels)
-    for kind in (str, int | np.integer):
-        odd = next((label for label in labels if not isinstance(label, kind)), None)
-        if odd is None and None not in labels:
-            break
-    else:
-        raise InputDataError(f"labels must be all strings or all whole numbers; {odd!r:.40} is among them")
-    classes, y = np.unique(np.asarray(labels), return_inverse=True)
-    for label in classes.tolist():
-        if isinstance(label, str) and any("\ud800" <= character <= "\udfff" for character in label):
-            raise InputDataError(
-                f"the label {label!r} is no text: half a character stands in it; rename the class"
-            )
-    return classes, y.astype(np.int64)
+# -- rows -------------------------------------------------------------------------------------------------------
 
 
 def split_rows(
@@ -259,18 +250,6 @@ def split_rows(
 def draw_seed(random_state: Any) -> int:
     """One seed from scikit-learn's `random_state` (None, a number, or a RandomState)."""
     return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-def check_positive(**values: float) -> None:
-    """Refuse hyperparameters that are not above zero, by name.
-
-    Raises:
-        UsageError: one is not.
-
-    """
-    for name, value in values.items():
-        if not value > 0:
-            raise UsageError(f"{name} = {value} cannot work; give a number above 0")
 
 
 # -- files ------------------------------------------------------------------------------------------------------
@@ -322,12 +301,71 @@ def read_strings(path: Path) -> list[str]:
     return strings
 
 
+NOT_ALWAYS_SAVED = ("device", "random_state", "tokenizer", "gpt2")
+"""Hyperparameters that may be missing in a folder: objects that JSON cannot hold, and what only `fit` needs."""
+
+
+def check_complete(values: Mapping[str, Any], parts: Mapping[str, type]) -> None:
+    """Refuse a part of a header that lacks some of these names, or has a value of another type there.
+
+    Raises:
+        ValueError: it does.
+
+    """
+    for name, kind in parts.items():
+        if name not in values:
+            raise ValueError(f"{HEADER} does not say {name}")
+        if not isinstance(values[name], kind):
+            raise ValueError(f"{name} in {HEADER} is of another type")
+
+
+def one_of(state: Mapping[str, Any], name: str, allowed: tuple[Any, ...]) -> Any:
+    """A value of a header that is one of a few, of the same type.
+
+    Raises:
+        ValueError: another.
+
+    """
+    value = state.get(name)
+    found = next((one for one in allowed if type(value) is type(one) and value == one), None)
+    if found is None:
+        raise ValueError(f"{name} in {HEADER} is not one of {', '.join(map(str, allowed))}")
+    return found
+
+
+def check_array(
+    arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...] | None, dtype: type = np.float32
+) -> np.ndarray:
+    """The saved array of this name, of this shape and type, and with finite numbers only.
+
+    Raises:
+        ValueError: it is missing or another.
+
+    """
+    if name not in arrays:
+        raise ValueError(f"{ARRAYS} has no array {name}")
+    array = arrays[name]
+    if array.dtype != dtype or (shape is not None and array.shape != shape):
+        wanted = "" if shape is None else f" of shape {shape}"
+        raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, not {np.dtype(dtype)}{wanted}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has NaN or infinite numbers in it")
+    return array
+
+
+def _restored_classes(saved: list[Any]) -> np.ndarray:
+    classes, _ = encode_labels(saved)
+    if len(classes) < 2 or classes.tolist() != saved:
+        raise ValueError(f"the classes in {HEADER} are not two or more, sorted, each once")
+    return classes
+
+
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if path.exists() and not path.is_file():
         raise InputDataError(f"{path} is no regular file; train the classifier again")
     try:
         return safetensors.numpy.load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except Exception as error:  # of several kinds, by how the file is damaged
         raise InputDataError(f"{path} is missing or damaged ({error}); train the classifier again") from error
 
 
@@ -335,6 +373,10 @@ def _dense(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _is_plain(name: str, value: Any) -> bool:
     """True for what JSON can hold; the device is where it was learned, which need not be where it is used."""
-    return name != "device" and (value is None or isinstance(value, str | int | float | bool))
+    return name != "device" and (value is None or isinstance(_plain(value), str | int | float | bool))

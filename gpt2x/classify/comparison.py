@@ -16,14 +16,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpt2x._version import __version__
-from gpt2x.classify.base import TextClassifier, check_texts, encode_labels, split_rows
+from gpt2x.classify.base import TextClassifier, split_rows
+from gpt2x.classify.hyperparameters import Number, Whole, check_all
+from gpt2x.classify.inputs import check_texts, encode_labels
 from gpt2x.classify.kinds import KINDS, Kind, get_kinds
 from gpt2x.classify.metrics import confusion_matrix, macro_f1, mcnemar, wilson_interval
 from gpt2x.classify.report import ComparisonReport, ModelResult
-from gpt2x.errors import Gpt2xError, InputDataError, UsageError, wants_traceback
+from gpt2x.errors import Gpt2xError, InputDataError, UsageError, quoted, wants_traceback
 
 if TYPE_CHECKING:
     from gpt2x.data.news import NewsData
+
+
+MOST_CLASSES = 5000
+"""The table of what is taken for what has a cell for each two classes: 25 million for these."""
+
+RULES = {
+    "test_fraction": Number(1e-9, 1 - 1e-9),
+    "random_state": Whole(0, 2**32 - 1),
+    "min_rows": Whole(1, 10**9),
+}
 
 
 def compare(
@@ -52,13 +64,12 @@ def compare(
         source: where the data is from, for the report.
 
     Raises:
-        UsageError: an unknown name, or a share that leaves no text on one side.
-        InputDataError: fewer than two classes, or a class with a single text.
+        UsageError: an unknown name, a share that leaves no text on one side, or another argument that cannot work.
+        InputDataError: fewer than two classes, too many, or a class with a single text.
 
     """
     kinds = get_kinds(models)
-    if not 0 < test_fraction < 1:
-        raise UsageError(f"test_fraction = {test_fraction} cannot work; give a share between 0 and 1")
+    check_all(RULES, {"test_fraction": test_fraction, "random_state": random_state, "min_rows": min_rows})
     texts, classes, y = _check_rows(data, min_rows)
     train, test = split_rows(y, test_fraction, np.random.default_rng(random_state), at_least=1)
     train_texts, test_texts = [texts[i] for i in train], [texts[i] for i in test]
@@ -87,9 +98,8 @@ def compare(
         except Exception as error:
             if wants_traceback():
                 raise
-            result.reason = (
-                str(error) if isinstance(error, Gpt2xError) else f"{type(error).__name__}: {error}"
-            )
+            result.error = error
+            result.reason = str(error) if isinstance(error, Gpt2xError) else _in_short(error)
         report.models.append(result)
         if on_result is not None:
             on_result(result)
@@ -102,7 +112,7 @@ def compare(
 
 def _check_rows(data: Any, min_rows: int) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Texts (N), sorted classes (K,) and class numbers (N,), rare classes left out."""
-    texts, labels = (data.texts, data.labels) if hasattr(data, "texts") else data
+    texts, labels = (data.texts, data.labels) if hasattr(data, "texts") else _two(data)
     texts, (classes, y) = check_texts(texts), encode_labels(labels)
     if len(texts) != len(y):
         raise InputDataError(f"there are {len(texts)} texts and {len(y)} labels; give one label a text")
@@ -116,7 +126,7 @@ def _check_rows(data: Any, min_rows: int) -> tuple[list[str], np.ndarray, np.nda
         classes, counts = classes[kept], np.bincount(y)
     if len(classes) < 2:
         raise InputDataError(
-            f"all {len(texts)} texts have the label {str(classes[0])!r}; a comparison needs at least two classes"
+            f"all {len(texts)} texts have the label {quoted(str(classes[0]))}; a comparison needs at least two classes"
         )
     single = classes[counts < 2].tolist()
     if single:
@@ -124,7 +134,24 @@ def _check_rows(data: Any, min_rows: int) -> tuple[list[str], np.ndarray, np.nda
             f"{_name_some(single)} only 1 text, and a class needs 2 at least, to learn from one and to test on one; "
             "give more texts, or leave such classes out with --min-rows 2"
         )
+    if len(classes) > MOST_CLASSES:
+        raise InputDataError(
+            f"there are {len(classes):,} classes in {len(texts):,} texts and a comparison takes {MOST_CLASSES:,} at "
+            "most; is the label's column the right one? leave out rare classes with --min-rows"
+        )
     return texts, classes, y
+
+
+def _two(data: Any) -> tuple[Any, Any]:
+    """Texts and labels from a pair of them.
+
+    Raises:
+        UsageError: it is no pair.
+
+    """
+    if isinstance(data, tuple | list) and len(data) == 2:
+        return data[0], data[1]
+    raise UsageError(f"data is a {type(data).__name__}; give a pair of lists, (texts, labels), or a NewsData")
 
 
 def _run(
@@ -155,6 +182,10 @@ def _score(result: ModelResult, truth: np.ndarray, found: np.ndarray, num_classe
     result.accuracy = correct / len(truth)
 
 
+def _in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
 def _environment() -> dict[str, Any]:
     packages = ("torch", "scikit-learn", "numpy")
     return {
@@ -167,6 +198,6 @@ def _environment() -> dict[str, Any]:
 
 
 def _name_some(labels: list[Any], limit: int = 3) -> str:
-    named = ", ".join(repr(label) for label in labels[:limit])
+    named = ", ".join(quoted(label) for label in labels[:limit])
     more = f" and {len(labels) - limit} more classes" if len(labels) > limit else ""
     return f"{'the class' if len(labels) == 1 else 'the classes'} {named}{more} {'has' if len(labels) == 1 else 'have'}"

@@ -19,14 +19,17 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from gpt2x.classify.base import check_complete
+from gpt2x.classify.hyperparameters import Name, Number
 from gpt2x.classify.kinds import KINDS
 from gpt2x.classify.neural import Ragged, bar, batches_by_length
-from gpt2x.classify.recurrent import RecurrentClassifier
+from gpt2x.classify.recurrent import UNSAID, RecurrentClassifier, check_fingerprint, fingerprint
 from gpt2x.console import format_count, say
 from gpt2x.errors import InputDataError, MissingComponentError, OutputError, UsageError
 from gpt2x.paths import cache_dir
@@ -76,6 +79,10 @@ class GPT2LSTMClassifier(RecurrentClassifier):
     """
 
     kind = "gpt2-lstm"
+    state_of_version_1 = MappingProxyType(
+        {**RecurrentClassifier.state_of_version_1, "shape": UNSAID, "eot": UNSAID}
+    )
+    rules = MappingProxyType({**RecurrentClassifier.rules, "gpt2": Name(), "memory_gib": Number(0, 1e6)})
 
     gpt_: GPT
     tokenizer_: Tokenizer
@@ -142,7 +149,7 @@ class GPT2LSTMClassifier(RecurrentClassifier):
 
     @contextmanager
     def _rows(self, texts: list[str]) -> Iterator[Ragged]:
-        room = min(self.max_tokens, self.gpt_.config.block_size - 1)
+        room = min(int(self.max_tokens), self.gpt_.config.block_size - 1)
         ids = Ragged.of([row[:room] or [self._eot()] for row in self.tokenizer_.encode_ordinary_batch(texts)])
         with self._room_for((len(ids.values), self.gpt_.config.n_embd)) as features:
             self._read(ids, features)
@@ -208,16 +215,40 @@ class GPT2LSTMClassifier(RecurrentClassifier):
 
         save_folder(self.gpt_, self.tokenizer_, folder / GPT2_FOLDER)
         arrays, state = super()._state(folder)
-        return arrays, {**state, "gpt2": self.gpt2_}
+        own = {
+            "gpt2": self.gpt2_,
+            "shape": _shape(self.gpt_),
+            "tokenizer": fingerprint(self.tokenizer_),
+            "eot": self._eot(),
+        }
+        return arrays, {**state, **own}
 
     def _restore(
         self, folder: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
     ) -> None:
         from gpt2x.model.device import pick_device
+        from gpt2x.model.folder import load_folder
 
-        self.gpt_, self.tokenizer_ = load_gpt2(folder / GPT2_FOLDER, pick_device(self.device))
-        self.gpt2_ = str(state["gpt2"])
+        check_complete(state, {"gpt2": str})
+        self.gpt2_ = state["gpt2"]
+        self.gpt_, tokenizer = load_folder(folder / GPT2_FOLDER, device=pick_device(self.device))
+        if state.get("shape") not in (UNSAID, _shape(self.gpt_)):
+            raise ValueError(f"the GPT-2 in {GPT2_FOLDER}/ is not of the shape that it was trained with")
+        if tokenizer is None:
+            raise ValueError(f"there is no tokenizer in {GPT2_FOLDER}/")
+        check_fingerprint(tokenizer, state)
+        self.tokenizer_ = tokenizer
+        if state.get("eot") not in (UNSAID, self._eot()) or isinstance(state.get("eot"), bool):
+            raise ValueError("its end of text is not the one that it was trained with")
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.gpt_.parameters()):
+            raise ValueError(f"the weights in {GPT2_FOLDER}/ have NaN or infinite numbers in them")
         super()._restore(folder, arrays, state, num_classes)
+
+
+def _shape(gpt: GPT) -> dict[str, float]:
+    """What decides what a GPT-2 makes of a text, beside its weights."""
+    names = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "inner_size", "layer_norm_epsilon")
+    return {name: getattr(gpt.config, name) for name in names}
 
 
 def find_gpt2(name: str | None) -> Path:
@@ -231,7 +262,7 @@ def find_gpt2(name: str | None) -> Path:
     from gpt2x.model.runs import find_run, newest_run
 
     if name is not None:
-        return find_run(name)
+        return find_run(str(name))
     found = newest_run()
     if found is None:
         raise MissingComponentError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt2x.errors import InputDataError, UsageError
+from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import VOCABULARY_BYTES, read_text
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ HEADER = "classifier.json"
 """The file that makes a folder a saved classifier."""
 
 FORMAT = "gpt2x-classifier"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Format 2 says how texts are read (text form, token pattern, …); format 1 had one way, and is still read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +60,19 @@ def get_kind(name: str) -> Kind:
     """
     if name in KINDS:
         return KINDS[name]
-    close = difflib.get_close_matches(name.lower(), KINDS, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(str(name).lower()[:80], KINDS, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]!r}?" if close else "give one of"
-    raise UsageError(f"there is no classifier {name!r}; {hint} (known: {', '.join(KINDS)})")
+    raise UsageError(f"there is no classifier {quoted(name)}; {hint} (known: {', '.join(KINDS)})")
 
 
 def get_kinds(names: Iterable[str]) -> list[Kind]:
-    """The classifiers of these names, each once, in the order given.
+    """The classifiers of these names (or of one string of them, with commas), each once, in the order given.
 
     Raises:
         UsageError: an unknown name, or no name at all.
 
     """
+    names = names.split(",") if isinstance(names, str) else map(str, names)
     kinds = [get_kind(name.strip()) for name in names if name.strip()]
     if not kinds:
         raise UsageError(f"no classifier is named; give some of {', '.join(KINDS)}")
@@ -96,16 +98,36 @@ def read_header(folder: str | os.PathLike[str]) -> dict[str, Any]:
         )
     try:
         header = json.loads(read_text(folder / HEADER, limit=VOCABULARY_BYTES, regular=True))
-        if header["format"] != FORMAT or header["kind"] not in KINDS:
-            raise ValueError(f"kind {header['kind']!r} is unknown")
-        version = int(header["version"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        _check_header(header)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputDataError):
+            raise
         raise InputDataError(f"{folder / HEADER} is damaged ({error}); train the classifier again") from error
-    if version > FORMAT_VERSION:
+    if header["version"] > FORMAT_VERSION:
         raise InputDataError(
-            f"{folder} was saved in format {version} and this gpt2x reads up to {FORMAT_VERSION}; upgrade gpt2x"
+            f"{folder} was saved in format {quoted(header['version'])} and this gpt2x reads up to {FORMAT_VERSION}; "
+            "upgrade gpt2x"
         )
     return header
+
+
+def _check_header(header: Any) -> None:
+    """Refuse what lacks a part of a header, or has one of another type.
+
+    Raises:
+        ValueError: it does; the reason is a few words.
+
+    """
+    parts = {"format": str, "version": int, "kind": str, "params": dict, "classes": list, "state": dict}
+    if not isinstance(header, dict):
+        raise ValueError("it is no JSON object")
+    for name, kind in parts.items():
+        if type(header.get(name)) is not kind:  # True is an int, but no version
+            raise ValueError(f"it has no {name}" if name not in header else f"its {name} is of another type")
+    if header["format"] != FORMAT or header["kind"] not in KINDS:
+        raise ValueError(f"kind {quoted(header['kind'])} of format {quoted(header['format'])} is unknown")
+    if header["version"] < 1:
+        raise ValueError(f"its version is {quoted(header['version'])}")
 
 
 def load(folder: str | os.PathLike[str]) -> TextClassifier:

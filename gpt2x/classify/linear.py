@@ -11,15 +11,17 @@ without probabilities), LogisticRegression with L-BFGS (a point lower after 100 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import expit
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
 
-from gpt2x.classify.base import check_positive, draw_seed
-from gpt2x.classify.sparse import SparseClassifier
+from gpt2x.classify.base import TextClassifier, check_array, draw_seed
+from gpt2x.classify.hyperparameters import Number, Threads, Whole
+from gpt2x.classify.sparse import WORDS, SparseClassifier
 
 
 class TfidfLinear(SparseClassifier):
@@ -36,6 +38,21 @@ class TfidfLinear(SparseClassifier):
     """
 
     kind = "tfidf"
+    rules = MappingProxyType(
+        {
+            **TextClassifier.rules,
+            "C": Number(1e-6, 1e9),
+            "ngrams": Whole(1, 16),
+            "min_count": Whole(1, 10**9),
+            "epochs": Whole(1, 10**6),
+            "n_jobs": Threads(),
+        }
+    )
+    reading = MappingProxyType({**WORDS, "sublinear_tf": True, "norm": "l2"})
+    state_of_version_1: ClassVar[Mapping[str, Any]] = {
+        **TextClassifier.state_of_version_1,
+        "reading": dict(reading),
+    }
 
     def __init__(
         self,
@@ -59,13 +76,12 @@ class TfidfLinear(SparseClassifier):
         return f"{self.weights_.shape[1]:,} {'words and pairs' if self.ngrams > 1 else 'words'}"
 
     def _make_vectorizer(self, vocabulary: dict[str, int] | None) -> CountVectorizer:
-        check_positive(C=self.C, ngrams=self.ngrams, min_count=self.min_count, epochs=self.epochs)
         return TfidfVectorizer(
             ngram_range=(1, self.ngrams),
             min_df=self.min_count,
-            sublinear_tf=True,
             dtype=np.float32,
             vocabulary=vocabulary,
+            **self.reading_,
         )
 
     def _learn(self, x: Any, y: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -90,4 +106,4 @@ class TfidfLinear(SparseClassifier):
         return {"idf": np.asarray(self.vectorizer_.idf_, dtype=np.float32)}
 
     def _restore_features(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.vectorizer_.idf_ = arrays["idf"]
+        self.vectorizer_.idf_ = check_array(arrays, "idf", (len(self.vectorizer_.vocabulary),))

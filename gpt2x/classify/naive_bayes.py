@@ -9,6 +9,7 @@ Schütze, Introduction to Information Retrieval, section 13.2). scikit-learn cou
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.utils.extmath import softmax
 
-from gpt2x.classify.base import check_positive
+from gpt2x.classify.base import TextClassifier
+from gpt2x.classify.hyperparameters import Number, Whole
 from gpt2x.classify.sparse import SparseClassifier
 
 
@@ -32,6 +34,9 @@ class NaiveBayes(SparseClassifier):
     """
 
     kind = "nb"
+    rules = MappingProxyType(
+        {**TextClassifier.rules, "alpha": Number(1e-10, 1e9), "min_count": Whole(1, 10**9)}
+    )
 
     def __init__(self, *, alpha: float = 0.1, min_count: int = 1, random_state: Any = None) -> None:
         self.alpha = alpha
@@ -43,8 +48,7 @@ class NaiveBayes(SparseClassifier):
         return f"{self.weights_.shape[1]:,} words"
 
     def _make_vectorizer(self, vocabulary: dict[str, int] | None) -> CountVectorizer:
-        check_positive(alpha=self.alpha, min_count=self.min_count)
-        return CountVectorizer(min_df=self.min_count, vocabulary=vocabulary)
+        return CountVectorizer(min_df=self.min_count, vocabulary=vocabulary, **self.reading_)
 
     def _learn(self, x: Any, y: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
         bayes = MultinomialNB(alpha=self.alpha).fit(x, y)

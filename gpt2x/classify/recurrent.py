@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from gpt2x.classify.base import TextClassifier, check_positive, draw_seed
+from gpt2x.classify.base import TextClassifier, check_array, check_complete, draw_seed
+from gpt2x.classify.hyperparameters import Device, Flag, Number, Share, Whole
 from gpt2x.classify.kinds import KINDS
 from gpt2x.classify.neural import (
-    CELLS,
     Plan,
     Ragged,
     SequenceNet,
@@ -25,8 +26,15 @@ from gpt2x.classify.neural import (
 from gpt2x.errors import UsageError
 from gpt2x.model.device import pick_device
 
+if TYPE_CHECKING:
+    from gpt2x.tokenizer import Tokenizer
+
 PREDICT_ROWS = 8192
 """Texts that are predicted at a time: bounds the memory that their features take."""
+
+
+UNSAID = object()
+"""Stands where folders of format 1 say nothing."""
 
 
 class RecurrentClassifier(TextClassifier):
@@ -39,6 +47,28 @@ class RecurrentClassifier(TextClassifier):
         history_: one record an epoch: epoch, train_loss, validation_loss, validation_accuracy, seconds.
 
     """
+
+    rules = MappingProxyType(
+        {
+            **TextClassifier.rules,
+            "epochs": Whole(1, 10**6),
+            "batch_size": Whole(1, 2**16),
+            "learning_rate": Number(1e-12, 1e3),
+            "weight_decay": Number(0, 100),
+            "hidden": Whole(1, 2**14),
+            "bidirectional": Flag(),
+            "dropout": Share(),
+            "token_dropout": Share(),
+            "max_tokens": Whole(1, 10**6),
+            "lowercase": Flag(),
+            "validation_fraction": Share(),
+            "patience": Whole(1, 10**6),
+            "device": Device(),
+            "verbose": Flag(),
+        }
+    )
+
+    state_of_version_1 = MappingProxyType({**TextClassifier.state_of_version_1, "tokenizer": UNSAID})
 
     net_: SequenceNet
     history_: list[dict[str, float]]
@@ -61,21 +91,20 @@ class RecurrentClassifier(TextClassifier):
     random_state: Any
 
     def _fit(self, texts: list[str], y: np.ndarray, num_classes: int) -> None:
-        self._check()
         device, seed = pick_device(self.device), draw_seed(self.random_state)
         self._prepare(self._cased(texts), device)
         plan = Plan(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            validation_fraction=self.validation_fraction,
-            patience=self.patience,
+            epochs=int(self.epochs),
+            batch_size=int(self.batch_size),
+            learning_rate=float(self.learning_rate),
+            weight_decay=float(self.weight_decay),
+            validation_fraction=float(self.validation_fraction),
+            patience=int(self.patience),
             seed=seed,
-            verbose=self.verbose,
+            verbose=bool(self.verbose),
         )
         with self._rows(self._cased(texts)) as rows, seeded(seed, device):
-            net = self._make_net(num_classes).to(device)
+            net = self._make_net(num_classes, device)
             if net.embedding is None:
                 net.standardise(rows.values)
             with one_thread_if_small(net):
@@ -87,7 +116,7 @@ class RecurrentClassifier(TextClassifier):
         for start in range(0, len(texts), PREDICT_ROWS):
             chosen = self._cased(texts[start : start + PREDICT_ROWS])
             with self._rows(chosen) as rows, one_thread_if_small(self.net_):
-                parts.append(predict_logits(self.net_, rows, self.batch_size).double().softmax(dim=1))
+                parts.append(predict_logits(self.net_, rows, int(self.batch_size)).double().softmax(dim=1))
         return torch.cat(parts).numpy()
 
     def _num_parameters(self) -> int:
@@ -95,47 +124,40 @@ class RecurrentClassifier(TextClassifier):
 
     def _state(self, folder: Path) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in self.net_.state_dict().items()}
-        return arrays, {"history": self.history_}
+        return arrays, {"text_form": self.text_form_, "history": self.history_}
 
     def _restore(
         self, folder: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
     ) -> None:
-        self._check()
+        check_complete(state, {"history": list})
+        self.history_ = [_checked_record(record) for record in state["history"]]
         with torch.device("meta"):  # shapes only: the weights come from the file
-            net = self._make_net(num_classes)
+            net = self._make_net(num_classes, torch.device("meta"))
+        for name in arrays:
+            check_array(arrays, name, None)
         net.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in arrays.items()}, assign=True)
         self.net_ = net.to(pick_device(self.device)).eval()
-        self.history_ = list(state["history"])
 
-    def _check(self) -> None:
-        check_positive(
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            hidden=self.hidden,
-            max_tokens=self.max_tokens,
-            patience=self.patience,
-        )
-        for name in ("dropout", "token_dropout", "validation_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(
-                    f"{name} = {getattr(self, name)} cannot work; give a share from 0 to below 1"
-                )
-        if self._cell() not in CELLS:
-            raise UsageError(f"cell = {self._cell()!r} is unknown; give one of {', '.join(CELLS)}")
-
-    def _make_net(self, num_classes: int) -> SequenceNet:
+    def _make_net(self, num_classes: int, device: torch.device) -> SequenceNet:
         num_tokens, features = self._input_size()
-        return SequenceNet(
-            num_classes=num_classes,
-            num_tokens=num_tokens,
-            features=features,
-            hidden=self.hidden,
-            cell=self._cell(),
-            bidirectional=self.bidirectional,
-            dropout=self.dropout,
-            token_dropout=self.token_dropout,
-        )
+        try:
+            return SequenceNet(
+                num_classes=num_classes,
+                num_tokens=num_tokens,
+                features=features,
+                hidden=int(self.hidden),
+                cell=self._cell(),
+                bidirectional=bool(self.bidirectional),
+                dropout=float(self.dropout),
+                token_dropout=float(self.token_dropout),
+            ).to(device)
+        except (MemoryError, RuntimeError) as error:
+            if "memory" not in str(error).lower():
+                raise
+            raise UsageError(
+                f"a network of hidden = {self.hidden} over {features:,} features does not fit into the memory here; "
+                "give a smaller one"
+            ) from error
 
     def _cased(self, texts: list[str]) -> list[str]:
         return [text.lower() for text in texts] if self.lowercase else texts
@@ -156,3 +178,31 @@ class RecurrentClassifier(TextClassifier):
 
     def _cell(self) -> str:
         raise NotImplementedError
+
+
+def _checked_record(record: Any) -> dict[str, float]:
+    """What one epoch of the history says.
+
+    Raises:
+        ValueError: not numbers by name.
+
+    """
+    if not isinstance(record, dict) or not all(type(value) in (int, float) for value in record.values()):
+        raise ValueError("the history holds something else than numbers by name")
+    return record
+
+
+def fingerprint(tokenizer: Tokenizer) -> dict[str, str]:
+    """What a header says of a tokenizer, to know it again."""
+    return {"pattern": tokenizer.pat_str, "sha256": tokenizer.vocabulary.fingerprint}
+
+
+def check_fingerprint(tokenizer: Tokenizer, state: Mapping[str, Any]) -> None:
+    """Refuse a tokenizer that is not the one of the header (folders of format 1 do not say which it is).
+
+    Raises:
+        ValueError: it is another.
+
+    """
+    if state.get("tokenizer") not in (UNSAID, fingerprint(tokenizer)):
+        raise ValueError("its tokenizer is not the one that it was trained with")

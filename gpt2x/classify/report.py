@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +93,8 @@ class ModelResult:
     history: list[dict[str, float]] = field(default_factory=list)
     confusion: list[list[int]] | None = None
     """Row the true class, column the predicted one, as `ComparisonReport.classes`."""
+    error: Exception | None = field(default=None, repr=False, compare=False)
+    """What kept it from running; not part of the JSON, which has the `reason`."""
 
     @property
     def ok(self) -> bool:
@@ -99,8 +102,8 @@ class ModelResult:
         return self.accuracy is not None
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: all fields, in order."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        """For JSON: all fields but `error`, in order."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "error"}
 
 
 @dataclass(kw_only=True)
@@ -166,6 +169,15 @@ class ComparisonReport:
 # -- for a terminal -------------------------------------------------------------------------------------------------
 
 
+def one_line(label: Any) -> str:
+    r"""A label in a line of text: tabs and line ends of its own become blanks (JSON has it as it is).
+
+    >>> one_line("sci\ntech")
+    'sci tech'
+    """
+    return re.sub(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]", " ", str(label))
+
+
 def table_head() -> str:
     """The two lines above the rows."""
     return (
@@ -202,7 +214,10 @@ def summary(report: ComparisonReport, *, chart: bool = True) -> str:
     mistakes = report.confusions(best)
     if mistakes:
         lines += ["", f"What {best.title} confuses most:"]
-        lines += [f"  {true} taken for {taken}: {count} of {there}" for true, taken, count, there in mistakes]
+        lines += [
+            f"  {one_line(true)} taken for {one_line(taken)}: {count} of {there}"
+            for true, taken, count, there in mistakes
+        ]
     return "\n".join(lines)
 
 

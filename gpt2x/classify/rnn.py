@@ -7,16 +7,20 @@ because `token_dropout` hides tokens behind it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpt2x.classify.neural import Ragged
-from gpt2x.classify.recurrent import RecurrentClassifier
-from gpt2x.errors import InputDataError, MissingComponentError
+from gpt2x.classify.base import check_array
+from gpt2x.classify.hyperparameters import Name, OneOf, Whole
+from gpt2x.classify.neural import CELLS, Ragged
+from gpt2x.classify.recurrent import RecurrentClassifier, check_fingerprint, fingerprint
+from gpt2x.errors import MissingComponentError
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +32,17 @@ LEARN = "learn"
 
 LEARNED_SIZE = 8192
 """How many tokens such a vocabulary has at most."""
+
+
+class TokenizerRule(Name):
+    """None, "learn", a name or path, or a `Tokenizer`."""
+
+    wanted = "None, 'learn', a name, a path or a gpt2x.tokenizer.Tokenizer"
+
+    def allows(self, value: Any) -> bool:  # noqa: D102
+        from gpt2x.tokenizer import Tokenizer
+
+        return isinstance(value, Tokenizer) or super().allows(value)
 
 
 class RNNClassifier(RecurrentClassifier):
@@ -64,6 +79,15 @@ class RNNClassifier(RecurrentClassifier):
     """
 
     kind = "rnn"
+    rules = MappingProxyType(
+        {
+            **RecurrentClassifier.rules,
+            "tokenizer": TokenizerRule(),
+            "cell": OneOf(tuple(CELLS)),
+            "embedding": Whole(1, 2**14),
+            "min_count": Whole(1, 10**9),
+        }
+    )
 
     tokenizer_: Tokenizer
     token_ids_: np.ndarray
@@ -133,11 +157,11 @@ class RNNClassifier(RecurrentClassifier):
     def _encode(self, texts: list[str]) -> Ragged:
         """Ids of the tokenizer; a text without a token is one unknown token (-1)."""
         return Ragged.of(
-            [ids[: self.max_tokens] or [-1] for ids in self.tokenizer_.encode_ordinary_batch(texts)]
+            [ids[: int(self.max_tokens)] or [-1] for ids in self.tokenizer_.encode_ordinary_batch(texts)]
         )
 
     def _input_size(self) -> tuple[int, int]:
-        return len(self.token_ids_) + 1, self.embedding
+        return len(self.token_ids_) + 1, int(self.embedding)
 
     def _cell(self) -> str:
         return self.cell
@@ -145,7 +169,7 @@ class RNNClassifier(RecurrentClassifier):
     def _state(self, folder: Path) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
         self.tokenizer_.save(folder)
         arrays, state = super()._state(folder)
-        return {**arrays, "token_ids": self.token_ids_}, state
+        return {**arrays, "token_ids": self.token_ids_}, {**state, "tokenizer": fingerprint(self.tokenizer_)}
 
     def _restore(
         self, folder: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
@@ -153,11 +177,14 @@ class RNNClassifier(RecurrentClassifier):
         from gpt2x.tokenizer import Tokenizer
 
         self.tokenizer_ = Tokenizer.load(folder)
-        self.token_ids_ = arrays["token_ids"]
-        if len(self.token_ids_) and self.token_ids_[-1] >= self.tokenizer_.n_vocab:
-            raise InputDataError(
-                f"{folder} is damaged: its tokenizer is another's; train the classifier again"
-            )
+        check_fingerprint(self.tokenizer_, state)
+        ids = check_array(arrays, "token_ids", None, np.int64)
+        # -1 stands for a text without a token.
+        if ids.ndim != 1 or (np.diff(ids) <= 0).any() or (len(ids) and not -1 <= ids[0] <= ids[-1]):
+            raise ValueError("token_ids are not sorted, each once")
+        if len(ids) and ids[-1] >= self.tokenizer_.n_vocab:
+            raise ValueError("its tokenizer is another's")
+        self.token_ids_ = ids
         rest = {name: array for name, array in arrays.items() if name != "token_ids"}
         super()._restore(folder, rest, state, num_classes)
 
@@ -179,4 +206,4 @@ def find_tokenizer(wanted: Any, texts: list[str]) -> Tokenizer:
             wanted = LEARN
     if wanted == LEARN:
         return train(texts, LEARNED_SIZE, min_frequency=2, allow_fewer=True, name="learned")
-    return Tokenizer.load(wanted) if isinstance(wanted, str | Path) else wanted
+    return Tokenizer.load(wanted) if isinstance(wanted, str | os.PathLike) else wanted

@@ -7,35 +7,69 @@ would fill 67 GB in float32, and take 60 MB as they are.
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
-from gpt2x.classify.base import TextClassifier, read_strings, write_strings
+from gpt2x.classify.base import (
+    TextClassifier,
+    check_array,
+    check_complete,
+    one_of,
+    read_strings,
+    write_strings,
+)
 from gpt2x.errors import InputDataError
 
 VOCABULARY = "vocabulary.json"
+
+WORDS = MappingProxyType({"lowercase": True, "token_pattern": r"(?u)\b\w\w+\b"})
+"""How words are found: lower-cased, two letters, digits or underscores at least."""
+
+READINGS: dict[str, tuple[Any, ...]] = {
+    "lowercase": (True, False),
+    "token_pattern": (WORDS["token_pattern"],),
+    "sublinear_tf": (True, False),
+    "norm": ("l2",),
+}
+"""The ways of counting words that this gpt2x knows, by scikit-learn's names."""
 
 
 class SparseClassifier(TextClassifier):
     """A classifier over a sparse bag of words.
 
+    How it counts words (`reading`: scikit-learn's names) is saved with it, and a folder that asks for another way than
+    those of `READINGS` is refused rather than read wrongly.
+
     Attributes:
         vectorizer_: scikit-learn's vectorizer, its vocabulary learned from the training texts alone.
+        reading_: the `reading` that it was made with.
         weights_: (K, F) float32, one row a class and one column a feature.
         intercepts_: (K,) float32.
 
     """
 
+    reading: ClassVar[Mapping[str, Any]] = WORDS
+    """How texts become counts; arguments of the vectorizer."""
+    state_of_version_1: ClassVar[Mapping[str, Any]] = {
+        **TextClassifier.state_of_version_1,
+        "reading": dict(WORDS),
+    }
+
     min_count: int
+    reading_: dict[str, Any]
     vectorizer_: CountVectorizer
     weights_: np.ndarray
     intercepts_: np.ndarray
 
     def _fit(self, texts: list[str], y: np.ndarray, num_classes: int) -> None:
+        self.reading_ = dict(self.reading)
         vectorizer = self._make_vectorizer(None)
         try:
             counts = vectorizer.fit_transform(texts)  # (N, F), sparse
@@ -46,6 +80,8 @@ class SparseClassifier(TextClassifier):
                 f"no word is in {self.min_count} or more of the {len(texts)} training texts; "
                 "give more text or a smaller min_count"
             ) from error
+        num_texts, num_features = counts.shape
+        _check_room(num_texts, num_features, num_classes)
         weights, intercepts = self._learn(counts, y, num_classes)
         self.vectorizer_ = vectorizer
         self.weights_ = weights.astype(np.float32)
@@ -60,18 +96,19 @@ class SparseClassifier(TextClassifier):
 
     def _state(self, folder: Path) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
         write_strings(folder / VOCABULARY, self.vectorizer_.get_feature_names_out().tolist())
-        return {"weights": self.weights_, "intercepts": self.intercepts_, **self._feature_arrays()}, {}
+        arrays = {"weights": self.weights_, "intercepts": self.intercepts_, **self._feature_arrays()}
+        return arrays, {"text_form": self.text_form_, "reading": self.reading_}
 
     def _restore(
         self, folder: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
     ) -> None:
         words = read_strings(folder / VOCABULARY)
-        self.weights_, self.intercepts_ = arrays["weights"], arrays["intercepts"]
-        if self.weights_.shape != (num_classes, len(words)) or self.intercepts_.shape != (num_classes,):
-            raise InputDataError(
-                f"{folder} is damaged: {num_classes} classes and {len(words)} words, but weights of shape "
-                f"{self.weights_.shape}; train the classifier again"
-            )
+        if not words or any(first >= second for first, second in itertools.pairwise(words)):
+            raise ValueError(f"the words in {VOCABULARY} are not sorted, each once")
+        check_complete(state, {"reading": dict})
+        self.reading_ = {name: one_of(state["reading"], name, READINGS[name]) for name in self.reading}
+        self.weights_ = check_array(arrays, "weights", (num_classes, len(words)))
+        self.intercepts_ = check_array(arrays, "intercepts", (num_classes,))
         self.vectorizer_ = self._make_vectorizer({word: i for i, word in enumerate(words)})
         self._restore_features(arrays)
 
@@ -93,3 +130,23 @@ class SparseClassifier(TextClassifier):
 
     def _restore_features(self, arrays: Mapping[str, np.ndarray]) -> None:
         pass
+
+
+def _check_room(num_texts: int, num_features: int, num_classes: int) -> None:
+    """Refuse to learn weights that this machine cannot hold: there is one for each class and feature.
+
+    Raises:
+        InputDataError: they take more than its memory.
+
+    """
+    if not hasattr(os, "sysconf"):
+        return
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # Weights in float64 while they are learned and in float32 afterwards; texts x classes where classes are coded.
+    needed = 8 * num_classes * (2 * num_features + 2 * num_texts)
+    if needed > there:
+        raise InputDataError(
+            f"{num_classes:,} classes and {num_features:,} features need about {needed / 2**30:,.0f} GiB of memory and "
+            f"this machine has {there / 2**30:,.0f}; give fewer classes (is the label's column the right one?) or a "
+            "larger min_count"
+        )

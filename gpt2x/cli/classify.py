@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
-from gpt2x.console import emit, emit_json, format_count, say
-from gpt2x.errors import InputDataError, MissingComponentError, UsageError
+from gpt2x.console import clean, emit, emit_json, format_count, say
+from gpt2x.errors import Gpt2xError, InputDataError, MissingComponentError, UsageError
 
 if TYPE_CHECKING:
     from gpt2x.classify.report import ComparisonReport
@@ -32,7 +33,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="FILE",
-        help="HuffPost JSON lines or AG News csv; .xz and .gz too.",
+        help="HuffPost JSON lines, AG News csv, or JSON or csv of a label and a text; .xz and .gz too.",
         show_default=False,
     ),
 ]
@@ -118,7 +119,7 @@ def compare(
                 f"{len(report.classes)} classes, seed {seed}"
             )
             if not as_json:
-                emit(table_head())
+                _print(table_head())
         say(f"{kind.title} …")
 
     report = run(
@@ -128,17 +129,20 @@ def compare(
         min_rows=min_rows,
         settings={kind.name: _settings(kind.name, gpt2, tokenizer, epochs, device) for kind in kinds},
         on_start=on_start,
-        on_result=lambda result: None if as_json else emit(table_row(result)),
+        on_result=lambda result: None if as_json else _print(table_row(result)),
         source=str(data),
     )
     if as_json:
         emit_json(report.to_dict())
     else:
-        emit("\n" + summary(report))
+        _print("\n" + summary(report))
     if out is not None:
         _keep(report, out)
     if report.best is None:
-        raise MissingComponentError(f"no classifier ran; the first says: {report.models[0].reason}")
+        # The exit code of what went wrong, as `train` has it: a vocabulary without a word is no missing component.
+        failure = Gpt2xError(f"no classifier ran; the first says: {report.models[0].reason}")
+        failure.exit_code = getattr(report.models[0].error, "exit_code", failure.exit_code)
+        raise failure
 
 
 @app.command(
@@ -199,7 +203,7 @@ def train(
             }
         )
         return
-    emit(
+    _print(
         f"{out}: {kind.title}, {len(classifier.classes_)} classes, {len(news):,} texts, "
         f"{format_count(classifier.num_parameters_)} parameters, {seconds:.1f} s"
     )
@@ -230,9 +234,12 @@ def predict(
 ) -> None:
     """Name the label of each text, one line a text: the label, a tab, its probability.
 
+    Lines of standard input end with \\n or \\r\\n and nothing else, so that each gives one line.
+
     JSON: {folder, model, predictions: [{text, labels: [{label, probability}]}]}, labels by falling probability.
     """
     from gpt2x.classify.kinds import KINDS, load, read_header
+    from gpt2x.classify.report import one_line
 
     header = read_header(folder)
     given = _texts(texts)
@@ -240,9 +247,9 @@ def predict(
     say(f"{folder}: {KINDS[header['kind']].title}, {len(classifier.classes_)} classes")
     shares = classifier.predict_proba(given)  # (N, K)
     order = (-shares).argsort(axis=1, kind="stable")[:, :top_k]
+    classes = classifier.classes_.tolist()
     found = [
-        [(classifier.classes_[k].item(), float(row[k])) for k in ranking]
-        for row, ranking in zip(shares, order, strict=True)
+        [(classes[k], float(row[k])) for k in ranking] for row, ranking in zip(shares, order, strict=True)
     ]
     if as_json:
         labelled = [
@@ -251,8 +258,17 @@ def predict(
         ]
         emit_json({"folder": str(folder), "model": header["kind"], "predictions": labelled})
         return
-    for labels in found:
-        emit("\t".join(f"{label}\t{share:.4f}" for label, share in labels))
+    lines = ["\t".join(f"{one_line(label)}\t{share:.4f}" for label, share in labels) for labels in found]
+    _print("\n".join(lines))
+
+
+def _print(text: str) -> None:
+    """Print a result, cleaned only where a terminal could be steered: a pipe gets what is there."""
+    emit(clean(text) if _to_terminal() else text)
+
+
+def _to_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def _read(data: Path, limit: int | None) -> NewsData:
@@ -326,13 +342,32 @@ def _texts(given: list[str] | None) -> list[str]:
         raise UsageError("give texts or '-', not both")
     if not given and sys.stdin.isatty():
         say("reading one text a line from the keyboard; Ctrl-D ends")
-    data = sys.stdin.buffer.read()
-    try:
-        lines = data.decode("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputDataError(
-            f"standard input is not UTF-8 text: byte 0x{data[error.start]:02x} at offset {error.start}"
-        ) from error
+    lines = split_lines(sys.stdin.buffer.read())
     if not lines:
         raise InputDataError("standard input is empty; give one text a line")
     return lines
+
+
+def split_lines(data: bytes) -> list[str]:
+    r"""The texts of standard input, one a line and so one line of output for each.
+
+    Lines end with ``\n`` or ``\r\n`` and with nothing else; a byte order mark at the very beginning is dropped.
+
+    Raises:
+        InputDataError: not UTF-8.
+
+    >>> split_lines(b"one\r\n\ntwo\x0c\xe2\x80\xa8three")
+    ['one', '', 'two\x0c\u2028three']
+    """
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        kind = "UTF-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "not UTF-8 text"
+        raise InputDataError(
+            f"standard input is {kind}: byte 0x{data[error.start]:02x} at offset {error.start}; convert it to UTF-8 "
+            "first"
+        ) from error
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()  # what is behind the last line end is no line
+    return [line.removesuffix("\r") for line in lines]

@@ -1,22 +1,21 @@
 """Songs from csv files.
 
 The format is the Spotify Million Song Dataset's: a header with the columns artist, song, link and text, in any
-order, with any others ignored. The reader is strict, because a quote that is never closed would otherwise swallow
-the rest of the file in silence and leave a smaller data set that still "works".
+order, with any others ignored. The reader is strict (`tables`), because a quote that is never closed would otherwise
+swallow the rest of the file in silence and leave a smaller data set that still "works".
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpt2x.console import say
+from gpt2x.data.tables import check_distinct, check_width, csv_rows, read_rows_text
 from gpt2x.errors import InputDataError
-from gpt2x.paths import assets_dir, read_text
+from gpt2x.paths import assets_dir
 
 COLUMNS = ("artist", "song", "link", "text")
 
@@ -37,7 +36,9 @@ def packaged_songs() -> Path:
 
 
 def read_songs(path: str | os.PathLike[str] | None = None) -> list[Song]:
-    """Read all songs of a csv file (``.csv``, ``.csv.xz``, ``.csv.gz``).
+    """Read all songs of a csv file (``.csv``, ``.csv.xz``, ``.csv.gz``), of cells of any length.
+
+    Fields may be separated by commas, semicolons, tabs or bars.
 
     Args:
         path: the file; None reads the packaged songs.
@@ -46,11 +47,11 @@ def read_songs(path: str | os.PathLike[str] | None = None) -> list[Song]:
         The songs in the order of the file; those without text are skipped, and their number is said on stderr.
 
     Raises:
-        InputDataError: the file is missing, empty, not UTF-8, has no ``text`` column, a broken row, or no song.
+        InputDataError: the file is missing, empty, not UTF-8, has no ``text`` column or two, a broken row, or no song.
 
     """
     path = packaged_songs() if path is None else Path(path)
-    text = read_text(path).removeprefix("\ufeff")
+    text = read_rows_text(path)
     if not text.strip():
         raise InputDataError(
             f"{path} is empty; give a csv file with a header and the columns {', '.join(COLUMNS)}"
@@ -101,47 +102,20 @@ def tidy(text: str) -> str:
 
 
 def _rows(text: str, path: Path) -> Iterator[dict[str, str]]:
-    """Each row as {column: cell}; errors name the row (counted without the header) and the line it starts on."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    columns: list[str] = []
-    num_rows, line = 0, 1
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            where = f"row {num_rows + 1}, which starts on line {line}" if columns else "the header"
-            raise InputDataError(f"{path} is not a csv file: {_explain(error)} in {where}") from error
-        if cells is None:
-            return
-        if not columns:
-            columns = _header(cells, path)
-        elif cells:  # an empty line gives no cells
-            num_rows += 1
-            if len(cells) != len(columns):
-                raise InputDataError(
-                    f"{path}: row {num_rows}, which starts on line {line}, has {len(cells)} fields where the "
-                    f"header names {len(columns)}; is a field with a comma in it not quoted, or the file cut?"
-                )
-            yield dict(zip(columns, cells, strict=True))
-        line = reader.line_num + 1
-
-
-def _header(cells: list[str], path: Path) -> list[str]:
-    columns = [cell.strip().lower() for cell in cells]
+    """Each row as {column: cell}; errors name the line it starts on."""
+    (_, head), *rows = csv_rows(text, path, lambda cells: "text" in _names(cells))
+    columns = _names(head)
     if "text" not in columns:
-        found = ", ".join(cell.strip()[:20] for cell in cells[:6])
+        found = ", ".join(cell.strip()[:20] for cell in head[:6])
         raise InputDataError(
             f"{path} has no column called text: its first line names {found}; give a csv file whose header has "
             f"the columns {', '.join(COLUMNS)}"
         )
-    return columns
+    check_distinct(columns, COLUMNS, path)
+    for row in rows:
+        check_width(row, len(columns), path)
+        yield dict(zip(columns, row[1], strict=True))
 
 
-def _explain(error: csv.Error) -> str:
-    """The csv module's message in the words of someone who looks at the file."""
-    message = str(error)
-    if "unexpected end of data" in message:
-        return "a quote is never closed"
-    if "field limit" in message:
-        return f"a field is longer than {csv.field_size_limit()} characters (a quote that is never closed?)"
-    return message
+def _names(cells: list[str]) -> list[str]:
+    return [cell.strip().lower() for cell in cells]

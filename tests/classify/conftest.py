@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from gpt2x.classify.base import TextClassifier
+from gpt2x.classify.kinds import KINDS
 
 OWN_WORDS = {
     "weather": ["rain", "wind", "cloud", "snow", "storm", "sunny", "frost", "thunder"],
@@ -71,3 +75,42 @@ def gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gpt2") / "tiny"
     save_folder(model, tokenizer, folder)
     return folder
+
+
+QUICK: dict[str, dict[str, Any]] = {
+    "nb": {},
+    "tfidf": {"n_jobs": 1},
+    "rnn": {
+        "tokenizer": "learn",
+        "embedding": 16,
+        "hidden": 16,
+        "epochs": 6,
+        "learning_rate": 0.02,
+        "device": "cpu",
+    },
+    "gpt2-lstm": {"hidden": 16, "epochs": 6, "learning_rate": 0.02, "device": "cpu"},
+}
+
+
+@pytest.fixture(params=list(KINDS))
+def make(request: pytest.FixtureRequest, gpt2_folder: Path) -> Any:
+    """Makes a small classifier of each kind."""
+    name = request.param
+
+    def make_one(**changes: Any) -> TextClassifier:
+        own = {"gpt2": str(gpt2_folder)} if name == "gpt2-lstm" else {}
+        return KINDS[name].load_class()(**{"random_state": 0, **QUICK[name], **own, **changes})
+
+    make_one.kind = name  # type: ignore[attr-defined]
+    return make_one
+
+
+_fitted: dict[str, TextClassifier] = {}
+
+
+@pytest.fixture
+def fitted(make: Any, corpus: tuple[list[str], list[str]]) -> TextClassifier:
+    """One fitted classifier of each kind, made once."""
+    if make.kind not in _fitted:
+        _fitted[make.kind] = make().fit(*corpus)
+    return _fitted[make.kind]

@@ -20,44 +20,6 @@ from gpt2x.errors import InputDataError, OutputError, UsageError
 
 Corpus = tuple[list[str], list[str]]
 
-QUICK: dict[str, dict[str, Any]] = {
-    "nb": {},
-    "tfidf": {"n_jobs": 1},
-    "rnn": {
-        "tokenizer": "learn",
-        "embedding": 16,
-        "hidden": 16,
-        "epochs": 6,
-        "learning_rate": 0.02,
-        "device": "cpu",
-    },
-    "gpt2-lstm": {"hidden": 16, "epochs": 6, "learning_rate": 0.02, "device": "cpu"},
-}
-
-
-@pytest.fixture(params=list(KINDS))
-def make(request: pytest.FixtureRequest, gpt2_folder: Path) -> Any:
-    """Makes a small classifier of each kind."""
-    name = request.param
-
-    def make_one(**changes: Any) -> TextClassifier:
-        own = {"gpt2": str(gpt2_folder)} if name == "gpt2-lstm" else {}
-        return KINDS[name].load_class()(**{"random_state": 0, **QUICK[name], **own, **changes})
-
-    make_one.kind = name  # type: ignore[attr-defined]
-    return make_one
-
-
-_fitted: dict[str, TextClassifier] = {}
-
-
-@pytest.fixture
-def fitted(make: Any, corpus: Corpus) -> TextClassifier:
-    """One fitted classifier of each kind, made once."""
-    if make.kind not in _fitted:
-        _fitted[make.kind] = make().fit(*corpus)
-    return _fitted[make.kind]
-
 
 def test_it_learns_a_separable_task_far_better_than_chance(fitted: TextClassifier, unseen: Corpus) -> None:
     assert fitted.score(*unseen) > 0.8, "three classes of like size: chance is a third"

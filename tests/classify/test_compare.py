@@ -148,8 +148,30 @@ def test_bad_data_is_refused_before_anything_is_learned(corpus: Corpus) -> None:
         compare(corpus, ["nb"], min_rows=9999)
     with pytest.raises(InputDataError, match="no text"):
         compare(([], []), ["nb"])
-    with pytest.raises(UsageError, match="test_fraction"):
-        compare(corpus, ["nb"], test_fraction=1.0)
+    for name, values in {
+        "test_fraction": (1.0, 0, "x", float("nan"), True, None),
+        "random_state": (-1, 2**32, "x", 1.0, True, None),
+        "min_rows": (0, 2.5, "x", True, 10**400),
+    }.items():
+        for value in values:
+            with pytest.raises(UsageError, match=f"{name} = .* cannot work; give "):
+                compare(corpus, ["nb"], **{name: value})
+    for data in (5, corpus[0], "ab", {"texts": corpus[0], "labels": corpus[1]}):
+        with pytest.raises(UsageError, match="give a pair of lists"):
+            compare(data, ["nb"])  # type: ignore[arg-type]
+
+
+def test_more_classes_than_a_table_can_show_are_refused() -> None:
+    texts = [f"word{i}" for i in range(10_002)]
+    with pytest.raises(InputDataError, match=r"5,001 classes in 10,002 texts .* 5,000 at most"):
+        compare((texts, [i // 2 for i in range(10_002)]), ["nb"])
+
+
+def test_a_long_label_is_quoted_in_short(corpus: Corpus) -> None:
+    data = ([*corpus[0], "a", "b"], [*corpus[1], "x" * 900, "y" * 900])
+    with pytest.raises(InputDataError, match="have only 1 text") as caught:
+        compare(data, ["nb"])
+    assert len(str(caught.value)) < 400
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
@@ -162,6 +184,10 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="no classifier is named"):
         get_kinds([" ", ""])
     assert [kind.name for kind in get_kinds(["rnn", " nb", "rnn"])] == ["rnn", "nb"]
+    assert [kind.name for kind in get_kinds("rnn,nb")] == ["rnn", "nb"]
+    with pytest.raises(UsageError, match="there is no classifier 'xxx") as caught:
+        get_kind("x" * 10**6)
+    assert len(str(caught.value)) < 200
 
 
 def test_texts_that_stand_on_both_sides_are_counted() -> None:

@@ -255,6 +255,91 @@ def test_predict_refuses_input_that_is_no_text(run: Run, news: Path, tmp_path: P
     assert "not both" in stderr
 
 
+def test_each_line_of_standard_input_gives_one_line_of_output(run: Run, news: Path, tmp_path: Path) -> None:
+    run("train", "--model", "nb", "--data", news, "--out", tmp_path / "kept")
+    lines = ["rain", "a\u2028b", "c\x0cd", "e\rf", "g\x85h", "i\x1cj", "", "opera"]
+    for end in ("\n", "\r\n"):
+        for last in (end, ""):
+            for mark in ("", "\ufeff"):
+                given = (mark + end.join(lines) + last).encode()
+                code, stdout, _ = run("predict", tmp_path / "kept", "-", input=given)
+                assert code == 0
+                assert stdout.count("\n") == len(lines)
+                _, stdout, _ = run("predict", tmp_path / "kept", "--json", input=given)
+                assert [entry["text"] for entry in json.loads(stdout)["predictions"]] == lines
+    _, stdout, _ = run("predict", tmp_path / "kept", input="\n")
+    assert stdout.count("\n") == 1, "an empty line is a text"
+
+
+def test_utf_16_on_standard_input_is_named(run: Run, news: Path, tmp_path: Path) -> None:
+    run("train", "--model", "nb", "--data", news, "--out", tmp_path / "kept")
+    code, _, stderr = run("predict", tmp_path / "kept", input="rain\n".encode("utf-16"))
+    assert code == 3
+    assert "standard input is UTF-16" in stderr
+    code, _, stderr = run("predict", tmp_path / "kept", input="\ufeff".encode())
+    assert code == 3
+    assert "standard input is empty" in stderr
+
+
+def test_a_label_with_line_ends_and_escapes_stays_in_its_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text(
+        "label,text\n" + '"a\tb\nc\u2028\x1b[2J",rain wind\nplain,goal match\n' * 3, encoding="utf-8"
+    )
+    run("train", "--model", "nb", "--data", path, "--out", tmp_path / "kept")
+    _, stdout, _ = run("predict", tmp_path / "kept", "rain")
+    label, share = stdout.removesuffix("\n").split("\t")
+    assert label == "a b c \x1b[2J", "a pipe gets what is there"
+    _, stdout, _ = run("predict", tmp_path / "kept", "rain", "--json")
+    assert json.loads(stdout)["predictions"][0]["labels"][0]["label"] == "a\tb\nc\u2028\x1b[2J"
+    monkeypatch.setattr("gpt2x.cli.classify._to_terminal", lambda: True)
+    _, stdout, _ = run("predict", tmp_path / "kept", "rain")
+    assert stdout == f"a b c \ufffd[2J\t{share}\n", "a terminal is not steered"
+    _, stdout, _ = run("compare", "--data", path, "--models", "nb")
+    assert "\x1b" not in stdout
+
+
+def test_star_ratings_are_never_called_world_and_sports(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "stars.csv"
+    path.write_text("label,text\n" + "1,cold soup\n2,warm soup\n" * 9, encoding="utf-8")
+    _, stdout, _ = run("train", "--model", "nb", "--data", path, "--out", tmp_path / "kept", "--json")
+    assert json.loads(stdout)["classes"] == ["1", "2"]
+
+
+@pytest.mark.parametrize("model", ["nb", "tfidf"])
+def test_texts_without_a_word_have_the_same_exit_code_in_compare_and_train(
+    run: Run, tmp_path: Path, model: str
+) -> None:
+    path = tmp_path / "marks.csv"
+    path.write_text("label,text\n" + "a,!\nb,?\n" * 5, encoding="utf-8")
+    code, _, stderr = run("train", "--model", model, "--data", path, "--out", tmp_path / "kept")
+    assert code == 3
+    assert "no word is in" in stderr
+    code, _, stderr = run("compare", "--data", path, "--models", model)
+    assert code == 3
+    assert "no classifier ran; the first says: no word is in" in stderr
+
+
+def test_rows_that_are_left_out_are_counted_on_stderr(run: Run, news: Path, tmp_path: Path) -> None:
+    blank = '{"headline": " ", "short_description": "", "category": "ARTS"}\n'
+    news.write_text(blank * 5 + news.read_text())
+    _, _, stderr = run("train", "--model", "nb", "--data", news, "--out", tmp_path / "kept")
+    assert "left out 5 of 125 rows: 5 have no text" in stderr
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**40)])
+def test_a_seed_that_cannot_work_is_a_usage_error(run: Run, news: Path, tmp_path: Path, seed: str) -> None:
+    for arguments in (
+        ("train", "--model", "nb", "--data", news, "--out", tmp_path / "kept", "--seed", seed),
+        ("compare", "--data", news, "--models", "nb", "--seed", seed),
+    ):
+        code, _, stderr = run(*arguments)
+        assert code == 2
+        assert f"random_state = {seed} cannot work" in stderr
+
+
 def test_an_interrupted_comparison_leaves_with_130(
     run: Run, news: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,25 @@ def test_whatever_the_csv_module_writes_is_read_back(tmp_path: Path, texts: list
     assert [song.text for song in read_songs(path)] == expected
 
 
+def test_a_song_may_be_longer_than_the_csv_modules_limit_which_stays_as_it_was(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    (song,) = read_songs(write(tmp_path / "songs.csv", "song,text\nA," + "la " * 50_000 + "la\n"))
+    assert len(song.text) == 150_002
+    assert csv.field_size_limit() == before
+    with pytest.raises(InputDataError, match="never closed"):
+        read_songs(write(tmp_path / "broken.csv", 'song,text\nA,"' + "la " * 50_000))
+    assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_fields_may_be_separated_by_something_else_than_commas_which_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], separator: str, name: str
+) -> None:
+    content = "artist,song,text\n".replace(",", separator) + f'Ann{separator}Rain{separator}"one, two"\n'
+    assert read_songs(write(tmp_path / "songs.csv", content)) == [Song("Ann", "Rain", "", "one, two")]
+    assert f"separated by {name}" in capsys.readouterr().err
+
+
 BAD_FILES = {
     "missing": (None, "No such file"),
     "empty": (b"", "is empty"),
@@ -90,12 +109,15 @@ BAD_FILES = {
     "not UTF-8": (b"song,text\nA,caf\xe9\n", "byte 0xe9 at offset 15"),
     "unclosed quote": (
         b'song,text\nA,fine\nB,"never ends\nand on\n',
-        "a quote is never closed in row 2, which starts on line 3",
+        "a quote is never closed in the row that starts on line 3",
     ),
-    "row too short": (b"artist,song,text\nA,B,C\nD,E\n", "row 2, which starts on line 3, has 2 fields"),
-    "row too long": (b"song,text\nA,one, two\n", "row 1, which starts on line 2, has 3 fields"),
-    "junk after a quote": (b'song,text\nA,"B"C\n', "row 1, which starts on line 2"),
-    "field too large": (b"song,text\nA," + b"x" * 140_000 + b"\n", "longer than 131072 characters"),
+    "row too short": (b"artist,song,text\nA,B,C\nD,E\n", "the row that starts on line 3 has 2 fields"),
+    "row too long": (b"song,text\nA,one, two\n", "the row that starts on line 2 has 3 fields"),
+    "junk after a quote": (b'song,text\nA,"B"C\n', "in the row that starts on line 2"),
+    "text twice": (b"song,text,Text\nA,B,C\n", "names the column 'text' 2 times"),
+    "UTF-16": ("song,text\nA,B\n".encode("utf-16"), "is UTF-16 and not UTF-8"),
+    "UTF-16 without a mark": ("song,text\nA,B\n".encode("utf-16-le"), "NUL character on line 1"),
+    "an empty cell": (b'""\n', "nothing but empty rows"),
 }
 
 
