@@ -16,12 +16,13 @@ STABLE_TORCH_LIBRARY(gpt2x, m) {
   // -> dx, dbias (C; empty without a bias)
   m.def("bias_gelu_backward(Tensor dy, Tensor x, Tensor? bias) -> (Tensor dx, Tensor dbias)");
 
-  // hidden (N, C), weight (Vp, C), targets (N) -> mean loss, dhidden and dweight for a loss gradient of 1
-  // (each empty unless asked for)
+  // hidden (N, C), weight (Vp, C), targets (N), row_scale (N) -> loss () or (N), dhidden, dweight (each empty
+  // unless asked for). reduction: 0 none, 1 mean, 2 sum. The gradients are those of the mean or of the sum,
+  // or with row_scale of the sum of row_scale[n] loss[n].
   m.def(
-      "linear_cross_entropy(Tensor hidden, Tensor weight, Tensor targets, int ignore_index, int vocab_size,"
-      " float label_smoothing, float z_loss, bool need_dhidden, bool need_dweight) -> (Tensor loss, Tensor "
-      "dhidden, Tensor dweight)");
+      "linear_cross_entropy(Tensor hidden, Tensor weight, Tensor targets, Tensor? row_scale, int reduction,"
+      " int ignore_index, int vocab_size, float label_smoothing, float z_loss, bool need_dhidden,"
+      " bool need_dweight) -> (Tensor loss, Tensor dhidden, Tensor dweight)");
 
   m.def("global_norm(Tensor[] tensors) -> Tensor");
 

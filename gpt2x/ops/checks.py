@@ -7,18 +7,29 @@ things in the same words. `csrc/ops/checks.h` repeats only what keeps the native
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gpt2x.errors import quoted
+from gpt2x.ops import derivatives
+
+REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
+"""What a loss may be reduced to, with the numbers that the native code knows it by (those of ATen)."""
+
 STORAGE_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
-def require(condition: bool, message: str) -> None:
-    """Raise ValueError with the message unless the condition holds."""
+def require(condition: bool, message: Callable[[], str]) -> None:
+    """Raise ValueError with the message unless the condition holds.
+
+    The message is a function, as in `torch._check`: it is put together only where it is shown, which is faster, and
+    the compiler cannot put sizes and numbers into it that it knows only as symbols.
+    """
     if not condition:
-        raise ValueError(message)
+        raise ValueError(message())
 
 
 def check_storage(name: str, tensor: Tensor) -> None:
@@ -27,20 +38,26 @@ def check_storage(name: str, tensor: Tensor) -> None:
         raise ValueError(f"{name}: expected a tensor, got {type(tensor).__name__}")
     require(
         tensor.dtype in STORAGE_DTYPES,
-        f"{name}: expected dtype float32, bfloat16, float16 or float64, got {dtype_name(tensor.dtype)}",
+        lambda: (
+            f"{name}: expected dtype float32, bfloat16, float16 or float64, got {dtype_name(tensor.dtype)}"
+        ),
     )
 
 
 def check_parameter(name: str, tensor: Tensor, like_name: str, like: Tensor, shape: tuple[int, ...]) -> None:
     """A parameter of the given shape, in the dtype of `like` or in float32 beside a shorter one, on its device."""
     check_storage(name, tensor)
-    require(tuple(tensor.shape) == shape, f"{name}: expected shape {shape}, got {tuple(tensor.shape)}")
+    require(
+        tuple(tensor.shape) == shape, lambda: f"{name}: expected shape {shape}, got {tuple(tensor.shape)}"
+    )
     check_device(name, tensor, like_name, like)
     wide_beside_short = tensor.dtype == torch.float32 and like.dtype in (torch.bfloat16, torch.float16)
     require(
         tensor.dtype == like.dtype or wide_beside_short,
-        f"{name}: expected dtype {dtype_name(like.dtype)} as {like_name}"
-        f"{' or float32' if like.itemsize == 2 else ''}, got {dtype_name(tensor.dtype)}",
+        lambda: (
+            f"{name}: expected dtype {dtype_name(like.dtype)} as {like_name}"
+            f"{' or float32' if like.itemsize == 2 else ''}, got {dtype_name(tensor.dtype)}"
+        ),
     )
 
 
@@ -48,36 +65,64 @@ def check_device(name: str, tensor: Tensor, like_name: str, like: Tensor) -> Non
     """Two tensors that are used together live on one device."""
     require(
         tensor.device == like.device,
-        f"{name}: expected device {like.device} as {like_name}, got {tensor.device}",
+        lambda: f"{name}: expected device {like.device} as {like_name}, got {tensor.device}",
+    )
+
+
+def check_dtype(name: str, tensor: Tensor, like_name: str, like: Tensor) -> None:
+    """Two tensors of one dtype."""
+    require(
+        tensor.dtype == like.dtype,
+        lambda: (
+            f"{name}: expected dtype {dtype_name(like.dtype)} as {like_name}, got {dtype_name(tensor.dtype)}"
+        ),
     )
 
 
 def check_targets(targets: Tensor, hidden: Tensor) -> None:
-    """Targets are int64, one a row, on hidden's device (`check_target_range` reads the values)."""
+    """Targets are int64, one a row, on hidden's device (`check_range` reads the values)."""
     if not isinstance(targets, Tensor) or targets.dtype != torch.int64:
         got = dtype_name(targets.dtype) if isinstance(targets, Tensor) else type(targets).__name__
         raise ValueError(f"targets: expected a tensor of dtype int64, got {got}")
     require(
         targets.shape == hidden.shape[:-1],
-        f"targets: expected shape {tuple(hidden.shape[:-1])} (hidden without its channels), got {tuple(targets.shape)}",
+        lambda: (
+            f"targets: expected shape {tuple(hidden.shape[:-1])} (hidden without its channels), "
+            f"got {tuple(targets.shape)}"
+        ),
     )
     check_device("targets", targets, "hidden", hidden)
 
 
-def check_target_range(targets: Tensor, vocab_size: int, ignore_index: int) -> None:
-    """Every target is below `vocab_size` or equals `ignore_index`.
+def check_range(name: str, ids: Tensor, size: int, ignore_index: int | None = None) -> None:
+    """Every id is in 0..size-1, or equals `ignore_index`, where the ids can be read without waiting for a GPU.
+
+    Elsewhere torch's own indexing finds it, when the values are there.
 
     Raises:
         IndexError: naming the first one that is not.
 
     """
-    bad = ((targets < 0) | (targets >= vocab_size)) & (targets != ignore_index)
-    if bool(bad.any()):
-        where = int(bad.flatten().nonzero()[0])
-        raise IndexError(
-            f"targets: expected ids in 0..{vocab_size - 1} or ignore_index {ignore_index}, "
-            f"got {int(targets.flatten()[where])} at row {where}"
-        )
+    if ids.device.type != "cpu" or not _has_values(ids):
+        return
+    bad = (ids < 0) | (ids >= size)
+    if ignore_index is not None:
+        bad &= ids != ignore_index
+    if not bool(bad.any()):
+        return
+    where = int(bad.flatten().nonzero()[0])
+    allowed = f"0..{size - 1}" + ("" if ignore_index is None else f" or ignore_index {ignore_index}")
+    raise IndexError(f"{name}: expected ids in {allowed}, got {int(ids.flatten()[where])} at row {where}")
+
+
+def _has_values(tensor: Tensor) -> bool:
+    """True for a tensor whose memory can be read: neither fake nor meta, nor one that a transform stands for."""
+    return (
+        type(tensor) in (Tensor, torch.nn.Parameter)
+        and tensor.device.type != "meta"
+        and not torch.compiler.is_compiling()
+        and not derivatives.transformed()
+    )
 
 
 def check_same_tensors(lists: dict[str, Sequence[Tensor]]) -> None:
@@ -86,67 +131,121 @@ def check_same_tensors(lists: dict[str, Sequence[Tensor]]) -> None:
     for name, tensors in others:
         require(
             len(tensors) == len(first),
-            f"{name}: expected {len(first)} tensors as {first_name}, got {len(tensors)}",
+            lambda name=name, tensors=tensors: (
+                f"{name}: expected {len(first)} tensors as {first_name}, got {len(tensors)}"
+            ),
         )
     for name, tensors in lists.items():
-        for i, tensor in enumerate(tensors):
-            check_storage(f"{name}[{i}]", tensor)
-            require(
-                tensor.shape == first[i].shape,
-                f"{name}[{i}]: expected shape {tuple(first[i].shape)} as {first_name}[{i}], got {tuple(tensor.shape)}",
-            )
-            check_device(f"{name}[{i}]", tensor, f"{first_name}[{i}]", first[i])
+        for i, (tensor, like) in enumerate(zip(tensors, first, strict=True)):
+            # Hundreds of tensors a step: names are put together only for the one that does not fit.
+            if not (
+                isinstance(tensor, Tensor)
+                and tensor.dtype in STORAGE_DTYPES
+                and tensor.shape == like.shape
+                and tensor.device == like.device
+            ):
+                _check_like(f"{name}[{i}]", tensor, f"{first_name}[{i}]", like)
+
+
+def _check_like(name: str, tensor: Tensor, like_name: str, like: Tensor) -> None:
+    check_storage(name, tensor)
+    require(
+        tensor.shape == like.shape,
+        lambda: f"{name}: expected shape {tuple(like.shape)} as {like_name}, got {tuple(tensor.shape)}",
+    )
+    check_device(name, tensor, like_name, like)
 
 
 def check_moments(
-    params: Sequence[Tensor], grads: Sequence[Tensor], moments: dict[str, Sequence[Tensor]]
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
 ) -> None:
     """Gradients have the dtype of their parameter, or bfloat16 beside float32.
 
-    Moments have that dtype, or float32 beside a 16-bit parameter.
+    Moments have that dtype, or float32 beside a 16-bit parameter. That they agree in shape and device is known.
     """
-    for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
+    for i, (param, grad, m, v) in enumerate(zip(params, grads, exp_avgs, exp_avg_sqs, strict=True)):
+        if param.dtype == grad.dtype == m.dtype == v.dtype:
+            continue
         short_beside_wide = param.dtype == torch.float32 and grad.dtype == torch.bfloat16
         require(
             grad.dtype == param.dtype or short_beside_wide,
-            f"grads[{i}]: expected dtype {dtype_name(param.dtype)} as params[{i}]"
-            f"{' or bfloat16' if param.dtype == torch.float32 else ''}, got {dtype_name(grad.dtype)}",
+            lambda i=i, param=param, grad=grad: (
+                f"grads[{i}]: expected dtype {dtype_name(param.dtype)} as params[{i}]"
+                f"{' or bfloat16' if param.dtype == torch.float32 else ''}, got {dtype_name(grad.dtype)}"
+            ),
         )
-        for name, tensors in moments.items():
-            check_parameter(f"{name}[{i}]", tensors[i], f"params[{i}]", param, tuple(param.shape))
-            require(
-                tensors[i].dtype == next(iter(moments.values()))[i].dtype,
-                f"{name}[{i}]: expected both moments in one dtype, got {dtype_name(tensors[i].dtype)}",
-            )
+        for name, tensor in (("exp_avgs", m), ("exp_avg_sqs", v)):
+            check_parameter(f"{name}[{i}]", tensor, f"params[{i}]", param, tuple(param.shape))
+        require(
+            v.dtype == m.dtype,
+            lambda i=i, v=v: (
+                f"exp_avg_sqs[{i}]: expected both moments in one dtype, got {dtype_name(v.dtype)}"
+            ),
+        )
 
 
 def check_shadows(params: Sequence[Tensor], shadows: Sequence[Tensor | None]) -> None:
     """One shadow, or None, for each parameter: bfloat16 beside float32, of its shape, contiguous."""
     require(
         len(shadows) == len(params),
-        f"shadows: expected {len(params)} tensors or None as params, got {len(shadows)}",
+        lambda: f"shadows: expected {len(params)} tensors or None as params, got {len(shadows)}",
     )
     for i, (param, shadow) in enumerate(zip(params, shadows, strict=True)):
-        if shadow is None:
-            continue
-        require(
-            shadow.dtype == torch.bfloat16 and param.dtype == torch.float32,
-            f"shadows[{i}]: expected bfloat16 beside a float32 parameter, "
-            f"got {dtype_name(shadow.dtype)} beside {dtype_name(param.dtype)}",
-        )
-        require(
-            shadow.shape == param.shape and shadow.is_contiguous(),
-            f"shadows[{i}]: expected a contiguous tensor of shape {tuple(param.shape)} as params[{i}], "
-            f"got shape {tuple(shadow.shape)}",
-        )
-        check_device(f"shadows[{i}]", shadow, f"params[{i}]", param)
+        if shadow is not None:
+            _check_shadow(f"shadows[{i}]", shadow, f"params[{i}]", param)
+
+
+def _check_shadow(name: str, shadow: Tensor, like_name: str, param: Tensor) -> None:
+    require(
+        shadow.dtype == torch.bfloat16 and param.dtype == torch.float32,
+        lambda: (
+            f"{name}: expected bfloat16 beside a float32 parameter, "
+            f"got {dtype_name(shadow.dtype)} beside {dtype_name(param.dtype)}"
+        ),
+    )
+    require(
+        shadow.shape == param.shape and shadow.is_contiguous(),
+        lambda: (
+            f"{name}: expected a contiguous tensor of shape {tuple(param.shape)} as {like_name}, "
+            f"got shape {tuple(shadow.shape)}"
+        ),
+    )
+    check_device(name, shadow, like_name, param)
+
+
+def check_cache(name: str, tensor: Tensor, query: Tensor) -> None:
+    """Keys or values (B, H, S, D) of a query (B, H, D), in its dtype, on its device."""
+    B, H, D = query.shape
+    check_storage(name, tensor)
+    require(
+        tensor.dim() == 4 and (tensor.shape[0], tensor.shape[1], tensor.shape[3]) == (B, H, D),
+        lambda: f"{name}: expected ({B}, {H}, S, {D}), got {tuple(tensor.shape)}",
+    )
+    require(tensor.shape[2] > 0, lambda: f"{name}: expected S > 0 tokens, got shape {tuple(tensor.shape)}")
+    check_dtype(name, tensor, "query", query)
+    check_device(name, tensor, "query", query)
+
+
+def check_reduction(reduction: str) -> None:
+    """What becomes of the losses of the rows."""
+    require(
+        isinstance(reduction, str) and reduction in REDUCTIONS,
+        lambda: f"reduction: expected mean, sum or none, got {quoted(reduction)}",
+    )
 
 
 def check_loss_terms(label_smoothing: float, z_loss: float) -> None:
     """The numbers that `linear_cross_entropy` adds to the plain loss; NaN fits neither."""
-    require(0 <= label_smoothing < 1, f"label_smoothing: expected a number in [0, 1), got {label_smoothing}")
     require(
-        z_loss >= 0 and math.isfinite(z_loss), f"z_loss: expected a finite number from 0 on, got {z_loss}"
+        0 <= label_smoothing < 1,
+        lambda: f"label_smoothing: expected a number in [0, 1), got {label_smoothing}",
+    )
+    require(
+        z_loss >= 0 and math.isfinite(z_loss),
+        lambda: f"z_loss: expected a finite number from 0 on, got {z_loss}",
     )
 
 
@@ -155,7 +254,7 @@ def check_ids(name: str, ids: Tensor, shape: tuple[int, ...], like_name: str, li
     if not isinstance(ids, Tensor) or ids.dtype != torch.int64:
         got = dtype_name(ids.dtype) if isinstance(ids, Tensor) else type(ids).__name__
         raise ValueError(f"{name}: expected a tensor of dtype int64, got {got}")
-    require(tuple(ids.shape) == shape, f"{name}: expected shape {shape}, got {tuple(ids.shape)}")
+    require(tuple(ids.shape) == shape, lambda: f"{name}: expected shape {shape}, got {tuple(ids.shape)}")
     check_device(name, ids, like_name, like)
 
 
@@ -165,25 +264,118 @@ def check_adamw_options(
     lr: float,
     betas: tuple[float, float],
     eps: float,
+    weight_decay: Sequence[float],
     grad_norm: Tensor | None,
     max_norm: float | None,
 ) -> None:
     """The numbers of an AdamW step."""
-    require(step >= 1, f"step: expected a count from 1 on, got {step}")
-    require(lr >= 0 and math.isfinite(lr), f"lr: expected a finite number from 0 on, got {lr}")
-    require(all(0 <= beta < 1 for beta in betas), f"betas: expected two numbers in [0, 1), got {betas}")
-    require(eps >= 0, f"eps: expected a number from 0 on, got {eps}")
-    require(max_norm is None or max_norm > 0, f"max_norm: expected a number above 0, got {max_norm}")
+    require(
+        not isinstance(step, float) and 1 <= step < 2**63,
+        lambda: f"step: expected a count from 1 on, got {quoted(step)}",
+    )
+    check_from_zero("lr", lr)
+    require(
+        len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
+        lambda: f"betas: expected two numbers in [0, 1), got {quoted(betas)}",
+    )
+    check_from_zero("eps", eps)
+    for i, decay in enumerate(weight_decay):
+        if not 0 <= decay < math.inf:
+            check_from_zero(f"weight_decay[{i}]", decay)
+    require(
+        max_norm is None or 0 < max_norm < math.inf,
+        lambda: f"max_norm: expected a finite number above 0, got {max_norm}",
+    )
     require(
         max_norm is None or grad_norm is not None,
-        "grad_norm: expected a tensor beside max_norm, got None",
+        lambda: "grad_norm: expected a tensor beside max_norm, got None",
     )
     if grad_norm is not None:
         require(
             grad_norm.numel() == 1 and grad_norm.dtype in (torch.float32, torch.float64),
-            f"grad_norm: expected one float32 or float64 number, "
-            f"got shape {tuple(grad_norm.shape)} of {dtype_name(grad_norm.dtype)}",
+            lambda: (
+                f"grad_norm: expected one float32 or float64 number, "
+                f"got shape {tuple(grad_norm.shape)} of {dtype_name(grad_norm.dtype)}"
+            ),
         )
+
+
+def check_from_zero(name: str, value: float) -> None:
+    """A finite number that is not negative; NaN is neither."""
+    require(0 <= value < math.inf, lambda: f"{name}: expected a finite number from 0 on, got {value}")
+
+
+class _Span(NamedTuple):
+    """The bytes from a tensor's first element to the end of its last one."""
+
+    begin: int
+    end: int
+    is_written: bool
+    name: str
+    place: int
+    tensor: Tensor
+
+
+def check_apart(written: dict[str, Sequence[Tensor | None]], read: dict[str, Sequence[Tensor]]) -> None:
+    """No tensor that is written shares memory with another one of the call; what is only read may be the same twice.
+
+    Raises:
+        ValueError: naming both.
+
+    """
+    spans = [
+        _span(tensor, is_written, name, place)
+        for is_written, lists in ((True, written), (False, read))
+        for name, tensors in lists.items()
+        for place, tensor in enumerate(tensors)
+        if tensor is not None and _has_values(tensor) and tensor.numel() > 0
+    ]
+    spans.sort(key=_begin)
+    reaching: list[
+        _Span
+    ] = []  # spans that reach beyond the beginning of the next one; hardly ever more than one
+    for span in spans:
+        reaching = [other for other in reaching if other.end > span.begin]
+        for other in reaching:
+            if (span.is_written or other.is_written) and _share_memory(span.tensor, other.tensor):
+                names = sorted((f"{name}[{place}]" for *_, name, place, _ in (span, other)))
+                raise ValueError(
+                    f"{names[0]} and {names[1]} share memory; expected each tensor that is updated in memory of its own"
+                )
+        reaching.append(span)
+
+
+def _begin(span: _Span) -> int:
+    return span.begin
+
+
+def _span(tensor: Tensor, is_written: bool, name: str, place: int) -> _Span:
+    begin, count = tensor.data_ptr(), tensor.numel()
+    reach = count if tensor.is_contiguous() else _reach(tensor)
+    require(
+        reach >= count or not is_written,
+        lambda: (
+            f"{name}[{place}]: expected each element in memory of its own, got a tensor that was expanded"
+        ),
+    )
+    return _Span(begin, begin + reach * tensor.itemsize, is_written, name, place, tensor)
+
+
+def _reach(tensor: Tensor) -> int:
+    """How many elements lie between the first and the end of the last one in memory."""
+    return 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+
+
+def _share_memory(one: Tensor, other: Tensor) -> bool:
+    """For tensors whose spans overlap: columns of one matrix, for example, interleave and share nothing."""
+    if (one.is_contiguous() and other.is_contiguous()) or one.itemsize != other.itemsize:
+        return True
+    places = [
+        tensor.data_ptr() // tensor.itemsize
+        + torch.arange(_reach(tensor)).as_strided(tensor.shape, tensor.stride()).flatten()
+        for tensor in (one, other)
+    ]
+    return bool(torch.isin(*places).any())
 
 
 def dtype_name(dtype: torch.dtype) -> str:

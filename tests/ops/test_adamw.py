@@ -166,7 +166,7 @@ GOOD = {"step": 1, "lr": 0.1}
         ((one, one, zero, zero), {"step": 0, "lr": 0.1}, "step: expected a count from 1 on, got 0"),
         ((one, one, zero, zero), {"step": 1, "lr": float("nan")}, "lr: expected a finite number"),
         ((one, one, zero, zero), {**GOOD, "betas": (1.0, 0.9)}, "betas: expected"),
-        ((one, one, zero, zero), {**GOOD, "eps": -1.0}, "eps: expected a number"),
+        ((one, one, zero, zero), {**GOOD, "eps": -1.0}, "eps: expected a finite number from 0 on, got -1.0"),
         (
             (one, one, zero, zero),
             {**GOOD, "weight_decay": [0.1, 0.2]},

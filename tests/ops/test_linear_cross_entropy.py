@@ -247,7 +247,7 @@ def test_the_kernel_itself_refuses_targets_out_of_range() -> None:
     require_native("cpu")
     with pytest.raises(IndexError, match="targets: expected ids in 0..8"):
         torch.ops.gpt2x.linear_cross_entropy(
-            torch.zeros(1, 4), torch.zeros(9, 4), torch.tensor([9]), -100, 9, 0.0, 0.0, True, True
+            torch.zeros(1, 4), torch.zeros(9, 4), torch.tensor([9]), None, 1, -100, 9, 0.0, 0.0, True, True
         )
 
 
@@ -273,7 +273,7 @@ def test_a_term_out_of_its_range_is_refused_by_name(mode: str, options: dict, wo
 def test_the_kernel_itself_refuses_a_term_out_of_its_range(terms: tuple[float, float], name: str) -> None:
     require_native("cpu")
     with pytest.raises(ValueError, match=f"{name}: expected"):
-        torch.ops.gpt2x.linear_cross_entropy(h, w, t, -100, 9, *terms, True, True)
+        torch.ops.gpt2x.linear_cross_entropy(h, w, t, None, 1, -100, 9, *terms, True, True)
 
 
 @pytest.mark.cuda
