@@ -26,10 +26,13 @@ STABLE_TORCH_LIBRARY(gpt2x, m) {
 
   m.def("global_norm(Tensor[] tensors) -> Tensor");
 
-  // max_norm <= 0 or no grad_norm: no clipping. shadows: none, or one a parameter (empty where it has none)
+  // What changes from step to step is not a constant of a compiled graph: a symbol, and one number on the
+  // CPU. max_norm <= 0 or no grad_norm: no clipping. shadows: none, or one a parameter (empty where it has
+  // none)
   m.def(
       "adamw_(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs,"
-      " Tensor(d!)[] shadows, int step, float lr, float beta1, float beta2, float eps, float[] weight_decay,"
+      " Tensor(d!)[] shadows, SymInt step, Tensor lr, float beta1, float beta2, float eps, float[] "
+      "weight_decay,"
       " Tensor? grad_norm, float max_norm) -> ()");
 
   // x (N, I), weight (O, I), bias (O) -> (N, O)

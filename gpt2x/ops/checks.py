@@ -103,7 +103,7 @@ def check_range(name: str, ids: Tensor, size: int, ignore_index: int | None = No
         IndexError: naming the first one that is not.
 
     """
-    if ids.device.type != "cpu" or not _has_values(ids):
+    if ids.device.type != "cpu" or not has_values(ids):
         return
     bad = (ids < 0) | (ids >= size)
     if ignore_index is not None:
@@ -115,7 +115,7 @@ def check_range(name: str, ids: Tensor, size: int, ignore_index: int | None = No
     raise IndexError(f"{name}: expected ids in {allowed}, got {int(ids.flatten()[where])} at row {where}")
 
 
-def _has_values(tensor: Tensor) -> bool:
+def has_values(tensor: Tensor) -> bool:
     """True for a tensor whose memory can be read: neither fake nor meta, nor one that a transform stands for."""
     return (
         type(tensor) in (Tensor, torch.nn.Parameter)
@@ -243,10 +243,7 @@ def check_loss_terms(label_smoothing: float, z_loss: float) -> None:
         0 <= label_smoothing < 1,
         lambda: f"label_smoothing: expected a number in [0, 1), got {label_smoothing}",
     )
-    require(
-        z_loss >= 0 and math.isfinite(z_loss),
-        lambda: f"z_loss: expected a finite number from 0 on, got {z_loss}",
-    )
+    check_from_zero("z_loss", z_loss)
 
 
 def check_ids(name: str, ids: Tensor, shape: tuple[int, ...], like_name: str, like: Tensor) -> None:
@@ -261,7 +258,7 @@ def check_ids(name: str, ids: Tensor, shape: tuple[int, ...], like_name: str, li
 def check_adamw_options(
     *,
     step: int,
-    lr: float,
+    lr: float | Tensor,
     betas: tuple[float, float],
     eps: float,
     weight_decay: Sequence[float],
@@ -273,7 +270,7 @@ def check_adamw_options(
         not isinstance(step, float) and 1 <= step < 2**63,
         lambda: f"step: expected a count from 1 on, got {quoted(step)}",
     )
-    check_from_zero("lr", lr)
+    check_rate(lr)
     require(
         len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
         lambda: f"betas: expected two numbers in [0, 1), got {quoted(betas)}",
@@ -298,6 +295,22 @@ def check_adamw_options(
                 f"got shape {tuple(grad_norm.shape)} of {dtype_name(grad_norm.dtype)}"
             ),
         )
+
+
+def check_rate(lr: float | Tensor) -> None:
+    """A learning rate: a number, or a tensor of one on the CPU, whose value is read where it is known."""
+    if not isinstance(lr, Tensor):
+        check_from_zero("lr", lr)
+        return
+    require(
+        lr.numel() == 1 and lr.dtype in (torch.float32, torch.float64) and lr.device.type == "cpu",
+        lambda: (
+            f"lr: expected one float32 or float64 number on the CPU, "
+            f"got shape {tuple(lr.shape)} of {dtype_name(lr.dtype)} on {lr.device}"
+        ),
+    )
+    if has_values(lr):
+        check_from_zero("lr", lr.item())
 
 
 def check_from_zero(name: str, value: float) -> None:
@@ -328,7 +341,7 @@ def check_apart(written: dict[str, Sequence[Tensor | None]], read: dict[str, Seq
         for is_written, lists in ((True, written), (False, read))
         for name, tensors in lists.items()
         for place, tensor in enumerate(tensors)
-        if tensor is not None and _has_values(tensor) and tensor.numel() > 0
+        if tensor is not None and has_values(tensor) and tensor.numel() > 0
     ]
     spans.sort(key=_begin)
     reaching: list[

@@ -302,7 +302,7 @@ def _adamw(
     exp_avg_sqs: list[Tensor],
     shadows: list[Tensor],
     step: int,
-    lr: float,
+    lr: Tensor,
     beta1: float,
     beta2: float,
     eps: float,
@@ -329,7 +329,7 @@ def _adamw(
         ]
         sizes = (ctypes.c_int64 * len(members))(*(params[i].numel() for i in members))
         decays = (ctypes.c_double * len(members))(*(weight_decay[i] for i in members))
-        numbers = (step, lr, beta1, beta2, eps, norm, max_norm if norm is not None else 0.0)
+        numbers = (step, lr.item(), beta1, beta2, eps, norm, max_norm if norm is not None else 0.0)
         _call("adamw", device, *codes, len(members), *lists, sizes, decays, *numbers)
     for p, shadow in zip(params, shadows, strict=False):
         if shadow.numel() > 0:

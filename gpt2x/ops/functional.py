@@ -35,6 +35,7 @@ from gpt2x.ops.checks import (
     check_storage,
     check_targets,
     dtype_name,
+    has_values,
     require,
 )
 from gpt2x.ops.derivatives import differentiates, transformed
@@ -232,7 +233,7 @@ def adamw_(
     exp_avg_sqs: Sequence[Tensor],
     *,
     step: int,
-    lr: float,
+    lr: float | Tensor,
     betas: tuple[float, float] = (0.9, 0.95),
     eps: float = 1e-8,
     weight_decay: float | Sequence[float] = 0.0,
@@ -250,7 +251,8 @@ def adamw_(
         exp_avgs: first moments, updated; start with zeros. In the params' dtype, or float32 beside 16-bit params.
         exp_avg_sqs: second moments, likewise.
         step: 1 at the first call.
-        lr: learning rate, from 0 on.
+        lr: learning rate, from 0 on. Compiled code that must not be compiled again for each new one takes it as
+            `torch.optim` does: as one float32 or float64 number on the CPU.
         betas: decay rates of the moments, in [0, 1).
         eps: added to the root of the second moment, from 0 on.
         weight_decay: decoupled decay from 0 on, one number or one for each tensor.
@@ -294,9 +296,11 @@ def adamw_(
     kept = [shadow for shadow in followers if shadow is not None]
     # The schema has no "tensor or nothing" that can be written: nothing is a tensor without elements.
     written = [params[0].new_empty(0) if shadow is None else shadow for shadow in followers] if kept else []
+    # As a product the compiler keeps a number that changes in the graph; in torch.tensor(lr) it would be a constant.
+    rate = lr if isinstance(lr, Tensor) else torch.ones((), dtype=torch.float64) * lr
     with torch.no_grad():
         state = (params, grads, exp_avgs, exp_avg_sqs, written)
-        torch.ops.gpt2x.adamw_(*state, step, lr, *betas, eps, decays, grad_norm, max_norm or 0.0)
+        torch.ops.gpt2x.adamw_(*state, step, rate, *betas, eps, decays, grad_norm, max_norm or 0.0)
     _note_changes([*params, *exp_avgs, *exp_avg_sqs, *kept])
 
 
@@ -466,7 +470,7 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     require(weight.dim() == 2, lambda: f"weight: expected (O, I), got shape {tuple(weight.shape)}")
     wide = weight.detach().float()
     require(
-        wide.is_meta or bool(wide.isfinite().all()),
+        not has_values(weight) or bool(wide.isfinite().all()),
         lambda: "weight: expected finite numbers, got NaN or infinity",
     )
     scale = (wide.abs().amax(dim=1) if weight.shape[1] else wide.new_zeros(weight.shape[0])) / 127

@@ -108,7 +108,7 @@ def adamw_(
     exp_avg_sqs: Sequence[Tensor],
     *,
     step: int,
-    lr: float,
+    lr: float | Tensor,
     betas: tuple[float, float] = (0.9, 0.95),
     eps: float = 1e-8,
     weight_decay: float | Sequence[float] = 0.0,
@@ -131,7 +131,7 @@ def adamw_(
         wide_m.lerp_(g, 1 - beta1)
         wide_v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
         denominator = (wide_v / correction2).sqrt_().add_(eps)
-        wide_p.mul_(1 - lr * decay).addcdiv_(wide_m, denominator, value=-lr / correction1)
+        wide_p.mul_(1 - lr * decay).sub_((wide_m / denominator).mul_(lr / correction1))
         for stored, wide in ((p, wide_p), (m, wide_m), (v, wide_v)):
             if stored is not wide:
                 stored.copy_(wide)

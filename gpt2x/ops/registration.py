@@ -198,7 +198,7 @@ def _adamw_fake(
     exp_avg_sqs: list[Tensor],
     shadows: list[Tensor],
     step: int,
-    lr: float,
+    lr: Tensor,
     beta1: float,
     beta2: float,
     eps: float,

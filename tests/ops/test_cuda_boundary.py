@@ -87,8 +87,8 @@ def test_every_implementation_calls_with_arguments_of_the_declared_types(calls: 
     assert cuda._global_norm([x, weight.bfloat16()]).shape == ()
     lists = [[draw(i, 4), draw(i, 2, 3)] for i in range(4)]
     shadows = [torch.zeros(4, dtype=torch.bfloat16), torch.zeros(0, dtype=torch.bfloat16)]
-    cuda._adamw(*lists, [], 1, 0.1, 0.9, 0.95, 1e-8, [0.1, 0.0], torch.tensor(1.0), 1.0)
-    cuda._adamw(*lists, shadows, 1, 0.1, 0.9, 0.95, 1e-8, [0.1, 0.0], None, 0.0)
+    cuda._adamw(*lists, [], 1, torch.tensor(0.1), 0.9, 0.95, 1e-8, [0.1, 0.0], torch.tensor(1.0), 1.0)
+    cuda._adamw(*lists, shadows, 1, torch.tensor(0.1), 0.9, 0.95, 1e-8, [0.1, 0.0], None, 0.0)
     assert torch.equal(shadows[0], lists[0][0].bfloat16())
     assert set(calls) == set(cuda._SIGNATURES)
 

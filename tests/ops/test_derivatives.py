@@ -171,7 +171,7 @@ def test_a_kernel_called_past_the_wrappers_refuses_a_transform(transform: str) -
         return torch.ops.gpt2x.bias_gelu(x, None)
 
     call = {
-        "grad": lambda x: torch.func.grad(lambda x: kernel(x).sum())(x),
+        "grad": torch.func.grad(lambda x: kernel(x).sum()),
         "jvp": lambda x: torch.func.jvp(kernel, (x,), (x,)),
         "vmap": torch.func.vmap(kernel),
     }[transform]
@@ -200,7 +200,7 @@ def test_transforms_inside_a_compiled_function_are_those_of_the_twin(derivative:
 def test_a_compiled_function_notices_dual_numbers() -> None:
     require_native("cpu")
     torch._dynamo.reset()
-    compiled = torch.compile(lambda x: ops.bias_gelu(x), fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(ops.bias_gelu, fullgraph=True, backend="aot_eager")
     plain = compiled(draw(1, N, C))  # the graph of plain numbers must not serve again
     torch.testing.assert_close(plain, ops.bias_gelu(draw(1, N, C)))
     torch.testing.assert_close(_dual(compiled, draw(1, N, C)), _dual(reference.bias_gelu, draw(1, N, C)))

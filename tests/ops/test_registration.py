@@ -57,7 +57,19 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
         ],
         "global_norm": [([t.detach() for t in lists[0]],)],
         "adamw_": [
-            (*lists, squares, shadows, 1, 0.1, 0.9, 0.95, 1e-8, [0.1, 0.0], torch.tensor(2.0), 1.0)
+            (
+                *lists,
+                squares,
+                shadows,
+                1,
+                torch.tensor(0.1),
+                0.9,
+                0.95,
+                1e-8,
+                [0.1, 0.0],
+                torch.tensor(2.0),
+                1.0,
+            )
             for shadows in ([], [t.bfloat16() for t in lists[0]])
         ],
         "linear": [(rows, matrix, draw(6, 10).requires_grad_()), (rows, matrix, None)],
