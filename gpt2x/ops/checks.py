@@ -69,6 +69,14 @@ def check_device(name: str, tensor: Tensor, like_name: str, like: Tensor) -> Non
     )
 
 
+def check_shape(name: str, tensor: Tensor, like_name: str, like: Tensor) -> None:
+    """Two tensors of one shape."""
+    require(
+        tensor.shape == like.shape,
+        lambda: f"{name}: expected shape {tuple(like.shape)} as {like_name}, got {tuple(tensor.shape)}",
+    )
+
+
 def check_dtype(name: str, tensor: Tensor, like_name: str, like: Tensor) -> None:
     """Two tensors of one dtype."""
     require(
@@ -127,14 +135,9 @@ def has_values(tensor: Tensor) -> bool:
 
 def check_same_tensors(lists: dict[str, Sequence[Tensor]]) -> None:
     """Several lists of tensors that agree in length and, place by place, in shape and device."""
-    (first_name, first), *others = lists.items()
-    for name, tensors in others:
-        require(
-            len(tensors) == len(first),
-            lambda name=name, tensors=tensors: (
-                f"{name}: expected {len(first)} tensors as {first_name}, got {len(tensors)}"
-            ),
-        )
+    first_name, first = next(iter(lists.items()))
+    for name, tensors in lists.items():
+        _check_length(name, tensors, first_name, first)
     for name, tensors in lists.items():
         for i, (tensor, like) in enumerate(zip(tensors, first, strict=True)):
             # Hundreds of tensors a step: names are put together only for the one that does not fit.
@@ -147,12 +150,16 @@ def check_same_tensors(lists: dict[str, Sequence[Tensor]]) -> None:
                 _check_like(f"{name}[{i}]", tensor, f"{first_name}[{i}]", like)
 
 
+def _check_length(name: str, tensors: Sequence[Tensor], like_name: str, like: Sequence[Tensor]) -> None:
+    require(
+        len(tensors) == len(like),
+        lambda: f"{name}: expected {len(like)} tensors as {like_name}, got {len(tensors)}",
+    )
+
+
 def _check_like(name: str, tensor: Tensor, like_name: str, like: Tensor) -> None:
     check_storage(name, tensor)
-    require(
-        tensor.shape == like.shape,
-        lambda: f"{name}: expected shape {tuple(like.shape)} as {like_name}, got {tuple(tensor.shape)}",
-    )
+    check_shape(name, tensor, like_name, like)
     check_device(name, tensor, like_name, like)
 
 
@@ -169,22 +176,24 @@ def check_moments(
     for i, (param, grad, m, v) in enumerate(zip(params, grads, exp_avgs, exp_avg_sqs, strict=True)):
         if param.dtype == grad.dtype == m.dtype == v.dtype:
             continue
-        short_beside_wide = param.dtype == torch.float32 and grad.dtype == torch.bfloat16
-        require(
-            grad.dtype == param.dtype or short_beside_wide,
-            lambda i=i, param=param, grad=grad: (
-                f"grads[{i}]: expected dtype {dtype_name(param.dtype)} as params[{i}]"
-                f"{' or bfloat16' if param.dtype == torch.float32 else ''}, got {dtype_name(grad.dtype)}"
-            ),
-        )
-        for name, tensor in (("exp_avgs", m), ("exp_avg_sqs", v)):
-            check_parameter(f"{name}[{i}]", tensor, f"params[{i}]", param, tuple(param.shape))
-        require(
-            v.dtype == m.dtype,
-            lambda i=i, v=v: (
-                f"exp_avg_sqs[{i}]: expected both moments in one dtype, got {dtype_name(v.dtype)}"
-            ),
-        )
+        _check_dtypes(i, param, grad, m, v)
+
+
+def _check_dtypes(i: int, param: Tensor, grad: Tensor, m: Tensor, v: Tensor) -> None:
+    short_beside_wide = param.dtype == torch.float32 and grad.dtype == torch.bfloat16
+    require(
+        grad.dtype == param.dtype or short_beside_wide,
+        lambda: (
+            f"grads[{i}]: expected dtype {dtype_name(param.dtype)} as params[{i}]"
+            f"{' or bfloat16' if param.dtype == torch.float32 else ''}, got {dtype_name(grad.dtype)}"
+        ),
+    )
+    for name, tensor in (("exp_avgs", m), ("exp_avg_sqs", v)):
+        check_parameter(f"{name}[{i}]", tensor, f"params[{i}]", param, tuple(param.shape))
+    require(
+        v.dtype == m.dtype,
+        lambda: f"exp_avg_sqs[{i}]: expected both moments in one dtype, got {dtype_name(v.dtype)}",
+    )
 
 
 def check_shadows(params: Sequence[Tensor], shadows: Sequence[Tensor | None]) -> None:

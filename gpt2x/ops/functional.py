@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ from gpt2x.ops.checks import (
     check_reduction,
     check_same_tensors,
     check_shadows,
+    check_shape,
     check_storage,
     check_targets,
     dtype_name,
@@ -72,10 +74,7 @@ def add_layer_norm(
     check_from_zero("eps", eps)
     if residual is not None:
         check_storage("residual", residual)
-        require(
-            residual.shape == x.shape,
-            lambda: f"residual: expected shape {tuple(x.shape)} as x, got {tuple(residual.shape)}",
-        )
+        check_shape("residual", residual, "x", x)
         check_device("residual", residual, "x", x)
         if x.dtype != residual.dtype:
             wider = torch.promote_types(x.dtype, residual.dtype)
@@ -179,10 +178,8 @@ def linear_cross_entropy(
     check_targets(targets, hidden)
     if not _is_native(hidden):
         check_range("targets", targets, size, ignore_index)  # the kernel does it itself
-        terms = {"label_smoothing": label_smoothing, "z_loss": z_loss}
-        return reference.linear_cross_entropy(
-            hidden, weight, targets, ignore_index, size, **terms, reduction=reduction
-        )
+        terms: dict[str, Any] = {"label_smoothing": label_smoothing, "z_loss": z_loss, "reduction": reduction}
+        return reference.linear_cross_entropy(hidden, weight, targets, ignore_index, size, **terms)
     in_forward = torch.is_grad_enabled() and reduction != "none"
     loss, _, _ = torch.ops.gpt2x.linear_cross_entropy(
         _as_rows(hidden),
@@ -275,7 +272,7 @@ def adamw_(
         len(decays) == len(params),
         lambda: f"weight_decay: expected one number or {len(params)}, got {len(decays)}",
     )
-    options = {"step": step, "lr": lr, "betas": betas, "eps": eps, "weight_decay": decays}
+    options: dict[str, Any] = {"step": step, "lr": lr, "betas": betas, "eps": eps, "weight_decay": decays}
     check_adamw_options(**options, grad_norm=grad_norm, max_norm=max_norm)
     followers: list[Tensor | None] = [None] * len(params) if shadows is None else list(shadows)
     check_shadows(params, followers)
@@ -283,7 +280,12 @@ def adamw_(
         return
     if grad_norm is not None:
         check_device("grad_norm", grad_norm, "params[0]", params[0])
-    updated = {"params": params, "exp_avgs": exp_avgs, "exp_avg_sqs": exp_avg_sqs, "shadows": followers}
+    updated: dict[str, Sequence[Tensor | None]] = {
+        "params": params,
+        "exp_avgs": exp_avgs,
+        "exp_avg_sqs": exp_avg_sqs,
+        "shadows": followers,
+    }
     check_apart(updated, {"grads": grads})
     if not _flat_and_native(params, exp_avgs, exp_avg_sqs):
         require(

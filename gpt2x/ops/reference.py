@@ -81,8 +81,9 @@ def linear_cross_entropy(
     if z_loss != 0:
         counts = labels != ignore_index
         squares = z_loss * torch.logsumexp(wide, dim=-1).square().masked_fill(~counts, 0.0)
-        added = {"none": lambda: squares, "sum": squares.sum, "mean": lambda: squares.sum() / counts.sum()}
-        loss = loss + added[reduction]()
+        if reduction != "none":
+            squares = squares.sum() / (counts.sum() if reduction == "mean" else 1)
+        loss = loss + squares
     return loss.view(targets.shape) if reduction == "none" else loss
 
 

@@ -15,6 +15,7 @@ or a transform of `torch.func` is at work, `gpt2x.ops.derivatives` computes it i
 # ruff: noqa: PLR0917  (arguments stand in the order of csrc/ops/schema.cpp)
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -158,10 +159,8 @@ def _linear_cross_entropy_again(ctx: Any, dloss: Tensor, needs: tuple[bool, ...]
     name = next(name for name, code in REDUCTIONS.items() if code == reduction)
 
     def twin(hidden: Tensor, weight: Tensor) -> Tensor:
-        terms = {"label_smoothing": label_smoothing, "z_loss": z_loss}
-        return reference.linear_cross_entropy(
-            hidden, weight, targets, ignore_index, vocab_size, **terms, reduction=name
-        )
+        terms: dict[str, Any] = {"label_smoothing": label_smoothing, "z_loss": z_loss, "reduction": name}
+        return reference.linear_cross_entropy(hidden, weight, targets, ignore_index, vocab_size, **terms)
 
     return derivatives.through_twin(twin, (hidden, weight), needs, dloss)
 
@@ -299,7 +298,7 @@ def _decode_attention_flops(query_shape: Any, keys_shape: Any, *_: Any, **__: An
     return int(4 * B * H * S * D)
 
 
-_FAKES = {
+_FAKES: dict[str, Callable[..., Any]] = {
     "add_layer_norm": _add_layer_norm_fake,
     "add_layer_norm_backward": _add_layer_norm_backward_fake,
     "bias_gelu": _bias_gelu_fake,
@@ -313,7 +312,7 @@ _FAKES = {
     "gemv": _gemv_fake,
     "decode_attention": _decode_attention_fake,
 }
-_FLOPS = {
+_FLOPS: dict[str, Callable[..., int]] = {
     "linear": _product_flops,
     "linear_backward": _linear_backward_flops,
     "linear_cross_entropy": _linear_cross_entropy_flops,
@@ -330,7 +329,8 @@ def register() -> None:
         # The key of torch.func: without this every transform but vmap would pass through and lose its derivatives.
         _LIBRARY.impl(name, derivatives.refuse_transforms(name), "FuncTorchDynamicLayerFrontMode")
     for name, flops in _FLOPS.items():
-        register_flop_formula(getattr(OP, name))(flops)
+        register: Any = register_flop_formula(getattr(OP, name))
+        register(flops)
     for name, backward, setup in (
         ("add_layer_norm", _add_layer_norm_backward, _add_layer_norm_setup),
         ("bias_gelu", _bias_gelu_backward, _bias_gelu_setup),
