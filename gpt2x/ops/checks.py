@@ -37,6 +37,9 @@ def check_storage(name: str, tensor: Tensor) -> None:
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{name}: expected a tensor, got {type(tensor).__name__}")
     require(
+        tensor.layout == torch.strided, lambda: f"{name}: expected a dense tensor, got layout {tensor.layout}"
+    )
+    require(
         tensor.dtype in STORAGE_DTYPES,
         lambda: (
             f"{name}: expected dtype float32, bfloat16, float16 or float64, got {dtype_name(tensor.dtype)}"
@@ -208,6 +211,7 @@ def check_shadows(params: Sequence[Tensor], shadows: Sequence[Tensor | None]) ->
 
 
 def _check_shadow(name: str, shadow: Tensor, like_name: str, param: Tensor) -> None:
+    check_storage(name, shadow)
     require(
         shadow.dtype == torch.bfloat16 and param.dtype == torch.float32,
         lambda: (
@@ -249,8 +253,8 @@ def check_reduction(reduction: str) -> None:
 def check_loss_terms(label_smoothing: float, z_loss: float) -> None:
     """The numbers that `linear_cross_entropy` adds to the plain loss; NaN fits neither."""
     require(
-        0 <= label_smoothing < 1,
-        lambda: f"label_smoothing: expected a number in [0, 1), got {label_smoothing}",
+        _is_number(label_smoothing) and 0 <= label_smoothing < 1,
+        lambda: f"label_smoothing: expected a number in [0, 1), got {quoted(label_smoothing)}",
     )
     check_from_zero("z_loss", z_loss)
 
@@ -276,21 +280,21 @@ def check_adamw_options(
 ) -> None:
     """The numbers of an AdamW step."""
     require(
-        not isinstance(step, float) and 1 <= step < 2**63,
+        _is_number(step) and not isinstance(step, float) and 1 <= step < 2**63,
         lambda: f"step: expected a count from 1 on, got {quoted(step)}",
     )
     check_rate(lr)
     require(
-        len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
+        isinstance(betas, Sequence) and len(betas) == 2 and all(_is_number(b) and 0 <= b < 1 for b in betas),
         lambda: f"betas: expected two numbers in [0, 1), got {quoted(betas)}",
     )
     check_from_zero("eps", eps)
     for i, decay in enumerate(weight_decay):
-        if not 0 <= decay < math.inf:
+        if not (_is_number(decay) and 0 <= decay < math.inf):
             check_from_zero(f"weight_decay[{i}]", decay)
     require(
-        max_norm is None or 0 < max_norm < math.inf,
-        lambda: f"max_norm: expected a finite number above 0, got {max_norm}",
+        max_norm is None or (_is_number(max_norm) and 0 < max_norm < math.inf),
+        lambda: f"max_norm: expected a finite number above 0, got {quoted(max_norm)}",
     )
     require(
         max_norm is None or grad_norm is not None,
@@ -298,10 +302,16 @@ def check_adamw_options(
     )
     if grad_norm is not None:
         require(
-            grad_norm.numel() == 1 and grad_norm.dtype in (torch.float32, torch.float64),
+            isinstance(grad_norm, Tensor)
+            and grad_norm.numel() == 1
+            and grad_norm.dtype in (torch.float32, torch.float64),
             lambda: (
-                f"grad_norm: expected one float32 or float64 number, "
-                f"got shape {tuple(grad_norm.shape)} of {dtype_name(grad_norm.dtype)}"
+                "grad_norm: expected a tensor of one float32 or float64 number, got "
+                + (
+                    f"shape {tuple(grad_norm.shape)} of {dtype_name(grad_norm.dtype)}"
+                    if isinstance(grad_norm, Tensor)
+                    else type(grad_norm).__name__
+                )
             ),
         )
 
@@ -324,7 +334,22 @@ def check_rate(lr: float | Tensor) -> None:
 
 def check_from_zero(name: str, value: float) -> None:
     """A finite number that is not negative; NaN is neither."""
-    require(0 <= value < math.inf, lambda: f"{name}: expected a finite number from 0 on, got {value}")
+    require(
+        _is_number(value) and 0 <= value < math.inf,
+        lambda: f"{name}: expected a finite number from 0 on, got {quoted(value)}",
+    )
+
+
+def check_integer(name: str, value: int) -> None:
+    """A whole number of any kind, Python's or NumPy's or the compiler's."""
+    require(
+        isinstance(value, int | torch.SymInt) or hasattr(value, "__index__"),
+        lambda: f"{name}: expected a whole number, got {quoted(value)}",
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | torch.SymInt | torch.SymFloat) or hasattr(value, "__float__")
 
 
 class _Span(NamedTuple):

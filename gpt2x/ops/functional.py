@@ -26,6 +26,7 @@ from gpt2x.ops.checks import (
     check_dtype,
     check_from_zero,
     check_ids,
+    check_integer,
     check_loss_terms,
     check_moments,
     check_parameter,
@@ -169,6 +170,8 @@ def linear_cross_entropy(
     )
     check_parameter("weight", weight, "hidden", hidden, (weight.shape[0], hidden.shape[-1]))
     size = weight.shape[0] if vocab_size is None else vocab_size
+    check_integer("vocab_size", size)
+    check_integer("ignore_index", ignore_index)
     require(
         0 < size <= weight.shape[0],
         lambda: f"vocab_size: expected 1..{weight.shape[0]} (rows of weight), got {size}",

@@ -229,8 +229,17 @@ GOOD = {"step": 1, "lr": 0.1}
         (
             (one, one, zero, zero),
             {**GOOD, "max_norm": 1.0, "grad_norm": torch.ones(2)},
-            "grad_norm: expected one",
+            "grad_norm: expected a tensor of one",
         ),
+        (
+            (one, one, zero, zero),
+            {**GOOD, "max_norm": 1.0, "grad_norm": 2.0},
+            "grad_norm: expected a tensor of one float32 or float64 number, got float",
+        ),
+        ((one, one, zero, zero), {"step": 1, "lr": "a"}, "lr: expected a finite number from 0 on, got 'a'"),
+        ((one, one, zero, zero), {"step": None, "lr": 0.1}, "step: expected a count from 1 on, got None"),
+        ((one, one, zero, zero), {**GOOD, "betas": None}, "betas: expected two numbers"),
+        ((one, one, zero, zero), {**GOOD, "shadows": ["a"]}, r"shadows\[0\]: expected a tensor, got str"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(mode: str, lists: tuple, options: dict, words: str) -> None:

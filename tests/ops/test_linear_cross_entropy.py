@@ -408,6 +408,9 @@ def test_on_a_gpu_a_target_out_of_range_makes_the_loss_nan() -> None:
         ((h, w, [1, 2, 3]), "targets: expected a tensor of dtype int64, got list"),
         ((h, w, t, -100, 10), r"vocab_size: expected 1..9 \(rows of weight\), got 10"),
         ((h, w, t, -100, 0), "vocab_size: expected 1..9"),
+        ((h, w, t, -100, 3.5), "vocab_size: expected a whole number, got 3.5"),
+        ((h, w, t, None), "ignore_index: expected a whole number, got None"),
+        ((h.to_sparse(), w, t), "hidden: expected a dense tensor, got layout torch.sparse_coo"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(mode: str, arguments: tuple, words: str) -> None:
