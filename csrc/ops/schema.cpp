@@ -16,19 +16,23 @@ STABLE_TORCH_LIBRARY(gpt2x, m) {
   // -> dx, dbias (C; empty without a bias)
   m.def("bias_gelu_backward(Tensor dy, Tensor x, Tensor? bias) -> (Tensor dx, Tensor dbias)");
 
-  // hidden (N, C), weight (Vp, C), targets (N) -> mean loss, dhidden and dweight for a loss gradient of 1
-  // (each empty unless asked for)
+  // hidden (N, C), weight (Vp, C), targets (N), row_scale (N) -> loss () or (N), dhidden, dweight (each empty
+  // unless asked for). reduction: 0 none, 1 mean, 2 sum. The gradients are those of the mean or of the sum,
+  // or with row_scale of the sum of row_scale[n] loss[n].
   m.def(
-      "linear_cross_entropy(Tensor hidden, Tensor weight, Tensor targets, int ignore_index, int vocab_size,"
-      " float label_smoothing, float z_loss, bool need_dhidden, bool need_dweight) -> (Tensor loss, Tensor "
-      "dhidden, Tensor dweight)");
+      "linear_cross_entropy(Tensor hidden, Tensor weight, Tensor targets, Tensor? row_scale, int reduction,"
+      " int ignore_index, int vocab_size, float label_smoothing, float z_loss, bool need_dhidden,"
+      " bool need_dweight) -> (Tensor loss, Tensor dhidden, Tensor dweight)");
 
   m.def("global_norm(Tensor[] tensors) -> Tensor");
 
-  // max_norm <= 0 or no grad_norm: no clipping. shadows: none, or one a parameter (empty where it has none)
+  // What changes from step to step is not a constant of a compiled graph: a symbol, and one number on the
+  // CPU. max_norm <= 0 or no grad_norm: no clipping. shadows: none, or one a parameter (empty where it has
+  // none)
   m.def(
       "adamw_(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs,"
-      " Tensor(d!)[] shadows, int step, float lr, float beta1, float beta2, float eps, float[] weight_decay,"
+      " Tensor(d!)[] shadows, SymInt step, Tensor lr, float beta1, float beta2, float eps, float[] "
+      "weight_decay,"
       " Tensor? grad_norm, float max_norm) -> ()");
 
   // x (N, I), weight (O, I), bias (O) -> (N, O)

@@ -87,7 +87,8 @@ def collect() -> dict[str, dict[str, Any]]:
         "cpu": _cpu(),
         "gpu": _gpu(),
         "tokenizer": _tokenizer(),
-        "operators": _operators(),
+        "operators": _operators("cpu"),
+        **_operators_on_gpu(),
         "places": _places(),
     }
 
@@ -155,10 +156,16 @@ def _tokenizer() -> dict[str, Any]:
     }
 
 
-def _operators() -> dict[str, Any]:
+def _operators(device: str) -> dict[str, Any]:
     from gpt2x.ops import backend
 
-    return {status.name: f"{status.implementation}: {status.reason}" for status in backend.report()}
+    return {status.name: f"{status.implementation}: {status.reason}" for status in backend.report(device)}
+
+
+def _operators_on_gpu() -> dict[str, dict[str, Any]]:
+    import torch
+
+    return {"operators on cuda": _operators("cuda")} if torch.cuda.is_available() else {}
 
 
 def _places() -> dict[str, Any]:

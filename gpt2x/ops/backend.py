@@ -39,6 +39,9 @@ REMEDY = (
 _CPU_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 _CUDA_DTYPES = (torch.float32, torch.bfloat16)
 
+_MIN_CAPABILITY = (8, 0)
+"""Of a GPU: what the CUDA kernels are compiled for at least (``CUDA_TARGETS`` in setup.py)."""
+
 TORCH_ON_CUDA = frozenset({"linear", "embedding_backward_", "gemv", "decode_attention"})
 """Operators that have no kernel of ours on a GPU: torch's own operations serve, by way of the twins or as they are."""
 
@@ -123,6 +126,8 @@ _native_dtypes: dict[str, tuple[torch.dtype, ...]] = {
     "cuda": () if _missing["cuda"] else _CUDA_DTYPES,
 }
 
+_capabilities: dict[int | None, tuple[int, int]] = {}  # of the GPUs asked about so far
+
 _onednn: bool = not _missing["cpu"] and bool(torch.ops.gpt2x.onednn_multiplies())
 
 if _missing["cpu"] and _mode == "auto":
@@ -133,37 +138,42 @@ if _missing["cpu"] and _mode == "auto":
     )
 
 
-def serves(device_type: str, dtype: torch.dtype) -> bool:
+def serves(device: torch.device | str, dtype: torch.dtype) -> bool:
     """True when the native kernels serve tensors of this dtype on this device.
 
     Raises:
         MissingComponentError: they do not, and ``GPT2X_OPS=native`` demands them.
 
     """
-    if _mode == "reference":
+    where = torch.device(device)
+    if _mode == "reference" or where.type == "meta":  # without data there is nothing to compute
         return False
-    native = dtype in _native_dtypes.get(device_type, ())
+    native = dtype in _native_dtypes.get(where.type, ()) and (
+        where.type != "cuda" or not _too_old(where.index)
+    )
     if _mode == "native" and not native:
-        raise MissingComponentError(f"GPT2X_OPS=native, but {_why_not(device_type, dtype)}; {REMEDY}")
+        raise MissingComponentError(f"GPT2X_OPS=native, but {_why_not(where, dtype)}; {REMEDY}")
     return native
 
 
-def multiplies(device_type: str, dtype: torch.dtype) -> bool:
+def multiplies(device: torch.device | str, dtype: torch.dtype) -> bool:
     """True when `gpt2x.ops.linear` does more than torch's own: float32 on a CPU where oneDNN is the faster library."""
-    return device_type == "cpu" and dtype == torch.float32 and serves(device_type, dtype) and _onednn
+    where = torch.device(device)
+    return where.type == "cpu" and dtype == torch.float32 and serves(where, dtype) and _onednn
 
 
 def report(device: str = "cpu", dtype: torch.dtype = torch.float32) -> list[OpStatus]:
     """For each operator: what serves tensors of this dtype on this device, and why."""
-    return [_status(name, torch.device(device).type, dtype) for name in OPERATORS]
+    return [_status(name, torch.device(device), dtype) for name in OPERATORS]
 
 
-def _status(name: str, device_type: str, dtype: torch.dtype) -> OpStatus:
+def _status(name: str, device: torch.device, dtype: torch.dtype) -> OpStatus:
     if _mode == "reference":
         return OpStatus(name, "reference", "GPT2X_OPS=reference")
-    if dtype not in _native_dtypes.get(device_type, ()):
-        return OpStatus(name, "reference", _why_not(device_type, dtype))
-    if device_type == "cuda" and name in TORCH_ON_CUDA:
+    reason = _why_not(device, dtype)
+    if reason:
+        return OpStatus(name, "reference", reason)
+    if device.type == "cuda" and name in TORCH_ON_CUDA:
         return OpStatus(name, "reference", "on a GPU torch's own operations serve")
     return OpStatus(name, "native", "GPT2X_OPS=native" if _mode == "native" else "built and loaded")
 
@@ -186,9 +196,28 @@ def current_mode() -> str:
     return _mode
 
 
-def _why_not(device_type: str, dtype: torch.dtype) -> str:
-    if device_type not in _missing:
-        return f"there are no kernels for {device_type} devices"
-    return (
-        _missing[device_type] or f"there are no {device_type} kernels for {str(dtype).removeprefix('torch.')}"
-    )
+def _why_not(device: torch.device, dtype: torch.dtype) -> str:
+    """Why the native kernels do not serve there, or an empty text."""
+    if device.type not in _missing:
+        return f"there are no kernels for {device.type} devices"
+    if dtype not in _native_dtypes[device.type]:
+        kind = str(dtype).removeprefix("torch.")
+        return _missing[device.type] or f"there are no {device.type} kernels for {kind}"
+    return _too_old(device.index) if device.type == "cuda" else ""
+
+
+def _too_old(index: int | None) -> str:
+    """Why a GPU (None: the current one) cannot run the kernels, or an empty text."""
+    if index not in _capabilities:
+        _capabilities[index] = _capability(index)
+    capability = _capabilities[index]
+    if capability >= _MIN_CAPABILITY:
+        return ""
+    have, need = (".".join(map(str, version)) for version in (capability, _MIN_CAPABILITY))
+    return f"this GPU has compute capability {have}, and the CUDA kernels need {need}"
+
+
+def _capability(index: int | None) -> tuple[int, int]:
+    if not torch.cuda.is_available():  # a report about a GPU that is not there
+        return _MIN_CAPABILITY
+    return torch.cuda.get_device_capability(index)

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from gpt2x.ops import reference
+from gpt2x.ops.checks import REDUCTIONS
 
-INTERFACE = 2  # GPT2X_CUDA_INTERFACE of the header
+INTERFACE = 3  # GPT2X_CUDA_INTERFACE of the header
 _DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1}
 _MAX_CHUNK_LOGITS = 2**27  # elements of one chunk of logits: 2668 rows of 50304, 0.27 GB in bfloat16
 _MIN_CHUNK_ROWS = 512
@@ -41,7 +42,7 @@ _SIGNATURES = {
     + [_pointer] * 2
     + [_int64] * 4
     + [_double] * 2
-    + [_pointer, _int]
+    + [_pointer, _int, _int]
     + [_pointer] * 2,
     "global_norm": [_int64] + [_pointer] * 6,
     "adamw": [_int] * 2
@@ -221,6 +222,8 @@ def _linear_cross_entropy(
     hidden: Tensor,
     weight: Tensor,
     targets: Tensor,
+    row_scale: Tensor | None,
+    reduction: int,
     ignore_index: int,
     vocab_size: int,
     label_smoothing: float,
@@ -232,13 +235,19 @@ def _linear_cross_entropy(
     rows, padded = hidden.shape[0], weight.shape[0]
     _require_on(hidden.device, weight=weight, targets=targets)
     _require_shape((padded, hidden.shape[1]), weight=weight)
-    _require_shape((rows,), targets=targets)
+    _require_on(hidden.device, row_scale=row_scale)
+    _require_shape((rows,), targets=targets, row_scale=row_scale)
     _require_dtype(torch.int64, targets=targets)
+    _require_dtype(torch.float32, row_scale=row_scale)
     if not 0 < vocab_size <= padded:
         raise ValueError(f"vocab_size: expected 1..{padded}, got {vocab_size}")
     code = _code("hidden", hidden)
     hidden, targets, matrix = hidden.contiguous(), targets.contiguous(), weight.to(hidden.dtype).contiguous()
-    scale = (targets != ignore_index).sum().to(torch.float32).reciprocal()  # on the device: no wait
+    if reduction == REDUCTIONS["mean"]:
+        scale = (targets != ignore_index).sum().to(torch.float32).reciprocal()  # on the device: no wait
+    else:
+        scale = hidden.new_ones((), dtype=torch.float32)
+    row_scale = _dense(row_scale)
     losses = hidden.new_empty(rows, dtype=torch.float32)
     dhidden = hidden.new_empty(hidden.shape if need_dhidden else (0, 0))
     dweight = weight.new_zeros(weight.shape if need_dweight else (0, 0), dtype=torch.float32)
@@ -249,28 +258,23 @@ def _linear_cross_entropy(
         logits = torch.mm(hidden[part], matrix.T, out=buffer[: part.stop - part.start])
         sizes = (part.stop - part.start, vocab_size, padded, ignore_index, label_smoothing, z_loss)
         write_gradient = int(need_dhidden or need_dweight)
-        row_arguments = (code, logits, targets[part], *sizes, scale, write_gradient, losses[part])
+        scales = (scale, 0) if row_scale is None else (row_scale[part], 1)
+        row_arguments = (code, logits, targets[part], *sizes, *scales, write_gradient, losses[part])
         _call("linear_cross_entropy", hidden.device, *row_arguments)
         if need_dhidden:
             torch.mm(logits, matrix, out=dhidden[part])
         if need_dweight:
             dweight += torch.mm(logits.T, hidden[part])
-    return losses.sum() * scale, dhidden, dweight.to(weight.dtype)
+    loss = losses if reduction == REDUCTIONS["none"] else losses.sum() * scale
+    return loss, dhidden, dweight.to(weight.dtype)
 
 
 def _embedding_backward(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
-    """As the twin, but without its `unique`, which waits for the device and so cannot be recorded in a CUDA graph.
-
-    torch sorts the ids and adds a token's rows one after the other: the same bits in every run. A 16-bit gradient
-    takes them in from a wide matrix, so that they are rounded once.
-    """
+    """The twin: torch sorts the ids and adds a token's rows one after the other, the same bits in every run."""
     _require_on(dweight.device, dy=dy, ids=ids)
     _require_shape((ids.numel(), dweight.shape[1]), dy=dy)
     _require_dtype(torch.int64, ids=ids)
-    wide = dweight if dweight.dtype == torch.float32 else torch.zeros_like(dweight, dtype=torch.float32)
-    wide.index_put_((ids,), dy.to(wide.dtype), accumulate=True)
-    if wide is not dweight:
-        dweight.add_(wide)
+    reference.embedding_backward_(dweight, dy, ids)
 
 
 def _pointers(tensors: Sequence[Tensor]) -> Any:
@@ -298,7 +302,7 @@ def _adamw(
     exp_avg_sqs: list[Tensor],
     shadows: list[Tensor],
     step: int,
-    lr: float,
+    lr: Tensor,
     beta1: float,
     beta2: float,
     eps: float,
@@ -325,7 +329,7 @@ def _adamw(
         ]
         sizes = (ctypes.c_int64 * len(members))(*(params[i].numel() for i in members))
         decays = (ctypes.c_double * len(members))(*(weight_decay[i] for i in members))
-        numbers = (step, lr, beta1, beta2, eps, norm, max_norm if norm is not None else 0.0)
+        numbers = (step, lr.item(), beta1, beta2, eps, norm, max_norm if norm is not None else 0.0)
         _call("adamw", device, *codes, len(members), *lists, sizes, decays, *numbers)
     for p, shadow in zip(params, shadows, strict=False):
         if shadow.numel() > 0:

@@ -1,5 +1,8 @@
 """The operators as they are called: check the arguments, then the native kernel or its plain-torch twin.
 
+The twin serves where there is no kernel (`gpt2x.ops.backend`), and where derivatives are asked for that the kernels do
+not have (`gpt2x.ops.derivatives`).
+
 A fused operator does in one pass over memory what plain torch does in several; the results agree with
 `gpt2x.ops.reference` within rounding. Letters: B batch, T time, C channels, N rows, V vocabulary, Vp padded vocabulary.
 """
@@ -8,26 +11,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gpt2x.ops import backend, reference
 from gpt2x.ops.checks import (
+    REDUCTIONS,
     check_adamw_options,
+    check_apart,
+    check_cache,
     check_device,
+    check_dtype,
+    check_from_zero,
     check_ids,
+    check_integer,
     check_loss_terms,
     check_moments,
     check_parameter,
+    check_range,
+    check_reduction,
     check_same_tensors,
     check_shadows,
+    check_shape,
     check_storage,
-    check_target_range,
     check_targets,
     dtype_name,
+    has_values,
     require,
 )
+from gpt2x.ops.derivatives import differentiates, transformed
 
 
 def add_layer_norm(
@@ -54,14 +68,14 @@ def add_layer_norm(
 
     """
     check_storage("x", x)
-    require(x.dim() >= 1 and x.shape[-1] > 0, f"x: expected (..., C) with C > 0, got shape {tuple(x.shape)}")
-    require(eps >= 0, f"eps: expected a number from 0 on, got {eps}")
+    require(
+        x.dim() >= 1 and x.shape[-1] > 0,
+        lambda: f"x: expected (..., C) with C > 0, got shape {tuple(x.shape)}",
+    )
+    check_from_zero("eps", eps)
     if residual is not None:
         check_storage("residual", residual)
-        require(
-            residual.shape == x.shape,
-            f"residual: expected shape {tuple(x.shape)} as x, got {tuple(residual.shape)}",
-        )
+        check_shape("residual", residual, "x", x)
         check_device("residual", residual, "x", x)
         if x.dtype != residual.dtype:
             wider = torch.promote_types(x.dtype, residual.dtype)
@@ -69,7 +83,7 @@ def add_layer_norm(
     check_parameter("weight", weight, "x", x, (x.shape[-1],))
     if bias is not None:
         check_parameter("bias", bias, "weight", weight, (x.shape[-1],))
-    if not backend.serves(x.device.type, x.dtype):
+    if not _is_native(x):
         return reference.add_layer_norm(x, residual, weight, bias, eps)
     y, total, _, _ = torch.ops.gpt2x.add_layer_norm(x, residual, weight, bias, eps)
     return y, x if residual is None else total
@@ -93,10 +107,10 @@ def bias_gelu(x: Tensor, bias: Tensor | None = None) -> Tensor:
 
     """
     check_storage("x", x)
-    require(x.dim() >= 1, "x: expected (..., C), got a 0-dim tensor")
+    require(x.dim() >= 1, lambda: "x: expected (..., C), got a 0-dim tensor")
     if bias is not None:
         check_parameter("bias", bias, "x", x, (x.shape[-1],))
-    if not backend.serves(x.device.type, x.dtype):
+    if not _is_native(x):
         return reference.bias_gelu(x, bias)
     return torch.ops.gpt2x.bias_gelu(x, bias)
 
@@ -110,25 +124,33 @@ def linear_cross_entropy(
     *,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
+    reduction: str = "mean",
 ) -> Tensor:
-    """Mean cross-entropy of ``softmax(hidden @ weight.T)``, without ever holding all N × Vp logits.
+    """Cross-entropy of ``softmax(hidden @ weight.T)``, without ever holding all N × Vp logits.
 
     The rows are worked off in chunks; where gradients are needed they are computed chunk by chunk in the same pass
-    (the gradient of the logits overwrites the logits), so backward only scales them.
+    (the gradient of the logits overwrites the logits), so backward only scales them. Without a reduction backward
+    computes the logits once more, since how much each row counts is known only then.
+
+    To add up a batch in several pieces, take ``reduction="sum"`` and divide by the number of targets that count in all
+    of them: a mean of means gives a token in a piece with few of these more weight.
 
     Args:
         hidden: (..., C) final hidden states. Under autocast they are cast to its dtype; the products run in it.
         weight: (Vp, C) of the output layer, in hidden's dtype, or float32 beside a 16-bit hidden.
         targets: (...) int64 token ids, shaped like hidden without C.
-        ignore_index: rows with this target count neither in the mean nor in the gradient.
+        ignore_index: rows with this target count neither in the loss nor in the gradient.
         vocab_size: rows of `weight` from here on are padding: no probability, no gradient. By default there are none.
         label_smoothing: share of the target's probability, in [0, 1), that is spread evenly over the `vocab_size`
             classes; as in `torch.nn.functional.cross_entropy`.
-        z_loss: factor, from 0 on, of the mean of ``(log Z)^2`` that is added, Z the sum of the exponentials of a row's
-            logits: it keeps log Z near 0 (1e-4 in PaLM).
+        z_loss: factor, from 0 on, of the ``(log Z)^2`` that is added to a row's loss, Z the sum of the exponentials of
+            its logits: it keeps log Z near 0 (1e-4 in PaLM).
+        reduction: ``"mean"`` over the rows that count, ``"sum"``, or ``"none"``, as in
+            `torch.nn.functional.cross_entropy`.
 
     Returns:
-        The 0-dim mean over the rows that count, float32 (float64 for float64); NaN when none counts.
+        float32 (float64 for float64). The 0-dim mean, NaN when no row counts; or the 0-dim sum, 0 when none counts; or
+        the loss of each row, shaped like targets, 0 where it does not count.
 
     Raises:
         ValueError: a dtype, shape or device does not fit; the message names the argument.
@@ -138,40 +160,44 @@ def linear_cross_entropy(
     check_storage("hidden", hidden)
     require(
         hidden.dim() >= 1 and hidden.shape[-1] > 0,
-        f"hidden: expected (..., C) with C > 0, got shape {tuple(hidden.shape)}",
+        lambda: f"hidden: expected (..., C) with C > 0, got shape {tuple(hidden.shape)}",
     )
-    if torch.is_autocast_enabled(hidden.device.type) and hidden.dtype != torch.float64:
+    if _is_autocast(hidden) and hidden.dtype != torch.float64:
         hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
     require(
         isinstance(weight, Tensor) and weight.dim() == 2 and weight.shape[0] > 0,
-        f"weight: expected (Vp, {hidden.shape[-1]}) with Vp > 0, got {_shape_or_type(weight)}",
+        lambda: f"weight: expected (Vp, {hidden.shape[-1]}) with Vp > 0, got {_shape_or_type(weight)}",
     )
     check_parameter("weight", weight, "hidden", hidden, (weight.shape[0], hidden.shape[-1]))
     size = weight.shape[0] if vocab_size is None else vocab_size
+    check_integer("vocab_size", size)
+    check_integer("ignore_index", ignore_index)
     require(
-        0 < size <= weight.shape[0], f"vocab_size: expected 1..{weight.shape[0]} (rows of weight), got {size}"
+        0 < size <= weight.shape[0],
+        lambda: f"vocab_size: expected 1..{weight.shape[0]} (rows of weight), got {size}",
     )
     check_loss_terms(label_smoothing, z_loss)
+    check_reduction(reduction)
     check_targets(targets, hidden)
-    if not backend.serves(hidden.device.type, hidden.dtype):
-        if targets.device.type == "cpu" and not torch.compiler.is_compiling():
-            check_target_range(targets, size, ignore_index)  # the kernel does it itself
-        return reference.linear_cross_entropy(
-            hidden, weight, targets, ignore_index, size, label_smoothing=label_smoothing, z_loss=z_loss
-        )
-    training = torch.is_grad_enabled()
+    if not _is_native(hidden):
+        check_range("targets", targets, size, ignore_index)  # the kernel does it itself
+        terms: dict[str, Any] = {"label_smoothing": label_smoothing, "z_loss": z_loss, "reduction": reduction}
+        return reference.linear_cross_entropy(hidden, weight, targets, ignore_index, size, **terms)
+    in_forward = torch.is_grad_enabled() and reduction != "none"
     loss, _, _ = torch.ops.gpt2x.linear_cross_entropy(
-        hidden.reshape(-1, hidden.shape[-1]),
+        _as_rows(hidden),
         weight,
         targets.reshape(-1),
+        None,
+        REDUCTIONS[reduction],
         ignore_index,
         size,
         label_smoothing,
         z_loss,
-        training and hidden.requires_grad,
-        training and weight.requires_grad,
+        in_forward and hidden.requires_grad,
+        in_forward and weight.requires_grad,
     )
-    return loss
+    return loss.view(targets.shape) if reduction == "none" else loss
 
 
 def global_norm(tensors: Sequence[Tensor]) -> Tensor:
@@ -181,7 +207,8 @@ def global_norm(tensors: Sequence[Tensor]) -> Tensor:
         tensors: of any shapes, on one device. The result does not depend on the number of threads.
 
     Returns:
-        0-dim float32 (float64 when the tensors are); 0 for an empty list. No gradient flows through it.
+        0-dim float32 (float64 when the tensors are); 0 for an empty list. Where autograd records and a tensor needs a
+        gradient, the plain-torch twin serves, so that the gradient flows.
 
     Raises:
         ValueError: a tensor has another dtype or device; the message names it.
@@ -194,10 +221,9 @@ def global_norm(tensors: Sequence[Tensor]) -> Tensor:
     for i, tensor in enumerate(tensors):
         check_storage(f"tensors[{i}]", tensor)
         check_device(f"tensors[{i}]", tensor, "tensors[0]", tensors[0])
-    if not tensors or not _all_native(tensors):
+    if not tensors or differentiates(*tensors) or not _all_native(tensors):
         return reference.global_norm(tensors)
-    with torch.no_grad():
-        return torch.ops.gpt2x.global_norm(tensors)
+    return torch.ops.gpt2x.global_norm(tensors)
 
 
 def adamw_(
@@ -207,7 +233,7 @@ def adamw_(
     exp_avg_sqs: Sequence[Tensor],
     *,
     step: int,
-    lr: float,
+    lr: float | Tensor,
     betas: tuple[float, float] = (0.9, 0.95),
     eps: float = 1e-8,
     weight_decay: float | Sequence[float] = 0.0,
@@ -217,67 +243,70 @@ def adamw_(
 ) -> None:
     """One AdamW step on all tensors in one call, in place; clipping by the global norm costs no extra pass.
 
+    As a step of `torch.optim` it is not recorded by autograd. What is updated stands in memory of its own.
+
     Args:
         params: what is updated.
         grads: read only, shaped like params; in their dtype, or bfloat16 beside float32 params.
         exp_avgs: first moments, updated; start with zeros. In the params' dtype, or float32 beside 16-bit params.
         exp_avg_sqs: second moments, likewise.
         step: 1 at the first call.
-        lr: learning rate.
-        betas: decay rates of the moments.
-        eps: added to the root of the second moment.
-        weight_decay: decoupled decay, one number or one for each tensor.
+        lr: learning rate, from 0 on. Compiled code that must not be compiled again for each new one takes it as
+            `torch.optim` does: as one float32 or float64 number on the CPU.
+        betas: decay rates of the moments, in [0, 1).
+        eps: added to the root of the second moment, from 0 on.
+        weight_decay: decoupled decay from 0 on, one number or one for each tensor.
         grad_norm: 0-dim result of `global_norm`; with `max_norm` the gradients count as multiplied by
             ``min(1, max_norm / (grad_norm + 1e-6))``.
-        max_norm: bound of the gradient norm.
+        max_norm: bound of the gradient norm, above 0.
         shadows: for each float32 parameter a bfloat16 copy that follows it, or None; the next step then computes with
             the copies and casts nothing.
 
     Raises:
-        ValueError: lists that do not fit each other, or a number out of its range; the message names it.
+        ValueError: lists that do not fit each other, a number out of its range (NaN and infinity are), or tensors that
+            share memory; the message names it.
 
     """
     params, grads, exp_avgs, exp_avg_sqs = list(params), list(grads), list(exp_avgs), list(exp_avg_sqs)
     check_same_tensors({"params": params, "grads": grads, "exp_avgs": exp_avgs, "exp_avg_sqs": exp_avg_sqs})
-    check_moments(params, grads, {"exp_avgs": exp_avgs, "exp_avg_sqs": exp_avg_sqs})
-    decays = (
-        [float(weight_decay)] * len(params) if isinstance(weight_decay, int | float) else list(weight_decay)
-    )
+    check_moments(params, grads, exp_avgs, exp_avg_sqs)
+    decays = list(weight_decay) if isinstance(weight_decay, Sequence) else [weight_decay] * len(params)
     require(
-        len(decays) == len(params), f"weight_decay: expected one number or {len(params)}, got {len(decays)}"
+        len(decays) == len(params),
+        lambda: f"weight_decay: expected one number or {len(params)}, got {len(decays)}",
     )
-    check_adamw_options(step=step, lr=lr, betas=betas, eps=eps, grad_norm=grad_norm, max_norm=max_norm)
+    options: dict[str, Any] = {"step": step, "lr": lr, "betas": betas, "eps": eps, "weight_decay": decays}
+    check_adamw_options(**options, grad_norm=grad_norm, max_norm=max_norm)
     followers: list[Tensor | None] = [None] * len(params) if shadows is None else list(shadows)
     check_shadows(params, followers)
     if not params:
         return
     if grad_norm is not None:
         check_device("grad_norm", grad_norm, "params[0]", params[0])
+    updated: dict[str, Sequence[Tensor | None]] = {
+        "params": params,
+        "exp_avgs": exp_avgs,
+        "exp_avg_sqs": exp_avg_sqs,
+        "shadows": followers,
+    }
+    check_apart(updated, {"grads": grads})
     if not _flat_and_native(params, exp_avgs, exp_avg_sqs):
-        reference.adamw_(
-            params,
-            grads,
-            exp_avgs,
-            exp_avg_sqs,
-            step=step,
-            lr=lr,
-            betas=betas,
-            eps=eps,
-            weight_decay=decays,
-            grad_norm=grad_norm,
-            max_norm=max_norm,
-            shadows=followers,
+        require(
+            not (transformed() and differentiates(*params, *grads)),
+            lambda: "grads: adamw_ has no derivative in reverse mode; take torch.func.grad of the loss alone",
         )
+        lists = (params, grads, exp_avgs, exp_avg_sqs)
+        reference.adamw_(*lists, **options, grad_norm=grad_norm, max_norm=max_norm, shadows=followers)
         return
     kept = [shadow for shadow in followers if shadow is not None]
     # The schema has no "tensor or nothing" that can be written: nothing is a tensor without elements.
     written = [params[0].new_empty(0) if shadow is None else shadow for shadow in followers] if kept else []
+    # As a product the compiler keeps a number that changes in the graph; in torch.tensor(lr) it would be a constant.
+    rate = lr if isinstance(lr, Tensor) else torch.ones((), dtype=torch.float64) * lr
     with torch.no_grad():
         state = (params, grads, exp_avgs, exp_avg_sqs, written)
-        torch.ops.gpt2x.adamw_(*state, step, lr, *betas, eps, decays, grad_norm, max_norm or 0.0)
-    if not torch.compiler.is_compiling():
-        # The kernel writes behind autograd's back; a graph that saved one of these must notice.
-        torch.autograd.graph.increment_version([*params, *exp_avgs, *exp_avg_sqs, *kept])
+        torch.ops.gpt2x.adamw_(*state, step, rate, *betas, eps, decays, grad_norm, max_norm or 0.0)
+    _note_changes([*params, *exp_avgs, *exp_avg_sqs, *kept])
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -303,10 +332,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     """
     check_storage("x", x)
-    require(x.dim() >= 1, "x: expected (..., I), got a 0-dim tensor")
+    require(x.dim() >= 1, lambda: "x: expected (..., I), got a 0-dim tensor")
     require(
         isinstance(weight, Tensor) and weight.dim() == 2 and weight.shape[1] == x.shape[-1],
-        f"weight: expected (O, {x.shape[-1]}), got {_shape_or_type(weight)}",
+        lambda: f"weight: expected (O, {x.shape[-1]}), got {_shape_or_type(weight)}",
     )
     check_storage("weight", weight)
     check_device("weight", weight, "x", x)
@@ -314,18 +343,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         check_storage("bias", bias)
         require(
             tuple(bias.shape) == (weight.shape[0],),
-            f"bias: expected shape ({weight.shape[0]},), got {tuple(bias.shape)}",
+            lambda: f"bias: expected shape ({weight.shape[0]},), got {tuple(bias.shape)}",
         )
         check_device("bias", bias, "x", x)
-    if torch.is_autocast_enabled(x.device.type):
+    if _is_autocast(x):
         return reference.linear(x, weight, bias)
-    for name, tensor in (("weight", weight), ("bias", bias)):
-        if tensor is not None:
-            require(
-                tensor.dtype == x.dtype,
-                f"{name}: expected dtype {dtype_name(x.dtype)} as x, got {dtype_name(tensor.dtype)}",
-            )
-    if not backend.multiplies(x.device.type, x.dtype):
+    check_dtype("weight", weight, "x", x)
+    if bias is not None:
+        check_dtype("bias", bias, "x", x)
+    if transformed() or not backend.multiplies(x.device, x.dtype):
         return reference.linear(x, weight, bias)
     y = torch.ops.gpt2x.linear(_as_rows(x), weight, bias)
     return y.view(*x.shape[:-1], weight.shape[0])
@@ -336,15 +362,17 @@ def embedding_backward_(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
 
     Where the embedding shares its matrix with the output layer, the gradient of that layer is there already; adding
     N rows to it replaces a matrix of zeros and a pass over both. The result does not depend on the number of threads.
+    Where autograd records and one of the two needs a gradient, torch's own indexing serves, so that the gradient flows.
 
     Args:
         dweight: (V, C), contiguous; in dy's dtype, or float32 beside a 16-bit dy.
         dy: (..., C) gradient of the embedded tokens.
-        ids: (...) int64, below V.
+        ids: (...) int64 in 0..V-1; there is no id for padding, and none is counted from the end.
 
     Raises:
         ValueError: a dtype, shape or device does not fit; the message names the argument.
-        IndexError: an id is out of range.
+        IndexError: an id is out of range; nothing is written then. On a GPU torch's device-side assertion stops the
+            program instead, as for `torch.nn.functional.embedding`.
 
     >>> dweight = torch.zeros(2, 1)
     >>> embedding_backward_(dweight, torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([1, 0, 1]))
@@ -355,24 +383,28 @@ def embedding_backward_(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
     check_storage("dy", dy)
     require(
         isinstance(dweight, Tensor) and dweight.dim() == 2 and dweight.is_contiguous(),
-        f"dweight: expected a contiguous (V, C), got {_shape_or_type(dweight)}",
+        lambda: f"dweight: expected a contiguous (V, C), got {_shape_or_type(dweight)}",
     )
     V, C = dweight.shape
-    require(dy.dim() >= 1 and dy.shape[-1] == C, f"dy: expected (..., {C}) as dweight, got {tuple(dy.shape)}")
+    require(
+        dy.dim() >= 1 and dy.shape[-1] == C,
+        lambda: f"dy: expected (..., {C}) as dweight, got {tuple(dy.shape)}",
+    )
     check_parameter("dweight", dweight, "dy", dy, (V, C))
     check_ids("ids", ids, tuple(dy.shape[:-1]), "dy", dy)
-    if not backend.serves(dy.device.type, dy.dtype):
+    if differentiates(dweight, dy) or not _is_native(dy):
+        check_range("ids", ids, V)  # the kernel does it itself
         reference.embedding_backward_(dweight, dy, ids)
         return
-    with torch.no_grad():
-        torch.ops.gpt2x.embedding_backward_(dweight, _as_rows(dy), ids.reshape(-1))
+    torch.ops.gpt2x.embedding_backward_(dweight, _as_rows(dy), ids.reshape(-1))
+    _note_changes([dweight])
 
 
 def gemv(x: Tensor, weight: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias`` for the few rows of a decoding step, where the time is that of reading the weight.
 
     Args:
-        x: (..., I), few rows. No gradient flows.
+        x: (..., I), few rows. Where autograd records and an input needs a gradient, the plain-torch twin serves.
         weight: (O, I): in x's dtype, bfloat16 beside a float32 x, float32 beside a 16-bit x, or int8.
         scale: (O,) float32 beside an int8 weight, whose row o stands for ``weight[o] * scale[o]`` (see
             `quantize_rows`); else None.
@@ -390,20 +422,22 @@ def gemv(x: Tensor, weight: Tensor, scale: Tensor | None = None, bias: Tensor | 
 
     """
     check_storage("x", x)
-    require(x.dim() >= 1, "x: expected (..., I), got a 0-dim tensor")
+    require(x.dim() >= 1, lambda: "x: expected (..., I), got a 0-dim tensor")
     require(
         isinstance(weight, Tensor) and weight.dim() == 2 and weight.shape[1] == x.shape[-1],
-        f"weight: expected (O, {x.shape[-1]}), got {_shape_or_type(weight)}",
+        lambda: f"weight: expected (O, {x.shape[-1]}), got {_shape_or_type(weight)}",
     )
     num_rows = weight.shape[0]
     if weight.dtype == torch.int8:
         require(
             isinstance(scale, Tensor) and scale.dtype == torch.float32 and tuple(scale.shape) == (num_rows,),
-            f"scale: expected float32 of shape ({num_rows},) beside an int8 weight, got {_shape_or_type(scale)}",
+            lambda: (
+                f"scale: expected float32 of shape ({num_rows},) beside an int8 weight, got {_shape_or_type(scale)}"
+            ),
         )
         check_device("weight", weight, "x", x)
     else:
-        require(scale is None, "scale: expected None beside a weight that is not int8, got a tensor")
+        require(scale is None, lambda: "scale: expected None beside a weight that is not int8, got a tensor")
         if not (x.dtype == torch.float32 and weight.dtype == torch.bfloat16):
             check_parameter("weight", weight, "x", x, tuple(weight.shape))
         check_device("weight", weight, "x", x)
@@ -413,13 +447,14 @@ def gemv(x: Tensor, weight: Tensor, scale: Tensor | None = None, bias: Tensor | 
     if bias is not None:
         require(
             bias.dtype == x.dtype and tuple(bias.shape) == (num_rows,),
-            f"bias: expected {dtype_name(x.dtype)} of shape ({num_rows},), "
-            f"got {dtype_name(bias.dtype)} of {tuple(bias.shape)}",
+            lambda: (
+                f"bias: expected {dtype_name(x.dtype)} of shape ({num_rows},), "
+                f"got {dtype_name(bias.dtype)} of {tuple(bias.shape)}"
+            ),
         )
-    with torch.no_grad():
-        if not backend.serves(x.device.type, x.dtype):
-            return reference.gemv(x, weight, scale, bias)
-        y = torch.ops.gpt2x.gemv(_as_rows(x), weight, scale, bias)
+    if differentiates(x, weight, scale, bias) or not _is_native(x):
+        return reference.gemv(x, weight, scale, bias)
+    y = torch.ops.gpt2x.gemv(_as_rows(x), weight, scale, bias)
     return y.view(*x.shape[:-1], num_rows)
 
 
@@ -437,9 +472,12 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
     """
     check_storage("weight", weight)
-    require(weight.dim() == 2, f"weight: expected (O, I), got shape {tuple(weight.shape)}")
+    require(weight.dim() == 2, lambda: f"weight: expected (O, I), got shape {tuple(weight.shape)}")
     wide = weight.detach().float()
-    require(bool(wide.isfinite().all()), "weight: expected finite numbers, got NaN or infinity")
+    require(
+        not has_values(weight) or bool(wide.isfinite().all()),
+        lambda: "weight: expected finite numbers, got NaN or infinity",
+    )
     scale = (wide.abs().amax(dim=1) if weight.shape[1] else wide.new_zeros(weight.shape[0])) / 127
     steps = wide / torch.where(scale > 0, scale, 1.0)[:, None]
     return steps.round_().to(torch.int8), scale
@@ -451,7 +489,7 @@ def decode_attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     Keys and values are read where they are; a view of a longer cache costs no copy.
 
     Args:
-        query: (B, H, D). No gradient flows.
+        query: (B, H, D). Where autograd records and an input needs a gradient, the plain-torch twin serves.
         keys: (B, H, S, D) with S > 0, the new token's own among them, in query's dtype.
         values: like keys.
 
@@ -463,46 +501,57 @@ def decode_attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
     """
     check_storage("query", query)
-    require(query.dim() == 3, f"query: expected (B, H, D), got shape {tuple(query.shape)}")
-    B, H, D = query.shape
-    for name, tensor in (("keys", keys), ("values", values)):
-        check_storage(name, tensor)
-        require(
-            tensor.dim() == 4 and (tensor.shape[0], tensor.shape[1], tensor.shape[3]) == (B, H, D),
-            f"{name}: expected ({B}, {H}, S, {D}), got {tuple(tensor.shape)}",
-        )
-        require(tensor.shape[2] > 0, f"{name}: expected S > 0 tokens, got shape {tuple(tensor.shape)}")
-        require(
-            tensor.dtype == query.dtype,
-            f"{name}: expected dtype {dtype_name(query.dtype)} as query, got {dtype_name(tensor.dtype)}",
-        )
-        check_device(name, tensor, "query", query)
+    require(query.dim() == 3, lambda: f"query: expected (B, H, D), got shape {tuple(query.shape)}")
+    D = query.shape[2]
+    require(D > 0, lambda: f"query: expected D > 0, got shape {tuple(query.shape)}")
+    check_cache("keys", keys, query)
+    check_cache("values", values, query)
     require(
-        values.shape == keys.shape, f"values: expected {tuple(keys.shape)} as keys, got {tuple(values.shape)}"
+        values.shape == keys.shape,
+        lambda: f"values: expected {tuple(keys.shape)} as keys, got {tuple(values.shape)}",
     )
-    with torch.no_grad():
-        if not backend.serves(query.device.type, query.dtype):
-            return reference.decode_attention(query, keys, values)
-        rows_apart = [t if D < 2 or t.stride(3) == 1 else t.contiguous() for t in (keys, values)]
-        return torch.ops.gpt2x.decode_attention(query, *rows_apart)
+    if differentiates(query, keys, values) or not _is_native(query):
+        return reference.decode_attention(query, keys, values)
+    rows_apart = [t if D < 2 or t.stride(3) == 1 else t.contiguous() for t in (keys, values)]
+    return torch.ops.gpt2x.decode_attention(query, *rows_apart)
+
+
+def _is_native(tensor: Tensor) -> bool:
+    """True when a kernel takes this tensor, and nobody asks for a derivative that it does not have."""
+    return not transformed() and backend.serves(tensor.device, tensor.dtype)
 
 
 def _all_native(tensors: Sequence[Tensor]) -> bool:
     """True when one native call can take all of them: same dtype class, dtypes that the kernels know."""
-    kinds = {tensor.dtype == torch.float64 for tensor in tensors}
-    return len(kinds) == 1 and all(backend.serves(tensor.device.type, tensor.dtype) for tensor in tensors)
+    dtypes, device = {tensor.dtype for tensor in tensors}, tensors[0].device
+    return (
+        not transformed()
+        and (len(dtypes) == 1 or torch.float64 not in dtypes)
+        and all(backend.serves(device, dtype) for dtype in dtypes)
+    )
 
 
 def _flat_and_native(
     params: Sequence[Tensor], exp_avgs: Sequence[Tensor], exp_avg_sqs: Sequence[Tensor]
 ) -> bool:
     """True when the kernels can walk each tensor as one flat array, all of them on one device."""
-    return all(
-        backend.serves(tensor.device.type, tensor.dtype)
-        and tensor.is_contiguous()
-        and tensor.device == params[0].device
-        for tensor in (*params, *exp_avgs, *exp_avg_sqs)
+    device, everything = params[0].device, (*params, *exp_avgs, *exp_avg_sqs)
+    return (
+        not transformed()
+        and all(tensor.is_contiguous() and tensor.device == device for tensor in everything)
+        and all(backend.serves(device, dtype) for dtype in {tensor.dtype for tensor in everything})
     )
+
+
+def _note_changes(tensors: Sequence[Tensor]) -> None:
+    """The kernels write behind autograd's back; a graph that saved one of these must notice."""
+    if not torch.compiler.is_compiling():
+        torch.autograd.graph.increment_version(tensors)
+
+
+def _is_autocast(tensor: Tensor) -> bool:
+    """Whether autocast is on for this tensor; torch refuses the question for a device without it, as meta is."""
+    return not tensor.is_meta and torch.is_autocast_enabled(tensor.device.type)
 
 
 def _as_rows(x: Tensor) -> Tensor:

@@ -60,25 +60,31 @@ def linear_cross_entropy(
     *,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
+    reduction: str = "mean",
 ) -> Tensor:
-    """Mean cross-entropy of ``softmax(hidden @ weight.T)`` against the targets; holds all logits at once.
+    """Cross-entropy of ``softmax(hidden @ weight.T)`` against the targets; holds all logits at once.
 
-    The product runs in the dtype of `hidden`, softmax and mean in float32. Columns from `vocab_size` on are padding
-    and get no probability. With every target ignored the mean is 0/0 = NaN, as in torch.
+    The product runs in the dtype of `hidden`, softmax and sums in float32. Columns from `vocab_size` on are padding
+    and get no probability. `reduction` is that of `F.cross_entropy`: with every target ignored the mean is 0/0 = NaN,
+    the sum 0; without a reduction a row that is ignored has loss 0.
 
     With smoothing the target is ``(1 - label_smoothing) onehot + label_smoothing / V`` (Szegedy et al. 2016,
-    "Rethinking the Inception Architecture", section 7). `z_loss` times the mean of ``(log Z)^2``, with Z the sum of
-    the exponentials, is added (Chowdhery et al. 2022, "PaLM", section 5).
+    "Rethinking the Inception Architecture", section 7). `z_loss` times ``(log Z)^2``, with Z the sum of the
+    exponentials, is added to the loss of a row (Chowdhery et al. 2022, "PaLM", section 5).
     """
     size = weight.shape[0] if vocab_size is None else vocab_size
     logits = hidden.reshape(-1, hidden.shape[-1]) @ weight[:size].to(hidden.dtype).T  # (N, V)
     wide, labels = _wide(logits), targets.reshape(-1)
-    loss = F.cross_entropy(wide, labels, ignore_index=ignore_index, label_smoothing=label_smoothing)
-    if z_loss == 0:
-        return loss
-    counts = labels != ignore_index
-    squares = torch.logsumexp(wide, dim=-1).square().masked_fill(~counts, 0.0)
-    return loss + z_loss * squares.sum() / counts.sum()
+    loss = F.cross_entropy(
+        wide, labels, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction
+    )
+    if z_loss != 0:
+        counts = labels != ignore_index
+        squares = z_loss * torch.logsumexp(wide, dim=-1).square().masked_fill(~counts, 0.0)
+        if reduction != "none":
+            squares = squares.sum() / (counts.sum() if reduction == "mean" else 1)
+        loss = loss + squares
+    return loss.view(targets.shape) if reduction == "none" else loss
 
 
 def global_norm(tensors: Sequence[Tensor]) -> Tensor:
@@ -86,7 +92,7 @@ def global_norm(tensors: Sequence[Tensor]) -> Tensor:
     if not tensors:
         return torch.zeros(())
     wide = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
-    norms = [torch.linalg.vector_norm(t.detach(), dtype=wide) for t in tensors]
+    norms = [torch.linalg.vector_norm(t, dtype=wide) for t in tensors]
     return torch.linalg.vector_norm(torch.stack(norms))
 
 
@@ -103,7 +109,7 @@ def adamw_(
     exp_avg_sqs: Sequence[Tensor],
     *,
     step: int,
-    lr: float,
+    lr: float | Tensor,
     betas: tuple[float, float] = (0.9, 0.95),
     eps: float = 1e-8,
     weight_decay: float | Sequence[float] = 0.0,
@@ -126,7 +132,7 @@ def adamw_(
         wide_m.lerp_(g, 1 - beta1)
         wide_v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
         denominator = (wide_v / correction2).sqrt_().add_(eps)
-        wide_p.mul_(1 - lr * decay).addcdiv_(wide_m, denominator, value=-lr / correction1)
+        wide_p.mul_(1 - lr * decay).sub_((wide_m / denominator).mul_(lr / correction1))
         for stored, wide in ((p, wide_p), (m, wide_m), (v, wide_v)):
             if stored is not wide:
                 stored.copy_(wide)
@@ -140,17 +146,21 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
-@torch.no_grad()
 def embedding_backward_(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
     """``dweight[ids[n]] += dy[n]`` for every row, in place, in the order of the rows.
 
-    A token's rows are summed wide and rounded once; rows of tokens that do not occur are not touched.
+    A 16-bit gradient takes them in from a wide matrix, so that they are rounded once. An id below 0 is as far out of
+    range as one from V on, and torch's own indexing says so: IndexError on a CPU, a device-side assertion on a GPU.
     """
-    rows, places = dy.reshape(-1, dweight.shape[1]), ids.flatten()
-    tokens, where = places.unique(return_inverse=True)
-    total = dweight[tokens].to(torch.promote_types(dweight.dtype, _wide(dy).dtype))
-    total.index_put_((where,), rows.to(total.dtype), accumulate=True)
-    dweight[tokens] = total.to(dweight.dtype)
+    V, C = dweight.shape
+    rows, places = dy.reshape(ids.numel(), C), ids.flatten()
+    places = torch.where(places < 0, V, places)  # else torch counts it from the end
+    wide = (
+        dweight if dweight.dtype == _wide(dweight).dtype else torch.zeros_like(dweight, dtype=torch.float32)
+    )
+    wide.index_put_((places,), rows.to(wide.dtype), accumulate=True)
+    if wide is not dweight:
+        dweight.add_(wide)
 
 
 def gemv(x: Tensor, weight: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor:

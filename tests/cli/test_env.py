@@ -29,3 +29,19 @@ def test_the_plain_report_has_every_section(capsys: pytest.CaptureFixture[str]) 
     env.env(json=False)
     printed = capsys.readouterr().out
     assert all(f"\n{title}\n" in f"\n{printed}" for title in env.collect())
+
+
+def test_a_gpu_that_is_too_old_for_the_kernels_is_named_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    from gpt2x.cli import env
+    from gpt2x.ops import backend
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(backend._native_dtypes, "cuda", (torch.float32,))
+    monkeypatch.setattr(backend, "_capabilities", {None: (7, 5)})
+    assert set(env._operators_on_gpu()["operators on cuda"].values()) == {
+        "reference: this GPU has compute capability 7.5, and the CUDA kernels need 8.0"
+    }

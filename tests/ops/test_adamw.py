@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import pytest
@@ -164,9 +166,56 @@ GOOD = {"step": 1, "lr": 0.1}
         ),
         ((one, one, zero, [torch.zeros(3).bfloat16()]), GOOD, r"exp_avg_sqs\[0\]: expected dtype float32"),
         ((one, one, zero, zero), {"step": 0, "lr": 0.1}, "step: expected a count from 1 on, got 0"),
-        ((one, one, zero, zero), {"step": 1, "lr": float("nan")}, "lr: expected a finite number"),
-        ((one, one, zero, zero), {**GOOD, "betas": (1.0, 0.9)}, "betas: expected"),
-        ((one, one, zero, zero), {**GOOD, "eps": -1.0}, "eps: expected a number"),
+        ((one, one, zero, zero), {"step": 1.0, "lr": 0.1}, "step: expected a count from 1 on, got 1.0"),
+        (
+            (one, one, zero, zero),
+            {"step": 2**63, "lr": 0.1},
+            "step: expected a count from 1 on, got 9223372036854775808",
+        ),
+        *(
+            (
+                (one, one, zero, zero),
+                {**GOOD, name: value},
+                f"{name}: expected a finite number from 0 on, got {value}",
+            )
+            for name in ("lr", "eps")
+            for value in (-0.1, math.nan, math.inf)
+        ),
+        *(
+            (
+                (one, one, zero, zero),
+                {**GOOD, "weight_decay": decay},
+                rf"weight_decay\[0\]: expected a finite number from 0 on, got {value}",
+            )
+            for value in (-0.1, math.nan, math.inf)
+            for decay in (value, [value])
+        ),
+        *(
+            (
+                (one, one, zero, zero),
+                {**GOOD, "betas": betas},
+                r"betas: expected two numbers in \[0, 1\), got \(",
+            )
+            for betas in ((1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, math.nan), (0.9, math.inf), (0.9,))
+        ),
+        *(
+            (
+                (one, one, zero, zero),
+                {**GOOD, "max_norm": value, "grad_norm": torch.ones(())},
+                f"max_norm: expected a finite number above 0, got {value}",
+            )
+            for value in (0.0, -1.0, math.nan, math.inf)
+        ),
+        (
+            (one, one, zero, zero),
+            {**GOOD, "lr": torch.tensor(math.nan)},
+            "lr: expected a finite number from 0 on, got nan",
+        ),
+        (
+            (one, one, zero, zero),
+            {**GOOD, "lr": torch.ones(2)},
+            "lr: expected one float32 or float64 number on the CPU",
+        ),
         (
             (one, one, zero, zero),
             {**GOOD, "weight_decay": [0.1, 0.2]},
@@ -179,14 +228,18 @@ GOOD = {"step": 1, "lr": 0.1}
         ),
         (
             (one, one, zero, zero),
-            {**GOOD, "max_norm": -1.0, "grad_norm": torch.ones(())},
-            "max_norm: expected",
+            {**GOOD, "max_norm": 1.0, "grad_norm": torch.ones(2)},
+            "grad_norm: expected a tensor of one",
         ),
         (
             (one, one, zero, zero),
-            {**GOOD, "max_norm": 1.0, "grad_norm": torch.ones(2)},
-            "grad_norm: expected one",
+            {**GOOD, "max_norm": 1.0, "grad_norm": 2.0},
+            "grad_norm: expected a tensor of one float32 or float64 number, got float",
         ),
+        ((one, one, zero, zero), {"step": 1, "lr": "a"}, "lr: expected a finite number from 0 on, got 'a'"),
+        ((one, one, zero, zero), {"step": None, "lr": 0.1}, "step: expected a count from 1 on, got None"),
+        ((one, one, zero, zero), {**GOOD, "betas": None}, "betas: expected two numbers"),
+        ((one, one, zero, zero), {**GOOD, "shadows": ["a"]}, r"shadows\[0\]: expected a tensor, got str"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(mode: str, lists: tuple, options: dict, words: str) -> None:
@@ -194,11 +247,137 @@ def test_what_does_not_fit_is_refused_by_name(mode: str, lists: tuple, options: 
         adamw_(*lists, **options)
 
 
+def _at(*tensors: Tensor) -> list[Tensor]:
+    return list(tensors)
+
+
+def _twice() -> tuple[list[list[Tensor]], str]:
+    p = torch.ones(3)
+    return [
+        [p, p],
+        _at(*torch.ones(2, 3)),
+        _at(*torch.zeros(2, 3)),
+        _at(*torch.zeros(2, 3)),
+    ], "params[0] and params[1]"
+
+
+def _overlapping_views() -> tuple[list[list[Tensor]], str]:
+    memory = torch.ones(5)
+    lists = [
+        _at(memory[:3], memory[2:]),
+        _at(*torch.ones(2, 3)),
+        _at(*torch.zeros(2, 3)),
+        _at(*torch.zeros(2, 3)),
+    ]
+    return lists, "params[0] and params[1]"
+
+
+def _one_moment_for_both() -> tuple[list[list[Tensor]], str]:
+    m = torch.zeros(3)
+    return [[torch.ones(3)], [torch.ones(3)], [m], [m]], "exp_avg_sqs[0] and exp_avgs[0]"
+
+
+def _a_gradient_that_is_its_parameter() -> tuple[list[list[Tensor]], str]:
+    p = torch.ones(3)
+    return [[p], [p], [torch.zeros(3)], [torch.zeros(3)]], "grads[0] and params[0]"
+
+
+def _columns_that_overlap() -> tuple[list[list[Tensor]], str]:
+    matrix = torch.ones(4, 6)
+    zeros = [[torch.zeros(4, 3) for _ in range(2)] for _ in range(2)]
+    return [_at(matrix[:, :3], matrix[:, 2:5]), [torch.ones(4, 3)] * 2, *zeros], "params[0] and params[1]"
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        _twice,
+        _overlapping_views,
+        _one_moment_for_both,
+        _a_gradient_that_is_its_parameter,
+        _columns_that_overlap,
+    ],
+)
+def test_what_is_updated_shares_no_memory(mode: str, make: Any) -> None:
+    lists, names = make()
+    before = [t.clone() for tensors in lists for t in tensors]
+    with backend.using(mode), pytest.raises(ValueError, match=re.escape(f"{names} share memory")):
+        adamw_(*lists, **GOOD)
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, (t for tensors in lists for t in tensors), strict=True)
+    )
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+def test_an_expanded_parameter_is_refused_by_name(mode: str) -> None:
+    with (
+        backend.using(mode),
+        pytest.raises(ValueError, match=r"params\[0\]: expected each element in memory"),
+    ):
+        adamw_([torch.ones(1).expand(3)], [torch.ones(3)], [torch.zeros(3)], [torch.zeros(3)], **GOOD)
+
+
+def test_a_shadow_in_a_parameters_memory_is_refused() -> None:
+    p = torch.ones(4)
+    shadow = p[:2].view(torch.bfloat16)
+    with pytest.raises(ValueError, match=re.escape("params[0] and shadows[0] share memory")):
+        adamw_([p], [torch.ones(4)], [torch.zeros(4)], [torch.zeros(4)], **GOOD, shadows=[shadow])
+
+
+def test_neighbours_in_one_memory_and_one_gradient_for_two_are_no_sharing() -> None:
+    """A flat buffer cut into parameters, columns of one matrix, a gradient that two parameters have in common."""
+    flat, matrix = torch.ones(12), torch.ones(6, 4)
+    params = [flat[:6].view(6, 1), flat[6:].view(6, 1), matrix[:, :1], matrix[:, 1:2]]
+    grads = [torch.ones(6, 1)] * 3 + [torch.ones(1, 1).expand(6, 1)]
+    adamw_(params, grads, *([torch.zeros(6, 1) for _ in params] for _ in range(2)), **GOOD)
+    assert flat.unique().tolist() == matrix[:, :2].unique().tolist() == [pytest.approx(0.9)]
+    assert matrix[:, 2:].eq(1).all()
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+@pytest.mark.parametrize("beta", [0.9, 0.999, 0.99999, 0.9999999, 1 - 2**-40])
+def test_one_minus_beta_is_not_rounded_away(device: str, mode: str, beta: float) -> None:
+    """In float32, 1 - 0.99999 would be off by 1e-3; torch keeps it in double, and so do we."""
+    g = draw(2, 1000, device=device)
+    p, m, v = (torch.zeros(1000, device=device) for _ in range(3))
+    with backend.using(mode):
+        adamw_([p], [g], [m], [v], step=1, lr=0.1, betas=(beta, beta))
+    for moment, power in ((m, 1), (v, 2)):
+        truth = (1 - beta) * g.double() ** power
+        assert ((moment - truth) / truth).abs().max() < 3e-7
+    assert ((p + 0.1 * g.sign()) / 0.1).abs()[g.abs() > 1e-3].max() < 1e-4  # corrected, the first step is lr
+
+
+@pytest.mark.parametrize("beta", [0.9, 0.99999, 0.9999999])
+def test_the_moments_of_several_steps_are_torchs(device: str, beta: float) -> None:
+    p = draw(1, 100, device=device).requires_grad_()
+    mine = [p.detach().clone()]
+    first, second = [torch.zeros(100, device=device)], [torch.zeros(100, device=device)]
+    optimizer = torch.optim.AdamW([p], lr=0.01, betas=(beta, beta), weight_decay=0.1)
+    for step in range(1, 6):
+        p.grad = draw(step + 2, 100, device=device)
+        optimizer.step()
+        adamw_(mine, [p.grad], first, second, step=step, lr=0.01, betas=(beta, beta), weight_decay=0.1)
+    state = optimizer.state[p]
+    for one, other in ((first[0], state["exp_avg"]), (second[0], state["exp_avg_sq"]), (mine[0], p.detach())):
+        torch.testing.assert_close(one, other, rtol=3e-6, atol=3e-7 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+def test_a_learning_rate_may_be_a_tensor(mode: str) -> None:
+    mine, again = (_tensors(torch.float32, torch.float32, "cpu") for _ in range(2))
+    with backend.using(mode):
+        adamw_(*mine, step=1, lr=torch.tensor(0.01, dtype=torch.float64), weight_decay=0.1)
+        adamw_(*again, step=1, lr=0.01, weight_decay=0.1)
+    assert all(torch.equal(a, b) for a, b in zip(mine[0], again[0], strict=True))
+
+
 def test_the_kernel_itself_refuses_lists_that_do_not_fit() -> None:
     require_native("cpu")
     with pytest.raises(ValueError, match="grads: expected shape"):
         torch.ops.gpt2x.adamw_(
-            one, [torch.ones(2)], zero, zero, [], 1, 0.1, 0.9, 0.95, 1e-8, [0.0], None, 0.0
+            one, [torch.ones(2)], zero, zero, [], 1, torch.tensor(0.1), 0.9, 0.95, 1e-8, [0.0], None, 0.0
         )
 
 

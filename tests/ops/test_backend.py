@@ -115,9 +115,50 @@ def test_the_report_covers_every_operator_and_says_why() -> None:
 
 
 def test_on_a_gpu_the_report_tells_our_kernels_from_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(backend._native_dtypes, "cuda", (torch.float32,))
+    _with_a_gpu(monkeypatch, (9, 0))
     kinds = {status.name: status.implementation for status in backend.report("cuda")}
     assert {name for name, kind in kinds.items() if kind == "reference"} == set(backend.TORCH_ON_CUDA)
+
+
+def _with_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+    """As if the CUDA kernels were loaded, and every GPU had this compute capability."""
+    monkeypatch.setitem(backend._native_dtypes, "cuda", (torch.float32, torch.bfloat16))
+    monkeypatch.setitem(backend._missing, "cuda", "")
+    monkeypatch.setattr(backend, "_capabilities", {})
+    monkeypatch.setattr(backend, "_capability", lambda index: capability)
+
+
+@pytest.mark.parametrize("capability", [(7, 0), (7, 5), (6, 1)])
+def test_a_gpu_that_is_too_old_for_the_kernels_gets_plain_torch_and_the_reason(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]
+) -> None:
+    _with_a_gpu(monkeypatch, capability)
+    reason = f"this GPU has compute capability {capability[0]}.{capability[1]}, and the CUDA kernels need 8.0"
+    for device in ("cuda", "cuda:1"):
+        assert not backend.serves(device, torch.float32)
+        assert {(s.implementation, s.reason) for s in backend.report(device)} == {("reference", reason)}
+    with (
+        backend.using("native"),
+        pytest.raises(MissingComponentError, match=f"GPT2X_OPS=native, but {reason}"),
+    ):
+        backend.serves("cuda", torch.float32)
+
+
+@pytest.mark.parametrize("capability", [(8, 0), (8, 9), (9, 0), (12, 0)])
+def test_a_gpu_that_is_new_enough_gets_the_kernels(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]
+) -> None:
+    _with_a_gpu(monkeypatch, capability)
+    assert backend.serves("cuda", torch.float32)
+    assert backend.serves(torch.device("cuda", 1), torch.bfloat16)
+    assert not backend.serves("cuda", torch.float64)
+
+
+def test_each_gpu_is_asked_for_its_own_capability(monkeypatch: pytest.MonkeyPatch) -> None:
+    _with_a_gpu(monkeypatch, (9, 0))
+    monkeypatch.setattr(backend, "_capability", lambda index: (7, 5) if index == 1 else (9, 0))
+    assert backend.serves("cuda:0", torch.float32)
+    assert not backend.serves("cuda:1", torch.float32)
 
 
 def test_switching_takes_effect_and_is_undone() -> None:

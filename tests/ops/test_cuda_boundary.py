@@ -79,13 +79,16 @@ def test_every_implementation_calls_with_arguments_of_the_declared_types(calls: 
     assert cuda._bias_gelu_backward(x, x, weight)[1].shape == (8,)
     rows, head = draw(3, 5, 8), draw(4, 12, 8)
     targets = torch.tensor([0, 1, 2, -100, 4])
-    loss, dhidden, dhead = cuda._linear_cross_entropy(rows, head, targets, -100, 9, 0.1, 1e-4, True, True)
-    assert (loss.shape, dhidden.shape, dhead.shape) == ((), (5, 8), (12, 8))
+    for row_scale, reduction, shape in ((None, 1, ()), (None, 2, ()), (torch.ones(1).expand(5), 0, (5,))):
+        loss, dhidden, dhead = cuda._linear_cross_entropy(
+            rows, head, targets, row_scale, reduction, -100, 9, 0.1, 1e-4, True, True
+        )
+        assert (loss.shape, dhidden.shape, dhead.shape) == (shape, (5, 8), (12, 8))
     assert cuda._global_norm([x, weight.bfloat16()]).shape == ()
     lists = [[draw(i, 4), draw(i, 2, 3)] for i in range(4)]
     shadows = [torch.zeros(4, dtype=torch.bfloat16), torch.zeros(0, dtype=torch.bfloat16)]
-    cuda._adamw(*lists, [], 1, 0.1, 0.9, 0.95, 1e-8, [0.1, 0.0], torch.tensor(1.0), 1.0)
-    cuda._adamw(*lists, shadows, 1, 0.1, 0.9, 0.95, 1e-8, [0.1, 0.0], None, 0.0)
+    cuda._adamw(*lists, [], 1, torch.tensor(0.1), 0.9, 0.95, 1e-8, [0.1, 0.0], torch.tensor(1.0), 1.0)
+    cuda._adamw(*lists, shadows, 1, torch.tensor(0.1), 0.9, 0.95, 1e-8, [0.1, 0.0], None, 0.0)
     assert torch.equal(shadows[0], lists[0][0].bfloat16())
     assert set(calls) == set(cuda._SIGNATURES)
 
@@ -95,7 +98,8 @@ def test_the_chunks_of_logits_cover_every_row_once(calls: list[str], monkeypatch
     monkeypatch.setattr(cuda, "_MAX_CHUNK_LOGITS", 1)
     hidden, weight = draw(1, 11, 8), draw(2, 12, 8)
     targets = torch.zeros(11, dtype=torch.int64)
-    _, dhidden, dweight = cuda._linear_cross_entropy(hidden, weight, targets, -100, 12, 0.0, 0.0, True, True)
+    numbers = (1, -100, 12, 0.0, 0.0, True, True)
+    _, dhidden, dweight = cuda._linear_cross_entropy(hidden, weight, targets, None, *numbers)
     assert calls == ["linear_cross_entropy"] * 3
     logits = hidden @ weight.T  # the kernel is not there, so the logits stand for their own gradient
     torch.testing.assert_close(dhidden, logits @ weight)
@@ -128,8 +132,25 @@ def test_an_embeddings_gradient_is_added_as_by_the_twin(
         ("_bias_gelu", (draw(1, 2, 8), draw(2, 7)), "bias: expected shape"),
         (
             "_linear_cross_entropy",
-            (draw(1, 2, 8), draw(2, 9, 8), torch.zeros(2), -100, 9, 0.0, 0.0, True, True),
+            (draw(1, 2, 8), draw(2, 9, 8), torch.zeros(2), None, 1, -100, 9, 0.0, 0.0, True, True),
             "targets: .*dtype",
+        ),
+        (
+            "_linear_cross_entropy",
+            (
+                draw(1, 2, 8),
+                draw(2, 9, 8),
+                torch.zeros(2).long(),
+                draw(3, 3),
+                0,
+                -100,
+                9,
+                0.0,
+                0.0,
+                True,
+                True,
+            ),
+            "row_scale: expected shape",
         ),
         ("_embedding_backward", (draw(1, 9, 8), draw(2, 3, 8), torch.zeros(2).long()), "dy: expected shape"),
         ("_embedding_backward", (draw(1, 9, 8), draw(2, 2, 8), torch.zeros(2)), "ids: .*dtype"),

@@ -67,10 +67,23 @@ def test_what_does_not_fit_is_refused_by_name(mode: str, arguments: tuple, words
         embedding_backward_(*arguments)
 
 
-@pytest.mark.parametrize("bad", [-1, 4])
-def test_an_id_out_of_range_is_an_index_error_and_nothing_is_written(bad: int) -> None:
-    require_native("cpu")
-    dweight = torch.zeros(4, 3)
-    with pytest.raises(IndexError, match=rf"ids: expected ids in 0..3, got {bad} at row 1"):
-        embedding_backward_(dweight, torch.ones(2, 3), torch.tensor([0, bad]))
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.float16], ids=dtype_id)
+@pytest.mark.parametrize("bad", [-1, -4, -5, 4, 2**40, -(2**63)])
+def test_an_id_out_of_range_is_an_index_error_and_nothing_is_written(
+    mode: str, dtype: torch.dtype, bad: int
+) -> None:
+    dweight = torch.zeros(4, 3, dtype=dtype)
+    words = rf"ids: expected ids in 0\.\.3, got {bad} at row 1"
+    with backend.using(mode), pytest.raises(IndexError, match=words):
+        embedding_backward_(dweight, torch.ones(2, 3, dtype=dtype), torch.tensor([0, bad]))
     assert not dweight.any()
+
+
+@pytest.mark.parametrize("bad", [-1, 4])
+def test_where_nobody_can_look_at_the_ids_first_torchs_own_indexing_refuses_them(bad: int) -> None:
+    """As in compiled code, under torch.func, and on a GPU: never is an id counted from the end."""
+    dweight = torch.zeros(4, 3)
+    with pytest.raises(IndexError):
+        reference.embedding_backward_(dweight, torch.ones(2, 3), torch.tensor([0, bad]))
+    assert not dweight[1:].any()

@@ -69,20 +69,113 @@ def test_loss_and_gradients_are_as_exact_as_the_twins(
     assert_as_exact_as_twin(run(linear_cross_entropy), run(reference.linear_cross_entropy), truth, dtype)
 
 
-def test_the_mean_is_that_of_torch(device: str) -> None:
-    hidden, weight = draw(1, 40, 16, device=device), draw(2, 30, 16, device=device)
-    targets = _targets(40, 30, device, -100)
-    expected = torch.nn.functional.cross_entropy(hidden @ weight.T, targets)
-    torch.testing.assert_close(linear_cross_entropy(hidden, weight, targets), expected)
+REDUCTIONS = pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 
 
-@pytest.mark.parametrize("smoothing", [0.1, 0.9])
-def test_smoothing_is_that_of_torch(device: str, smoothing: float) -> None:
-    hidden, weight = draw(1, 40, 16, device=device), draw(2, 30, 16, device=device)
-    targets = _targets(40, 30, device, -100)
-    expected = torch.nn.functional.cross_entropy(hidden @ weight.T, targets, label_smoothing=smoothing)
-    got = linear_cross_entropy(hidden, weight, targets, label_smoothing=smoothing)
-    torch.testing.assert_close(got, expected)
+@REDUCTIONS
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+def test_loss_and_gradients_are_those_of_torch(
+    device: str, mode: str, reduction: str, smoothing: float
+) -> None:
+    targets = _targets(40, 30, device, -100).view(8, 5)
+    options = {"label_smoothing": smoothing, "reduction": reduction}
+
+    def torchs(hidden: Tensor, weight: Tensor) -> Tensor:
+        logits = (hidden @ weight.T).movedim(-1, 1)
+        return torch.nn.functional.cross_entropy(logits, targets, **options)
+
+    def ours(hidden: Tensor, weight: Tensor) -> Tensor:
+        return linear_cross_entropy(hidden, weight, targets, **options)
+
+    inputs = [draw(1, 8, 5, 16, device=device), draw(2, 30, 16, device=device)]
+    with backend.using(mode):
+        got = run_with_gradients(ours, inputs)
+    for one, other in zip(got, run_with_gradients(torchs, inputs), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+@pytest.mark.parametrize(
+    ("dtype", "weight_dtype"), [*((d, d) for d in DTYPES), (torch.bfloat16, torch.float32)], ids=dtype_id
+)
+@pytest.mark.parametrize("sizes", [(7, 33, 131, 100), (1025, 8, 37, 37)], ids=str)
+def test_without_a_mean_loss_and_gradients_are_as_exact_as_the_twins(
+    device: str, reduction: str, dtype: torch.dtype, weight_dtype: torch.dtype, sizes: tuple[int, ...]
+) -> None:
+    require_native(device, dtype)
+    rows, channels, padded, vocabulary = sizes
+    targets = _targets(rows, vocabulary, device, -100)
+    inputs = [
+        draw(1, rows, channels, dtype=dtype, device=device),
+        draw(2, padded, channels, dtype=weight_dtype, device=device),
+    ]
+
+    def run(f, compute: torch.dtype | None = None) -> list[Tensor]:
+        options = {"vocab_size": vocabulary, "label_smoothing": 0.1, "z_loss": 0.01, "reduction": reduction}
+        return run_with_gradients(lambda h, w: f(h, w, targets, **options), inputs, compute)
+
+    truth = run(reference.linear_cross_entropy, torch.float64)
+    assert_as_exact_as_twin(run(linear_cross_entropy), run(reference.linear_cross_entropy), truth, dtype)
+
+
+def test_batches_of_different_lengths_add_up_with_sums_and_not_with_means(device: str) -> None:
+    """A mean of means gives each token of a short piece more weight; sums over the whole count do not."""
+    weight, targets = draw(2, 9, 8, device=device).requires_grad_(), _targets(12, 9, device)
+    hidden = draw(1, 12, 8, device=device)
+    targets[7:] = -100
+    whole = torch.autograd.grad(linear_cross_entropy(hidden, weight, targets), weight)[0]
+    pieces = [slice(0, 6), slice(6, 12)]  # six targets that count, and one
+    count = int((targets != -100).sum())
+    sums = sum(linear_cross_entropy(hidden[p], weight, targets[p], reduction="sum") for p in pieces) / count
+    torch.testing.assert_close(torch.autograd.grad(sums, weight)[0], whole)
+    means = sum(linear_cross_entropy(hidden[p], weight, targets[p]) for p in pieces) / 2
+    assert relative_error(torch.autograd.grad(means, weight)[0], whole) > 0.1
+
+
+@pytest.mark.parametrize("needs", ["hidden", "weight"])
+def test_without_a_reduction_each_row_counts_as_much_as_is_said_later(device: str, needs: str) -> None:
+    hidden = draw(1, 6, 8, device=device).requires_grad_(needs == "hidden")
+    weight = draw(2, 9, 8, device=device).requires_grad_(needs == "weight")
+    targets, leaf = _targets(6, 9, device), hidden if needs == "hidden" else weight
+    factors = draw(3, 6, device=device)
+    losses = linear_cross_entropy(hidden, weight, targets, reduction="none")
+    got = torch.autograd.grad(losses, leaf, factors)[0]
+    expected = reference.linear_cross_entropy(hidden, weight, targets, reduction="none")
+    torch.testing.assert_close(got, torch.autograd.grad(expected, leaf, factors)[0])
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+def test_with_nothing_to_count_the_sum_is_zero_and_so_is_each_row(device: str, mode: str) -> None:
+    hidden, weight = draw(1, 3, 8, device=device).requires_grad_(), draw(2, 9, 8, device=device)
+    nothing = torch.full((3,), -100, device=device)
+    with backend.using(mode):
+        total = linear_cross_entropy(
+            hidden, weight, nothing, reduction="sum", label_smoothing=0.1, z_loss=0.01
+        )
+        assert total.item() == 0
+        assert not torch.autograd.grad(total, hidden)[0].any()
+        each = linear_cross_entropy(hidden, weight, nothing, reduction="none")
+        assert each.tolist() == [0, 0, 0]
+        assert not torch.autograd.grad(each.sum(), hidden)[0].any()
+        assert linear_cross_entropy(hidden[:0], weight, nothing[:0], reduction="none").shape == (0,)
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+@REDUCTIONS
+def test_every_reduction_compiles_as_one_graph(mode: str, reduction: str) -> None:
+    targets = _targets(6, 7, "cpu", -100)
+
+    def loss(hidden: Tensor, weight: Tensor) -> Tensor:
+        options = {"vocab_size": 7, "label_smoothing": 0.1, "z_loss": 0.01, "reduction": reduction}
+        return linear_cross_entropy(hidden, weight, targets, **options)
+
+    torch._dynamo.reset()
+    inputs = [draw(1, 6, 8), draw(2, 9, 8)]
+    with backend.using(mode):
+        compiled = run_with_gradients(torch.compile(loss, fullgraph=True, backend="aot_eager"), inputs)
+        for one, other in zip(compiled, run_with_gradients(loss, inputs), strict=True):
+            torch.testing.assert_close(one, other)
 
 
 def test_the_z_loss_of_equal_logits_is_the_squared_logarithm_of_their_number(device: str) -> None:
@@ -169,13 +262,16 @@ def test_leading_dimensions_are_rows(device: str) -> None:
     )
 
 
+@REDUCTIONS
 @pytest.mark.parametrize("terms", TERMS, ids=str)
-def test_gradients_agree_with_finite_differences_in_float64(device: str, terms: tuple[float, float]) -> None:
+def test_gradients_agree_with_finite_differences_in_float64(
+    device: str, terms: tuple[float, float], reduction: str
+) -> None:
     require_native(device, torch.float64)
     hidden = draw(1, 5, 4, dtype=torch.float64, device=device).requires_grad_()
     weight = draw(2, 9, 4, dtype=torch.float64, device=device).requires_grad_()
     targets = _targets(5, 7, device, -100)
-    options = {"vocab_size": 7, "label_smoothing": terms[0], "z_loss": terms[1]}
+    options = {"vocab_size": 7, "label_smoothing": terms[0], "z_loss": terms[1], "reduction": reduction}
     assert torch.autograd.gradcheck(
         lambda h, w: linear_cross_entropy(h, w, targets, **options), [hidden, weight]
     )
@@ -233,21 +329,31 @@ def test_under_autocast_the_products_run_in_bfloat16(device: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["auto", "reference"])
-@pytest.mark.parametrize("bad", [9, -1, 2**40])
-def test_a_target_out_of_range_is_an_index_error_that_names_it(mode: str, bad: int) -> None:
-    targets = torch.tensor([0, 8, bad])
+@pytest.mark.parametrize("bad", [9, -1, 2**40, -100])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=dtype_id)
+@REDUCTIONS
+def test_a_target_out_of_range_is_an_index_error_that_names_it(
+    mode: str, bad: int, dtype: torch.dtype, reduction: str
+) -> None:
+    targets, hidden, weight = (
+        torch.tensor([0, 8, bad]),
+        torch.zeros(3, 4, dtype=dtype),
+        torch.zeros(12, 4, dtype=dtype),
+    )
     with (
         backend.using(mode),
-        pytest.raises(IndexError, match=rf"targets: expected ids in 0\.\.8 .* got {bad} at row 2"),
+        pytest.raises(
+            IndexError, match=rf"targets: expected ids in 0\.\.8 or ignore_index 7777, got {bad} at row 2"
+        ),
     ):
-        linear_cross_entropy(torch.zeros(3, 4), torch.zeros(12, 4), targets, vocab_size=9)
+        linear_cross_entropy(hidden, weight, targets, 7777, 9, reduction=reduction)
 
 
 def test_the_kernel_itself_refuses_targets_out_of_range() -> None:
     require_native("cpu")
     with pytest.raises(IndexError, match="targets: expected ids in 0..8"):
         torch.ops.gpt2x.linear_cross_entropy(
-            torch.zeros(1, 4), torch.zeros(9, 4), torch.tensor([9]), -100, 9, 0.0, 0.0, True, True
+            torch.zeros(1, 4), torch.zeros(9, 4), torch.tensor([9]), None, 1, -100, 9, 0.0, 0.0, True, True
         )
 
 
@@ -261,6 +367,8 @@ def test_the_kernel_itself_refuses_targets_out_of_range() -> None:
         ({"z_loss": -1e-4}, "z_loss: expected a finite number from 0 on, got -0.0001"),
         ({"z_loss": math.inf}, "z_loss: expected a finite number from 0 on, got inf"),
         ({"z_loss": math.nan}, "z_loss: expected a finite number from 0 on, got nan"),
+        ({"reduction": "average"}, "reduction: expected mean, sum or none, got 'average'"),
+        ({"reduction": None}, "reduction: expected mean, sum or none, got None"),
     ],
     ids=str,
 )
@@ -273,7 +381,7 @@ def test_a_term_out_of_its_range_is_refused_by_name(mode: str, options: dict, wo
 def test_the_kernel_itself_refuses_a_term_out_of_its_range(terms: tuple[float, float], name: str) -> None:
     require_native("cpu")
     with pytest.raises(ValueError, match=f"{name}: expected"):
-        torch.ops.gpt2x.linear_cross_entropy(h, w, t, -100, 9, *terms, True, True)
+        torch.ops.gpt2x.linear_cross_entropy(h, w, t, None, 1, -100, 9, *terms, True, True)
 
 
 @pytest.mark.cuda
@@ -300,6 +408,9 @@ def test_on_a_gpu_a_target_out_of_range_makes_the_loss_nan() -> None:
         ((h, w, [1, 2, 3]), "targets: expected a tensor of dtype int64, got list"),
         ((h, w, t, -100, 10), r"vocab_size: expected 1..9 \(rows of weight\), got 10"),
         ((h, w, t, -100, 0), "vocab_size: expected 1..9"),
+        ((h, w, t, -100, 3.5), "vocab_size: expected a whole number, got 3.5"),
+        ((h, w, t, None), "ignore_index: expected a whole number, got None"),
+        ((h.to_sparse(), w, t), "hidden: expected a dense tensor, got layout torch.sparse_coo"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(mode: str, arguments: tuple, words: str) -> None:

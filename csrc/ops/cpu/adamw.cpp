@@ -83,22 +83,22 @@ void with_types(const Tensor& param, const Tensor& grad, const Tensor& moment, c
                [&](auto parameter, auto average) { f(parameter, parameter, average); });
 }
 
-double number_in(const std::optional<Tensor>& tensor) {
-  if (!tensor) return 0;
-  check_cpu("grad_norm", *tensor);
-  if (tensor->numel() != 1) refuse("grad_norm: expected one number, got shape ", shape_of(*tensor));
-  if (tensor->scalar_type() == ScalarType::Double) return *read<double>(*tensor);
-  check_dtype("grad_norm", *tensor, ScalarType::Float);
-  return *read<float>(*tensor);
+double number_in(const char* name, const Tensor& tensor) {
+  check_cpu(name, tensor);
+  if (tensor.numel() != 1) refuse(name, ": expected one number, got shape ", shape_of(tensor));
+  if (tensor.scalar_type() == ScalarType::Double) return *read<double>(tensor);
+  check_dtype(name, tensor, ScalarType::Float);
+  return *read<float>(tensor);
 }
 
 void adamw_(std::vector<Tensor> params, std::vector<Tensor> grads, std::vector<Tensor> exp_avgs,
-            std::vector<Tensor> exp_avg_sqs, std::vector<Tensor> shadows, int64_t step, double lr,
-            double beta1, double beta2, double eps, std::vector<double> weight_decay,
+            std::vector<Tensor> exp_avg_sqs, std::vector<Tensor> shadows, int64_t step,
+            const Tensor& lr_number, double beta1, double beta2, double eps, std::vector<double> weight_decay,
             std::optional<Tensor> grad_norm, double max_norm) {
   check_lists(params, grads, exp_avgs, exp_avg_sqs, shadows, weight_decay);
   if (step < 1) refuse("step: expected a count from 1 on, got ", step);
-  const double clip = rows::clip_factor(number_in(grad_norm), grad_norm ? max_norm : 0.0);
+  const double lr = number_in("lr", lr_number);
+  const double clip = grad_norm ? rows::clip_factor(number_in("grad_norm", *grad_norm), max_norm) : 1.0;
   const rows::AdamwStep<double> shared = rows::adamw_step(step, lr, beta1, beta2, eps);
   std::vector<int64_t> sizes;
   for (size_t i = 0; i < params.size(); ++i) {

@@ -27,17 +27,22 @@ namespace {
 constexpr int64_t kRowsPerChunk = 512;
 constexpr int64_t kColumnsPerSlice = 4096;
 
+// As in ATen.
+enum Reduction : int64_t { kNone = 0, kMean = 1, kSum = 2 };
+
+// `row_scale`, where there is one, stands for `scale`: one number a row.
 template <class T, class W = rows::Wide<T>>
 GPT2X_CLONES void loss_rows(int64_t begin, int64_t end, T* logits, int64_t V, int64_t Vp,
                             const int64_t* targets, int64_t ignore_index, rows::CrossEntropyTerms<W> terms,
-                            W scale, bool write_gradient, W* losses) {
+                            W scale, const W* row_scale, bool write_gradient, W* losses) {
   for (int64_t n = begin; n < end; ++n) {
     T* row = logits + n * Vp;
     if (targets[n] == ignore_index) {
       if (write_gradient) rows::clear_row(rows::Solo{}, row, Vp);
       losses[n] = 0;
     } else {
-      losses[n] = rows::cross_entropy_row(rows::Solo{}, row, V, Vp, targets[n], terms, scale, write_gradient);
+      losses[n] = rows::cross_entropy_row(rows::Solo{}, row, V, Vp, targets[n], terms,
+                                          row_scale != nullptr ? row_scale[n] : scale, write_gradient);
     }
   }
 }
@@ -143,9 +148,11 @@ class WeightGradient {
 };
 
 std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, const Tensor& weight,
-                                                        const Tensor& targets, int64_t ignore_index,
-                                                        int64_t vocab_size, double label_smoothing,
-                                                        double z_loss, bool need_dhidden, bool need_dweight) {
+                                                        const Tensor& targets,
+                                                        std::optional<Tensor> row_scale, int64_t reduction,
+                                                        int64_t ignore_index, int64_t vocab_size,
+                                                        double label_smoothing, double z_loss,
+                                                        bool need_dhidden, bool need_dweight) {
   check_cpu("hidden", hidden);
   if (hidden.dim() != 2 || hidden.size(1) < 1)
     refuse("hidden: expected (N, C) with C > 0, got ", shape_of(hidden));
@@ -164,6 +171,15 @@ std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, co
   check_cpu("targets", targets);
   check_dtype("targets", targets, ScalarType::Long);
   check_shape("targets", targets, {N});
+  if (reduction < kNone || reduction > kSum)
+    refuse("reduction: expected 0 (none), 1 (mean) or 2 (sum), got ", reduction);
+  const ScalarType wide = wide_dtype(hidden.scalar_type());
+  if (row_scale) {
+    check_cpu("row_scale", *row_scale);
+    check_dtype("row_scale", *row_scale, wide);
+    check_shape("row_scale", *row_scale, {N});
+  }
+  const std::optional<Tensor> scales = dense(row_scale);
   const Tensor ids = dense(targets);
   const int64_t counted = check_targets(read<int64_t>(ids), N, vocab_size, ignore_index);
 
@@ -175,7 +191,9 @@ std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, co
   const int64_t chunk_rows = (N + num_chunks - 1) / num_chunks;
   const bool training = need_dhidden || need_dweight;
 
-  Tensor loss = torch::stable::new_empty(rows_in, std::vector<int64_t>{}, wide_dtype(dtype));
+  const bool each_row = reduction == kNone;
+  Tensor losses = torch::stable::new_empty(rows_in, {N}, wide);
+  Tensor loss = each_row ? losses : torch::stable::new_empty(rows_in, std::vector<int64_t>{}, wide);
   Tensor dhidden = torch::stable::new_empty(rows_in, {need_dhidden ? N : 0, need_dhidden ? C : 0});
   Tensor dweight = torch::stable::new_empty(weight, {0, 0});
   std::optional<Tensor> logits;  // of the chunk before; their memory serves again
@@ -183,9 +201,10 @@ std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, co
     using T = decltype(activation);
     using P = decltype(parameter);
     using W = rows::Wide<T>;
-    std::vector<W> losses(static_cast<size_t>(N));
     const rows::CrossEntropyTerms<W> terms{static_cast<W>(label_smoothing), static_cast<W>(z_loss)};
-    const W scale = static_cast<W>(1.0 / static_cast<double>(counted));
+    const double divisor = reduction == kMean ? static_cast<double>(counted) : 1.0;
+    const W scale = static_cast<W>(1.0 / divisor);
+    W* row_losses = write<W>(losses);
     std::optional<WeightGradient> gradient;
     if (need_dweight) gradient.emplace(rows_in, weight, num_chunks);
     for (int64_t start = 0; start < N || start == 0; start += std::max<int64_t>(1, chunk_rows)) {
@@ -196,19 +215,22 @@ std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, co
       const Tensor& chunk_logits = *logits;
       T* first = write<T>(chunk_logits);
       const int64_t* first_id = read<int64_t>(ids) + start;
-      W* first_loss = losses.data() + start;
+      W* first_loss = row_losses + start;
+      const W* first_scale = scales ? read<W>(*scales) + start : nullptr;
       parallel_for(0, length, grain_rows(Vp), [=](int64_t begin, int64_t end) {
-        loss_rows(begin, end, first, vocab_size, Vp, first_id, ignore_index, terms, scale, training,
-                  first_loss);
+        loss_rows(begin, end, first, vocab_size, Vp, first_id, ignore_index, terms, scale, first_scale,
+                  training, first_loss);
       });
       if (need_dhidden)
         place(multiply(chunk_logits, matrix, part(dhidden, 0, start, length)),
               part(dhidden, 0, start, length));
       if (need_dweight) gradient->template add<T>(chunk_logits, chunk);
     }
-    double total = 0;
-    for (const W row_loss : losses) total += static_cast<double>(row_loss);
-    *write<W>(loss) = static_cast<W>(total / static_cast<double>(counted));
+    if (!each_row) {
+      double total = 0;
+      for (int64_t n = 0; n < N; ++n) total += static_cast<double>(row_losses[n]);
+      *write<W>(loss) = static_cast<W>(total / divisor);
+    }
     if (need_dweight) dweight = gradient->template finish<T, P>();
   });
   return {loss, dhidden, dweight};

@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Raised by one whenever a signature below changes; gpt2x/ops/cuda.py refuses a library of another number. */
-#define GPT2X_CUDA_INTERFACE 2
+#define GPT2X_CUDA_INTERFACE 3
 GPT2X_CUDA_API int gpt2x_cuda_interface(void);
 GPT2X_CUDA_API const char* gpt2x_cuda_error(int code);
 
@@ -50,11 +50,13 @@ GPT2X_CUDA_API int gpt2x_cuda_bias_gelu_backward(int dtype, int parameter_dtype,
                                                  void* stream);
 
 /* logits: N x Vp, overwritten with their gradient when write_gradient; targets: N; losses: N, NaN where a
- * target is out of range; scale: one float on the device, 1 / number of rows that count */
+ * target is out of range; scale: floats on the device that multiply the gradient, one for each row where
+ * scale_per_row, else one for all */
 GPT2X_CUDA_API int gpt2x_cuda_linear_cross_entropy(int dtype, void* logits, const int64_t* targets, int64_t N,
                                                    int64_t V, int64_t Vp, int64_t ignore_index,
                                                    double label_smoothing, double z_loss, const float* scale,
-                                                   int write_gradient, float* losses, void* stream);
+                                                   int scale_per_row, int write_gradient, float* losses,
+                                                   void* stream);
 
 /* tensors, sizes, dtypes: host arrays of `count`; partials: count x gpt2x_cuda_norm_blocks() doubles of
  * scratch; norm: one float on the device */

@@ -6,24 +6,36 @@
 
 namespace gpt2x::rows {
 
-// What all elements of a step share, prepared once in double.
+// What all elements of a step share, prepared once in double. 1 - beta is too: in float, 1 - 0.99999f is off
+// by 1e-3 of itself, since the subtraction leaves only the last bits of beta.
 template <class W>
 struct AdamwStep {
   W beta1, beta2, eps;
+  W rest1, rest2;             // 1 - beta1, 1 - beta2
   W step_size;                // lr / (1 - beta1^step)
   W inverse_root_correction;  // 1 / sqrt(1 - beta2^step)
 };
 
 inline AdamwStep<double> adamw_step(int64_t step, double lr, double beta1, double beta2, double eps) {
   const double count = static_cast<double>(step);
-  return {beta1, beta2, eps, lr / (1.0 - std::pow(beta1, count)),
+  return {beta1,
+          beta2,
+          eps,
+          1.0 - beta1,
+          1.0 - beta2,
+          lr / (1.0 - std::pow(beta1, count)),
           1.0 / std::sqrt(1.0 - std::pow(beta2, count))};
 }
 
 template <class W>
 inline AdamwStep<W> cast_step(const AdamwStep<double>& step) {
-  return {static_cast<W>(step.beta1), static_cast<W>(step.beta2), static_cast<W>(step.eps),
-          static_cast<W>(step.step_size), static_cast<W>(step.inverse_root_correction)};
+  return {static_cast<W>(step.beta1),
+          static_cast<W>(step.beta2),
+          static_cast<W>(step.eps),
+          static_cast<W>(step.rest1),
+          static_cast<W>(step.rest2),
+          static_cast<W>(step.step_size),
+          static_cast<W>(step.inverse_root_correction)};
 }
 
 // min(1, max_norm / (norm + 1e-6)), as torch's clip_grad_norm_; a NaN norm gives NaN. max_norm <= 0 means no
@@ -43,8 +55,8 @@ GPT2X_HD void adamw_span(const Team& team, P* param, const G* grad, S* exp_avg, 
                          bfloat16* shadow, int64_t n, const AdamwStep<W>& step, W shrink, W clip) {
   const auto update = [=](P& parameter, G gradient, S& average, S& average_sq) {
     const W g = widen_to<W>(gradient) * clip;
-    const W m = step.beta1 * widen_to<W>(average) + (W(1) - step.beta1) * g;
-    const W v = step.beta2 * widen_to<W>(average_sq) + (W(1) - step.beta2) * g * g;
+    const W m = step.beta1 * widen_to<W>(average) + step.rest1 * g;
+    const W v = step.beta2 * widen_to<W>(average_sq) + step.rest2 * g * g;
     const W denominator = static_cast<W>(sqrt(v)) * step.inverse_root_correction + step.eps;
     const W p = widen(parameter) * shrink - step.step_size * m / denominator;
     parameter = narrow<P>(p);
