@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 
 #include "gpt2x/bpe/stop_flag.hpp"
@@ -57,15 +58,21 @@ void interruptible(std::size_t size, const Work& work) {
   std::promise<void> promise;
   std::future<void> done = promise.get_future();
   std::optional<py::error_already_set> raised;
+  const auto run = [&] {
+    try {
+      work(stop);
+      promise.set_value();
+    } catch (...) {
+      promise.set_exception(std::current_exception());
+    }
+  };
   without_gil([&] {
-    const std::jthread worker([&] {
-      try {
-        work(stop);
-        promise.set_value();
-      } catch (...) {
-        promise.set_exception(std::current_exception());
-      }
-    });
+    std::jthread worker;
+    try {
+      worker = std::jthread(run);
+    } catch (const std::system_error&) {  // no more threads to be had
+      run();
+    }
     while (!raised && done.wait_for(kBetweenSignals) == std::future_status::timeout) {
       const py::gil_scoped_acquire acquired;
       if (PyErr_CheckSignals() == 0) continue;
