@@ -92,9 +92,10 @@ def lyrics(  # noqa: PLR0917  (every one is an option with a name)
         # Threads that wait should sleep: spinning, OpenMP's default, is a little faster on an idle machine and ten
         # times slower where another program wants a core too. It has to be said before torch is loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from gpt2x.train.run import run
+        from gpt2x.train.loop import run
+        from gpt2x.train.recipe import LYRICS
 
-        result = run(resolved.values, resume=resume, overwrite=overwrite)
+        result = run(resolved.values, LYRICS, resume=resume, overwrite=overwrite)
         if result is None:  # another rank reports
             return
         if as_json:

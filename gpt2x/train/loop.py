@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,10 +20,14 @@ from torch import Tensor
 
 from gpt2x.console import format_count, progress, say
 from gpt2x.errors import Gpt2xError
+from gpt2x.train.config import TrainConfig
+from gpt2x.train.distributed import all_ranks
 from gpt2x.train.metrics import Console, JsonLines, Loggers
-from gpt2x.train.run import VALIDATION_BATCH, Run, versions
+from gpt2x.train.recipe import Recipe
+from gpt2x.train.run import VALIDATION_BATCH, Run, prepare, versions
 from gpt2x.train.schedule import learning_rate
 from gpt2x.train.state import METRICS
+from gpt2x.train.step import StepResult
 
 SECOND_INTERRUPT_S = 2.0  # torchrun passes a Ctrl-C on that its ranks have had already; a later one is meant
 
@@ -47,6 +50,35 @@ class Result:
         return dataclasses.asdict(self) | {"run": str(self.run)}
 
 
+def run(
+    config: TrainConfig, recipe: Recipe, *, resume: bool = False, overwrite: bool = False
+) -> Result | None:
+    """Train, from the settings to the finished run folder.
+
+    Args:
+        config: all settings; `out` must be set.
+        recipe: how the data becomes documents, and what a sample of the model is.
+        resume: there must be a run in `out` to go on with.
+        overwrite: start anew where there is one.
+
+    Returns:
+        What came of it, on rank 0; None on the others.
+
+    Raises:
+        Gpt2xError: one sentence for whatever a user can change.
+        KeyboardInterrupt: after Ctrl-C, when a checkpoint has been saved.
+
+    """
+    from gpt2x.ops import keep_freed_memory
+
+    if config.keep_memory:
+        keep_freed_memory()
+    with all_ranks(config.device) as ranks:
+        prepared = prepare(config, recipe, ranks, resume=resume, overwrite=overwrite)
+        result = train(prepared)
+        return result if ranks.is_first else None
+
+
 def train(run: Run) -> Result:
     """Train a prepared run to its last step.
 
@@ -59,7 +91,7 @@ def train(run: Run) -> Result:
 
     """
     config, ranks, steps = run.config, run.ranks, run.steps
-    window = Window(run)
+    window, batches = Window(run), run.device_batches()
     loss, validation_loss = run.losses_before
     with _loggers(run) as loggers, _interrupts() as stop, progress("training", steps, "steps") as advance:
         advance(run.first_step)
@@ -70,18 +102,16 @@ def train(run: Run) -> Result:
 
             with window.step():
                 _seed_step(run, step)
-                step_loss = backward(run)
                 lr = _learning_rate(run, step)
-                grad_norm = run.optimizer.step(lr)
-                run.optimizer.zero_grad()
-                window.add(step_loss)
+                result = run.training(batches, lr)
+                window.add(result.loss)
 
             interrupted = ranks.any(stop.requested)
             if must_log or must_save or must_validate or interrupted or ranks.device.type == "cpu":
-                _check_finite(run, step_loss, grad_norm, done)
+                _check_finite(run, result, done)
             metrics: dict[str, float] = {}
             if must_log:
-                metrics = {"learning_rate": lr, "grad_norm": float(grad_norm), **window.read()}
+                metrics = {"learning_rate": lr, "grad_norm": _grad_norm(result), **window.read()}
                 loss = metrics["loss"]
             if must_validate:
                 metrics["validation_loss"] = validation_loss = validate(run)
@@ -105,27 +135,6 @@ def train(run: Run) -> Result:
     return _finish(run, window, loss, validation_loss)
 
 
-def backward(run: Run) -> Tensor:
-    """Forward and backward over all micro-batches of a step; the gradients end up averaged over all ranks.
-
-    Returns:
-        This rank's mean loss in nats, 0-dim, on the device.
-
-    """
-    total = torch.zeros((), device=run.ranks.device)
-    for micro_step in range(run.micro_steps):
-        inputs, targets = (run.to_device(array) for array in next(run.batches))  # (B, T) each
-        is_last = micro_step == run.micro_steps - 1
-        # Ranks need to exchange gradients once a step, with the last micro-batch, not after each.
-        alone = run.ranks.world_size == 1 or is_last
-        with nullcontext() if alone else run.forward.no_sync():  # type: ignore[operator]
-            with run.autocast():
-                _, loss = run.forward(inputs, targets)
-            (loss / run.micro_steps).backward()
-        total += loss.detach() / run.micro_steps
-    return total
-
-
 @torch.no_grad()
 def validate(run: Run) -> float:
     """The mean loss over the validation blocks, always the same ones, shared out among the ranks."""
@@ -136,7 +145,7 @@ def validate(run: Run) -> float:
     total = 0.0
     for first in range(0, len(inputs), VALIDATION_BATCH):
         rows = slice(first, first + VALIDATION_BATCH)
-        with run.autocast():
+        with run.training.autocast():
             _, loss = run.model(run.to_device(inputs[rows]), run.to_device(targets[rows]))
         total += float(loss) * len(inputs[rows])
     run.model.train()
@@ -170,7 +179,8 @@ def save(run: Run, step: int, seconds: float, loss: float, validation_loss: floa
 
     def write() -> None:
         if run.ranks.is_first:
-            run.folder.save(run.model, run.tokenizer, run.optimizer, state, keep=run.config.keep, about=about)
+            optimizer = run.training.optimizer
+            run.folder.save(run.model, run.tokenizer, optimizer, state, keep=run.config.keep, about=about)
 
     run.ranks.together(write)
 
@@ -179,11 +189,8 @@ def sample(run: Run) -> None:
     """Show what the model writes at this point, on rank 0; the others wait for it at the next step."""
     if not run.ranks.is_first:
         return
-    from gpt2x.generate import Engine
-    from gpt2x.generate.lyrics import sing
-
     run.model.eval()
-    text = "".join(sing(Engine(run.model, run.tokenizer), "home", max_tokens=100, seed=run.config.seed))
+    text = run.recipe.sample(run.model, run.tokenizer, run.config.seed)
     run.model.train()
     say("\n".join("  | " + line for line in text.splitlines()))
 
@@ -191,7 +198,7 @@ def sample(run: Run) -> None:
 class Window:
     """Time and losses since the last line of the log.
 
-    The clock runs while training alone: validating, saving and singing do not count as slow steps.
+    The clock runs while training alone: validating, saving and sampling do not count as slow steps.
     """
 
     def __init__(self, run: Run) -> None:
@@ -252,14 +259,20 @@ def _seed_step(run: Run, step: int) -> None:
     torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
 
 
-def _check_finite(run: Run, loss: Tensor, grad_norm: Tensor, step: int) -> None:
+def _grad_norm(result: StepResult) -> float:
+    assert result.grad_norm is not None, "the trainer's options ask for it"
+    return float(result.grad_norm)
+
+
+def _check_finite(run: Run, result: StepResult, step: int) -> None:
     """Stop all ranks before a broken model is logged as a result or saved over a good one."""
-    if run.ranks.any(not (math.isfinite(float(loss)) and math.isfinite(float(grad_norm)))):
+    loss, norm = float(result.loss), _grad_norm(result)
+    if run.ranks.any(not (math.isfinite(loss) and math.isfinite(norm))):
         kept = run.folder.checkpoints()
         where = f"; {kept[-1]} is the last good checkpoint" if kept else ""
         raise Gpt2xError(
-            f"the loss or its gradient is no longer a finite number at step {step} (loss {float(loss):.4g}, gradient "
-            f"norm {float(grad_norm):.4g}); try a smaller --lr than {run.config.lr:g}, or --dtype float32{where}"
+            f"the loss or its gradient is no longer a finite number at step {step} (loss {loss:.4g}, gradient "
+            f"norm {norm:.4g}); try a smaller --lr than {run.config.lr:g}, or --dtype float32{where}"
         )
 
 
@@ -328,5 +341,5 @@ def _finish(run: Run, window: Window, loss: float, validation_loss: float) -> Re
         + f": loss {loss:.3f}, validation loss {validation_loss:.3f}"
     )
     say(f"run        {result.run}")
-    say(f'next       gpt2x sing "ex-girlfriend" --run {result.run}')
+    say(f"next       {run.recipe.next_command.format(run=result.run)}")
     return result
