@@ -25,7 +25,7 @@ TINY: dict[str, Any] = {
 
 def run(config: TrainConfig, **how: Any) -> Result | None:
     """Train on songs."""
-    return loop.run(config, LYRICS, **how)
+    return loop.prepare_and_train(config, LYRICS, **how)
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ import torch
 
 from gpt2x.errors import Gpt2xError, InputDataError, OutputError, UsageError
 from gpt2x.model import load_folder
+from gpt2x.train.checkpoint import RunFolder, saved_settings
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.loop import Result
-from gpt2x.train.state import RunFolder, saved_settings
 from gpt2x.train.step import StepResult, TrainingStep
 from tests.train.conftest import run
 
@@ -245,9 +245,9 @@ def test_an_output_that_cannot_be_written_is_found_before_training(tiny: Tiny, s
 def test_a_full_disk_leaves_the_checkpoint_before(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from gpt2x.train import state
+    from gpt2x.train import checkpoint
 
-    original = state._save_tensors
+    original = checkpoint._save_tensors
 
     def full(tensors: dict[str, Any], file: Path) -> None:
         if "step-00000008" in str(file):
@@ -255,7 +255,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
             raise OSError(28, "No space left on device", str(file))
         original(tensors, file)
 
-    monkeypatch.setattr(state, "_save_tensors", full)
+    monkeypatch.setattr(checkpoint, "_save_tensors", full)
     with pytest.raises(OutputError, match="No space left on device"):
         run(tiny(save_every=4))
     assert [path.name for path in (tmp_path / "run" / "trainer").iterdir() if path.is_dir()] == [
@@ -364,7 +364,7 @@ def test_a_variable_that_names_a_file_is_refused_before_anything_is_read(
     tiny: Tiny, songs: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, str(songs))
-    monkeypatch.setattr("gpt2x.train.run.find_file", lambda _: pytest.fail("the data were looked for"))
+    monkeypatch.setattr("gpt2x.train.setup.find_file", lambda _: pytest.fail("the data were looked for"))
     with pytest.raises((UsageError, OutputError), match=variable):
         run(tiny(out=str(songs / "run")) if variable == "GPT2X_RUNS" else tiny())
 

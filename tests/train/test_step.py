@@ -24,7 +24,7 @@ from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import Ranks
 from gpt2x.train.plan import step_options
 from gpt2x.train.recipe import LYRICS
-from gpt2x.train.run import Run, prepare
+from gpt2x.train.setup import Setup, prepare
 from gpt2x.train.step import TrainingStep
 from gpt2x.train.step_options import StepOptions
 
@@ -75,7 +75,7 @@ def same_settings(tiny: Tiny, key: str) -> TrainConfig:
     return tiny(**{"lr": LR, "min_lr": LR, "warmup": 0, **adamw, **SAME[key]})
 
 
-def bench_step(run: Run, config: StepConfig, batches: list[tuple[Tensor, Tensor]]) -> TimedStep:
+def bench_step(run: Setup, config: StepConfig, batches: list[tuple[Tensor, Tensor]]) -> TimedStep:
     """The ladder's step with a run's first weights and its batches."""
     shape = dataclasses.replace(run.model.config, padded_vocab_size=None)
     B, T = batches[0][0].shape

@@ -23,6 +23,7 @@ from gpt2x.data.sources import find_file
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.paths import cache_dir, check_can_write
+from gpt2x.train.checkpoint import Checkpoint, RunFolder
 from gpt2x.train.config import TrainConfig, differences
 from gpt2x.train.distributed import Ranks
 from gpt2x.train.plan import (
@@ -34,7 +35,6 @@ from gpt2x.train.plan import (
     with_vocabulary,
 )
 from gpt2x.train.recipe import Recipe
-from gpt2x.train.state import Checkpoint, RunFolder
 from gpt2x.train.step import Batch, TrainingStep
 from gpt2x.train.step_options import StepOptions
 
@@ -47,7 +47,7 @@ VALIDATION_BATCH = (
 
 
 @dataclass
-class Run:
+class Setup:
     """All parts of a run, ready for the loop."""
 
     config: TrainConfig
@@ -91,7 +91,7 @@ class Run:
 
 def prepare(
     config: TrainConfig, recipe: Recipe, ranks: Ranks, *, resume: bool = False, overwrite: bool = False
-) -> Run:
+) -> Setup:
     """Make all parts of a run.
 
     Raises:
@@ -129,7 +129,7 @@ def prepare(
         loss, validation_loss = (math.nan if value is None else value for value in checkpoint.state["losses"])
         losses_before = (loss, validation_loss)
     ranks.together(lambda: _start(folder, config, ranks, overwrite=overwrite and not resume))
-    prepared = Run(
+    prepared = Setup(
         config=config,
         recipe=recipe,
         ranks=ranks,
@@ -247,29 +247,33 @@ def _model(config: GPTConfig, checkpoint: Checkpoint | None) -> GPT:
     return model
 
 
-def _describe(run: Run, streams: shards.TokenStreams, data_file: Path, dtype: torch.dtype, why: str) -> None:
+def _describe(
+    setup: Setup, streams: shards.TokenStreams, data_file: Path, dtype: torch.dtype, why: str
+) -> None:
     """Say what will be trained on what, and how it is computed."""
-    c, m = run.config, run.model.config
+    c, m = setup.config, setup.model.config
     say(
         f"data       {data_file}: {format_count(len(streams.train))} tokens of {streams.num_train_documents} "
-        f"{run.recipe.documents_word} to "
+        f"{setup.recipe.documents_word} to "
         f"train on, {format_count(len(streams.validation))} of {streams.num_validation_documents} to validate"
     )
     say(
-        f"model      {format_count(run.model.num_parameters())} parameters: {m.n_layer} layers, {m.n_head} heads, "
+        f"model      {format_count(setup.model.num_parameters())} parameters: {m.n_layer} layers, {m.n_head} heads, "
         f"width {m.n_embd}, context {m.block_size}, vocabulary {m.vocab_size}"
     )
-    epochs = run.steps * c.total_batch_tokens / len(streams.train)
+    epochs = setup.steps * c.total_batch_tokens / len(streams.train)
     say(
-        f"steps      {run.steps} of {c.total_batch_tokens} tokens ({epochs:.1f} epochs): "
-        f"{run.ranks.world_size} rank{'s' * (run.ranks.world_size != 1)} × {run.training.options.num_passes} × "
-        f"{run.batches.batch_size} sequences"
+        f"steps      {setup.steps} of {c.total_batch_tokens} tokens ({epochs:.1f} epochs): "
+        f"{setup.ranks.world_size} rank{'s' * (setup.ranks.world_size != 1)} × {setup.training.options.num_passes} × "
+        f"{setup.batches.batch_size} sequences"
     )
-    threads = f", {torch.get_num_threads()} threads a rank" if run.ranks.device.type == "cpu" else ""
-    say(f"computes   on {run.ranks.device}{threads}, products in {str(dtype).removeprefix('torch.')} ({why})")
-    say(f"step       {_step_in_words(run.training.options)}")
-    if run.first_step:
-        say(f"resumes    after step {run.first_step} of {run.steps}")
+    threads = f", {torch.get_num_threads()} threads a rank" if setup.ranks.device.type == "cpu" else ""
+    say(
+        f"computes   on {setup.ranks.device}{threads}, products in {str(dtype).removeprefix('torch.')} ({why})"
+    )
+    say(f"step       {_step_in_words(setup.training.options)}")
+    if setup.first_step:
+        say(f"resumes    after step {setup.first_step} of {setup.steps}")
 
 
 def _step_in_words(options: StepOptions) -> str:
