@@ -47,6 +47,12 @@ def imports_of(file: Path) -> list[tuple[int, str]]:
     return found
 
 
+def module_of(file: Path) -> str:
+    """The dotted name of a file: gpt2x/model/gpt.py -> gpt2x.model.gpt, gpt2x/model/__init__.py -> gpt2x.model."""
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 def room_of(module: str) -> str:
     """The room a dotted name belongs to: gpt2x.model.gpt -> model."""
     parts = module.split(".")
@@ -68,7 +74,7 @@ def test_every_room_stands_on_a_floor() -> None:
 def test_imports_only_go_down() -> None:
     wrong = []
     for file in all_files():
-        here = room_of(".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts))
+        here = "__main__" if file.name == "__main__.py" else room_of(module_of(file))
         for line, module in imports_of(file):
             if not module.startswith("gpt2x.") and module != "gpt2x":
                 continue

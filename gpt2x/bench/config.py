@@ -8,6 +8,7 @@ from typing import Any
 
 from gpt2x.errors import UsageError
 from gpt2x.model.config import ATTENTIONS, FUSED, INITS, PRESETS, GPTConfig, with_known_names
+from gpt2x.train.step_options import OPTIMIZERS, StepOptions
 
 # Sized so that the naive step takes less than half a second on two cores. The vocabulary is GPT-2's own, so that
 # logits, loss and embedding have the width of the real thing; they are four fifths of the arithmetic, a third in
@@ -27,7 +28,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "attention": ATTENTIONS,
     "matmul_precision": ("highest", "high", "medium"),
     "autocast": ("bfloat16",),
-    "optimizer": ("adamw", "fused", "gpt2x"),
+    "optimizer": OPTIMIZERS,
     "network": ("gpt2x", "transformers", "lightning"),
 }
 """The words that fields of a `StepConfig` may be."""
@@ -51,7 +52,7 @@ class StepConfig:
     grad_clip: float | None = None
     decay_groups: bool = False
     optimizer: str = "adamw"
-    shadow_weights: bool = False
+    bf16_weights: bool = False
     """bfloat16 copies of the weights, written by the optimizer, instead of autocast."""
     network: str = "gpt2x"
     """Whose model and loop: gpt2x, or a peer's, transformers or lightning."""
@@ -67,22 +68,30 @@ class StepConfig:
     @property
     def is_bfloat16(self) -> bool:
         """True when matrix products are in bfloat16."""
-        return self.autocast == "bfloat16" or self.shadow_weights
+        return self.autocast == "bfloat16" or self.bf16_weights
 
     def conflict(self) -> str | None:
         """Why such a step cannot be built, whatever the machine; None when it can."""
-        shadow, graphs = self.shadow_weights, self.cuda_graphs
-        impossible = {
-            "bf16 weights need the fused layers, whose LayerNorm takes float32 weights": shadow
-            and not self.fused_layers,
-            "bf16 weights need our AdamW, which writes them": shadow and self.optimizer != "gpt2x",
-            "bf16 weights take the place of autocast; a step has one of the two": shadow
-            and self.autocast is not None,
-            "CUDA graphs need a GPU": graphs and self.device != "cuda",
-            "DDP averages gradients while backward runs, which a recorded graph does not repeat": graphs
-            and self.world_size > 1,
-        }
-        return next((reason for reason, holds in impossible.items() if holds), None)
+        return self.options().conflict(self.device, fused_layers=self.fused_layers)
+
+    def options(self) -> StepOptions:
+        """How the trainer's step has to compute."""
+        return StepOptions(
+            autocast=self.autocast,
+            bf16_weights=self.bf16_weights,
+            matmul_precision=self.matmul_precision,
+            compile=self.compile,
+            cuda_graphs=self.cuda_graphs,
+            optimizer=self.optimizer,
+            betas=BETAS,
+            eps=EPS,
+            weight_decay=WEIGHT_DECAY,
+            decay_groups=self.decay_groups,
+            grad_clip=self.grad_clip,
+            grad_norm=False,
+            num_passes=self.micro_batches * self.split,
+            world_size=self.world_size,
+        )
 
     def model_config(self, setting: Setting) -> GPTConfig:
         """The model that this step trains."""

@@ -320,7 +320,7 @@ OUR_RUNGS = (
         title="bf16 weights",
         change="a bfloat16 copy of the weights, written by AdamW, instead of autocast",
         why="Autocast rounds every weight in every forward pass and widens every gradient again.",
-        changes={"shadow_weights": True, "autocast": None},
+        changes={"bf16_weights": True, "autocast": None},
         applies=_needs_shadows,
         loss_bound=0.05,  # the residual stream is rounded too
     ),

@@ -369,10 +369,15 @@ def _check_kinds(record: Row | Results) -> None:
             raise TypeError(f.name)
 
 
+OLD_FIELDS = {"shadow_weights": "bf16_weights"}
+"""Fields of a step that files written before have under another name."""
+
+
 def _row_from_dict(values: dict[str, Any]) -> Row:
     names = {f.name for f in dataclasses.fields(Row)}
     fields = {name: value for name, value in values.items() if name in names}
     fields["losses"] = [_number(loss) for loss in values["losses"]]
+    fields["config"] = {OLD_FIELDS.get(name, name): value for name, value in values["config"].items()}
     if values["loss"]:
         fields["loss"] = LossCheck(**{**values["loss"], "loss": _number(values["loss"]["loss"])})
     row = Row(**fields)

@@ -59,7 +59,7 @@ def _plain(setting: Setting, dtype: str, **changes: Any) -> StepConfig:
 def _ours(setting: Setting, dtype: str) -> StepConfig:
     shadow = dtype == "bfloat16" and setting.device == "cpu"
     changes = {"autocast": None} if shadow else {}
-    ours = {"optimizer": "gpt2x", "shadow_weights": shadow, "keep_memory": True}
+    ours = {"optimizer": "gpt2x", "bf16_weights": shadow, "keep_memory": True}
     return _plain(setting, dtype, **fused(), **ours, **changes)
 
 

@@ -29,7 +29,7 @@ class TransformersModel(nn.Module):
             raise MissingComponentError(
                 "the peer hf needs transformers; install it with pip install transformers"
             ) from error
-        config = model.config
+        self.config = config = model.config  # that of the model whose weights it takes
         self.inner = GPT2LMHeadModel(
             GPT2Config(
                 vocab_size=config.num_rows,

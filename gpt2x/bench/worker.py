@@ -28,7 +28,7 @@ from gpt2x.bench.energy import Meter, find_meter
 from gpt2x.bench.measure import LONG_STEP_S, MS_PER_SECOND
 
 if TYPE_CHECKING:
-    from gpt2x.bench.step import TrainingStep
+    from gpt2x.bench.step import TimedStep
 
 WARM_STEPS = 1
 """Steps after the first one (which compiles, and makes the optimizer's state) that count for no time either."""
@@ -38,7 +38,7 @@ class Worker:
     """What the process holds between two orders."""
 
     def __init__(self) -> None:
-        self.training: TrainingStep | None = None
+        self.training: TimedStep | None = None
         self.losses: list[float] = []
         self.meter: Meter | None = None
 
@@ -63,7 +63,7 @@ class Worker:
         import numpy as np
         import torch
 
-        from gpt2x.bench.step import TrainingStep
+        from gpt2x.bench.step import TimedStep
 
         step_config, shared = StepConfig(**config), Setting.from_dict(setting)
         if step_config.keep_memory:
@@ -75,7 +75,7 @@ class Worker:
             torch.set_num_threads(max(1, torch.get_num_threads() // step_config.world_size))
         if step_config.world_size > 1:
             _join(rendezvous, rank, step_config)
-        self.training = TrainingStep(step_config, shared, np.load(tokens, mmap_mode="r"), rank=rank)
+        self.training = TimedStep(step_config, shared, np.load(tokens, mmap_mode="r"), rank=rank)
         built = time.perf_counter()
         self.losses.append(self.training().loss)
         first_step_s = time.perf_counter() - built

@@ -10,11 +10,12 @@ from gpt2x.errors import UsageError, quoted
 from gpt2x.settings import check_number, setting
 
 DTYPES = ("auto", "float32", "bfloat16")
-OPTIMIZERS = ("auto", "torch", "gpt2x")
+OPTIMIZERS = ("auto", "torch", "gpt2x", "adamw")
 
 FREE_TO_CHANGE = frozenset(
     (
         *("out", "device", "dtype", "compile", "batch_size", "optimizer"),
+        *("bf16_weights", "cuda_graphs", "keep_memory"),
         *("log_every", "eval_every", "eval_batches", "save_every", "keep", "sample_every"),
     )
 )
@@ -55,7 +56,7 @@ class TrainConfig:
         "train", "train (learn a vocabulary from the data), gpt2, or a file or folder with one"
     )
     vocab: int = setting(4096, "size of the vocabulary that is learned, with tokenizer = train")
-    validation_share: float = setting(0.05, "share of the songs that is kept for validation")
+    validation_share: float = setting(0.05, "share of the documents that is kept for validation")
 
     # The model.
     model: str = setting("micro", "the preset whose shape the model has: gpt2, gpt2-medium, …, mini, micro")
@@ -65,6 +66,13 @@ class TrainConfig:
     block_size: int | None = setting(None, "context in tokens (T), if other than the model preset's")
     dropout: float = setting(0.0, "share of activations dropped in training")
     fused_ops: bool = setting(True, "compute the model with the fused operators of gpt2x.ops")
+    fused_loss: bool | None = setting(None, "output head and loss in one operator; by default as fused_ops")
+    fused_layers: bool | None = setting(
+        None, "residual add and LayerNorm, bias and GELU in one operator each; by default as fused_ops"
+    )
+    fused_gemm: bool | None = setting(
+        None, "float32 products by the faster library that torch has; by default as fused_ops"
+    )
 
     # How much, and how fast it learns.
     steps: int = setting(1000, "optimizer steps")
@@ -88,8 +96,18 @@ class TrainConfig:
     )
     compile: bool = setting(False, "torch.compile the model; pays for long runs, mostly on a GPU")
     optimizer: str = setting(
-        "auto", "who computes AdamW: gpt2x (gpt2x.ops.adamw_), torch (its fused one); auto: ours if native"
+        "auto",
+        "who computes AdamW: gpt2x (gpt2x.ops.adamw_), torch (its fused one), adamw (torch's plain one); auto: ours "
+        "if native",
     )
+    bf16_weights: bool | None = setting(
+        None,
+        "compute with a bfloat16 copy of the float32 weights, instead of autocast; by default where it pays",
+    )
+    cuda_graphs: bool | None = setting(
+        None, "record forward and backward once and replay them; by default where it pays"
+    )
+    keep_memory: bool = setting(True, "keep freed memory in the process, for the next step")
 
     # What it reports and keeps.
     out: str | None = setting(None, "the run folder; by default runs/NAME-OF-PRESET")

@@ -261,7 +261,7 @@ def test_peers_learn_as_many_tokens_a_step_as_the_top(climb: Run) -> None:
     assert nanogpt.autocast == "bfloat16"
     assert nanogpt.optimizer == "fused"
     assert not any(
-        getattr(nanogpt, name) for name in ("fused_loss", "fused_layers", "keep_memory", "shadow_weights")
+        getattr(nanogpt, name) for name in ("fused_loss", "fused_layers", "keep_memory", "bf16_weights")
     )
     assert hf.network == "transformers"
     assert results.speedup(results.top, results.peers[1]) == pytest.approx(3.0)

@@ -31,7 +31,7 @@ CHANGES = {
     "fused-loss": {"fused_loss": (False, True)},
     "fused-layers": {"fused_layers": (False, True)},
     "fused-adamw": {"optimizer": ("fused", "gpt2x")},
-    "bf16-weights": {"shadow_weights": (False, True), "autocast": ("bfloat16", None)},
+    "bf16-weights": {"bf16_weights": (False, True), "autocast": ("bfloat16", None)},
     "cuda-graphs": {"cuda_graphs": (False, True)},
 }
 
@@ -85,7 +85,7 @@ def test_the_foot_of_the_ladder_is_naive_in_every_respect() -> None:
         fused_loss=False,
         fused_layers=False,
         fused_gemm=False,
-        shadow_weights=False,
+        bf16_weights=False,
         keep_memory=False,
         cuda_graphs=False,
         matmul_precision="highest",

@@ -63,7 +63,7 @@ def test_two_ranks_with_bf16_weights_learn_what_one_process_learns(workshop: Wor
         "fused_layers": True,
         "optimizer": "gpt2x",
         "grad_clip": 1.0,
-        "shadow_weights": True,
+        "bf16_weights": True,
     }
     alone = measured(workshop.launch(StepConfig(micro_batches=4, **own)))[1]
     ranks = measured(workshop.launch(StepConfig(micro_batches=2, world_size=2, **own)))[1]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gpt2x.bench.config import Setting, StepConfig
-from gpt2x.bench.step import TrainingStep
+from gpt2x.bench.step import TimedStep
 from gpt2x.bench.step_peers import (
     CONTESTANTS,
     DTYPES,
@@ -61,7 +61,7 @@ def test_ours_keeps_its_memory_and_the_plain_one_does_not(tiny_setting: Setting)
     steps = dict(zip((c.name for c in CONTESTANTS), bench.launched, strict=True))
     assert {name for name, config in steps.items() if config.keep_memory} == {"gpt2x", "nanogpt-kept"}
     assert {name for name, config in steps.items() if config.fused_loss} == {"gpt2x"}
-    assert steps["gpt2x"].shadow_weights
+    assert steps["gpt2x"].bf16_weights
     assert steps["nanogpt"].autocast == "bfloat16"
     assert steps["seed"] == StepConfig()
     assert steps["hf"].network == "transformers"
@@ -129,7 +129,7 @@ def test_every_peer_really_computes_our_loss(tiny_setting: Setting, dtype: str) 
         config = dataclasses.replace(
             contestant.make(tiny_setting, dtype), padded_vocab_size=None, compile=False
         )
-        step = TrainingStep(config, tiny_setting, tokens)
+        step = TimedStep(config, tiny_setting, tokens)
         losses[contestant.name] = [step().loss for _ in range(4)]
     bound = 1e-4 if dtype == "float32" else 0.02
     for name, own in losses.items():

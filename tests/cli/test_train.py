@@ -52,7 +52,7 @@ def test_help_shows_every_setting_and_examples() -> None:
 )
 def test_nothing_but_training_loads_torch(arguments: list[str]) -> None:
     code = (
-        "import sys; from gpt2x.train.__main__ import app\n"
+        "import sys; from gpt2x.cli.train import app\n"
         "try: app(sys.argv[1:])\n"
         "finally: assert 'torch' not in sys.modules"
     )

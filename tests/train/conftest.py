@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from gpt2x.train import loop
 from gpt2x.train.config import TrainConfig
+from gpt2x.train.loop import Result
+from gpt2x.train.recipe import LYRICS
 
 WORDS = ["rain", "falls", "on", "my", "window", "and", "I", "sing", "of", "home", "in", "the", "night"]
 
@@ -18,6 +21,11 @@ TINY: dict[str, Any] = {
     "total_batch_tokens": 64, "validation_share": 0.2, "lr": 1e-2, "min_lr": 1e-3, "warmup": 2, "fused_ops": False,
     "log_every": 1, "eval_every": 4, "save_every": 0, "device": "cpu", "dtype": "float32",
 }  # fmt: skip
+
+
+def run(config: TrainConfig, **how: Any) -> Result | None:
+    """Train on songs."""
+    return loop.prepare_and_train(config, LYRICS, **how)
 
 
 @pytest.fixture(autouse=True)

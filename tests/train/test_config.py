@@ -14,7 +14,7 @@ from gpt2x.errors import UsageError
 from gpt2x.settings import resolve
 from gpt2x.train.config import FREE_TO_CHANGE, TrainConfig, differences
 from gpt2x.train.plan import choose_dtype, has_bfloat16_instructions, model_shape, share_batch
-from gpt2x.train.recipes import RECIPES, find_recipe
+from gpt2x.train.presets import PRESETS, find_preset
 
 IMPOSSIBLE: list[dict[str, Any]] = [
     {"vocab": 0}, {"steps": 0}, {"batch_size": -1}, {"warmup": -1}, {"dropout": 1.0}, {"beta2": 1.5},
@@ -74,9 +74,9 @@ def test_every_setting_has_a_help_text() -> None:
     assert {field.name for field in dataclasses.fields(TrainConfig)} >= FREE_TO_CHANGE
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_every_preset_resolves_to_a_model_and_a_whole_batch(recipe: Any) -> None:
-    config = resolve(TrainConfig, preset=(recipe.name, recipe.settings)).values
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_every_preset_resolves_to_a_model_and_a_whole_batch(preset: Any) -> None:
+    config = resolve(TrainConfig, preset=(preset.name, preset.settings)).values
     shape = model_shape(config)
     for world_size in (1, 2, 4):
         micro_batch, micro_steps = share_batch(config, shape.block_size, world_size)
@@ -86,7 +86,7 @@ def test_every_preset_resolves_to_a_model_and_a_whole_batch(recipe: Any) -> None
 
 def test_an_unknown_preset_or_model_suggests_the_nearest() -> None:
     with pytest.raises(UsageError, match="unknown preset 'first-sng'; did you mean 'first-song'"):
-        find_recipe("first-sng")
+        find_preset("first-sng")
     with pytest.raises(UsageError, match="unknown model 'gpt-2'; did you mean 'gpt2'"):
         model_shape(TrainConfig(model="gpt-2"))
 

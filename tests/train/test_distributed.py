@@ -18,8 +18,7 @@ import torch
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import Ranks, choose_device
-from gpt2x.train.run import run
-from tests.train.conftest import TINY
+from tests.train.conftest import TINY, run
 
 ONE = Ranks(rank=0, world_size=1, local_rank=0, local_world_size=1, device=torch.device("cpu"))
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ import torch
 
 from gpt2x.errors import Gpt2xError, InputDataError, OutputError, UsageError
 from gpt2x.model import load_folder
-from gpt2x.train import loop
+from gpt2x.train.checkpoint import RunFolder, saved_settings
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.loop import Result
-from gpt2x.train.run import run
-from gpt2x.train.state import RunFolder, saved_settings
+from gpt2x.train.step import StepResult, TrainingStep
+from tests.train.conftest import run
 
 Tiny = Callable[..., TrainConfig]
 
@@ -49,16 +50,16 @@ def metrics(folder: str | None) -> list[dict[str, float]]:
 
 def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Press Ctrl-C while that step is computed."""
-    original, count = loop.backward, 0
+    original, count = TrainingStep.__call__, 0
 
-    def backward(prepared: Any) -> torch.Tensor:
+    def call(training: TrainingStep, *arguments: Any) -> StepResult:
         nonlocal count
         count += 1
         if count == step:
             os.kill(os.getpid(), signal.SIGINT)
-        return original(prepared)
+        return original(training, *arguments)
 
-    monkeypatch.setattr(loop, "backward", backward)
+    monkeypatch.setattr(TrainingStep, "__call__", call)
 
 
 def test_the_loss_falls_and_the_run_folder_is_a_hugging_face_folder(tiny: Tiny) -> None:
@@ -222,8 +223,13 @@ def test_with_no_whole_checkpoint_left_the_run_is_refused_in_one_sentence(tiny: 
 def test_a_loss_that_is_no_number_stops_the_run_and_saves_nothing(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    original = loop.backward
-    monkeypatch.setattr(loop, "backward", lambda prepared: original(prepared) * float("nan"))
+    original = TrainingStep.__call__
+
+    def call(training: TrainingStep, *arguments: Any) -> StepResult:
+        result = original(training, *arguments)
+        return replace(result, loss=result.loss * float("nan"))
+
+    monkeypatch.setattr(TrainingStep, "__call__", call)
     with pytest.raises(
         Gpt2xError, match="no longer a finite number at step 1 .* try a smaller --lr than 0.01"
     ):
@@ -239,9 +245,9 @@ def test_an_output_that_cannot_be_written_is_found_before_training(tiny: Tiny, s
 def test_a_full_disk_leaves_the_checkpoint_before(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from gpt2x.train import state
+    from gpt2x.train import checkpoint
 
-    original = state._save_tensors
+    original = checkpoint._save_tensors
 
     def full(tensors: dict[str, Any], file: Path) -> None:
         if "step-00000008" in str(file):
@@ -249,7 +255,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
             raise OSError(28, "No space left on device", str(file))
         original(tensors, file)
 
-    monkeypatch.setattr(state, "_save_tensors", full)
+    monkeypatch.setattr(checkpoint, "_save_tensors", full)
     with pytest.raises(OutputError, match="No space left on device"):
         run(tiny(save_every=4))
     assert [path.name for path in (tmp_path / "run" / "trainer").iterdir() if path.is_dir()] == [
@@ -358,7 +364,7 @@ def test_a_variable_that_names_a_file_is_refused_before_anything_is_read(
     tiny: Tiny, songs: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, str(songs))
-    monkeypatch.setattr("gpt2x.train.run.find_file", lambda _: pytest.fail("the data were looked for"))
+    monkeypatch.setattr("gpt2x.train.setup.find_file", lambda _: pytest.fail("the data were looked for"))
     with pytest.raises((UsageError, OutputError), match=variable):
         run(tiny(out=str(songs / "run")) if variable == "GPT2X_RUNS" else tiny())
 

@@ -5,35 +5,41 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpt2x._version import __version__
 from gpt2x.console import format_count, say
 from gpt2x.data import shards
 from gpt2x.data.batches import TokenBatches, fixed_blocks
-from gpt2x.data.lyrics import read_songs, song_document
 from gpt2x.data.sources import find_file
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.paths import cache_dir, check_can_write
+from gpt2x.train.checkpoint import Checkpoint, RunFolder
 from gpt2x.train.config import TrainConfig, differences
-from gpt2x.train.distributed import Ranks, all_ranks
-from gpt2x.train.optim import Optimizer, make_optimizer, make_shadow
-from gpt2x.train.plan import choose_dtype, model_shape, num_steps, share_batch, with_vocabulary
-from gpt2x.train.state import Checkpoint, RunFolder
+from gpt2x.train.distributed import Ranks
+from gpt2x.train.plan import (
+    choose_dtype,
+    model_shape,
+    num_steps,
+    share_batch,
+    step_options,
+    with_vocabulary,
+)
+from gpt2x.train.recipe import Recipe
+from gpt2x.train.step import Batch, TrainingStep
+from gpt2x.train.step_options import StepOptions
 
 if TYPE_CHECKING:
     from gpt2x.tokenizer import Tokenizer
-    from gpt2x.train.loop import Result
 
 VALIDATION_BATCH = (
     8  # sequences computed at once when validating; fixed, so that the loss is the same everywhere
@@ -41,29 +47,29 @@ VALIDATION_BATCH = (
 
 
 @dataclass
-class Run:
+class Setup:
     """All parts of a run, ready for the loop."""
 
     config: TrainConfig
+    recipe: Recipe
     ranks: Ranks
     folder: RunFolder
     tokenizer: Tokenizer
-    model: GPT
-    forward: nn.Module
-    """The model as it is called in training: compiled, and wrapped for gradient averaging, where asked for."""
-    optimizer: Optimizer
+    training: TrainingStep
     batches: TokenBatches
     validation: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
     steps: int
-    micro_steps: int
-    """Micro-batches that this rank computes for one optimizer step."""
-    autocast: Callable[[], AbstractContextManager[Any]]
     data_digest: str
     first_step: int = 0
     seconds_before: float = 0.0
     """Time that was spent before the run was resumed."""
     losses_before: tuple[float, float] = (math.nan, math.nan)
     """Loss and validation loss as last measured before the run was resumed."""
+
+    @property
+    def model(self) -> GPT:
+        """The model with the float32 weights."""
+        return self.training.model
 
     @property
     def tokens_per_step(self) -> int:
@@ -77,34 +83,15 @@ class Run:
             return tensor.pin_memory().to(self.ranks.device, non_blocking=True)
         return tensor
 
-
-def run(config: TrainConfig, *, resume: bool = False, overwrite: bool = False) -> Result | None:
-    """Train, from the settings to the finished run folder.
-
-    Args:
-        config: all settings; `out` must be set.
-        resume: there must be a run in `out` to go on with.
-        overwrite: start anew where there is one.
-
-    Returns:
-        What came of it, on rank 0; None on the others.
-
-    Raises:
-        Gpt2xError: one sentence for whatever a user can change.
-        KeyboardInterrupt: after Ctrl-C, when a checkpoint has been saved.
-
-    """
-    from gpt2x.ops import keep_freed_memory
-    from gpt2x.train.loop import train
-
-    keep_freed_memory()
-    with all_ranks(config.device) as ranks:
-        prepared = prepare(config, ranks, resume=resume, overwrite=overwrite)
-        result = train(prepared)
-        return result if ranks.is_first else None
+    def device_batches(self) -> Iterator[Batch]:
+        """This rank's micro-batches, each put on the device when it is asked for."""
+        for inputs, targets in self.batches:  # (B, T) each
+            yield self.to_device(inputs), self.to_device(targets)
 
 
-def prepare(config: TrainConfig, ranks: Ranks, *, resume: bool = False, overwrite: bool = False) -> Run:
+def prepare(
+    config: TrainConfig, recipe: Recipe, ranks: Ranks, *, resume: bool = False, overwrite: bool = False
+) -> Setup:
     """Make all parts of a run.
 
     Raises:
@@ -121,13 +108,14 @@ def prepare(config: TrainConfig, ranks: Ranks, *, resume: bool = False, overwrit
     micro_batch, micro_steps = ranks.together(lambda: share_batch(config, shape.block_size, ranks.world_size))
     checkpoint = _find_checkpoint(folder, config, data_digest, ranks, resume=resume, overwrite=overwrite)
 
-    tokenizer, streams = ranks.first_then_all(lambda: _data(config, data_file, checkpoint))
+    tokenizer, streams = ranks.first_then_all(lambda: _data(config, recipe, data_file, checkpoint))
     torch.manual_seed(config.seed)
     model = ranks.together(lambda: _model(with_vocabulary(shape, tokenizer.n_vocab), checkpoint))
-    model = model.to(ranks.device).train()
     dtype, why = choose_dtype(config.dtype, ranks.device)
-    shadow = make_shadow(model, config, dtype=dtype, world_size=ranks.world_size, micro_steps=micro_steps)
-    optimizer = make_optimizer(model, config, shadow)
+    options = ranks.together(
+        lambda: step_options(config, ranks.device, dtype, world_size=ranks.world_size, num_passes=micro_steps)
+    )
+    training = ranks.together(lambda: TrainingStep(model.train(), options, ranks.device))
     batches = ranks.together(
         lambda: TokenBatches(
             streams.train, micro_batch, shape.block_size, ranks.rank, ranks.world_size, seed=config.seed
@@ -135,25 +123,22 @@ def prepare(config: TrainConfig, ranks: Ranks, *, resume: bool = False, overwrit
     )
     first_step, seconds_before, losses_before = 0, 0.0, (math.nan, math.nan)
     if checkpoint is not None:
-        ranks.together(lambda: checkpoint.load_optimizer(optimizer))
+        ranks.together(lambda: checkpoint.load_optimizer(training.optimizer))
         ranks.together(lambda: batches.load_state_dict(checkpoint.state["data"]))
         first_step, seconds_before = checkpoint.step, float(checkpoint.state["seconds"])
         loss, validation_loss = (math.nan if value is None else value for value in checkpoint.state["losses"])
         losses_before = (loss, validation_loss)
     ranks.together(lambda: _start(folder, config, ranks, overwrite=overwrite and not resume))
-    prepared = Run(
+    prepared = Setup(
         config=config,
+        recipe=recipe,
         ranks=ranks,
         folder=folder,
         tokenizer=tokenizer,
-        model=model,
-        forward=shadow or _wrap(model, config, ranks),
-        optimizer=optimizer,
+        training=training,
         batches=batches,
         validation=fixed_blocks(streams.validation, shape.block_size, config.eval_batches * VALIDATION_BATCH),
         steps=num_steps(config, batches.num_blocks, batches.block_size),
-        micro_steps=micro_steps,
-        autocast=_autocast(ranks.device, dtype),
         data_digest=data_digest,
         first_step=first_step,
         seconds_before=seconds_before,
@@ -215,7 +200,7 @@ def _check_same_run(folder: RunFolder, config: TrainConfig, data_digest: str, ch
 
 
 def _data(
-    config: TrainConfig, data_file: Path, checkpoint: Checkpoint | None
+    config: TrainConfig, recipe: Recipe, data_file: Path, checkpoint: Checkpoint | None
 ) -> tuple[Tokenizer, shards.TokenStreams]:
     """The tokenizer and the streams; a resumed run keeps the tokenizer that it was started with."""
     from gpt2x.tokenizer import Tokenizer
@@ -224,7 +209,7 @@ def _data(
 
     def read() -> list[str]:
         if not documents:
-            documents.extend(song_document(song) for song in read_songs(data_file))
+            documents.extend(recipe.documents(data_file))
         return documents
 
     if checkpoint is not None:
@@ -237,7 +222,8 @@ def _data(
         tokenizer = train(texts, config.vocab, special_tokens=("<|endoftext|>",), allow_fewer=True)
         if tokenizer.n_vocab < config.vocab:
             say(
-                f"the songs give a vocabulary of {tokenizer.n_vocab}, not of {config.vocab}; that one is used"
+                f"the {recipe.documents_word} give a vocabulary of {tokenizer.n_vocab}, not of {config.vocab}; "
+                "that one is used"
             )
     else:
         tokenizer = Tokenizer.load(config.tokenizer)
@@ -261,47 +247,46 @@ def _model(config: GPTConfig, checkpoint: Checkpoint | None) -> GPT:
     return model
 
 
-def _wrap(model: GPT, config: TrainConfig, ranks: Ranks) -> nn.Module:
-    """The model as the loop calls it: compiled first, then with gradients averaged over the ranks."""
-    forward: nn.Module = model
-    if config.compile:
-        forward = torch.compile(model)  # type: ignore[assignment]
-    if ranks.world_size > 1:
-        from torch.nn.parallel import DistributedDataParallel
-
-        ids = [ranks.device.index] if ranks.device.type == "cuda" else None
-        forward = DistributedDataParallel(forward, device_ids=ids, gradient_as_bucket_view=True)
-    return forward
-
-
-def _autocast(device: torch.device, dtype: torch.dtype) -> Callable[[], AbstractContextManager[Any]]:
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32 where a product stays in float32
-    if dtype == torch.float32:
-        return nullcontext
-    return lambda: torch.autocast(device.type, dtype=dtype)
-
-
-def _describe(run: Run, streams: shards.TokenStreams, data_file: Path, dtype: torch.dtype, why: str) -> None:
+def _describe(
+    setup: Setup, streams: shards.TokenStreams, data_file: Path, dtype: torch.dtype, why: str
+) -> None:
     """Say what will be trained on what, and how it is computed."""
-    c, m = run.config, run.model.config
+    c, m = setup.config, setup.model.config
     say(
-        f"data       {data_file}: {format_count(len(streams.train))} tokens of {streams.num_train_documents} songs to "
+        f"data       {data_file}: {format_count(len(streams.train))} tokens of {streams.num_train_documents} "
+        f"{setup.recipe.documents_word} to "
         f"train on, {format_count(len(streams.validation))} of {streams.num_validation_documents} to validate"
     )
     say(
-        f"model      {format_count(run.model.num_parameters())} parameters: {m.n_layer} layers, {m.n_head} heads, "
+        f"model      {format_count(setup.model.num_parameters())} parameters: {m.n_layer} layers, {m.n_head} heads, "
         f"width {m.n_embd}, context {m.block_size}, vocabulary {m.vocab_size}"
     )
-    epochs = run.steps * c.total_batch_tokens / len(streams.train)
+    epochs = setup.steps * c.total_batch_tokens / len(streams.train)
     say(
-        f"steps      {run.steps} of {c.total_batch_tokens} tokens ({epochs:.1f} epochs): {run.ranks.world_size} "
-        f"rank{'s' * (run.ranks.world_size != 1)} × {run.micro_steps} × {run.batches.batch_size} sequences"
+        f"steps      {setup.steps} of {c.total_batch_tokens} tokens ({epochs:.1f} epochs): "
+        f"{setup.ranks.world_size} rank{'s' * (setup.ranks.world_size != 1)} × {setup.training.options.num_passes} × "
+        f"{setup.batches.batch_size} sequences"
     )
-    threads = f", {torch.get_num_threads()} threads a rank" if run.ranks.device.type == "cpu" else ""
-    say(f"computes   on {run.ranks.device}{threads}, products in {str(dtype).removeprefix('torch.')} ({why})")
-    if run.first_step:
-        say(f"resumes    after step {run.first_step} of {run.steps}")
+    threads = f", {torch.get_num_threads()} threads a rank" if setup.ranks.device.type == "cpu" else ""
+    say(
+        f"computes   on {setup.ranks.device}{threads}, products in {str(dtype).removeprefix('torch.')} ({why})"
+    )
+    say(f"step       {_step_in_words(setup.training.options)}")
+    if setup.first_step:
+        say(f"resumes    after step {setup.first_step} of {setup.steps}")
+
+
+def _step_in_words(options: StepOptions) -> str:
+    """The parts of the step that have a rung on the ladder: ``bf16 weights, AdamW of gpt2x.ops``."""
+    adamw = {"gpt2x": "AdamW of gpt2x.ops", "fused": "torch's fused AdamW", "adamw": "torch's plain AdamW"}
+    parts = {
+        "bf16 weights": options.bf16_weights,
+        "bf16 autocast": options.autocast is not None,
+        "torch.compile": options.compile,
+        "CUDA graphs": options.cuda_graphs,
+        adamw[options.optimizer]: True,
+    }
+    return ", ".join(word for word, holds in parts.items() if holds)
 
 
 def versions() -> dict[str, str]:

@@ -16,7 +16,7 @@ from gpt2x.paths import data_home, runs_dir
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Preset:
     """A named set of settings: what it makes, and what to expect of it."""
 
     name: str
@@ -32,8 +32,8 @@ class Recipe:
         return (data_home() if self.own else runs_dir()) / self.name
 
 
-RECIPES = (
-    Recipe(
+PRESETS = (
+    Preset(
         name="first-song",
         what="a small lyric writer from the packaged songs, for the first `gpt2x sing`",
         expect="about a minute on 2 cores",
@@ -48,7 +48,7 @@ RECIPES = (
         ),
         own=True,
     ),
-    Recipe(
+    Preset(
         name="lyrics",
         what="a lyric writer from the packaged songs, or from --data",
         expect="a few minutes on 2 cores",
@@ -58,7 +58,7 @@ RECIPES = (
             beta2=0.99, eval_every=250, save_every=250, log_every=25,
         ),
     ),
-    Recipe(
+    Preset(
         name="gpt2",
         what="the seed's lyric writer: GPT-2 124M on the Spotify songs, 50 epochs, 524,288 tokens a step",
         expect="needs a GPU; torchrun shares it among several",
@@ -71,16 +71,16 @@ RECIPES = (
 )  # fmt: skip
 
 
-def find_recipe(name: str) -> Recipe:
-    """The recipe of a name.
+def find_preset(name: str) -> Preset:
+    """The preset of a name.
 
     Raises:
         UsageError: there is none; the nearest name is suggested.
 
     """
-    names = [recipe.name for recipe in RECIPES]
+    names = [preset.name for preset in PRESETS]
     if name in names:
-        return RECIPES[names.index(name)]
+        return PRESETS[names.index(name)]
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
     raise UsageError(f"unknown preset {quoted(name)}; {hint}")

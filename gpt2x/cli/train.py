@@ -1,0 +1,152 @@
+"""The trainer's command line: ``python -m gpt2x.train``, ``torchrun … -m gpt2x.train`` and ``gpt2x train``.
+
+It reads the settings and loads no torch before there is something to compute.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gpt2x.cli.train_options import with_settings
+from gpt2x.console import emit, emit_json, format_table, set_quiet
+from gpt2x.errors import Gpt2xError, exit_with_one_sentence
+from gpt2x.settings import Resolved, resolve
+from gpt2x.train.config import TrainConfig
+from gpt2x.train.presets import PRESETS, Preset, find_preset
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train a GPT-2; the same code as `python -m gpt2x.train` and `torchrun -m gpt2x.train`.",
+)
+
+LYRICS_EPILOG = """\b
+Settings: default < preset < --config FILE < environment (GPT2X_TRAIN_STEPS=…) < flag; --show-config shows which held.
+
+\b
+Examples:
+  gpt2x train lyrics
+  gpt2x train lyrics --data songs.csv.xz --steps 300 --out runs/mine
+  torchrun --nproc-per-node 2 -m gpt2x.train lyrics --data songs.csv.xz
+  gpt2x train lyrics --resume --out runs/mine
+  gpt2x train lyrics --preset gpt2 --show-config
+"""
+
+
+@app.callback()
+def root() -> None:
+    """Train a GPT-2; the same code as `python -m gpt2x.train` and `torchrun -m gpt2x.train`."""
+
+
+@app.command("lyrics", epilog=LYRICS_EPILOG)
+@with_settings
+def lyrics(  # noqa: PLR0917  (every one is an option with a name)
+    flags: dict[str, Any],
+    preset: Annotated[
+        str, typer.Option("--preset", metavar="NAME", help="One of the presets that `presets` lists.")
+    ] = "lyrics",
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run in --out, with the settings that it was started with."
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew where --out holds a run.")
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="A TOML file with settings.", show_default=False),
+    ] = None,
+    show_config: Annotated[
+        bool,
+        typer.Option("--show-config", help="Print each setting, its value and where it came from, and stop."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No talk and no progress on stderr.")] = False,
+) -> None:
+    """Train a writer of songs; what stands in square brackets is the default where the preset says nothing.
+
+    A run that was interrupted goes on where it was when the same command is given again. The run folder is a Hugging
+    Face folder and grows a `trainer/` folder with checkpoints; its path is printed on stdout. JSON: {run, steps, loss,
+    validation_loss, parameters, tokens, seconds, tokens_per_second}.
+    """
+    with exit_with_one_sentence():
+        set_quiet(quiet)
+        try:
+            chosen = find_preset(preset)
+            resolved = _resolve(chosen, resume, config, flags)
+        except Gpt2xError as error:
+            _silence_other_ranks(error)
+            raise
+        if show_config:
+            _show(resolved, as_json)
+            return
+        # Threads that wait should sleep: spinning, OpenMP's default, is a little faster on an idle machine and ten
+        # times slower where another program wants a core too. It has to be said before torch is loaded.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from gpt2x.train.loop import prepare_and_train
+        from gpt2x.train.recipe import LYRICS
+
+        result = prepare_and_train(resolved.values, LYRICS, resume=resume, overwrite=overwrite)
+        if result is None:  # another rank reports
+            return
+        if as_json:
+            emit_json(result.to_dict())
+        else:
+            emit(str(result.run))
+
+
+@app.command("presets")
+def presets(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
+) -> None:
+    """List the presets and what to expect of each. JSON: a list of {name, what, expect, settings}."""
+    if as_json:
+        emit_json(
+            [
+                {"name": r.name, "what": r.what, "expect": r.expect, "settings": dict(r.settings)}
+                for r in PRESETS
+            ]
+        )
+    else:
+        emit(format_table(["preset", "what", "expect"], [(r.name, r.what, r.expect) for r in PRESETS]))
+
+
+def _resolve(
+    chosen: Preset, resume: bool, config: Path | None, flags: dict[str, Any]
+) -> Resolved[TrainConfig]:
+    """Lay the sources of settings over one another; a resumed run starts from the settings in its folder."""
+    preset: tuple[str, Any] = (chosen.name, chosen.settings)
+    if resume:
+        from gpt2x.train.checkpoint import saved_settings
+
+        out = Path(flags.get("out") or chosen.default_out)
+        preset = (f"of {out}", saved_settings(out))
+    resolved = resolve(TrainConfig, preset=preset, config_file=config, section="train", flags=flags)
+    values, sources = resolved.values, resolved.sources
+    if values.epochs is not None and sources["steps"] == "flag" and sources["epochs"] != "flag":
+        values.epochs, sources["epochs"] = None, "flag --steps"
+    if values.out is None:
+        values.out, sources["out"] = str(chosen.default_out), f"preset {chosen.name}"
+    return resolved
+
+
+def _show(resolved: Resolved[TrainConfig], as_json: bool) -> None:
+    if as_json:
+        emit_json({name: {"value": value, "source": source} for name, value, source in resolved.table()})
+    else:
+        emit(format_table(["setting", "value", "source"], resolved.table(), right=[False] * 3))
+
+
+def _silence_other_ranks(error: Gpt2xError) -> None:
+    """All ranks read the same settings and fail alike; one sentence is enough."""
+    if int(os.environ.get("RANK", "0")) != 0:
+        raise SystemExit(error.exit_code)

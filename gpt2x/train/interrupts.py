@@ -1,0 +1,46 @@
+"""Ctrl-C and a polite kill end a run at a step, with a checkpoint, and not in the middle of one."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from gpt2x.console import say
+
+SECOND_INTERRUPT_S = 2.0  # torchrun passes a Ctrl-C on that its ranks have had already; a later one is meant
+
+
+class Stop:
+    """Set when the run should end at the next step."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.at = 0.0
+
+    def __call__(self, signal_number: int, frame: FrameType | None) -> None:
+        """Handle a signal: the first asks to stop after the step, a second one stops at once."""
+        now = time.monotonic()
+        if self.requested and now - self.at > SECOND_INTERRUPT_S:
+            raise KeyboardInterrupt
+        if not self.requested:
+            say("stopping after this step, once a checkpoint is saved; Ctrl-C again stops at once")
+            self.requested, self.at = True, now
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[Stop]:
+    """Let Ctrl-C and a polite kill end the run at a step, not in the middle of one."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,62 @@
+"""How one training step is computed: every switch of `gpt2x.train.step.TrainingStep`. Loads no torch.
+
+The rungs of `gpt2x bench` above the model's own shape are settings of this, and so is what the trainer runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OPTIMIZERS = ("adamw", "fused", "gpt2x")
+"""torch.optim.AdamW, the same with one kernel for all tensors, and `gpt2x.ops.adamw_`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepOptions:
+    """All that decides how forward, backward and update are computed, the model and its data apart."""
+
+    autocast: str | None = None
+    """The dtype of matrix products, "bfloat16", or None for float32."""
+    bf16_weights: bool = False
+    """Compute with a bfloat16 copy of the float32 weights, which the optimizer writes, instead of autocast."""
+    matmul_precision: str = "highest"
+    """torch's word for float32 products: highest, high (TF32 on a GPU) or medium."""
+    compile: bool = False
+    """Compile the model and its loss with torch.compile."""
+    cuda_graphs: bool = False
+    """Record forward and backward of a micro-batch once and replay them."""
+    optimizer: str = "fused"
+    """Who computes AdamW: one of `OPTIMIZERS`."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    decay_groups: bool = True
+    """Only tensors of two and more dimensions decay."""
+    grad_clip: float | None = 1.0
+    """The highest global norm of the gradient; None: it is not clipped."""
+    grad_norm: bool = True
+    """Compute the gradient's norm even where nothing is clipped."""
+    num_passes: int = 1
+    """Forward and backward passes of this rank for one update."""
+    world_size: int = 1
+    """How many ranks average their gradients."""
+
+    def conflict(self, device_type: str, *, fused_layers: bool) -> str | None:
+        """Why such a step cannot be built, whatever the machine; None when it can.
+
+        Args:
+            device_type: where it would run, "cpu" or "cuda".
+            fused_layers: whether the model's LayerNorm and GELU are `gpt2x.ops`'.
+
+        """
+        impossible = {
+            "bf16 weights need the fused layers, whose LayerNorm takes float32 weights": self.bf16_weights
+            and not fused_layers,
+            "bf16 weights need our AdamW, which writes them": self.bf16_weights and self.optimizer != "gpt2x",
+            "bf16 weights take the place of autocast; a step has one of the two": self.bf16_weights
+            and self.autocast is not None,
+            "CUDA graphs need a GPU": self.cuda_graphs and device_type != "cuda",
+            "DDP averages gradients while backward runs, which a recorded graph does not repeat": self.cuda_graphs
+            and self.world_size > 1,
+        }
+        return next((reason for reason, holds in impossible.items() if holds), None)
