@@ -96,3 +96,14 @@ def test_the_python_on_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyte
 def test_the_examples_in_docstrings_hold(name: str) -> None:
     failed, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert failed == 0
+
+
+PROMISES = (ROOT / "docs" / "reference" / "promises.md").read_text(encoding="utf-8")
+HELD_BY = sorted(set(re.findall(r"`([\w/]+\.py)(?:::([\w:]+))?`", PROMISES)))
+
+
+@pytest.mark.parametrize(("file", "name"), HELD_BY, ids=str)
+def test_each_promise_names_a_test_that_is_there(file: str, name: str) -> None:
+    text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+    for part in filter(None, name.split("::")):
+        assert re.search(rf"^\s*(def|class) {part}\b", text, flags=re.MULTILINE), f"{file} has no {part}"

@@ -167,8 +167,14 @@ def test_bad_folders_are_refused_in_one_sentence(saved: Path, tmp_path: Path) ->
     (saved / "model.safetensors").unlink()
     with pytest.raises(InputDataError, match="no model.safetensors"):
         load_folder(saved)
+
+
+def test_pickled_weights_are_refused_with_the_reason(saved: Path) -> None:
+    (saved / "model.safetensors").unlink()
     (saved / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-    with pytest.raises(InputDataError, match="save_pretrained"):
+    with pytest.raises(
+        InputDataError, match=r"only pickled weights .* a pickle can run any code; .*save_pretrained"
+    ):
         load_folder(saved)
 
 
