@@ -158,7 +158,7 @@ class BuildPython(build_py):
 
     def pages(self) -> dict[Path, Path]:
         """Where each page comes from and goes to."""
-        target = Path(self.build_lib) / "gpt2x" / "bench" / "pages"
+        target = Path(self.build_lib) / "gpt2x" / "bench" / "ladder" / "report" / "pages"
         return {page: target / page.name for page in sorted((HERE / "docs" / "ladder").glob("*.md"))}
 
     def run(self) -> None:

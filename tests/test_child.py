@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from gpt2x import child
-from gpt2x.bench.nursery import Nursery
-from gpt2x.bench.process import Process, worker_environment
+from gpt2x.bench.ladder.fork_server import ForkServer
+from gpt2x.bench.process import run_worker, worker_environment
 from gpt2x.tokenizer import published, registry
 
 ROOT = Path(__file__).parent.parent
@@ -87,10 +87,10 @@ def test_modules_beside_the_package_do_not_come_before_pythons_own(
 
 
 def test_a_worker_of_the_bench_starts(trap: Path, tmp_path: Path) -> None:
-    process = Process(worker_environment(tmp_path, None), tmp_path / "log")
+    process = run_worker("gpt2x.bench.ladder.worker", worker_environment(tmp_path, None), tmp_path / "log")
     try:
-        process.tell({"do": "dance"})
-        assert json.loads(process.lines.get(timeout=60) or "{}")["event"] == "failed", "it heard the order"
+        process.send({"do": "dance"})
+        assert json.loads(process.lines.get(timeout=60) or "{}")["event"] == "failed", "it heard the request"
     finally:
         process.kill()
     assert imported(trap) == []
@@ -98,17 +98,17 @@ def test_a_worker_of_the_bench_starts(trap: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are split off on Linux only")
 def test_the_process_that_splits_off_workers_starts(trap: Path, tmp_path: Path) -> None:
-    nursery = Nursery(["typing", "subprocess"], worker_environment(tmp_path, None), tmp_path / "log")
+    fork_server = ForkServer(["typing", "subprocess"], worker_environment(tmp_path, None), tmp_path / "log")
     try:
         with (tmp_path / "worker.log").open("wb") as errors:
-            worker = nursery.fork(errors)
+            worker = fork_server.fork(errors)
         worker.kill()
         assert worker.wait() < 0
         for pipe in (worker.stdin, worker.stdout):
             assert pipe is not None
             pipe.close()
     finally:
-        nursery.close()
+        fork_server.close()
     assert imported(trap) == []
 
 
@@ -147,7 +147,7 @@ def test_what_a_child_starts_in_turn_is_kept_from_the_folder_too(
     monkeypatch.setenv("PYTHONPATH", f"{os.pathsep}lib{os.pathsep}{os.pathsep}{tmp_path}{os.pathsep}")
     found = child.environment()
     assert found["PYTHONPATH"] == os.pathsep.join([str(trap / "lib"), str(tmp_path)])
-    process = Process(worker_environment(tmp_path, None), tmp_path / "log")
+    process = run_worker("gpt2x.bench.ladder.worker", worker_environment(tmp_path, None), tmp_path / "log")
     try:
         time.sleep(0.01)
         assert Path(os.readlink(f"/proc/{process.process.pid}/cwd")) == tmp_path

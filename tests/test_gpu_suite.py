@@ -254,7 +254,7 @@ def test_the_real_parts_have_names_of_their_own_and_files_that_exist(device: str
 
 
 def test_the_ladder_is_asked_for_rungs_that_there_are() -> None:
-    from gpt2x.bench import ladder
+    from gpt2x.bench.ladder import rungs as ladder
 
     assert [rung.key for rung in ladder.select(suite.LADDER)][1:] == suite.LADDER.split(",")
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt2x.bench.results import FORMAT
+from gpt2x.bench.records import FORMAT, REPORT_DATA
 from gpt2x.errors import Gpt2xError, OutputError
 from gpt2x.paths import read_text
 
@@ -79,11 +79,10 @@ def _format_of(path: Path) -> str:
 
 
 def _is_report(path: Path) -> bool:
-    from gpt2x.bench.html import DATA
 
     try:
         if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
             return False
-        return f'id="{DATA}"' in read_text(path)
+        return f'id="{REPORT_DATA}"' in read_text(path)
     except (OSError, Gpt2xError):
         return False

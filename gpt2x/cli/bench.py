@@ -21,13 +21,13 @@ from gpt2x.console import emit, emit_json, format_table, on_terminal, progress, 
 from gpt2x.errors import UsageError, quoted
 
 if TYPE_CHECKING:
-    from gpt2x.bench.bpe.results import BpeResults
+    from gpt2x.bench.bpe.encode.results import BpeResults
     from gpt2x.bench.bpe.training.results import TrainResults
-    from gpt2x.bench.config import Setting
-    from gpt2x.bench.ladder import Rung
+    from gpt2x.bench.ladder.config import Setting
+    from gpt2x.bench.ladder.launch import Launcher
+    from gpt2x.bench.ladder.results import Results
+    from gpt2x.bench.ladder.rungs import Rung
     from gpt2x.bench.machine import Machine
-    from gpt2x.bench.process import Workshop
-    from gpt2x.bench.results import Results
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -117,7 +117,10 @@ def bench(
     """
     if ctx.invoked_subcommand is not None:
         return
-    from gpt2x.bench import folder, ladder, rung_file, sizing, step_peers
+    from gpt2x.bench import folder
+    from gpt2x.bench.ladder import rung_file, sizing
+    from gpt2x.bench.ladder import rungs as ladder
+    from gpt2x.bench.step import compare as step_peers
 
     known = rung_file.with_rungs_of(rungs_file, ladder.RUNGS) if rungs_file else ladder.RUNGS
     chosen = ladder.select(rungs, known)
@@ -144,8 +147,8 @@ def bench(
     with _termination_as_interrupt():
         machine = _look_at_machine(kind, visible_gpu)
     setting = sizing.make_setting(machine, device=kind, **asked)
-    from gpt2x.bench.climb import MAX_ROUNDS, Effort
-    from gpt2x.bench.results import Results
+    from gpt2x.bench.ladder.climb import MAX_ROUNDS, Effort
+    from gpt2x.bench.ladder.results import Results
 
     results = Results(setting=setting, machine=machine, command=["gpt2x", *sys.argv[1:]])
     effort = Effort.within(budget_s, len(chosen), steps=steps, rounds=rounds or MAX_ROUNDS)
@@ -188,14 +191,14 @@ def _look_at_machine(kind: str, visible_gpu: str | None) -> Machine:
     from dataclasses import replace
 
     from gpt2x.bench.machine import load_average
-    from gpt2x.bench.process import RungFailed, probe
+    from gpt2x.bench.process import WorkerFailed, probe
     from gpt2x.errors import Gpt2xError
 
     say("looking at this machine and measuring its peak …")
     busy = load_average()
     try:
         return replace(probe(kind, visible_gpu=visible_gpu), load_average=busy)
-    except RungFailed as failed:
+    except WorkerFailed as failed:
         raise Gpt2xError(f"torch does not work here: {failed}") from failed
 
 
@@ -214,9 +217,9 @@ def _climb(
 
     import numpy as np
 
-    from gpt2x.bench import report
-    from gpt2x.bench.climb import Climb, Listener
-    from gpt2x.bench.process import Workshop
+    from gpt2x.bench.ladder.climb import Climb, Listener
+    from gpt2x.bench.ladder.launch import Launcher
+    from gpt2x.bench.ladder.report import text as report
 
     tokens, results.text = text.tokens(results.setting.shape.vocab_size)
     say(f"{report.setting_line(results)}\n{results.text}; measured peak: {report.peak_line(results)}\n")
@@ -226,8 +229,8 @@ def _climb(
         stack.enter_context(_termination_as_interrupt())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gpt2x-bench-")))
         np.save(folder / "tokens.npy", tokens)
-        workshop = stack.enter_context(
-            Workshop(results.setting, folder / "tokens.npy", timeout_s=timeout_s, visible_gpu=visible_gpu)
+        launcher = stack.enter_context(
+            Launcher(results.setting, folder / "tokens.npy", timeout_s=timeout_s, visible_gpu=visible_gpu)
         )
         advance = stack.enter_context(progress("climbing", total=len(chosen), unit="rungs"))
 
@@ -251,7 +254,7 @@ def _climb(
                     say("")
                 say(f"round {number}, over all in turn")
 
-        Climb(chosen, results, workshop.launch, effort=effort, listener=Screen(), **more).run()
+        Climb(chosen, results, launcher.launch, effort=effort, listener=Screen(), **more).run()
 
 
 @contextmanager
@@ -274,7 +277,7 @@ def _termination_as_interrupt() -> Iterator[None]:
 
 def _finish(results: Results, folder: Path, *, as_json: bool) -> None:
     """Write the files, then print the tables, the bars, what limits the trust in them, and the sentence."""
-    from gpt2x.bench.results import save
+    from gpt2x.bench.records import save
 
     results.created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     try:
@@ -317,7 +320,8 @@ def step(
 
     A peer that is not installed is left out, with the reason. JSON: see docs/reference/bench.md.
     """
-    from gpt2x.bench import sizing, step_peers
+    from gpt2x.bench.ladder import sizing
+    from gpt2x.bench.step import compare as step_peers
 
     contestants = step_peers.select(peer or [])
     step_peers.check_dtype(dtype)
@@ -328,9 +332,9 @@ def step(
     text = _Text(data, sizing.foresee(kind, visible_gpu, **asked).shape.vocab_size)
     with _termination_as_interrupt():
         setting = sizing.make_setting(_look_at_machine(kind, visible_gpu), device=kind, **asked)
-        with _workshop(setting, text, timeout_s=timeout_s, visible_gpu=visible_gpu) as workshop:
+        with _workshop(setting, text, timeout_s=timeout_s, visible_gpu=visible_gpu) as launcher:
             found = step_peers.compare(
-                contestants, setting, workshop.launch, dtype=dtype, rounds=rounds, steps=steps, stage=say
+                contestants, setting, launcher.launch, dtype=dtype, rounds=rounds, steps=steps, stage=say
             )
     if as_json:
         emit_json(found.as_dict())
@@ -345,22 +349,22 @@ def step(
 @contextmanager
 def _workshop(
     setting: Setting, text: _Text, *, timeout_s: float, visible_gpu: str | None
-) -> Iterator[Workshop]:
+) -> Iterator[Launcher]:
     """Where workers are made, with the tokens that all of them see."""
     import tempfile
 
     import numpy as np
 
-    from gpt2x.bench.process import Workshop
+    from gpt2x.bench.ladder.launch import Launcher
 
     tokens, description = text.tokens(setting.shape.vocab_size)
     say(f"{setting.model}, B = {setting.batch}, T = {setting.seq} on {setting.device}; {description}")
     with tempfile.TemporaryDirectory(prefix="gpt2x-bench-") as name:
         np.save(Path(name) / "tokens.npy", tokens)
-        with Workshop(
+        with Launcher(
             setting, Path(name) / "tokens.npy", timeout_s=timeout_s, visible_gpu=visible_gpu
-        ) as workshop:
-            yield workshop
+        ) as launcher:
+            yield launcher
 
 
 @app.command(
@@ -413,7 +417,7 @@ def bpe(
 
 
 def _own_name(path: Path) -> str:
-    from gpt2x.bench.bpe.inputs import own_name
+    from gpt2x.bench.bpe.encode.inputs import own_name
 
     return own_name(path)
 
@@ -421,10 +425,10 @@ def _own_name(path: Path) -> str:
 def _bench_encoding(
     data: Sequence[Path], inputs: str, peers: str, *, quick: bool, out: Path | None, as_json: bool
 ) -> None:
-    from gpt2x.bench.bpe import report
-    from gpt2x.bench.bpe.measure import QUICK, Effort
-    from gpt2x.bench.bpe.peers import select
-    from gpt2x.bench.bpe.run import bench_bpe
+    from gpt2x.bench.bpe.encode import report
+    from gpt2x.bench.bpe.encode.measure import QUICK, Effort
+    from gpt2x.bench.bpe.encode.peers import select
+    from gpt2x.bench.bpe.encode.run import bench_bpe
 
     measure = partial(bench_bpe, select(peers), data=data, inputs=inputs, effort=QUICK if quick else Effort())
     _run_bpe(measure, report, out, as_json=as_json)
@@ -455,7 +459,7 @@ def _run_bpe(measure: Callable[..., Any], report: Any, out: Path | None, *, as_j
 @contextmanager
 def _steps_on_screen() -> Iterator[Any]:
     """Show on a terminal what is measured now; elsewhere one line for each text."""
-    from gpt2x.bench.bpe.measure import Listener
+    from gpt2x.bench.bpe.encode.measure import Listener
 
     with progress("measuring", unit="steps") as advance:
 
@@ -476,7 +480,7 @@ def _finish_bpe(
     results: BpeResults | TrainResults, text: str, page: str, folder: Path | None, *, as_json: bool
 ) -> None:
     """Write the files, then print the tables."""
-    from gpt2x.bench.results import save, to_json
+    from gpt2x.bench.records import save, to_json
     from gpt2x.paths import atomic_write
 
     try:

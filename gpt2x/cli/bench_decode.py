@@ -42,10 +42,10 @@ def decode(
 
     A peer that is not installed is left out, with the reason. JSON: see docs/reference/bench.md.
     """
-    from gpt2x.bench import decode as bench
+    from gpt2x.bench.decode import compare as bench
+    from gpt2x.bench.ladder.sizing import parse_device, shape_of
     from gpt2x.bench.machine import foreseen, without_torch
-    from gpt2x.bench.process import RungFailed
-    from gpt2x.bench.sizing import parse_device, shape_of
+    from gpt2x.bench.process import WorkerFailed
     from gpt2x.cli.bench import parse_seconds
 
     kind, visible_gpu = parse_device(device)
@@ -61,7 +61,7 @@ def decode(
     try:
         with bench.processes(timeout_s=timeout_s, visible_gpu=visible_gpu) as launch:
             found = bench.compare(ways, setting, launch, without_torch(), rounds=rounds, stage=say)
-    except RungFailed as failed:
+    except WorkerFailed as failed:
         raise Gpt2xError(f"torch does not work here: {failed}") from failed
     if as_json:
         emit_json(found.as_dict())

@@ -11,7 +11,7 @@ from gpt2x.console import emit, emit_json, format_table, say
 from gpt2x.errors import Gpt2xError
 
 if TYPE_CHECKING:
-    from gpt2x.bench.ops import OpsResults
+    from gpt2x.bench.ops.measure import OpsResults
 
 EPILOG = examples(
     "gpt2x bench ops",
@@ -44,7 +44,7 @@ def ops(
     Rates are held against the memory bandwidth and the matrix products that this machine was measured to reach. JSON:
     see docs/reference/bench.md.
     """
-    from gpt2x.bench import ops as bench
+    from gpt2x.bench.ops import measure as bench
     from gpt2x.ops import keep_freed_memory
 
     keep_freed_memory()  # else page faults of new results are measured, and most of all in torch's calls
@@ -67,7 +67,7 @@ def ops(
 
 def show(results: OpsResults) -> None:
     """The machine and its peaks, and a table for each dtype."""
-    from gpt2x.bench import ops as bench
+    from gpt2x.bench.ops import measure as bench
 
     emit(bench.headline(results))
     for dtype in dict.fromkeys(op.dtype for op in results.operators):

@@ -12,8 +12,8 @@ from gpt2x.cli.options import Json, Out, Quiet, examples
 from gpt2x.console import clean, emit, emit_json, say
 
 if TYPE_CHECKING:
-    from gpt2x.bench.explain import Page, Source
-    from gpt2x.bench.results import Results
+    from gpt2x.bench.ladder.report.explain import Page, Source
+    from gpt2x.bench.ladder.results import Results
 
 HELP = {
     "file": "A results.json, the folder that holds it, or a report.html.",
@@ -55,8 +55,8 @@ def load_any(path: Path) -> Results:
         InputDataError: it is missing or holds no result.
 
     """
-    from gpt2x.bench import html
-    from gpt2x.bench.results import load
+    from gpt2x.bench.ladder.report import html
+    from gpt2x.bench.ladder.results import load
 
     return html.load(path) if path.suffix == ".html" else load(path)
 
@@ -68,7 +68,7 @@ def write_pictures(results: Results, folder: Path) -> list[Path]:
         OutputError: a file cannot be written.
 
     """
-    from gpt2x.bench import chart, html
+    from gpt2x.bench.ladder.report import chart, html
 
     written = [html.write(results, folder)]
     if chart.is_available():
@@ -78,7 +78,7 @@ def write_pictures(results: Results, folder: Path) -> list[Path]:
 
 def say_written(written: list[Path]) -> None:
     """Tell which files there are now, and what the missing ones need."""
-    from gpt2x.bench import chart
+    from gpt2x.bench.ladder.report import chart
 
     say("\nwritten: " + ", ".join(map(str, written)))
     if not chart.is_available():
@@ -87,8 +87,8 @@ def say_written(written: list[Path]) -> None:
 
 def show_results(results: Results, *, as_json: bool) -> None:
     """Print everything about a result, or its JSON."""
-    from gpt2x.bench import report
-    from gpt2x.bench.results import to_json
+    from gpt2x.bench.ladder.report import text as report
+    from gpt2x.bench.records import to_json
 
     if as_json:
         emit_json(to_json(results))
@@ -127,8 +127,8 @@ def compare(
     JSON: {a, b, differences: [text], facts: [{name, a, b}], rungs: [{key, title, a, b, ratio, within_noise, …}]};
     a and b of a rung in tokens per second, ratio b ÷ a.
     """
-    from gpt2x.bench import compare as side_by_side
-    from gpt2x.bench import report
+    from gpt2x.bench.ladder.report import compare as side_by_side
+    from gpt2x.bench.ladder.report import text as report
 
     threshold = None if fail_below is None else side_by_side.check_threshold(fail_below)
     results = load_any(a), load_any(b)
@@ -156,7 +156,7 @@ def explain(
 
     JSON: {key, number, title, idea, sections, quotes, measured}; without a rung a list of {key, number, title, idea}.
     """
-    from gpt2x.bench import explain as pages
+    from gpt2x.bench.ladder.report import explain as pages
 
     if rung is None:
         _list_pages(as_json=as_json)
@@ -170,7 +170,7 @@ def explain(
 
 
 def _list_pages(*, as_json: bool) -> None:
-    from gpt2x.bench import explain as pages
+    from gpt2x.bench.ladder.report import explain as pages
 
     if as_json:
         emit_json([_about(pages.page(key)) for key in pages.known()])
@@ -186,7 +186,7 @@ def _about(page: Page) -> dict[str, Any]:
 def _more_about(page: Page, source: Source | None) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from gpt2x.bench import explain as pages
+    from gpt2x.bench.ladder.report import explain as pages
 
     measured = None
     if source is not None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from gpt2x.bench.climb import Climb, Effort
-from gpt2x.bench.config import Setting
-from gpt2x.bench.ladder import RUNGS, Rung
+from gpt2x.bench.ladder.climb import Climb, Effort
+from gpt2x.bench.ladder.config import Setting
+from gpt2x.bench.ladder.results import Results
+from gpt2x.bench.ladder.rungs import RUNGS, Rung
 from gpt2x.bench.machine import Gpu, Machine
-from gpt2x.bench.results import Results
 from gpt2x.model.config import GPTConfig
 
 from .fakes import Bench

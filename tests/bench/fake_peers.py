@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from gpt2x.bench.bpe.peers import Calls, Peer, Vocabulary
+from gpt2x.bench.bpe.encode.peers import Calls, Peer, Vocabulary
 
 
 def right(vocabulary: Vocabulary, threads: int) -> Calls:

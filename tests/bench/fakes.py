@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpt2x.bench.config import StepConfig
-from gpt2x.bench.process import RungFailed
+from gpt2x.bench.ladder.config import StepConfig
+from gpt2x.bench.process import WorkerFailed
 
 
 @dataclass
@@ -41,7 +41,7 @@ class FakeRunner:
     def prepare(self) -> dict[str, Any]:
         reason = self.bench.broken(self.config)
         if reason is not None:
-            raise RungFailed(reason)
+            raise WorkerFailed(reason)
         ms = self.bench.step_ms(self.config)
         return {
             "step_ms": ms,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpt2x.bench.config import Setting
-from gpt2x.bench.ladder import RUNGS
+from gpt2x.bench.ladder.config import Setting
+from gpt2x.bench.ladder.loss_check import CHANGES, DIFFERS, MATCHES, LossCheck
+from gpt2x.bench.ladder.results import Results, Row
+from gpt2x.bench.ladder.rungs import RUNGS
 from gpt2x.bench.machine import Machine
-from gpt2x.bench.measure import CHANGES, DIFFERS, MATCHES, LossCheck
-from gpt2x.bench.results import FAILED, SKIPPED, Results, Row
+from gpt2x.bench.records import FAILED, SKIPPED
 from gpt2x.model.config import GPTConfig
 
 TOKENS = 16

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gpt2x.bench import text
-from gpt2x.bench.config import MODELS, naive_step_bytes
+from gpt2x.bench.ladder.config import MODELS, naive_step_bytes
+from gpt2x.bench.ladder.sizing import like_seed, make_setting, parse_device
 from gpt2x.bench.machine import Machine
-from gpt2x.bench.sizing import like_seed, make_setting, parse_device
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError
 
 

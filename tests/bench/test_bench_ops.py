@@ -8,10 +8,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from gpt2x.bench import machine, torch_ops
-from gpt2x.bench import ops as bench
-from gpt2x.bench.measure import Spread
-from gpt2x.bench.ops_cases import CASES, DTYPES, Draw, Sizes
+from gpt2x.bench import machine
+from gpt2x.bench.ops import measure as bench
+from gpt2x.bench.ops import torch_ops
+from gpt2x.bench.ops.cases import CASES, DTYPES, Draw, Sizes
+from gpt2x.bench.stats import Spread
 from gpt2x.cli.app import app
 from gpt2x.errors import UsageError
 from gpt2x.ops import backend, functional, reference

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gpt2x.bench.bpe import inputs, measure, report
-from gpt2x.bench.bpe.measure import Effort
-from gpt2x.bench.bpe.peers import OURS, PEERS, Peer, Vocabulary, find_function, select
-from gpt2x.bench.bpe.results import MEASURES, TIMED_OUT, BpeResults, Cell
-from gpt2x.bench.bpe.run import bench_bpe
-from gpt2x.bench.bpe.worker import Worker
-from gpt2x.bench.results import FAILED, MEASURED, SKIPPED, save
+from gpt2x.bench.bpe.encode import inputs, measure, report
+from gpt2x.bench.bpe.encode.measure import Effort
+from gpt2x.bench.bpe.encode.peers import OURS, PEERS, Peer, Vocabulary, find_function, select
+from gpt2x.bench.bpe.encode.results import MEASURES, TIMED_OUT, BpeResults, Cell
+from gpt2x.bench.bpe.encode.run import bench_bpe
+from gpt2x.bench.bpe.encode.worker import TokenizerWorker
+from gpt2x.bench.records import FAILED, MEASURED, SKIPPED, save
 from gpt2x.cli.app import app
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.tokenizer import train
@@ -44,7 +44,7 @@ STANDARD = PEERS[:2]  # tiktoken and ours are always here
 def _no_gpt2(monkeypatch: pytest.MonkeyPatch) -> None:
     """A vocabulary of the text's own, on every machine; and workers find the fakes."""
     monkeypatch.setattr(
-        "gpt2x.bench.bpe.run.choose_tokenizer", lambda documents, size: (tiny_tokenizer(), "own")
+        "gpt2x.bench.bpe.encode.run.choose_tokenizer", lambda documents, size: (tiny_tokenizer(), "own")
     )
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
@@ -176,7 +176,7 @@ def test_what_is_finished_is_shown_after_an_interrupt(book: Path) -> None:
 
 
 def test_the_command_writes_every_sample_and_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpt2x.bench.bpe.measure.QUICK", TINY)
+    monkeypatch.setattr("gpt2x.bench.bpe.encode.measure.QUICK", TINY)
     done = CliRunner().invoke(
         app,
         ["bench", "bpe", "--quick", "--peers", "gpt2x", "--inputs", "blanks", "--json", "-o", str(tmp_path)],
@@ -199,7 +199,7 @@ def test_the_command_writes_every_sample_and_a_page(tmp_path: Path, monkeypatch:
 
 
 def test_files_are_measured_alone(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpt2x.bench.bpe.measure.QUICK", TINY)
+    monkeypatch.setattr("gpt2x.bench.bpe.encode.measure.QUICK", TINY)
     done = CliRunner().invoke(app, ["bench", "bpe", str(book), "--quick", "--peers", "gpt2x"])
     assert done.exit_code == 0, done.output
     assert "book: 3 kB" in done.stdout
@@ -250,15 +250,15 @@ def test_a_worker_keeps_the_right_ids_of_batches_apart(vocabulary: Vocabulary, t
     """No token spans two documents, so a batch's ids are not those of the whole text."""
     text = ("ab" * 40_000)[: inputs.BATCH_DOCUMENT_BYTES + 9]
     (tmp_path / "text").write_text(text)
-    worker = Worker()
+    worker = TokenizerWorker()
     address = FAKES["right"].address
-    worker.obey({"do": "build", "peer": address, "vocabulary": str(vocabulary.folder), "cores": cores()})
-    worker.obey({"do": "load", "text": str(tmp_path / "text"), "right": str(tmp_path / "right")})
-    assert worker.obey({"do": "call", "call": "batch", "compare": True})["fault"] is None
-    kept = worker.obey({"do": "call", "call": "batch", "compare": True, "keep": True})
+    worker.handle({"do": "build", "peer": address, "vocabulary": str(vocabulary.folder), "cores": cores()})
+    worker.handle({"do": "load", "text": str(tmp_path / "text"), "right": str(tmp_path / "right")})
+    assert worker.handle({"do": "call", "call": "batch", "compare": True})["fault"] is None
+    kept = worker.handle({"do": "call", "call": "batch", "compare": True, "keep": True})
     assert kept["fault"] == ""
-    assert worker.obey({"do": "call", "call": "encode", "compare": True})["fault"] is None
-    assert worker.obey({"do": "call", "call": "encode", "compare": True, "keep": True})["fault"] == ""
+    assert worker.handle({"do": "call", "call": "encode", "compare": True})["fault"] is None
+    assert worker.handle({"do": "call", "call": "encode", "compare": True, "keep": True})["fault"] == ""
 
 
 def cores() -> list[int]:
@@ -268,8 +268,8 @@ def cores() -> list[int]:
 
 def test_nothing_here_loads_torch() -> None:
     program = (
-        "import sys, gpt2x.bench.bpe.run, gpt2x.bench.bpe.report, gpt2x.bench.bpe.worker\n"
-        "gpt2x.bench.bpe.measure.without_torch()\n"
+        "import sys, gpt2x.bench.bpe.encode.run, gpt2x.bench.bpe.encode.report, gpt2x.bench.bpe.encode.worker\n"
+        "gpt2x.bench.bpe.encode.measure.without_torch()\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=ROOT)

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gpt2x.bench.bpe.measure import Listener
-from gpt2x.bench.bpe.peers import find_function
-from gpt2x.bench.bpe.results import ALL, ONE, TIMED_OUT
+from gpt2x.bench.bpe.encode.measure import Listener
+from gpt2x.bench.bpe.encode.peers import find_function
+from gpt2x.bench.bpe.encode.results import ALL, ONE, TIMED_OUT
 from gpt2x.bench.bpe.training import corpus, merges, report
 from gpt2x.bench.bpe.training.measure import Effort, bench_training
 from gpt2x.bench.bpe.training.merges import DIFFERS, EQUAL, KNOWN, Judge, Learned, Verdict, first_difference
 from gpt2x.bench.bpe.training.results import Cell, TrainResults
 from gpt2x.bench.bpe.training.trainers import BASE, TRAINERS, Job, Trainer, select
-from gpt2x.bench.bpe.training.worker import obey, read_merges
-from gpt2x.bench.process import Process, worker_environment
-from gpt2x.bench.results import FAILED, SKIPPED
+from gpt2x.bench.bpe.training.worker import TrainerWorker, read_merges
+from gpt2x.bench.process import run_worker, worker_environment
+from gpt2x.bench.records import FAILED, SKIPPED
 from gpt2x.cli.app import app
 from gpt2x.errors import InputDataError, UsageError
 from tests.bench.fake_trainers import ABSENT, FAKES
@@ -191,8 +191,8 @@ def test_the_parts_that_iterators_get_are_the_whole_text(tmp_path: Path) -> None
     assert "".join(chunks) == text
 
 
-def order(trainer: Trainer, book: Path, merges_file: str = "") -> dict[str, object]:
-    from gpt2x.bench.bpe.measure import cores_for
+def request(trainer: Trainer, book: Path, merges_file: str = "") -> dict[str, object]:
+    from gpt2x.bench.bpe.encode.measure import cores_for
 
     return {
         "do": "train",
@@ -205,19 +205,21 @@ def order(trainer: Trainer, book: Path, merges_file: str = "") -> dict[str, obje
 
 
 def test_a_worker_keeps_the_merges(book: Path, tmp_path: Path) -> None:
-    assert obey(order(FAKES["right"], book, str(tmp_path / "merges")))["num_merges"] == NUM_MERGES
+    assert (
+        TrainerWorker().handle(request(FAKES["right"], book, str(tmp_path / "merges")))["num_merges"]
+        == NUM_MERGES
+    )
     assert Judge(book, NUM_MERGES).judge(read_merges(tmp_path / "merges")) == Verdict(EQUAL)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is that of the whole process")
 def test_a_worker_tells_how_far_memory_rose(book: Path, tmp_path: Path) -> None:
     # In a process of its own, as in a measurement: this one may hold freed memory that would serve again.
-    process = Process(
-        worker_environment(tmp_path, None), tmp_path / "log", module="gpt2x.bench.bpe.training.worker"
-    )
+    module = "gpt2x.bench.bpe.training.worker"
+    process = run_worker(module, worker_environment(tmp_path, None), tmp_path / "log")
     try:
-        process.tell(order(FAKES["greedy"], book))
-        grown = process.answer(time.monotonic() + 60)["grown_bytes"]
+        process.send(request(FAKES["greedy"], book))
+        grown = process.receive(time.monotonic() + 60)["grown_bytes"]
     finally:
         process.kill()
     assert 40_000_000 < grown < 80_000_000

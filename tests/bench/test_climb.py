@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from gpt2x.bench.climb import Climb, Effort, Listener
-from gpt2x.bench.config import Setting, StepConfig
-from gpt2x.bench.ladder import RUNGS, select
+from gpt2x.bench.ladder.climb import Climb, Effort, Listener
+from gpt2x.bench.ladder.config import Setting, StepConfig
+from gpt2x.bench.ladder.results import Results, Row
+from gpt2x.bench.ladder.rungs import RUNGS, select
 from gpt2x.bench.machine import Machine
 from gpt2x.bench.process import Missing, OutOfMemory
-from gpt2x.bench.results import Results, Row
-from gpt2x.bench.step_peers import ladder_peers
+from gpt2x.bench.step.compare import ladder_peers
 
 from .fakes import Bench, FakeRunner
 
@@ -446,11 +446,11 @@ def test_ctrl_c_keeps_the_finished_rungs_and_ends_every_process(
 
 
 def test_a_process_that_dies_in_a_later_round_leaves_its_earlier_figures(climb: Run) -> None:
-    from gpt2x.bench.process import RungFailed
+    from gpt2x.bench.process import WorkerFailed
 
     def dies(config: object, rounds: int) -> bool:
         if rounds == 2 and getattr(config, "autocast", None):
-            raise RungFailed("killed")
+            raise WorkerFailed("killed")
         return False
 
     results = climb(Bench(interrupt=dies), select("bf16"))

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gpt2x.bench import compare, results
-from gpt2x.bench.results import Results
+from gpt2x.bench.ladder import results
+from gpt2x.bench.ladder.report import compare
+from gpt2x.bench.ladder.results import Results
 from gpt2x.cli.app import app
 from gpt2x.errors import Gpt2xError, UsageError
 

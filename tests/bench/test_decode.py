@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gpt2x.bench import decode_worker, worker
-from gpt2x.bench.decode import (
+from gpt2x.bench.decode import worker as decode_worker
+from gpt2x.bench.decode.compare import (
     FIGURES,
     HEAD,
     WAYS,
@@ -25,7 +25,8 @@ from gpt2x.bench.decode import (
     table_rows,
 )
 from gpt2x.bench.machine import Machine
-from gpt2x.bench.process import Missing, RungFailed
+from gpt2x.bench.process import Missing, WorkerFailed
+from gpt2x.bench.worker import serve
 from gpt2x.cli.app import app
 from gpt2x.errors import MissingComponentError, UsageError
 from gpt2x.model.config import GPTConfig
@@ -39,8 +40,8 @@ TOKEN_MS = {"float32": 20.0, "bfloat16": 10.0, "int8": 5.0, "hf": 40.0}
 class Bench:
     """Stands in for the worker processes; they compute nothing and take no time."""
 
-    def __init__(self, **answers: Callable[[str], Any]) -> None:
-        self.answers, self.orders, self.closed = answers, [], 0
+    def __init__(self, **replies: Callable[[str], Any]) -> None:
+        self.replies, self.orders, self.closed = replies, [], 0
 
     def launch(self, name: str) -> FakeWorker:
         return FakeWorker(self, name)
@@ -50,11 +51,11 @@ class FakeWorker:
     def __init__(self, bench: Bench, name: str) -> None:
         self.bench, self.name = bench, name
 
-    def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        do = order["do"]
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        do = request["do"]
         self.bench.orders.append((self.name, do))
-        if do in self.bench.answers:
-            changed = self.bench.answers[do](self.name)
+        if do in self.bench.replies:
+            changed = self.bench.replies[do](self.name)
             if changed is not None:
                 return changed
         ms = TOKEN_MS.get(self.name, 50.0)
@@ -147,7 +148,7 @@ def test_a_way_that_fails_later_is_a_row_with_its_reason_and_keeps_its_rounds() 
     found = run(
         Bench(
             measure=lambda name: (
-                raises(RungFailed("took too long")) if name == "naive" and next(turns) else None
+                raises(WorkerFailed("took too long")) if name == "naive" and next(turns) else None
             )
         )
     )
@@ -204,17 +205,17 @@ def test_lengths_that_cannot_be_measured_are_refused(changes: dict[str, int], pa
 # For real, but tiny
 
 
-def obey(*orders: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a worker answers, here in this process."""
-    answers = io.StringIO()
-    lines = io.StringIO("".join(json.dumps(order) + "\n" for order in orders))
-    worker.serve(lines, answers, decode_worker.Worker().obey)
-    return [json.loads(line) for line in answers.getvalue().splitlines()]
+def handle(*requests: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a worker replies, here in this process."""
+    replies = io.StringIO()
+    lines = io.StringIO("".join(json.dumps(request) + "\n" for request in requests))
+    serve(lines, replies, decode_worker.DecodeWorker())
+    return [json.loads(line) for line in replies.getvalue().splitlines()]
 
 
 def write(way: str, seed: int = 1) -> dict[str, Any]:
     prepare = {"do": "prepare", "way": way, "shape": dataclasses.asdict(SHAPE), "device": "cpu"}
-    ready, measured = obey({**prepare, "prompt": 8, "seed": seed}, {"do": "measure", "tokens": 20})
+    ready, measured = handle({**prepare, "prompt": 8, "seed": seed}, {"do": "measure", "tokens": 20})
     assert ready["event"] == "ready", ready
     return {**ready, **measured}
 
@@ -233,17 +234,17 @@ def test_all_exact_ways_really_write_the_same_text() -> None:
 
 
 def test_a_worker_times_every_token_and_counts_the_weights() -> None:
-    answer = write("plain")
-    assert (len(answer["ids"]), len(answer["token_ms"])) == (20, 19)
-    assert min(answer["token_ms"]) > 0
-    assert answer["prompt_ms"] > 0
+    reply = write("plain")
+    assert (len(reply["ids"]), len(reply["token_ms"])) == (20, 19)
+    assert min(reply["token_ms"]) > 0
+    assert reply["prompt_ms"] > 0
     # two blocks of 12 C² + 13 C numbers, the last LayerNorm, the head
-    assert answer["weight_bytes"] == 4 * (2 * (12 * 16 * 16 + 13 * 16) + 2 * 16 + 61 * 16)
+    assert reply["weight_bytes"] == 4 * (2 * (12 * 16 * 16 + 13 * 16) + 2 * 16 + 61 * 16)
 
 
 def test_a_worker_says_what_it_lacks() -> None:
     with backend.using("reference"):
-        (answer,) = obey(
+        (reply,) = handle(
             {
                 "do": "prepare",
                 "way": "int8",
@@ -253,8 +254,8 @@ def test_a_worker_says_what_it_lacks() -> None:
                 "seed": 1,
             }
         )
-    assert (answer["event"], answer["kind"]) == ("failed", "missing")
-    assert "native operators" in answer["message"]
+    assert (reply["event"], reply["kind"]) == ("failed", "missing")
+    assert "native operators" in reply["message"]
 
 
 def test_the_command_measures_in_processes_of_their_own() -> None:
@@ -272,7 +273,8 @@ def bench_decode(*arguments: str) -> Any:
 @pytest.fixture
 def fake_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "gpt2x.bench.decode.DecodeProcess", lambda environment, log, timeout_s: FakeWorker(Bench(), log.stem)
+        "gpt2x.bench.decode.compare.DecodeProcess",
+        lambda environment, log, timeout_s: FakeWorker(Bench(), log.stem),
     )
 
 

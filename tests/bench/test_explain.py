@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gpt2x.bench import explain, results
-from gpt2x.bench.ladder import RUNGS
+from gpt2x.bench.ladder import results
+from gpt2x.bench.ladder.report import explain
+from gpt2x.bench.ladder.rungs import RUNGS
 from gpt2x.cli.app import app
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError
 

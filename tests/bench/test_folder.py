@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpt2x.bench import folder
-from gpt2x.bench.html import DATA
+from gpt2x.bench.records import REPORT_DATA
 from gpt2x.errors import OutputError
 
 LADDER = (folder.RESULTS, *folder.PICTURES)
@@ -84,10 +84,10 @@ def test_a_folder_or_a_dead_link_of_that_name_is_not_replaced(tmp_path: Path) ->
 
 def test_results_of_ours_are_replaced(tmp_path: Path) -> None:
     put(tmp_path / "ladder" / "results.json", json.dumps({"format": "gpt2x-bench"}))
-    put(tmp_path / "ladder" / "report.html", f'<script id="{DATA}">')
+    put(tmp_path / "ladder" / "report.html", f'<script id="{REPORT_DATA}">')
     put(tmp_path / "ladder" / "ladder.png", "")
     folder.check(tmp_path / "ladder", LADDER)
-    put(tmp_path / "pictures" / "report.html", f'<script id="{DATA}">')
+    put(tmp_path / "pictures" / "report.html", f'<script id="{REPORT_DATA}">')
     put(tmp_path / "pictures" / "ladder.svg", "")
     folder.check(tmp_path / "pictures", folder.PICTURES)
     for kind in ("bpe", "bpe-train"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpt2x.bench import energy, machine
-from gpt2x.bench.sizing import foresee
+from gpt2x.bench.ladder.sizing import foresee
 from gpt2x.errors import MissingComponentError, UsageError
 
 

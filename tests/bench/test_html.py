@@ -13,8 +13,9 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
-from gpt2x.bench import html, markup, results, svg
-from gpt2x.bench.results import Results, Row
+from gpt2x.bench.ladder import results
+from gpt2x.bench.ladder.report import html, markup, svg
+from gpt2x.bench.ladder.results import Results, Row
 from gpt2x.cli.app import app
 from gpt2x.errors import InputDataError, OutputError
 
@@ -193,7 +194,7 @@ def test_show_redraws_everything_and_reads_its_own_report(tmp_path: Path) -> Non
 def test_without_matplotlib_the_report_is_written_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpt2x.bench.chart.is_available", lambda: False)
+    monkeypatch.setattr("gpt2x.bench.ladder.report.chart.is_available", lambda: False)
     results.save(made.whole(), tmp_path / "results.json")
     shown = run(str(tmp_path), "--out", str(tmp_path / "new"))
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["report.html"]

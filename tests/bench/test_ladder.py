@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from gpt2x.bench.config import Setting, StepConfig, flops_per_token
-from gpt2x.bench.ladder import OUR_RUNGS, RUNGS, SEED_RUNGS, Rung, select, start_config
+from gpt2x.bench.ladder.config import Setting, StepConfig, flops_per_token
+from gpt2x.bench.ladder.rungs import OUR_RUNGS, RUNGS, SEED_RUNGS, Rung, select, start_config
 from gpt2x.bench.machine import Gpu, Machine
 from gpt2x.errors import UsageError
 from gpt2x.model.config import PRESETS

@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from gpt2x.bench.ladder import RUNGS, Rung
-from gpt2x.bench.measure import Learned, check_loss, is_slower, spread, tokens_per_second, utilisation
+from gpt2x.bench.ladder.loss_check import Learned, check_loss
+from gpt2x.bench.ladder.rungs import RUNGS, Rung
+from gpt2x.bench.stats import is_slower, spread, tokens_per_second, utilisation
 
 PLAIN = Rung(key="plain", title="plain", change="nothing", why="None.", loss_bound=0.02)
 

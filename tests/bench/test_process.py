@@ -15,18 +15,20 @@ import numpy as np
 import pytest
 
 from gpt2x.bench import worker
-from gpt2x.bench.config import Setting, StepConfig
+from gpt2x.bench.ladder import worker as rung_worker
+from gpt2x.bench.ladder.config import Setting, StepConfig
+from gpt2x.bench.ladder.launch import Launcher, Ranks
+from gpt2x.bench.ladder.step import build_model
 from gpt2x.bench.machine import Machine, cpu_seconds, memory_bytes, peak_memory, reset_peak_memory
-from gpt2x.bench.process import FAILURES, Missing, OutOfMemory, Ranks, RungFailed, Workshop, probe
-from gpt2x.bench.step import build_model
+from gpt2x.bench.process import FAILURES, Missing, OutOfMemory, WorkerFailed, probe
 from gpt2x.errors import MissingComponentError
 
 
 @pytest.fixture
-def workshop(tmp_path: Path, tiny_setting: Setting, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+def launcher(tmp_path: Path, tiny_setting: Setting, monkeypatch: pytest.MonkeyPatch) -> Iterator[Launcher]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     np.save(tmp_path / "tokens.npy", np.arange(500, dtype=np.uint32) % 61)
-    with Workshop(tiny_setting, tmp_path / "tokens.npy", timeout_s=60.0) as made:
+    with Launcher(tiny_setting, tmp_path / "tokens.npy", timeout_s=60.0) as made:
         yield made
 
 
@@ -37,27 +39,27 @@ def measured(runner: Ranks, steps: int = 3) -> tuple[dict[str, Any], dict[str, A
         runner.close()
 
 
-def test_a_rung_is_built_warmed_up_and_measured_in_its_own_process(workshop: Workshop) -> None:
-    ready, round_one = measured(workshop.launch(StepConfig(tie_weights=True)))
+def test_a_rung_is_built_warmed_up_and_measured_in_its_own_process(launcher: Launcher) -> None:
+    ready, round_one = measured(launcher.launch(StepConfig(tie_weights=True)))
     assert ready["parameters"] == 61 * 16 + 16 * 16 + 2 * (12 * 16 * 16 + 13 * 16) + 2 * 16
     assert ready["first_step_s"] > 0
     assert len(round_one["samples_ms"]) == 3
     assert all(ms > 0 for ms in round_one["samples_ms"])
-    assert len(round_one["losses"]) == 1 + worker.WARM_STEPS + 1 + 3
+    assert len(round_one["losses"]) == 1 + rung_worker.WARM_STEPS + 1 + 3
     assert round_one["peak_memory_bytes"] > 50_000_000
     assert set(round_one["phases_ms"]) == {"forward_ms", "backward_ms", "optimizer_ms"}
     for ms, *phases in zip(round_one["samples_ms"], *round_one["phases_ms"].values(), strict=True):
         assert sum(phases) == pytest.approx(ms, rel=0.2, abs=0.5)
 
 
-def test_two_ranks_learn_what_one_process_learns(workshop: Workshop) -> None:
-    alone = measured(workshop.launch(StepConfig(micro_batches=4)))[1]
-    ranks = measured(workshop.launch(StepConfig(micro_batches=2, world_size=2)))[1]
+def test_two_ranks_learn_what_one_process_learns(launcher: Launcher) -> None:
+    alone = measured(launcher.launch(StepConfig(micro_batches=4)))[1]
+    ranks = measured(launcher.launch(StepConfig(micro_batches=2, world_size=2)))[1]
     assert ranks["losses"] == pytest.approx(alone["losses"], abs=1e-4)
     assert ranks["peak_memory_bytes"] > 1.5 * alone["peak_memory_bytes"], "the memory of both ranks"
 
 
-def test_two_ranks_with_bf16_weights_learn_what_one_process_learns(workshop: Workshop) -> None:
+def test_two_ranks_with_bf16_weights_learn_what_one_process_learns(launcher: Launcher) -> None:
     own = {
         "tie_weights": True,
         "fused_layers": True,
@@ -65,27 +67,27 @@ def test_two_ranks_with_bf16_weights_learn_what_one_process_learns(workshop: Wor
         "grad_clip": 1.0,
         "bf16_weights": True,
     }
-    alone = measured(workshop.launch(StepConfig(micro_batches=4, **own)))[1]
-    ranks = measured(workshop.launch(StepConfig(micro_batches=2, world_size=2, **own)))[1]
+    alone = measured(launcher.launch(StepConfig(micro_batches=4, **own)))[1]
+    ranks = measured(launcher.launch(StepConfig(micro_batches=2, world_size=2, **own)))[1]
     assert ranks["losses"] == pytest.approx(alone["losses"], abs=1e-3)
 
 
-def test_a_failing_rung_tells_why_in_one_line(workshop: Workshop) -> None:
-    with pytest.raises(RungFailed, match=r"^UsageError: .*|^init = 'x' is unknown"):
-        measured(workshop.launch(StepConfig(init="x")))
+def test_a_failing_rung_tells_why_in_one_line(launcher: Launcher) -> None:
+    with pytest.raises(WorkerFailed, match=r"^UsageError: .*|^init = 'x' is unknown"):
+        measured(launcher.launch(StepConfig(init="x")))
 
 
-def test_a_crash_is_a_failed_rung(workshop: Workshop) -> None:
-    runner = workshop.launch(StepConfig())
+def test_a_crash_is_a_failed_rung(launcher: Launcher) -> None:
+    runner = launcher.launch(StepConfig())
     runner.processes[0].process.kill()
-    with pytest.raises(RungFailed, match="killed by the system"):
+    with pytest.raises(WorkerFailed, match="killed by the system"):
         measured(runner)
 
 
-def test_a_rung_that_hangs_is_stopped(workshop: Workshop) -> None:
-    workshop.timeout_s = 0.05
-    runner = workshop.launch(StepConfig())
-    with pytest.raises(RungFailed, match="took too long"):
+def test_a_rung_that_hangs_is_stopped(launcher: Launcher) -> None:
+    launcher.timeout_s = 0.05
+    runner = launcher.launch(StepConfig())
+    with pytest.raises(WorkerFailed, match="took too long"):
         measured(runner)
     assert runner.processes[0].process.wait() == -signal.SIGKILL
 
@@ -96,47 +98,47 @@ def test_no_memory_is_said_in_plain_words() -> None:
     assert worker.failure(cpu)["kind"] == "memory"
 
 
-def test_what_is_not_installed_and_what_does_not_fit_are_told_apart(workshop: Workshop) -> None:
+def test_what_is_not_installed_and_what_does_not_fit_are_told_apart(launcher: Launcher) -> None:
     missing = worker.failure(MissingComponentError("the peer lightning needs Lightning"))
     assert (missing["kind"], missing["message"]) == ("missing", "the peer lightning needs Lightning")
     assert FAILURES[missing["kind"]] is Missing
     assert FAILURES[worker.failure(MemoryError())["kind"]] is OutOfMemory
-    runner = workshop.launch(StepConfig())
+    runner = launcher.launch(StepConfig())
     runner.processes[0].process.kill()  # as the system does for want of memory
     with pytest.raises(OutOfMemory):
         measured(runner)
 
 
 def test_memory_is_kept_before_anything_is_built(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, tiny_setting: Setting
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch, tiny_setting: Setting
 ) -> None:
     calls: list[str] = []
     monkeypatch.setattr("gpt2x.ops.memory.keep_freed_memory", lambda: calls.append("kept"))
     monkeypatch.setattr(
-        "gpt2x.bench.step.build_model", lambda *args: calls.append("built") or build_model(*args)
+        "gpt2x.bench.ladder.step.build_model", lambda *args: calls.append("built") or build_model(*args)
     )
     for keep_memory, expected in ((False, ["built"]), (True, ["kept", "built"])):
         calls.clear()
-        worker.Worker().prepare(
+        rung_worker.RungWorker().prepare(
             config=dataclasses.asdict(StepConfig(keep_memory=keep_memory)),
             setting=tiny_setting.as_dict(),
-            tokens=str(workshop.tokens),
+            tokens=str(launcher.tokens),
             rank=0,
             rendezvous="",
         )
         assert calls == expected
 
 
-@pytest.mark.parametrize(("limit_s", "steps"), [(0.0, 1), (60.0, 1 + worker.WARM_STEPS)])
+@pytest.mark.parametrize(("limit_s", "steps"), [(0.0, 1), (60.0, 1 + rung_worker.WARM_STEPS)])
 def test_a_step_of_a_minute_is_not_made_twice_to_be_warm(
-    limit_s: float, steps: int, workshop: Workshop, tiny_setting: Setting, monkeypatch: pytest.MonkeyPatch
+    limit_s: float, steps: int, launcher: Launcher, tiny_setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "LONG_STEP_S", limit_s)
-    own = worker.Worker()
+    monkeypatch.setattr(rung_worker, "LONG_STEP_S", limit_s)
+    own = rung_worker.RungWorker()
     ready = own.prepare(
         config=dataclasses.asdict(StepConfig()),
         setting=tiny_setting.as_dict(),
-        tokens=str(workshop.tokens),
+        tokens=str(launcher.tokens),
         rank=0,
         rendezvous="",
     )
@@ -144,8 +146,8 @@ def test_a_step_of_a_minute_is_not_made_twice_to_be_warm(
     assert (ready["step_ms"] == 1000 * ready["first_step_s"]) is (steps == 1)
 
 
-def test_the_steps_of_a_round_fit_into_its_time(workshop: Workshop) -> None:
-    _, round_one = measured(workshop.launch(StepConfig()), steps=20)
+def test_the_steps_of_a_round_fit_into_its_time(launcher: Launcher) -> None:
+    _, round_one = measured(launcher.launch(StepConfig()), steps=20)
     assert sum(round_one["samples_ms"]) <= 1000 * round_one["wall_s"]
 
 
@@ -155,14 +157,14 @@ def test_only_the_first_line_of_an_error_is_told() -> None:
 
 
 def test_a_worker_stops_at_the_first_failure() -> None:
-    answers = io.StringIO()
-    worker.serve(io.StringIO('{"do": "dance"}\n{"do": "dance"}\n'), answers)
-    assert [json.loads(line)["event"] for line in answers.getvalue().splitlines()] == ["failed"]
+    replies = io.StringIO()
+    worker.serve(io.StringIO('{"do": "dance"}\n{"do": "dance"}\n'), replies, worker.Worker())
+    assert [json.loads(line)["event"] for line in replies.getvalue().splitlines()] == ["failed"]
 
 
-def test_compile_caches_start_empty_and_are_shared_within_a_ladder(workshop: Workshop) -> None:
-    folder = Path(workshop.environment["TORCHINDUCTOR_CACHE_DIR"])
-    assert folder.parent == workshop.tokens.parent
+def test_compile_caches_start_empty_and_are_shared_within_a_ladder(launcher: Launcher) -> None:
+    folder = Path(launcher.environment["TORCHINDUCTOR_CACHE_DIR"])
+    assert folder.parent == launcher.tokens.parent
     assert not folder.exists()
 
 
@@ -195,11 +197,11 @@ def test_memory_and_cpu_time_have_sensible_units() -> None:
 
 @pytest.mark.slow
 def test_a_compiled_rung_matches_and_its_compile_time_is_apart(
-    workshop: Workshop, climb: Callable[..., Any], tiny_setting: Setting
+    launcher: Launcher, climb: Callable[..., Any], tiny_setting: Setting
 ) -> None:
-    workshop.timeout_s = 300.0
-    ready, compiled = measured(workshop.launch(StepConfig(compile=True)))
-    plain = measured(workshop.launch(StepConfig()))[1]
+    launcher.timeout_s = 300.0
+    ready, compiled = measured(launcher.launch(StepConfig(compile=True)))
+    plain = measured(launcher.launch(StepConfig()))[1]
     assert compiled["losses"] == pytest.approx(plain["losses"], abs=1e-4)
     assert ready["first_step_s"] > 2 * max(compiled["samples_ms"]) / 1000
 

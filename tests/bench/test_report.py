@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from gpt2x.bench import chart, report, results
-from gpt2x.bench.ladder import RUNGS, select
-from gpt2x.bench.results import Results
+from gpt2x.bench.ladder import results
+from gpt2x.bench.ladder.report import chart
+from gpt2x.bench.ladder.report import text as report
+from gpt2x.bench.ladder.results import Results
+from gpt2x.bench.ladder.rungs import RUNGS, select
 from gpt2x.errors import InputDataError, MissingComponentError
 
 from . import made

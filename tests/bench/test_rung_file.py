@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gpt2x.bench.config import Setting, StepConfig
-from gpt2x.bench.ladder import RUNGS, number_of, select
+from gpt2x.bench.ladder.config import Setting, StepConfig
+from gpt2x.bench.ladder.rung_file import with_rungs_of
+from gpt2x.bench.ladder.rungs import RUNGS, number_of, select
 from gpt2x.bench.machine import Machine
-from gpt2x.bench.rung_file import with_rungs_of
 from gpt2x.errors import InputDataError, UsageError
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "bench.md"

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from gpt2x import ops
-from gpt2x.bench.config import Setting, StepConfig
-from gpt2x.bench.ladder import RUNGS, Rung
-from gpt2x.bench.measure import tokens_per_second
-from gpt2x.bench.step import TimedStep, build_model, micro_batch
+from gpt2x.bench.ladder.config import Setting, StepConfig
+from gpt2x.bench.ladder.rungs import RUNGS, Rung
+from gpt2x.bench.ladder.step import TimedStep, build_model, micro_batch
+from gpt2x.bench.stats import tokens_per_second
 from gpt2x.errors import UsageError
 from gpt2x.train.optim import OpsAdamW, TorchAdamW
 
@@ -119,7 +119,7 @@ def test_ranks_together_see_what_one_process_would_have_seen(
 ) -> None:
     seen: list[int] = []
     monkeypatch.setattr(
-        "gpt2x.bench.step.micro_batch",
+        "gpt2x.bench.ladder.step.micro_batch",
         lambda tokens, index, batch, seq: (seen.append(index), micro_batch(tokens, index, batch, seq))[1],
     )
     alone = TimedStep(StepConfig(micro_batches=4), tiny_setting, TOKENS)

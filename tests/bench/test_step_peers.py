@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from gpt2x.bench.config import Setting, StepConfig
-from gpt2x.bench.step import TimedStep
-from gpt2x.bench.step_peers import (
+from gpt2x.bench.ladder.config import Setting, StepConfig
+from gpt2x.bench.ladder.step import TimedStep
+from gpt2x.bench.step.compare import (
     CONTESTANTS,
     DTYPES,
     HEAD,

@@ -15,7 +15,7 @@ import pytest
 from bench.fakes import Bench
 from typer.testing import CliRunner
 
-from gpt2x.bench.config import MODELS
+from gpt2x.bench.ladder.config import MODELS
 from gpt2x.bench.machine import Machine
 from gpt2x.cli.app import app
 from gpt2x.errors import OutputError
@@ -40,7 +40,7 @@ def _no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Bench:
     """Rungs that compute nothing, in the place of processes."""
     bench = Bench()
-    monkeypatch.setattr("gpt2x.bench.process.Workshop.launch", lambda workshop, config: bench.launch(config))
+    monkeypatch.setattr("gpt2x.bench.process.Launcher.launch", lambda launcher, config: bench.launch(config))
     return bench
 
 
@@ -245,7 +245,7 @@ def test_all_input_is_checked_before_anything_is_measured_or_started(
     Path("foreign", "results.json").write_text("{}")
     for name in ("process.probe", "machine.measure_peak", "process.Process", "decode.Process"):
         monkeypatch.setattr(f"gpt2x.bench.{name}", forbidden)
-    monkeypatch.setattr("gpt2x.bench.bpe.start_up.subprocess.run", forbidden)
+    monkeypatch.setattr("gpt2x.bench.bpe.encode.start_up.subprocess.run", forbidden)
     done = bench(*arguments)
     assert done.exit_code == code, done.output
     assert done.stderr.splitlines()[-1].startswith(("gpt2x: ", "Error: "))
@@ -260,7 +260,7 @@ def test_a_disk_that_is_full_at_the_end_takes_no_figures_away(
     def refuse(*arguments: object) -> None:
         raise OutputError("cannot write results.json: No space left on device")
 
-    monkeypatch.setattr("gpt2x.bench.results.save", refuse)
+    monkeypatch.setattr("gpt2x.bench.ladder.results.save", refuse)
     done = bench("--rungs", "0", "--json", "--out", str(tmp_path / "result"))
     assert done.exit_code == 1
     assert json.loads(done.stdout)["rungs"][0]["figures"] is not None

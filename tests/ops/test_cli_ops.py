@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gpt2x.bench import machine
-from gpt2x.bench import ops as bench
+from gpt2x.bench.ops import measure as bench
 from gpt2x.cli import ops as cli
 from gpt2x.cli.ops import app
 from gpt2x.errors import UsageError

@@ -14,8 +14,8 @@ from ops_support import DTYPES, assert_as_exact_as_twin, draw, dtype_id, require
 from torch import Tensor
 
 from gpt2x import ops
-from gpt2x.bench.ops import label
-from gpt2x.bench.ops_cases import CASES, Case, Draw, Sizes
+from gpt2x.bench.ops.cases import CASES, Case, Draw, Sizes
+from gpt2x.bench.ops.measure import label
 from gpt2x.ops import backend, functional, reference, selfcheck
 
 pytestmark = [

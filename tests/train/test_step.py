@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gpt2x.bench import ladder
-from gpt2x.bench.config import BETAS, EPS, LR, WEIGHT_DECAY, Setting, StepConfig
-from gpt2x.bench.step import TimedStep
+from gpt2x.bench.ladder import rungs as ladder
+from gpt2x.bench.ladder.config import BETAS, EPS, LR, WEIGHT_DECAY, Setting, StepConfig
+from gpt2x.bench.ladder.step import TimedStep
 from gpt2x.errors import UsageError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.model.config import fused

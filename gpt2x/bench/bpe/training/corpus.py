@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from gpt2x.bench.bpe.inputs import documents, prose, standard_library, take
+from gpt2x.bench.bpe.encode.inputs import documents, prose, standard_library, take
 from gpt2x.bench.text import load_documents
 from gpt2x.errors import InputDataError
 

@@ -16,17 +16,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from gpt2x.bench.bpe.measure import Listener, cores_for, verdict_of
-from gpt2x.bench.bpe.peers import environment
-from gpt2x.bench.bpe.results import ALL, ONE
+from gpt2x.bench.bpe.encode.measure import Listener, cores_for, verdict_of
+from gpt2x.bench.bpe.encode.peers import environment
+from gpt2x.bench.bpe.encode.results import ALL, ONE
 from gpt2x.bench.bpe.training.corpus import Text, gather
 from gpt2x.bench.bpe.training.merges import Judge
 from gpt2x.bench.bpe.training.results import Cell, TaskState, TrainerState, TrainResults
 from gpt2x.bench.bpe.training.trainers import Trainer
 from gpt2x.bench.bpe.training.worker import read_merges
 from gpt2x.bench.machine import without_torch
-from gpt2x.bench.process import Process, RungFailed, worker_environment
-from gpt2x.bench.results import MEASURED, SKIPPED
+from gpt2x.bench.process import WorkerFailed, run_worker, worker_environment
+from gpt2x.bench.records import MEASURED, SKIPPED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,14 +137,14 @@ class _Bench:
         """One training in a fresh process; where it fails, say so in the cell."""
         merges = self.folder / "merges.json"
         try:
-            answer = self._train(task, cell, merges if cell.verdict is None else None)
-        except RungFailed as failed:
+            reply = self._train(task, cell, merges if cell.verdict is None else None)
+        except WorkerFailed as failed:
             cell.status, cell.reason = verdict_of(failed), str(failed)
             return
-        cell.samples_s.append(answer["s"])
-        cell.cpu_s.append(answer["cpu_s"])
-        cell.grown_bytes.append(answer["grown_bytes"])
-        cell.num_merges = answer["num_merges"]
+        cell.samples_s.append(reply["s"])
+        cell.cpu_s.append(reply["cpu_s"])
+        cell.grown_bytes.append(reply["grown_bytes"])
+        cell.num_merges = reply["num_merges"]
         if cell.verdict is None:
             cell.verdict = self.judges[task.name].judge(read_merges(merges))
 
@@ -152,9 +152,9 @@ class _Bench:
         trainer = next(trainer for trainer in self.trainers if trainer.name == cell.trainer)
         cores = cores_for(task.threads)
         variables = worker_environment(self.folder, None) | environment(len(cores))
-        process = Process(variables, self.folder / "log", module="gpt2x.bench.bpe.training.worker")
+        process = run_worker("gpt2x.bench.bpe.training.worker", variables, self.folder / "log")
         try:
-            process.tell(
+            process.send(
                 {
                     "do": "train",
                     "trainer": trainer.address,
@@ -164,7 +164,7 @@ class _Bench:
                     "merges": str(merges or ""),
                 }
             )
-            return process.answer(time.monotonic() + self.effort.timeout_s)
+            return process.receive(time.monotonic() + self.effort.timeout_s)
         finally:
             process.kill()
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from gpt2x.bench.bpe.report import NOTHING, Table, busy_note, text_size
-from gpt2x.bench.bpe.results import ONE, TIMED_OUT
+from gpt2x.bench.bpe.encode.report import NOTHING, Table, busy_note, text_size
+from gpt2x.bench.bpe.encode.results import ONE, TIMED_OUT
 from gpt2x.bench.bpe.training.merges import KNOWN, Verdict
 from gpt2x.bench.bpe.training.results import Cell, TaskState, TrainResults
-from gpt2x.bench.measure import spread
-from gpt2x.bench.results import FAILED, SKIPPED
+from gpt2x.bench.records import FAILED, SKIPPED
+from gpt2x.bench.stats import spread
 
 EXPLANATION = (
     "Seconds are those of learning alone, the median of fresh processes; × is how many times as fast as Hugging\n"

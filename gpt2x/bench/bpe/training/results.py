@@ -9,12 +9,12 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpt2x.bench.bpe.results import ONE, share_of_others
+from gpt2x.bench.bpe.encode.results import ONE, share_of_others
 from gpt2x.bench.bpe.training.merges import Verdict
 from gpt2x.bench.bpe.training.trainers import BASE
 from gpt2x.bench.machine import Machine
-from gpt2x.bench.measure import spread
-from gpt2x.bench.results import MEASURED, head
+from gpt2x.bench.records import MEASURED, head
+from gpt2x.bench.stats import spread
 
 SCHEMA = 1
 FORMAT = "gpt2x-bench-bpe-train"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt2x.bench.bpe.peers import OURS, address_of, installed_version
+from gpt2x.bench.bpe.encode.peers import OURS, address_of, installed_version
 from gpt2x.errors import UsageError, quoted
 from gpt2x.tokenizer import patterns
 from gpt2x.tokenizer.alphabet import BYTE_ORDER, from_characters

@@ -16,16 +16,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gpt2x.bench import worker
-from gpt2x.bench.bpe.peers import find_function
+from gpt2x.bench.bpe.encode.peers import find_function
 from gpt2x.bench.bpe.training.trainers import Job, Merge
 from gpt2x.bench.machine import peak_memory, reset_peak_memory
+from gpt2x.bench.worker import Worker, serve_process
 
 
-def obey(order: dict[str, Any]) -> dict[str, Any]:
-    """Carry out the one order that there is."""
-    assert order.pop("do") == "train"
-    return train(**order)
+class TrainerWorker(Worker):
+    """Learns once."""
+
+    handles = ("train",)
+
+    @staticmethod
+    def train(**request: Any) -> dict[str, Any]:
+        """Learn, as `train` does."""
+        return train(**request)
 
 
 def train(trainer: str, file: str, num_merges: int, cores: list[int], merges: str) -> dict[str, Any]:
@@ -71,4 +76,4 @@ def read_merges(file: Path) -> list[Merge]:
 
 
 if __name__ == "__main__":
-    worker.main(obey)
+    serve_process(TrainerWorker())

@@ -1,0 +1,1 @@
+"""`gpt2x bench bpe`: encoding beside other tokenizers."""

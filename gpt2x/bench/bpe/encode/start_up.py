@@ -1,0 +1,97 @@
+"""How long a whole process takes that counts the tokens of a file: Python, imports, vocabulary, and the text."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import time
+from pathlib import Path
+
+from gpt2x import child
+from gpt2x.bench.bpe.encode.inputs import Input
+from gpt2x.bench.bpe.encode.peers import ORACLE, OURS, Vocabulary
+from gpt2x.bench.bpe.encode.results import BpeResults, StartUp
+from gpt2x.bench.process import worker_environment
+from gpt2x.errors import InputDataError
+from gpt2x.tokenizer import registry
+
+FILE_BYTES = 1_000_000
+
+TIKTOKEN_SCRIPT = """
+import sys
+import tiktoken
+from tiktoken.load import load_tiktoken_bpe
+ranks, pattern, text = sys.argv[1:]
+encoding = tiktoken.Encoding("gpt2", pat_str=pattern, mergeable_ranks=load_tiktoken_bpe(ranks), special_tokens={})
+with open(text, encoding="utf-8", newline="") as file:
+    print(len(encoding.encode_ordinary(file.read())))
+"""
+OUR_ENTRY_POINT = "gpt2x.__main__:main"
+"""What the command `gpt2x` calls, where gpt2x runs from a checkout that is not installed."""
+
+
+def our_script() -> str:
+    """What the file does that pip makes for the command `gpt2x`."""
+    scripts = importlib.metadata.entry_points(group="console_scripts", name="gpt2x")
+    entry_point = next((script.value for script in scripts), OUR_ENTRY_POINT)
+    module, _, function = entry_point.partition(":")
+    return f"from {module} import {function}; {function}()"
+
+
+def measure_start_up(
+    results: BpeResults, text: Input, vocabulary: Vocabulary, folder: Path, *, rounds: int, timeout_s: float
+) -> None:
+    """Run both programs in turn on the start of a text, and put their times into the results."""
+    file = folder / "start-up.txt"
+    file.write_bytes(text.text.encode()[:FILE_BYTES].decode(errors="ignore").encode())
+    count = ["bpe", "count", str(file)]
+    if not _is_gpt2(vocabulary):
+        count += ["--tokenizer", str(vocabulary.rank_file)]
+    arguments = [str(vocabulary.rank_file), vocabulary.pat_str, str(file)]
+    programs = [
+        (StartUp(name=ORACLE, what="a script with tiktoken"), child.code_command(TIKTOKEN_SCRIPT, arguments)),
+        (
+            StartUp(name=OURS, what="gpt2x bpe count FILE"),
+            child.code_command(our_script(), count, with_gpt2x=True),
+        ),
+    ]
+    results.start_up_bytes = file.stat().st_size
+    results.start_up = [program for program, _ in programs]
+    # With an empty name tiktoken reads the rank file from where it is, instead of a copy of it in a cache.
+    variables = worker_environment(folder, None) | {
+        "TIKTOKEN_CACHE_DIR": "",
+        "GPT2X_VOCAB": str(vocabulary.rank_file),
+    }
+    for _ in range(rounds):
+        for program, command in programs:
+            if not program.reason:
+                _run(program, command, variables, timeout_s)
+
+
+def _is_gpt2(vocabulary: Vocabulary) -> bool:
+    try:
+        registry.find(vocabulary.rank_file)
+    except InputDataError:
+        return False
+    return True
+
+
+def _run(program: StartUp, command: list[str], variables: dict[str, str], timeout_s: float) -> None:
+    start = time.perf_counter()
+    try:
+        done = subprocess.run(
+            command,
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        program.reason = "took too long and was stopped"
+    except subprocess.CalledProcessError as error:
+        program.reason = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1][:200]
+    else:
+        program.samples_s.append(time.perf_counter() - start)
+        program.output = done.stdout.strip()

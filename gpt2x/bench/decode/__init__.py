@@ -1,0 +1,1 @@
+"""`gpt2x bench decode`: writing token by token, ours and others'."""

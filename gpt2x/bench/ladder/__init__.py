@@ -1,0 +1,1 @@
+"""The training-optimisation ladder: rungs as data, and the climb that measures them."""

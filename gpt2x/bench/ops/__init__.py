@@ -1,0 +1,1 @@
+"""`gpt2x bench ops`: each operator beside torch's own functions and its reference."""
