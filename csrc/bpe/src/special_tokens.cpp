@@ -188,7 +188,7 @@ SpecialTokens::Node SpecialTokens::child(Node node, std::uint8_t byte) const {
 
 template <typename Char>
 SpecialSearch<Char>::SpecialSearch(const SpecialTokens& tokens, std::span<const Char> text, std::size_t start,
-                                   const StopFlag& stop)
+                                   StopFlag& stop)
     : tokens_(tokens), text_(text), stop_(stop), done_(start), scanned_(start), part_size_(kFirstPart) {}
 
 template <typename Char>
