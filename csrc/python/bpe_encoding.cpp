@@ -155,7 +155,7 @@ auto with_ids(const py::object& ids, const Work& work) {
 // Calls `work` with a part of the ids after the other, and looks for signals in between.
 template <typename Id, typename Work>
 void for_each_part(std::span<const Id> ids, const Work& work) {
-  interruptible(ids.size(), [&](const bpe::StopFlag& stop) {
+  interruptible(ids.size(), [&](bpe::StopFlag& stop) {
     for (std::size_t start = 0; start < ids.size(); start += kLongWork) {
       stop.check();
       work(ids.subspan(start, std::min(kLongWork, ids.size() - start)));
@@ -176,7 +176,7 @@ class SpecialTokens {
       const py::object& item, std::size_t start) const {
     const Text text(item);
     std::optional<std::tuple<std::size_t, std::size_t, std::size_t>> found;
-    interruptible(text.size(), [&](const bpe::StopFlag& stop) {
+    interruptible(text.size(), [&](bpe::StopFlag& stop) {
       text.visit([&]<typename Char>(std::span<const Char> characters) {
         bpe::SpecialSearch<Char> search(tokens_, characters, std::min(start, characters.size()), stop);
         if (const auto match = search.next()) found.emplace(match->start, match->end, match->index);
@@ -188,7 +188,7 @@ class SpecialTokens {
   [[nodiscard]] py::array_t<std::int64_t> find_all(const py::object& item) const {
     const Text text(item);
     std::vector<std::int64_t> places;
-    interruptible(text.size(), [&](const bpe::StopFlag& stop) {
+    interruptible(text.size(), [&](bpe::StopFlag& stop) {
       text.visit([&]<typename Char>(std::span<const Char> characters) {
         bpe::SpecialSearch<Char> search(tokens_, characters, 0, stop);
         while (const auto match = search.next()) {
@@ -304,7 +304,7 @@ class BytePairEncoder {
   py::list encode_piece(const py::object& item) {
     const std::string piece = Text(item).utf8();
     std::vector<TokenId> ids(piece.size());
-    interruptible(piece.size(), [&](const bpe::StopFlag& stop) {
+    interruptible(piece.size(), [&](bpe::StopFlag& stop) {
       if (ids.empty()) return;
       const TokenId* const end = bpe::encode_piece(tokenizer_.vocabulary(), piece, ids.data(), stop);
       ids.resize(static_cast<std::size_t>(end - ids.data()));
@@ -379,7 +379,7 @@ class BytePairEncoder {
   }
 
   void encode_to(const Text& text, const Specials& specials, bpe::TokenSink& sink) const {
-    interruptible(text.size(), [&](const bpe::StopFlag& stop) {
+    interruptible(text.size(), [&](bpe::StopFlag& stop) {
       text.encode(tokenizer_, sink, {.specials = specials.get(), .stop = stop});
     });
   }
@@ -389,12 +389,13 @@ class BytePairEncoder {
   void for_each_text(const std::vector<Text>& texts, int num_threads, const Specials& specials,
                      const Work& work) const {
     const unsigned threads = to_num_threads(num_threads);
-    interruptible(total_size(texts), [&](const bpe::StopFlag& stop) {
+    interruptible(total_size(texts), [&](bpe::StopFlag& stop) {
       const bpe::EncodeOptions options{.specials = specials.get(), .stop = stop};
-      bpe::parallel_for(texts.size(), threads, [&](std::size_t i) {
+      const auto run = [&](std::size_t i) {
         stop.check();
         work(i, options);
-      });
+      };
+      bpe::parallel_for(texts.size(), threads, run, [&] { stop.check(); });
     });
   }
 

@@ -152,25 +152,27 @@ class SharedInts {
   /// To be called with the GIL held.
   py::list list(std::span<const bpe::TokenId> ids) {
     py::list list(ids.size());
-    bpe::advise_huge_pages(reinterpret_cast<PyListObject*>(list.ptr())->ob_item,
-                           ids.size() * sizeof(PyObject*));
+    PyObject** const items = reinterpret_cast<PyListObject*>(list.ptr())->ob_item;
+    bpe::advise_huge_pages(items, ids.size() * sizeof(PyObject*));
     for (std::size_t start = 0; start < ids.size(); start += kLongWork) {
       if (start > 0) check_signals();
-      const std::size_t end = std::min(ids.size(), start + kLongWork);
-      for (std::size_t i = start; i < end; ++i) {
-        PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), new_reference(ids[i]));
-      }
+      fill(items + start, ids.subspan(start, std::min(kLongWork, ids.size() - start)));
     }
     return list;
   }
 
  private:
-  PyObject* new_reference(bpe::TokenId id) {
-    if (id >= ints_.size()) [[unlikely]]  // of a special token
-      return make(id);
-    PyObject*& number = ints_[id];
-    if (number == nullptr) number = make(id);
-    return Py_NewRef(number);
+  void fill(PyObject** item, std::span<const bpe::TokenId> ids) {
+    PyObject** const ints = ints_.data();
+    const std::size_t num_ints = ints_.size();
+    for (const bpe::TokenId id : ids) {
+      if (id >= num_ints) [[unlikely]] {  // of a special token
+        *item++ = make(id);
+        continue;
+      }
+      if (ints[id] == nullptr) ints[id] = make(id);
+      *item++ = Py_NewRef(ints[id]);
+    }
   }
 
   static PyObject* make(bpe::TokenId id) {

@@ -112,7 +112,7 @@ namespace {
 // there. An entry whose part has merged since no longer carries that part's rank, and is passed over.
 class HeapMerger {
  public:
-  HeapMerger(const Vocabulary& vocabulary, std::string_view piece, TokenId rank_limit, const StopFlag& stop)
+  HeapMerger(const Vocabulary& vocabulary, std::string_view piece, TokenId rank_limit, StopFlag& stop)
       : vocabulary_(vocabulary), rank_limit_(rank_limit), stop_(stop), parts_(piece.size()) {
     const auto size = static_cast<Index>(piece.size());
     for (Index i = 0; i < size; ++i) {
@@ -180,7 +180,7 @@ class HeapMerger {
 
   const Vocabulary& vocabulary_;
   TokenId rank_limit_;
-  const StopFlag& stop_;
+  StopFlag& stop_;
   std::vector<Part> parts_;
   Heap heap_;
 };
@@ -188,7 +188,7 @@ class HeapMerger {
 }  // namespace
 
 TokenId* merge_by_heap(const Vocabulary& vocabulary, std::string_view piece, TokenId* out, TokenId rank_limit,
-                       const StopFlag& stop) {
+                       StopFlag& stop) {
   if (piece.size() >= std::numeric_limits<std::uint32_t>::max()) {
     throw std::length_error("a piece of " + std::to_string(piece.size()) + " bytes is too long to merge");
   }
@@ -205,7 +205,7 @@ namespace {
 // would perhaps have become another one with what comes behind, so the next window starts there.
 class WindowMerger {
  public:
-  WindowMerger(const Vocabulary& vocabulary, std::string_view piece, TokenId* out, const StopFlag& stop)
+  WindowMerger(const Vocabulary& vocabulary, std::string_view piece, TokenId* out, StopFlag& stop)
       : vocabulary_(vocabulary), piece_(piece), stop_(stop), first_(out), end_(out) {}
 
   TokenId* run() {
@@ -258,7 +258,7 @@ class WindowMerger {
 
   const Vocabulary& vocabulary_;
   std::string_view piece_;
-  const StopFlag& stop_;
+  StopFlag& stop_;
   TokenId* first_;
   TokenId* end_;          // behind the tokens so far
   std::size_t done_ = 0;  // the bytes of these
@@ -272,18 +272,17 @@ class WindowMerger {
 }  // namespace
 
 TokenId* merge_bytes(const Vocabulary& vocabulary, std::string_view bytes, TokenId* out, TokenId rank_limit,
-                     const StopFlag& stop) {
+                     StopFlag& stop) {
   if (bytes.size() <= kMaxScanBytes) return merge_by_scan(vocabulary, bytes, out, rank_limit);
   return merge_by_heap(vocabulary, bytes, out, rank_limit, stop);
 }
 
 TokenId* merge_by_windows(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
-                          const StopFlag& stop) {
+                          StopFlag& stop) {
   return WindowMerger(vocabulary, piece, out, stop).run();
 }
 
-TokenId* encode_piece(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
-                      const StopFlag& stop) {
+TokenId* encode_piece(const Vocabulary& vocabulary, std::string_view piece, TokenId* out, StopFlag& stop) {
   if (const TokenId token = vocabulary.find(piece); token != kNoToken) {
     *out = token;
     return out + 1;

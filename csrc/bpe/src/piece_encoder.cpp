@@ -30,7 +30,7 @@ class CachingEncoder final : public PieceEncoder {
   explicit CachingEncoder(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
 
   void encode(Pattern pattern, std::string_view text, bool wellformed, TokenSink& sink,
-              const StopFlag& stop) override {
+              StopFlag& stop) override {
     stop_ = &stop;
     readable_end_ = text.data() + text.size() - std::min(text.size(), sizeof(Word));
     if (text.size() < sizeof(Word)) readable_end_ = nullptr;
@@ -225,7 +225,7 @@ class CachingEncoder final : public PieceEncoder {
   Phrases phrases_{kPhraseBuckets, kMostPhraseBuckets};
   LongPieces long_pieces_;
   std::vector<TokenId> tokens_;
-  const StopFlag* stop_ = nullptr;
+  StopFlag* stop_ = nullptr;
   const char* readable_end_ = nullptr;
   const char* batch_start_ = nullptr;
   std::size_t num_probes_ = 0;

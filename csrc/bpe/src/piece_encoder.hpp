@@ -23,7 +23,7 @@ class PieceEncoder {
   /// Hands the tokens of a text to `sink`. `wellformed` as for Splitter. Once it has thrown Stopped, or
   /// anything else, it is of no more use.
   virtual void encode(Pattern pattern, std::string_view text, bool wellformed, TokenSink& sink,
-                      const StopFlag& stop) = 0;
+                      StopFlag& stop) = 0;
 };
 
 /// An encoder for a vocabulary, which must outlive it.

@@ -60,14 +60,13 @@ struct Block {
   std::size_t size;
 };
 
-TokenId* merge(const Vocabulary& vocabulary, std::string_view bytes, TokenId* out, const StopFlag& stop) {
+TokenId* merge(const Vocabulary& vocabulary, std::string_view bytes, TokenId* out, StopFlag& stop) {
   return vocabulary.is_consistent() ? merge_by_windows(vocabulary, bytes, out, stop)
                                     : merge_bytes(vocabulary, bytes, out, kNoToken, stop);
 }
 
 // Where tokens end; 0 stands first.
-std::vector<std::size_t> token_ends(const Vocabulary& vocabulary, std::string_view bytes,
-                                    const StopFlag& stop) {
+std::vector<std::size_t> token_ends(const Vocabulary& vocabulary, std::string_view bytes, StopFlag& stop) {
   std::vector<TokenId> tokens(bytes.size());
   tokens.resize(static_cast<std::size_t>(merge(vocabulary, bytes, tokens.data(), stop) - tokens.data()));
   std::vector<std::size_t> ends{0};
@@ -129,7 +128,7 @@ std::optional<Block> find_block(const std::vector<std::size_t>& ends, std::size_
 
 // Some bytes of the repetition that are whole tokens in the middle of it, and stay that if they are doubled.
 std::optional<Block> find_block(const Vocabulary& vocabulary, std::string_view repetition, std::size_t period,
-                                const StopFlag& stop) {
+                                StopFlag& stop) {
   for (std::size_t size = kFirstSample; size <= std::min(kLargestSample, repetition.size() / 4); size *= 4) {
     const std::string_view sample = repetition.substr(0, size);
     const std::optional<Block> block =
@@ -147,7 +146,7 @@ struct ShortPiece {
   std::vector<Shortened> repetitions;
 };
 
-ShortPiece shorten(const Vocabulary& vocabulary, std::string_view piece, const StopFlag& stop) {
+ShortPiece shorten(const Vocabulary& vocabulary, std::string_view piece, StopFlag& stop) {
   ShortPiece result;
   std::size_t copied = 0;
   for (const auto& [start, size, period] : find_repetitions(piece)) {
@@ -209,7 +208,7 @@ class Lengthener {
 }  // namespace
 
 TokenId* merge_by_repeating(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
-                            const StopFlag& stop) {
+                            StopFlag& stop) {
   if (piece.size() < kShortest) return merge(vocabulary, piece, out, stop);
   const ShortPiece shortened = shorten(vocabulary, piece, stop);
   if (shortened.repetitions.empty()) return merge(vocabulary, piece, out, stop);

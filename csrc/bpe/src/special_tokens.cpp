@@ -18,6 +18,23 @@ namespace {
 constexpr std::size_t kFirstPart = 256;
 constexpr std::size_t kLargestPart = std::size_t{1} << 16;
 
+// How many characters are looked at together.
+constexpr std::size_t kBlock = 64;
+
+// Not 0 if a character of the block is `last`, and with `kPairs` the one before it `before`. No branches, and
+// numbers of the characters' own size, so that the compiler makes vector instructions of it; by itself, since
+// it did not where this stood inside another loop (1 GB/s instead of 15).
+template <typename Char, bool kPairs>
+[[gnu::noinline]] Char ends_in_block(const Char* block, Char before, Char last) {
+  Char any = 0;
+  for (std::size_t i = 0; i < kBlock; ++i) {
+    const auto here = static_cast<Char>(block[i] ^ last);
+    const auto behind = static_cast<Char>(kPairs ? *(block + i - 1) ^ before : 0);
+    any |= static_cast<Char>(static_cast<Char>(here | behind) == 0);
+  }
+  return any;
+}
+
 constexpr bool is_continuation(char c) {
   return (static_cast<std::uint8_t>(c) & 0xC0) == 0x80;
 }
@@ -188,7 +205,7 @@ SpecialTokens::Node SpecialTokens::child(Node node, std::uint8_t byte) const {
 
 template <typename Char>
 SpecialSearch<Char>::SpecialSearch(const SpecialTokens& tokens, std::span<const Char> text, std::size_t start,
-                                   const StopFlag& stop)
+                                   StopFlag& stop)
     : tokens_(tokens), text_(text), stop_(stop), done_(start), scanned_(start), part_size_(kFirstPart) {}
 
 template <typename Char>
@@ -267,7 +284,6 @@ std::size_t SpecialSearch<Char>::skip(std::size_t begin, std::size_t end) const 
 template <typename Char>
 template <std::size_t kCount, bool kPairs>
 std::size_t SpecialSearch<Char>::skip_blocks(std::size_t begin, std::size_t end) const {
-  constexpr std::size_t kBlock = 64;
   std::array<Char, kCount> before;
   std::array<Char, kCount> last;
   for (std::size_t k = 0; k < kCount; ++k) {
@@ -276,13 +292,9 @@ std::size_t SpecialSearch<Char>::skip_blocks(std::size_t begin, std::size_t end)
   }
   for (; end - begin > kBlock; end -= kBlock) {
     const Char* const block = text_.data() + end - kBlock;
-    bool any = false;
-    for (std::size_t i = 0; i < kBlock; ++i) {
-      for (std::size_t k = 0; k < kCount; ++k) {
-        any |= (block[i] == last[k]) & (!kPairs | (*(block + i - 1) == before[k]));
-      }
-    }
-    if (any) break;
+    Char any = 0;
+    for (std::size_t k = 0; k < kCount; ++k) any |= ends_in_block<Char, kPairs>(block, before[k], last[k]);
+    if (any != 0) break;
   }
   return end;
 }

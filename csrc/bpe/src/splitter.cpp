@@ -11,7 +11,7 @@ namespace gpt2x::bpe {
 
 static_assert(Splitter::kWindow % 64 == 0);
 
-Splitter::Splitter(Pattern pattern, std::string_view text, bool wellformed, const StopFlag& stop)
+Splitter::Splitter(Pattern pattern, std::string_view text, bool wellformed, StopFlag& stop)
     : pattern_(pattern), text_(text), stop_(stop), by_blocks_(wellformed && pattern == Pattern::kGpt2) {}
 
 bool Splitter::next() {

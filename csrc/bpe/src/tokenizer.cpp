@@ -56,7 +56,7 @@ void Tokenizer::encode_parts(std::span<const Char> text, TokenSink& sink, const 
 }
 
 void Tokenizer::encode_ordinary(PieceEncoder& encoder, std::string_view text, TokenSink& sink, Text kind,
-                                const StopFlag& stop) const {
+                                StopFlag& stop) const {
   const std::size_t valid = kind == Text::kWellformedUtf8 ? text.size() : valid_utf8_prefix(text);
   if (valid < text.size()) {
     sink.take(encode_broken(text, valid, stop));
@@ -69,7 +69,7 @@ void Tokenizer::encode_ordinary(PieceEncoder& encoder, std::string_view text, To
 // without such a place ends up in the buffer as a whole.
 template <typename Char>
 void Tokenizer::encode_ordinary(PieceEncoder& encoder, std::span<const Char> text, TokenSink& sink,
-                                const StopFlag& stop) const {
+                                StopFlag& stop) const {
   constexpr std::size_t kPart = std::size_t{1} << 16;  // code points
   constexpr std::size_t kTail = 4096;                  // bytes in which a place to cut is looked for
   std::vector<char> buffer(text.size() < kPart ? 0 : kPart * kMaxUtf8Bytes<Char> + kTail);
@@ -134,7 +134,7 @@ std::string Tokenizer::decode(std::span<const TokenId> ids) const {
 // follows. If that piece is white space, it may be what a longer run kept back for a next piece, so the white
 // space before it goes the same way.
 std::vector<TokenId> Tokenizer::encode_broken(std::string_view text, std::size_t valid,
-                                              const StopFlag& stop) const {
+                                              StopFlag& stop) const {
   std::vector<TokenId> tokens;
   std::size_t last_piece = 0;
   const auto append_piece = [&](std::string_view piece) {

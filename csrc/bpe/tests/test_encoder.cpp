@@ -29,7 +29,7 @@ Tokens run(Function algorithm, const Vocabulary& vocabulary, std::string_view pi
   if constexpr (std::is_same_v<Function, Algorithm>) {
     end = algorithm(vocabulary, piece, tokens.data(), kNoToken);
   } else {
-    end = algorithm(vocabulary, piece, tokens.data(), kNeverStopped);
+    end = algorithm(vocabulary, piece, tokens.data(), never_stopped);
   }
   tokens.resize(static_cast<std::size_t>(end - tokens.data()));
   return tokens;

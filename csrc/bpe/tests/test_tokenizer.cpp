@@ -120,6 +120,28 @@ TEST("a long piece is left soon after the flag has been raised") {
   CHECK_EQ(sink.count, 0u);
 }
 
+TEST("a flag that is asked attends at the next check, and the work goes on") {
+  struct Counting : StopFlag {
+    void attend() override {
+      ++count;
+      settle();
+    }
+    int count = 0;
+  };
+  Counting flag;
+  flag.check();
+  CHECK_EQ(flag.count, 0);
+  flag.ask();
+  const Tokenizer tokenizer = sample_tokenizer();
+  CountingSink sink;
+  tokenizer.encode(samples::kText, sink, Tokenizer::Text::kAnyBytes, {.stop = flag});
+  CHECK_EQ(flag.count, 1);
+  CHECK_EQ(sink.count, tokenizer.count(samples::kText));
+  flag.raise();
+  flag.ask();
+  CHECK_THROWS(flag.check(), Stopped, "stopped");
+}
+
 TEST("threads may share a tokenizer") {
   const Tokenizer tokenizer = sample_tokenizer();
   const Tokens expected = tokenizer.encode(samples::kText);

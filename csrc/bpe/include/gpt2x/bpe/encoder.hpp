@@ -25,21 +25,21 @@ inline constexpr std::size_t kMaxScanBytes = 64;
 /// does), else what merging its bytes gives. Throws std::length_error for a piece of 4 GiB or more, and
 /// Stopped.
 TokenId* encode_piece(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
-                      const StopFlag& stop = kNeverStopped);
+                      StopFlag& stop = never_stopped);
 
 /// What merges of a rank below the limit give, by whichever of the first two ways below fits the size.
 TokenId* merge_bytes(const Vocabulary& vocabulary, std::string_view bytes, TokenId* out,
-                     TokenId rank_limit = kNoToken, const StopFlag& stop = kNeverStopped);
+                     TokenId rank_limit = kNoToken, StopFlag& stop = never_stopped);
 
 /// The ways to do it. Scanning is for pieces of up to kMaxScanBytes, windows for consistent vocabularies, and
 /// repeating for pieces of any size: what does not repeat itself is merged in one of the other ways.
 TokenId* merge_by_scan(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
                        TokenId rank_limit = kNoToken);
 TokenId* merge_by_heap(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
-                       TokenId rank_limit = kNoToken, const StopFlag& stop = kNeverStopped);
+                       TokenId rank_limit = kNoToken, StopFlag& stop = never_stopped);
 TokenId* merge_by_windows(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
-                          const StopFlag& stop = kNeverStopped);
+                          StopFlag& stop = never_stopped);
 TokenId* merge_by_repeating(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
-                            const StopFlag& stop = kNeverStopped);
+                            StopFlag& stop = never_stopped);
 
 }  // namespace gpt2x::bpe

@@ -105,7 +105,7 @@ class SpecialSearch {
 
   /// All of them must outlive the search.
   SpecialSearch(const SpecialTokens& tokens, std::span<const Char> text, std::size_t start = 0,
-                const StopFlag& stop = kNeverStopped);
+                StopFlag& stop = never_stopped);
 
   /// The next one behind the one before. Throws Stopped.
   std::optional<Match> next();
@@ -125,7 +125,7 @@ class SpecialSearch {
 
   const SpecialTokens& tokens_;
   std::span<const Char> text_;
-  const StopFlag& stop_;
+  StopFlag& stop_;
   std::size_t done_;              // behind the last match
   std::size_t scanned_;           // where the part that was scanned last ends
   std::size_t part_size_;         // of the next part

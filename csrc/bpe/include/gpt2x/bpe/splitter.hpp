@@ -35,7 +35,7 @@ class Splitter {
 
   /// `text` must outlive the splitter. `wellformed` promises that it is well-formed UTF-8 (valid_utf8_prefix
   /// is all of it); without that promise the text is split byte by byte.
-  Splitter(Pattern pattern, std::string_view text, bool wellformed, const StopFlag& stop = kNeverStopped);
+  Splitter(Pattern pattern, std::string_view text, bool wellformed, StopFlag& stop = never_stopped);
 
   /// Finds the next pieces; false if there are none left. Throws std::length_error for a piece of 4 GiB, and
   /// Stopped.
@@ -54,7 +54,7 @@ class Splitter {
 
   Pattern pattern_;
   std::string_view text_;
-  const StopFlag& stop_;
+  StopFlag& stop_;
   bool by_blocks_;
   std::size_t start_ = 0;
   std::size_t base_ = 0;

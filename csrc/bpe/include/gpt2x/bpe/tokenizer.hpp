@@ -26,7 +26,7 @@ struct EncodeOptions {
   const SpecialTokens* specials = nullptr;
 
   /// Ends the work with Stopped soon after it is raised.
-  const StopFlag& stop = kNeverStopped;
+  StopFlag& stop = never_stopped;
 };
 
 /// Threads may share it: what it remembers of the pieces it met changes how fast it is, never what it gives.
@@ -75,12 +75,12 @@ class Tokenizer {
   void encode_parts(std::span<const Char> text, TokenSink& sink, const EncodeOptions& options,
                     const EncodePart& encode_part) const;
   void encode_ordinary(PieceEncoder& encoder, std::string_view text, TokenSink& sink, Text kind,
-                       const StopFlag& stop) const;
+                       StopFlag& stop) const;
   template <typename Char>
   void encode_ordinary(PieceEncoder& encoder, std::span<const Char> text, TokenSink& sink,
-                       const StopFlag& stop) const;
+                       StopFlag& stop) const;
   [[nodiscard]] std::vector<TokenId> encode_broken(std::string_view text, std::size_t valid,
-                                                   const StopFlag& stop) const;
+                                                   StopFlag& stop) const;
 
   // Behind pointers, so that a tokenizer can move while its encoders refer to the vocabulary.
   std::unique_ptr<const Vocabulary> vocabulary_;
