@@ -107,7 +107,7 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16", "utf-8"])
 def test_a_stream_of_any_encoding_gets_all_results(encoding: str) -> None:
-    text = "naïve 愛 🙂 \udcff"
+    text = "naïve 愛 🙂"
     shown = gpt2x("bpe", "explain", *VOCABULARY, text, encoding=encoding)
     assert shown.returncode == 0, shown.stderr.decode()
     assert b"Traceback" not in shown.stderr

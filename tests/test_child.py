@@ -14,7 +14,6 @@ import pytest
 from gpt2x import child
 from gpt2x.bench.ladder.fork_server import ForkServer
 from gpt2x.bench.process import run_worker, worker_environment
-from gpt2x.tokenizer import published, registry
 
 ROOT = Path(__file__).parent.parent
 SHADOWS = (
@@ -115,29 +114,6 @@ def test_the_process_that_splits_off_workers_starts(trap: Path, tmp_path: Path) 
 def test_the_trainer_of_the_first_song_starts(trap: Path) -> None:
     done = run(child.module_command("gpt2x.train", ["lyrics", "--preset", "first-song", "--show-config"]))
     assert done.returncode == 0, done.stderr
-    assert imported(trap) == []
-
-
-def test_the_download_of_a_vocabulary_starts(
-    trap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started = []
-
-    def run_it(command: list[str], **options: object) -> None:
-        started.append(command)
-        assert options["env"]["PYTHONSAFEPATH"] == "1"  # type: ignore[index]
-        raise subprocess.TimeoutExpired(command, 0)
-
-    monkeypatch.setenv("GPT2X_OFFLINE", "0")
-    monkeypatch.setattr(subprocess, "run", run_it)
-    registry._download(registry.Search(published.published("gpt2")))
-    monkeypatch.undo()
-    monkeypatch.chdir(trap)
-    (command,) = started
-    place = command.index("-c") + 1
-    command[place] = command[place].replace("tiktoken.get_encoding(sys.argv[1])", "print(tiktoken.__file__)")
-    pytest.importorskip("tiktoken")
-    assert "site-packages" in run(command).stdout
     assert imported(trap) == []
 
 

@@ -126,6 +126,9 @@ def _check_header(header: Any) -> None:
             raise ValueError(f"it has no {name}" if name not in header else f"its {name} is of another type")
     if header["format"] != FORMAT or header["kind"] not in KINDS:
         raise ValueError(f"kind {quoted(header['kind'])} of format {quoted(header['format'])} is unknown")
+    files = header.get("files", [])  # which older versions did not list
+    if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
+        raise ValueError("its files are no list of names")
     if header["version"] < 1:
         raise ValueError(f"its version is {quoted(header['version'])}")
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from gpt2x.bench import records
 from gpt2x.bench.ladder import results
 from gpt2x.bench.ladder.report import compare
 from gpt2x.bench.ladder.results import Results
@@ -141,7 +142,7 @@ def test_a_threshold_that_can_never_work_is_refused(ratio: float) -> None:
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
     for name, result in zip(("a", "b"), two(), strict=True):
-        results.save(result, tmp_path / name / "results.json")
+        records.save(result, tmp_path / name / "results.json")
     return [str(tmp_path / "a"), str(tmp_path / "b" / "results.json")]
 
 

@@ -134,7 +134,9 @@ def test_a_build_carries_the_pages_where_they_are_found(tmp_path: Path) -> None:
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert built.returncode == 0, built.stderr
-    program = "from gpt2x.bench import explain; print(explain.folder()); print(*explain.known())"
+    program = (
+        "from gpt2x.bench.ladder.report import explain; print(explain.folder()); print(*explain.known())"
+    )
     found = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path, env={**environment, "PYTHONPATH": str(tmp_path / "lib")},

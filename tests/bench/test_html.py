@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
+from gpt2x.bench import records
 from gpt2x.bench.ladder import results
 from gpt2x.bench.ladder.report import html, markup, svg
 from gpt2x.bench.ladder.results import Results, Row
@@ -182,7 +183,7 @@ def run(*arguments: str) -> Any:
 
 
 def test_show_redraws_everything_and_reads_its_own_report(tmp_path: Path) -> None:
-    results.save(made.whole(), tmp_path / "results.json")
+    records.save(made.whole(), tmp_path / "results.json")
     shown = run(str(tmp_path), "--out", str(tmp_path / "new"))
     assert shown.exit_code == 0, shown.output
     assert {file.name for file in (tmp_path / "new").iterdir()} >= {"report.html"}
@@ -195,7 +196,7 @@ def test_without_matplotlib_the_report_is_written_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gpt2x.bench.ladder.report.chart.is_available", lambda: False)
-    results.save(made.whole(), tmp_path / "results.json")
+    records.save(made.whole(), tmp_path / "results.json")
     shown = run(str(tmp_path), "--out", str(tmp_path / "new"))
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["report.html"]
     assert "gpt2x[plots]" in shown.stderr

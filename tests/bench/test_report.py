@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gpt2x.bench import records
 from gpt2x.bench.ladder import results
 from gpt2x.bench.ladder.report import chart
 from gpt2x.bench.ladder.report import text as report
@@ -193,7 +194,7 @@ def test_times_have_three_meaningful_digits(ms: float, text: str) -> None:
 
 
 def test_a_result_survives_its_file(ladder: Results, tmp_path: Path) -> None:
-    results.save(ladder, tmp_path / "results.json")
+    records.save(ladder, tmp_path / "results.json")
     for place in (tmp_path, tmp_path / "results.json"):
         again = results.load(place)
         assert again == ladder
@@ -201,7 +202,7 @@ def test_a_result_survives_its_file(ladder: Results, tmp_path: Path) -> None:
 
 
 def test_the_file_has_the_documented_shape(ladder: Results, tmp_path: Path) -> None:
-    results.save(ladder, tmp_path / "results.json")
+    records.save(ladder, tmp_path / "results.json")
     saved = json.loads((tmp_path / "results.json").read_text())
     assert (saved["format"], saved["schema"]) == ("gpt2x-bench", 1)
     assert set(saved) == {
@@ -230,7 +231,7 @@ def test_the_file_has_the_documented_shape(ladder: Results, tmp_path: Path) -> N
 
 def test_a_loss_that_is_no_number_becomes_null(climb: Run, tmp_path: Path) -> None:
     broken = climb(Bench(losses=lambda c: [4.1, float("nan")] if c.autocast else [4.1, 4.0]), select("bf16"))
-    results.save(broken, tmp_path / "results.json")
+    records.save(broken, tmp_path / "results.json")
     text = (tmp_path / "results.json").read_text()
     assert "NaN" not in text
     assert '"the loss is not a finite number"' in text

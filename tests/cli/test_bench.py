@@ -260,7 +260,7 @@ def test_a_disk_that_is_full_at_the_end_takes_no_figures_away(
     def refuse(*arguments: object) -> None:
         raise OutputError("cannot write results.json: No space left on device")
 
-    monkeypatch.setattr("gpt2x.bench.ladder.results.save", refuse)
+    monkeypatch.setattr("gpt2x.bench.records.save", refuse)
     done = bench("--rungs", "0", "--json", "--out", str(tmp_path / "result"))
     assert done.exit_code == 1
     assert json.loads(done.stdout)["rungs"][0]["figures"] is not None

@@ -52,7 +52,7 @@ class TestRankFile:
 
     @pytest.mark.parametrize("pattern", ["cl100", "", "gpt3"])
     def test_refuses_a_name_that_is_none(self, ranks: Path, pattern: str) -> None:
-        with pytest.raises(UsageError, match="give gpt2, cl100k, o200k, or a regular expression"):
+        with pytest.raises(UsageError, match="give gpt2, cl100k, .*, or a regular expression"):
             Tokenizer.load(ranks, pattern=pattern)
         with pytest.raises(UsageError, match="is no regular expression"):
             Tokenizer.load(ranks, pattern="(")
