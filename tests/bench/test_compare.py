@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from gpt2x.bench import records
-from gpt2x.bench.ladder import results
 from gpt2x.bench.ladder.report import compare
 from gpt2x.bench.ladder.results import Results
 from gpt2x.cli.app import app
@@ -123,7 +122,7 @@ def test_the_gate_says_when_the_difference_may_be_noise() -> None:
 
 def test_the_gate_does_not_pass_a_rung_that_can_no_longer_run() -> None:
     a, b = two(50.0)
-    b.rows[1] = made.without_figures("bf16", "it crashed", results.FAILED)
+    b.rows[1] = made.without_figures("bf16", "it crashed", records.FAILED)
     with pytest.raises(Gpt2xError, match="bf16 autocast not measured in B"):
         compare.fail_below(compare.compare(a, b), 0.95)
 

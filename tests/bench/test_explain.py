@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gpt2x.bench.ladder import results
+from gpt2x.bench import records
 from gpt2x.bench.ladder.report import explain
 from gpt2x.bench.ladder.rungs import RUNGS
 from gpt2x.cli.app import app
@@ -142,7 +142,10 @@ def test_a_build_carries_the_pages_where_they_are_found(tmp_path: Path) -> None:
         cwd=tmp_path, env={**environment, "PYTHONPATH": str(tmp_path / "lib")},
         capture_output=True, text=True, check=True, timeout=60,
     ).stdout.splitlines()  # fmt: skip
-    assert found == [str(tmp_path / "lib" / "gpt2x" / "bench" / "pages"), " ".join(KEYS)]
+    assert found == [
+        str(tmp_path / "lib" / "gpt2x" / "bench" / "ladder" / "report" / "pages"),
+        " ".join(KEYS),
+    ]
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -158,7 +161,7 @@ def test_the_newest_result_that_has_the_rung_is_taken(tmp_path: Path) -> None:
         }.items()
     ):
         file = tmp_path / "bench-results" / name / "results.json"
-        results.save(ladder, file)
+        records.save(ladder, file)
         os.utime(file, (1e9 - age, 1e9 - age))
     broken = tmp_path / "bench-results" / "broken" / "results.json"
     broken.parent.mkdir()
@@ -187,7 +190,7 @@ def test_without_a_result_of_ones_own_the_recorded_one_serves_and_says_so(
     monkeypatch.setattr(explain, "CHECKOUT", tmp_path)
     assert explain.figures("bf16") is None
     recorded = tmp_path / "docs" / "benchmarks" / "a-machine" / "results.json"
-    results.save(made.whole(), recorded)
+    records.save(made.whole(), recorded)
     source = explain.figures("bf16")
     assert source is not None
     assert source.recorded
@@ -229,7 +232,7 @@ def test_odd_markdown_is_no_error(text: str) -> None:
 
 
 def test_the_command_prints_a_page_and_the_figures(tmp_path: Path) -> None:
-    results.save(made.whole(), tmp_path / "results.json")
+    records.save(made.whole(), tmp_path / "results.json")
     shown = run("bf16", "--results", str(tmp_path))
     assert shown.exit_code == 0, shown.output
     assert shown.stdout.startswith("bf16 autocast\n====")

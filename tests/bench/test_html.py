@@ -14,7 +14,6 @@ import pytest
 from typer.testing import CliRunner
 
 from gpt2x.bench import records
-from gpt2x.bench.ladder import results
 from gpt2x.bench.ladder.report import html, markup, svg
 from gpt2x.bench.ladder.results import Results, Row
 from gpt2x.cli.app import app
@@ -136,7 +135,7 @@ def test_the_embedded_results_are_those_of_the_file(tmp_path: Path) -> None:
     for ladder in (made.whole(), made.results(made.row("start", 1.0, losses=[4.0, float("nan")]))):
         path = html.write(ladder, tmp_path)
         again = html.load(path)
-        assert results.to_json(again) == results.to_json(ladder)
+        assert records.to_json(again) == records.to_json(ladder)
 
 
 def test_hostile_text_survives_the_page_unchanged_but_for_what_is_no_character(tmp_path: Path) -> None:
@@ -153,8 +152,8 @@ def test_a_title_that_is_no_unicode_does_not_stop_the_report(tmp_path: Path) -> 
     [
         ("", "holds no results"),
         ("<p>a page</p>", "holds no results"),
-        (f'<script type="application/json" id="{html.DATA}">{{</script>', "is damaged"),
-        (f'<script type="application/json" id="{html.DATA}">[]</script>', "no result of"),
+        (f'<script type="application/json" id="{records.REPORT_DATA}">{{</script>', "is damaged"),
+        (f'<script type="application/json" id="{records.REPORT_DATA}">[]</script>', "no result of"),
     ],
 )
 def test_a_page_that_is_no_report_is_refused(content: str, message: str, tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ def test_a_file_that_is_no_result_is_refused(content: str, message: str, tmp_pat
     ids=str,
 )
 def test_a_damaged_rung_is_refused_when_it_is_read(damage: dict[str, object], tmp_path: Path) -> None:
-    values = results.to_json(made.results(made.row("start", 1.0)))
+    values = records.to_json(made.results(made.row("start", 1.0)))
     values["rungs"][0].update(damage)
     (tmp_path / "results.json").write_text(json.dumps(values))
     with pytest.raises(InputDataError, match="is damaged"):
@@ -294,7 +294,7 @@ def test_a_missing_result_is_refused(tmp_path: Path) -> None:
     "damage", [{"command": [1]}, {"created": 7}, {"text": None}, {"duration_s": "long"}], ids=str
 )
 def test_a_damaged_head_is_refused_too(damage: dict[str, object], tmp_path: Path) -> None:
-    values = results.to_json(made.results(made.row("start", 1.0))) | damage
+    values = records.to_json(made.results(made.row("start", 1.0))) | damage
     (tmp_path / "results.json").write_text(json.dumps(values))
     with pytest.raises(InputDataError, match="is damaged"):
         results.load(tmp_path)

@@ -40,7 +40,9 @@ def _no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Bench:
     """Rungs that compute nothing, in the place of processes."""
     bench = Bench()
-    monkeypatch.setattr("gpt2x.bench.process.Launcher.launch", lambda launcher, config: bench.launch(config))
+    monkeypatch.setattr(
+        "gpt2x.bench.ladder.launch.Launcher.launch", lambda launcher, config: bench.launch(config)
+    )
     return bench
 
 
@@ -243,7 +245,13 @@ def test_all_input_is_checked_before_anything_is_measured_or_started(
     Path("empty.txt").touch()
     Path("foreign").mkdir()
     Path("foreign", "results.json").write_text("{}")
-    for name in ("process.probe", "machine.measure_peak", "process.Process", "decode.Process"):
+    for name in (
+        "process.probe",
+        "machine.measure_peak",
+        "process.Process",
+        "process.run_worker",
+        "decode.compare.run_worker",
+    ):
         monkeypatch.setattr(f"gpt2x.bench.{name}", forbidden)
     monkeypatch.setattr("gpt2x.bench.bpe.encode.start_up.subprocess.run", forbidden)
     done = bench(*arguments)
