@@ -10,13 +10,22 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from gpt2x import interrupts
 from gpt2x.child import protect_children
-from gpt2x.console import clean, flush_results, replace_what_it_cannot_hold
-from gpt2x.errors import ExitCode, InputDataError, OutputError, exit_with_one_sentence, shortened
+from gpt2x.console import clean, complain, discard, flush_results, replace_what_it_cannot_hold
+from gpt2x.errors import (
+    ExitCode,
+    Gpt2xError,
+    InputDataError,
+    OutputError,
+    describe_os_error,
+    is_lack_of_memory,
+    shortened,
+    wants_traceback,
+)
 
 
 def run(command: Callable[[], object]) -> None:
@@ -131,3 +140,67 @@ class _ClosedOutput(io.TextIOBase):
     def write(self, text: str) -> int:
         """Nothing can be written."""
         self._refuse()
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Errors
+
+
+@contextlib.contextmanager
+def exit_with_one_sentence() -> Iterator[None]:
+    """Turn errors into one sentence on stderr and a named exit code; the boundary of every command.
+
+    Raises:
+        SystemExit: with the error's `ExitCode`, or 130 after Ctrl-C.
+
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        _leave("interrupted", ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of stdout went away (`gpt2x … | head`): not an error.
+        discard(sys.stdout)
+        raise SystemExit(ExitCode.OK) from None
+    except Exception as error:
+        known = _explain(error)
+        if known is None or wants_traceback():
+            raise
+        _leave(*known)
+
+
+def _explain(error: Exception) -> tuple[str, ExitCode] | None:
+    """The sentence and the exit code of an error that a user can cause; None for a defect of our own."""
+    if isinstance(error, Gpt2xError):
+        return str(error), error.exit_code
+    if _was_interrupted(error):
+        return "interrupted", ExitCode.INTERRUPTED
+    if is_lack_of_memory(error):
+        return (
+            "there is not enough memory for this; end other programs, lift the limit (ulimit -v), or ask for less",
+            ExitCode.FAILED,
+        )
+    if isinstance(error, OSError):
+        return describe_os_error(error), ExitCode.FAILED
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "gpt2x").startswith("gpt2x"):
+        remedy = f"install it, or gpt2x anew: {sys.executable} -m pip install gpt2x"
+        return f"the Python package {error.name} is not installed here; {remedy}", ExitCode.MISSING_COMPONENT
+    return None
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """True where Ctrl-C is behind an error: an import that it ends may raise one of its own."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _leave(sentence: str, code: ExitCode) -> None:
+    complain(f"gpt2x: {shortened(' '.join(sentence.splitlines()))}")
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        discard(sys.stdout)
+    raise SystemExit(code)

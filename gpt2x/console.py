@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from gpt2x.errors import OutputError
+
 _quiet = False
 
 
@@ -156,8 +158,6 @@ def flush_results() -> None:
 @contextmanager
 def _delivery() -> Iterator[TextIO]:
     """Stdout, ready for any text; a failure is an error with the reason."""
-    from gpt2x.errors import OutputError
-
     stream = sys.stdout
     if stream is None or getattr(stream, "closed", False):
         raise OutputError("standard output is closed, so that the result went nowhere; leave it open")

@@ -7,14 +7,9 @@ value, and what to do. The command line prints that sentence and exits; a traceb
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import sys
-from collections.abc import Iterator
 from enum import IntEnum
-
-from gpt2x.console import complain, discard
 
 QUOTED_CHARACTERS = 80
 """No error quotes more than this of a value."""
@@ -113,48 +108,6 @@ def wants_traceback() -> bool:
     return os.environ.get("GPT2X_TRACEBACK", "0") not in ("", "0")
 
 
-@contextlib.contextmanager
-def exit_with_one_sentence() -> Iterator[None]:
-    """Turn errors into one sentence on stderr and a named exit code; the boundary of every command.
-
-    Raises:
-        SystemExit: with the error's `ExitCode`, or 130 after Ctrl-C.
-
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        _leave("interrupted", ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of stdout went away (`gpt2x … | head`): not an error.
-        discard(sys.stdout)
-        raise SystemExit(ExitCode.OK) from None
-    except Exception as error:
-        known = _explain(error)
-        if known is None or wants_traceback():
-            raise
-        _leave(*known)
-
-
-def _explain(error: Exception) -> tuple[str, ExitCode] | None:
-    """The sentence and the exit code of an error that a user can cause; None for a defect of our own."""
-    if isinstance(error, Gpt2xError):
-        return str(error), error.exit_code
-    if _was_interrupted(error):
-        return "interrupted", ExitCode.INTERRUPTED
-    if is_lack_of_memory(error):
-        return (
-            "there is not enough memory for this; end other programs, lift the limit (ulimit -v), or ask for less",
-            ExitCode.FAILED,
-        )
-    if isinstance(error, OSError):
-        return describe_os_error(error), ExitCode.FAILED
-    if isinstance(error, ModuleNotFoundError) and not (error.name or "gpt2x").startswith("gpt2x"):
-        remedy = f"install it, or gpt2x anew: {sys.executable} -m pip install gpt2x"
-        return f"the Python package {error.name} is not installed here; {remedy}", ExitCode.MISSING_COMPONENT
-    return None
-
-
 def is_lack_of_memory(error: BaseException) -> bool:
     """True for an error that means that memory is short: said by Python, by torch, or by the loader of libraries."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
@@ -165,25 +118,7 @@ def is_lack_of_memory(error: BaseException) -> bool:
     )
 
 
-def _was_interrupted(error: BaseException | None) -> bool:
-    """True where Ctrl-C is behind an error: an import that it ends may raise one of its own."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
 def describe_os_error(error: OSError) -> str:
     """One sentence for an operating-system error: ``No such file or directory: songs.csv``."""
     reason = error.strerror or str(error) or type(error).__name__
     return f"{reason}: {error.filename}" if error.filename is not None else reason
-
-
-def _leave(sentence: str, code: ExitCode) -> None:
-    complain(f"gpt2x: {shortened(' '.join(sentence.splitlines()))}")
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError, AttributeError):
-        discard(sys.stdout)
-    raise SystemExit(code)

@@ -6,6 +6,7 @@ import errno
 
 import pytest
 
+from gpt2x.boundary import exit_with_one_sentence
 from gpt2x.errors import (
     ExitCode,
     Gpt2xError,
@@ -14,7 +15,6 @@ from gpt2x.errors import (
     OutputError,
     UsageError,
     describe_os_error,
-    exit_with_one_sentence,
     quoted,
 )
 

@@ -85,6 +85,39 @@ def test_imports_only_go_down() -> None:
     assert not wrong, "imports that go up or sideways:\n" + "\n".join(wrong)
 
 
+def test_no_files_import_one_another_in_a_circle() -> None:
+    """Also not inside functions, nor for types alone: who reads a file need not know the one that uses it."""
+    files = {module_of(file): file for file in all_files()}
+    reached = {name: imported_files(file, files) - {name} for name, file in files.items()}
+    circles = []
+    while reached:
+        free = [name for name, others in reached.items() if not others]
+        if not free:
+            circles = sorted(reached)
+            break
+        for name in free:
+            del reached[name]
+        for others in reached.values():
+            others.difference_update(free)
+    left = {name: sorted(others & set(circles)) for name, others in reached.items()}
+    assert not circles, f"these import one another, or what does: {left}"
+
+
+def imported_files(file: Path, files: dict[str, Path]) -> set[str]:
+    """The modules among `files` that a file imports; a package stands for its ``__init__``."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in files else node.module for name in inside]
+        else:
+            continue
+        found.update(name for name in names if name in files)
+    return found
+
+
 def test_singing_classifying_and_exporting_never_import_the_trainer() -> None:
     wrong = []
     for place in NEVER_THE_TRAINER:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from gpt2x.classify.base import TextClassifier
     from gpt2x.classify.comparison import compare
     from gpt2x.classify.gpt2_lstm import GPT2LSTMClassifier
-    from gpt2x.classify.kinds import load
     from gpt2x.classify.linear import TfidfLinear
+    from gpt2x.classify.loading import load
     from gpt2x.classify.naive_bayes import NaiveBayes
     from gpt2x.classify.report import ComparisonReport, ModelResult
     from gpt2x.classify.rnn import RNNClassifier
@@ -46,7 +46,7 @@ _HOMES = {
     "TextClassifier": "base",
     "TfidfLinear": "linear",
     "compare": "comparison",
-    "load": "kinds",
+    "load": "loading",
 }
 
 

@@ -20,6 +20,7 @@ from gpt2x.classify.base import TextClassifier, split_rows
 from gpt2x.classify.hyperparameters import Number, Whole, check_all
 from gpt2x.classify.inputs import check_texts, encode_labels
 from gpt2x.classify.kinds import KINDS, Kind, get_kinds
+from gpt2x.classify.loading import load_class
 from gpt2x.classify.metrics import confusion_matrix, macro_f1, mcnemar, wilson_interval
 from gpt2x.classify.report import ComparisonReport, ModelResult
 from gpt2x.errors import Gpt2xError, InputDataError, UsageError, quoted, wants_traceback
@@ -90,7 +91,7 @@ def compare(
             on_start(kind, report)
         result = ModelResult(name=kind.name, title=kind.title)
         try:
-            model = kind.load_class()(random_state=random_state, **dict((settings or {}).get(kind.name, {})))
+            model = load_class(kind)(random_state=random_state, **dict((settings or {}).get(kind.name, {})))
             predicted = _run(model, (train_texts, classes[y[train]]), test_texts, result)
             found = np.searchsorted(classes, predicted)
             _score(result, y[test], found, len(classes))

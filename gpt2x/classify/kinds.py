@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import VOCABULARY_BYTES, read_text
-
-if TYPE_CHECKING:
-    from gpt2x.classify.base import TextClassifier
 
 HEADER = "classifier.json"
 """The file that makes a folder a saved classifier."""
@@ -34,10 +30,6 @@ class Kind:
     module: str
     class_name: str
     neural: bool = False
-
-    def load_class(self) -> type[TextClassifier]:
-        """Import and return the class."""
-        return getattr(importlib.import_module(f"gpt2x.classify.{self.module}"), self.class_name)
 
 
 KINDS = {
@@ -131,13 +123,3 @@ def _check_header(header: Any) -> None:
         raise ValueError("its files are no list of names")
     if header["version"] < 1:
         raise ValueError(f"its version is {quoted(header['version'])}")
-
-
-def load(folder: str | os.PathLike[str]) -> TextClassifier:
-    """Read a saved classifier of any kind.
-
-    Raises:
-        InputDataError: the folder is missing, holds no classifier, or is damaged.
-
-    """
-    return KINDS[read_header(folder)["kind"]].load_class().load(folder)

@@ -17,9 +17,9 @@ import typer.core
 import typer.main
 
 from gpt2x._version import __version__
-from gpt2x.boundary import run_typer
+from gpt2x.boundary import exit_with_one_sentence, run_typer
 from gpt2x.console import emit
-from gpt2x.errors import exit_with_one_sentence, quoted
+from gpt2x.errors import quoted
 from gpt2x.settings import check_number
 
 

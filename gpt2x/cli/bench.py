@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +15,10 @@ import typer
 from typer import Option
 
 from gpt2x.cli import bench_decode, bench_ops, bench_show
+from gpt2x.cli.lengths import parse_seconds
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
 from gpt2x.console import emit, emit_json, format_table, on_terminal, progress, say
-from gpt2x.errors import UsageError, quoted
+from gpt2x.errors import UsageError
 
 if TYPE_CHECKING:
     from gpt2x.bench.bpe.encode.results import BpeResults
@@ -73,8 +73,6 @@ STEP_HELP = {
     "rounds": "Rounds over all of them, in turn.",
     "timeout": "Give up a peer that takes longer to start, or for a round.",
 }
-
-LONGEST_S = 366 * 24 * 3600.0
 
 BPE_HELP = {
     "data": "A folder or file of texts; takes the place of the built-in input of its name. May be given repeatedly.",
@@ -495,19 +493,3 @@ def _finish_bpe(
             emit(text)
     if folder is not None:
         say(f"\nwritten: {folder / 'results.json'}, {folder / 'README.md'}")
-
-
-def parse_seconds(option: str, text: str) -> float:
-    """A length of time in words: 90, 90s, 3m.
-
-    Raises:
-        UsageError: it is none, naming the option.
-
-    >>> parse_seconds("--budget", "3m")
-    180.0
-    """
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(s|m|h)?", text.strip())
-    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"] if match is not None else 0.0
-    if not 0 < seconds <= LONGEST_S:
-        raise UsageError(f"{option} {quoted(text)} is no length of time up to a year; write 90s or 3m")
-    return seconds

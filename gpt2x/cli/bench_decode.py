@@ -46,7 +46,7 @@ def decode(
     from gpt2x.bench.ladder.sizing import parse_device, shape_of
     from gpt2x.bench.machine import foreseen, without_torch
     from gpt2x.bench.process import WorkerFailed
-    from gpt2x.cli.bench import parse_seconds
+    from gpt2x.cli.lengths import parse_seconds
 
     kind, visible_gpu = parse_device(device)
     ways = bench.select(peer or [])

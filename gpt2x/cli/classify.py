@@ -178,6 +178,7 @@ def train(
     import time
 
     from gpt2x.classify.kinds import get_kind
+    from gpt2x.classify.loading import load_class
 
     kind = get_kind(model)
     _check_options({kind.name}, gpt2, tokenizer, device)
@@ -186,7 +187,7 @@ def train(
 
     check_replaceable(out)
     say(f"{kind.title}: {len(news):,} texts, {len(set(news.labels))} classes")
-    classifier = kind.load_class()(random_state=seed, **_settings(kind.name, gpt2, tokenizer, epochs, device))
+    classifier = load_class(kind)(random_state=seed, **_settings(kind.name, gpt2, tokenizer, epochs, device))
     start = time.perf_counter()
     classifier.fit(news.texts, news.labels)
     seconds = time.perf_counter() - start
@@ -238,7 +239,8 @@ def predict(
 
     JSON: {folder, model, predictions: [{text, labels: [{label, probability}]}]}, labels by falling probability.
     """
-    from gpt2x.classify.kinds import KINDS, load, read_header
+    from gpt2x.classify.kinds import KINDS, read_header
+    from gpt2x.classify.loading import load
     from gpt2x.classify.report import one_line
 
     header = read_header(folder)

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
+from gpt2x.boundary import exit_with_one_sentence
 from gpt2x.cli.train_options import with_settings
 from gpt2x.console import emit, emit_json, format_table, set_quiet
-from gpt2x.errors import Gpt2xError, exit_with_one_sentence
+from gpt2x.errors import Gpt2xError
 from gpt2x.settings import Resolved, resolve
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.presets import PRESETS, Preset, find_preset

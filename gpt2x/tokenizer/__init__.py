@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpt2x.tokenizer.encoding import Tokenizer, UnknownTokenError
-from gpt2x.tokenizer.registry import get
+from gpt2x.tokenizer.encoding import Tokenizer, UnknownTokenError, get
 from gpt2x.tokenizer.special import DisallowedSpecialError
 
 if TYPE_CHECKING:

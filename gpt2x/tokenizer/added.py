@@ -9,7 +9,7 @@ offsets, chunks, counts) knows them, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from gpt2x.tokenizer.special import native
 from gpt2x.tokenizer.utf8 import as_bytes
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from gpt2x._bpe import SpecialTokens
-    from gpt2x.tokenizer.patterns import Core
+    from gpt2x.tokenizer.patterns import PlainCore
+
+    Core: TypeAlias = "PlainCore | AddedCore"
 
     Dtype = Literal["uint16", "uint32"]
 
@@ -29,7 +31,7 @@ Encoded = TypeVar("Encoded")
 class AddedCore:
     """The methods of a core, with added tokens cut out of the text first."""
 
-    def __init__(self, core: Core, ids: Mapping[str, int]) -> None:
+    def __init__(self, core: PlainCore, ids: Mapping[str, int]) -> None:
         """Wrap a core, which decodes the added tokens already.
 
         Args:

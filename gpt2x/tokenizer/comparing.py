@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from gpt2x.tokenizer.patterns import Core
+    from gpt2x.tokenizer.added import Core
+    from gpt2x.tokenizer.patterns import PlainCore
 
 PATTERN_PREFIX = "pattern:"
 REGEX_SUFFIX = "@regex"
@@ -79,9 +80,9 @@ class Side:
             return AddedCore(self._splitting(core.core), core.ids)
         return self._splitting(core)
 
-    def _splitting(self, core: Core) -> Core:
+    def _splitting(self, core: PlainCore) -> PlainCore:
         """The core, or before it the `regex` package, if that is to split."""
-        if not self.by_regex or isinstance(core, patterns.RegexCore | AddedCore):
+        if not self.by_regex or isinstance(core, patterns.RegexCore):
             return core
         with warnings.catch_warnings():
             warnings.simplefilter(

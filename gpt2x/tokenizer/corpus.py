@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.paths import open_input
-from gpt2x.tokenizer import patterns
+from gpt2x.tokenizer import counts, patterns
 from gpt2x.tokenizer.fitting import last_cut
 from gpt2x.tokenizer.utf8 import NotUtf8Error, as_bytes
 
@@ -36,8 +36,6 @@ WINDOW_BYTES = 16 << 20
 
 STDIN = "-"
 
-COUNTS_START = b'{"format": "gpt2x piece counts"'
-"""How a file of counts begins; here so that one that is taken for text is noticed."""
 
 _SEARCH_BYTES = 256  # how far before a window's end a place to cut is first looked for
 _BLOCK_BYTES = 1 << 16  # looked through at a time for the last line's start
@@ -181,8 +179,6 @@ class Corpus:
                 Unicode version, or line by line where this corpus is not; nothing is added then.
 
         """
-        from gpt2x.tokenizer import counts
-
         counts.add(self, path)
 
     def save_counts(self, path: str | os.PathLike[str]) -> None:
@@ -192,8 +188,6 @@ class Corpus:
             OutputError: it cannot be written; nothing is left behind.
 
         """
-        from gpt2x.tokenizer import counts
-
         counts.write(self, path)
 
     def _count(self, text: Text) -> None:
@@ -282,7 +276,7 @@ class _WindowReader:
         return size, size < len(room) or self.left == 0
 
     def _check_start(self, data: memoryview) -> None:
-        if data[: len(COUNTS_START)] == COUNTS_START:
+        if data[: len(counts.START)] == counts.START:
             raise InputDataError(
                 f"{self._name} holds counts of pieces, no text; pass --counts, or use Corpus.add_counts"
             )

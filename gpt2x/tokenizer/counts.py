@@ -23,14 +23,13 @@ import lzma
 import os
 import zlib
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gpt2x.errors import InputDataError
 from gpt2x.paths import atomic_write, open_input
-from gpt2x.tokenizer.corpus import COUNTS_START
 
 if TYPE_CHECKING:
-    from gpt2x.tokenizer.corpus import Corpus
+    from gpt2x._bpe import PieceCounter
 
 FORMAT = "gpt2x piece counts"
 VERSION = 1
@@ -40,6 +39,37 @@ LARGEST_TOTAL = 1 << 63
 
 _BATCH_BYTES = 1 << 20
 _LONGEST_LINE = 64 << 20  # one piece: a stretch of text without any place to cut
+
+
+START = b'{"format": "gpt2x piece counts"'
+"""How a file of counts begins; here so that one that is taken for text is noticed."""
+
+
+class Counted(Protocol):
+    """What a `Corpus` has that is kept in a file."""
+
+    pattern: str
+    split_lines: bool
+    counter: PieceCounter
+
+    @property
+    def num_unique(self) -> int:
+        """How many different pieces."""
+        ...
+
+    @property
+    def num_pieces(self) -> int:
+        """How many pieces."""
+        ...
+
+    @property
+    def num_bytes(self) -> int:
+        """How many bytes of text."""
+        ...
+
+    def items(self) -> list[tuple[bytes, int]]:
+        """Each piece and how often it occurs."""
+        ...
 
 
 class Summary(NamedTuple):
@@ -53,7 +83,7 @@ class Summary(NamedTuple):
     bytes: int
 
 
-def write(corpus: Corpus, path: str | os.PathLike[str]) -> None:
+def write(corpus: Counted, path: str | os.PathLike[str]) -> None:
     """Write a corpus's counts; the file appears when it is complete.
 
     Raises:
@@ -74,7 +104,7 @@ def write(corpus: Corpus, path: str | os.PathLike[str]) -> None:
         file.write(_json_line(end))
 
 
-def _lines(corpus: Corpus) -> Iterator[bytes]:
+def _lines(corpus: Counted) -> Iterator[bytes]:
     from gpt2x._bpe import unicode_version
 
     yield _json_line(
@@ -133,7 +163,7 @@ def read_summary(path: str | os.PathLike[str]) -> Summary:
 
 
 def _read_header(line: bytes, path: object) -> dict[str, Any]:
-    header = _read_json(line) if line.startswith(COUNTS_START) else {}
+    header = _read_json(line) if line.startswith(START) else {}
     if header.get("format") != FORMAT:
         raise InputDataError(
             f"{path} holds no counts of pieces; make such a file with `gpt2x bpe count-pieces`"
@@ -155,7 +185,7 @@ def _read_json(line: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def add(corpus: Corpus, path: str | os.PathLike[str]) -> None:
+def add(corpus: Counted, path: str | os.PathLike[str]) -> None:
     """Add a file's counts to a corpus; see `Corpus.add_counts`."""
     summary = read_summary(path)
     _check_fits(corpus, summary, path)
@@ -172,7 +202,7 @@ def _item(line: bytes) -> tuple[bytes, int]:
     return base64.b64decode(piece, validate=True), int(count)
 
 
-def _check_fits(corpus: Corpus, summary: Summary, path: object) -> None:
+def _check_fits(corpus: Counted, summary: Summary, path: object) -> None:
     """Raise InputDataError where these counts cannot be added to those of the corpus."""
     from gpt2x._bpe import unicode_version
 
@@ -204,8 +234,8 @@ def _batches(file: IO[bytes], path: object) -> Iterator[list[bytes]]:
     is_first = True
     try:
         while block := file.read(_BATCH_BYTES):
-            if is_first and not block.startswith(COUNTS_START):
-                yield [block[: len(COUNTS_START)]]
+            if is_first and not block.startswith(START):
+                yield [block[: len(START)]]
                 return
             is_first = False
             block = rest + block

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from gpt2x.errors import InputDataError, UsageError, quoted
-from gpt2x.tokenizer import formats, patterns
+from gpt2x.tokenizer import formats, patterns, registry
 from gpt2x.tokenizer.added import AddedCore
 from gpt2x.tokenizer.arguments import (
     ArgumentTypeError,
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from gpt2x.tokenizer.added import Core
     from gpt2x.tokenizer.files import EncodedFile, TextReader
-    from gpt2x.tokenizer.patterns import Core
 
     Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
 
@@ -148,12 +148,10 @@ class Tokenizer:
             UsageError: `pattern` is none, or another one than the vocabulary's own (`OwnPatternError`).
 
         """
-        from gpt2x.tokenizer import registry
-
         check_path(source, "source")
         wanted = None if pattern is None else patterns.resolve(pattern)
         if str(source) in registry.NAMES:
-            loaded = registry.get(str(source))
+            loaded = get(str(source))
         else:
             vocabulary = formats.read(source, wanted)
             if vocabulary.note:
@@ -187,9 +185,7 @@ class Tokenizer:
             MissingComponentError: it is nowhere to be found; the sentence says what was looked at and what to do.
 
         """
-        from gpt2x.tokenizer import registry
-
-        return registry.get(name, path)
+        return get(name, path)
 
     @classmethod
     def from_vocabulary(cls: type[AnyTokenizer], vocabulary: formats.Vocabulary) -> AnyTokenizer:
@@ -814,3 +810,30 @@ def _as_ints(ids: Any) -> list[Any]:
     if isinstance(listed, str | bytes):
         raise ArgumentTypeError("tokens", ids, "a list of ids")
     return as_list(listed, "tokens", "a list of ids")
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Published vocabularies by name
+
+
+def get(name: str = "gpt2", path: str | os.PathLike[str] | None = None) -> Tokenizer:
+    """The tokenizer of that name.
+
+    Args:
+        name: "gpt2", or another encoding of OpenAI's (`registry.NAMES`).
+        path: where its vocabulary is, if you know; nothing else is tried then.
+
+    Raises:
+        UsageError: an unknown name.
+        InputDataError: `path` or ``GPT2X_VOCAB`` does not hold that vocabulary.
+        MissingComponentError: the vocabulary is nowhere to be found and cannot be downloaded.
+
+    >>> get("gpt2").encode("hello world")  # doctest: +SKIP
+    [31373, 995]
+    """
+    return _build(registry.find(path, name=name).path.absolute(), name)
+
+
+@functools.lru_cache(maxsize=8)
+def _build(path: Path, name: str) -> Tokenizer:
+    return Tokenizer.from_vocabulary(registry.genuine(path, name))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from gpt2x.tokenizer.patterns import Core
+    from gpt2x.tokenizer.added import Core
 
     Place = Sequence[int]  # where a special token starts and ends
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from gpt2x.tokenizer.patterns import Core
+    from gpt2x.tokenizer.added import Core
 
 UNBROKEN_BYTES = 2048
 """How long a stretch without a place to cut may be for `truncate` to find the longest prefix of all."""

@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from gpt2x._bpe import BytePairEncoder, SpecialTokens
-    from gpt2x.tokenizer.added import AddedCore
     from gpt2x.tokenizer.splitting import Splitter
 
-    Core: TypeAlias = "BytePairEncoder | RegexCore | AddedCore"
+    PlainCore: TypeAlias = "BytePairEncoder | RegexCore"
 
 GPT2 = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 """GPT-2's pattern as tiktoken spells it."""
@@ -189,7 +188,7 @@ def are_same(pat_str: str, other: str) -> bool:
 
 def make_core(
     pat_str: str, mergeable_ranks: dict[bytes, int] | FileRanks, special_tokens: Mapping[int, bytes]
-) -> Core:
+) -> PlainCore:
     """Build what encodes with this vocabulary: the native core, behind a splitter in Python where it must be.
 
     Raises:

@@ -12,7 +12,7 @@ import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from gpt2x.download import DownloadError, download, is_offline
 from gpt2x.errors import InputDataError, MissingComponentError, OutputError
@@ -22,11 +22,8 @@ from gpt2x.tokenizer.arguments import check_path
 from gpt2x.tokenizer.published import ENCODINGS, R50K, Published, RankFile, published
 from gpt2x.tokenizer.vocabulary import Vocabulary, of_published
 
-if TYPE_CHECKING:
-    from gpt2x.tokenizer.encoding import Tokenizer
-
 NAMES = tuple(ENCODINGS)
-"""The names that `get` knows: the encodings that OpenAI has published."""
+"""The names that `find` knows: the encodings that OpenAI has published."""
 
 DOWNLOAD_SECONDS = 60.0
 """How long a download may take before it is given up."""
@@ -64,47 +61,34 @@ class Search:
         """The first candidate that holds the genuine vocabulary."""
         for source, path in candidates:
             try:
-                return Found(_genuine(path.absolute(), self.encoding.name), source, path)
+                return Found(genuine(path.absolute(), self.encoding.name), source, path)
             except InputDataError as error:
                 self.refused.append(f"{source}: {error}")
         return None
 
 
-def get(name: str = "gpt2", path: str | os.PathLike[str] | None = None) -> Tokenizer:
-    """The tokenizer of that name.
-
-    Args:
-        name: "gpt2", or another encoding of OpenAI's (`NAMES`).
-        path: where its vocabulary is, if you know; nothing else is tried then.
-
-    Raises:
-        UsageError: an unknown name.
-        InputDataError: `path` or ``GPT2X_VOCAB`` does not hold that vocabulary.
-        MissingComponentError: the vocabulary is nowhere to be found and cannot be downloaded.
-
-    >>> get("gpt2").encode("hello world")  # doctest: +SKIP
-    [31373, 995]
-    """
-    return _build(find(path, name=name).path.absolute(), name)
-
-
 def find(path: str | os.PathLike[str] | None = None, *, name: str = "gpt2", download: bool = True) -> Found:
-    """Look for a published vocabulary; see `get`.
+    """Look for a published vocabulary.
 
     Args:
         path: the only place to look at, if given.
         name: which one.
         download: whether the last resort may be tried.
 
+    Raises:
+        UsageError: an unknown name.
+        InputDataError: `path` or ``GPT2X_VOCAB`` does not hold that vocabulary.
+        MissingComponentError: the vocabulary is nowhere to be found and cannot be downloaded.
+
     """
     encoding = published(name)
     if path is not None:
         check_path(path, "path")
     if path:
-        return Found(_genuine(Path(path).absolute(), name), "given path", Path(path))
+        return Found(genuine(Path(path).absolute(), name), "given path", Path(path))
     if place := _named_place(encoding.ranks):
         try:
-            return Found(_genuine(place.absolute(), name), "GPT2X_VOCAB", place)
+            return Found(genuine(place.absolute(), name), "GPT2X_VOCAB", place)
         except InputDataError as error:
             raise InputDataError(f"GPT2X_VOCAB is set, but {error}") from error
     search = Search(encoding)
@@ -120,7 +104,7 @@ def find(path: str | os.PathLike[str] | None = None, *, name: str = "gpt2", down
 
 
 def describe() -> dict[str, Any]:
-    """What `get("gpt2")` would use, without downloading anything; for `gpt2x env`.
+    """What `Tokenizer.load("gpt2")` would use, without downloading anything; for `gpt2x env`.
 
     Returns:
         ``name``, ``source`` ("GPT2X_VOCAB", "cache", "package NAME", …, or "missing"), ``path`` (None when missing) and
@@ -136,14 +120,7 @@ def describe() -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=8)
-def _build(path: Path, name: str = "gpt2") -> Tokenizer:
-    from gpt2x.tokenizer.encoding import Tokenizer
-
-    return Tokenizer.from_vocabulary(_genuine(path, name))
-
-
-@functools.lru_cache(maxsize=8)
-def _genuine(path: Path, name: str) -> Vocabulary:
+def genuine(path: Path, name: str) -> Vocabulary:
     """Read a vocabulary that must be the published one; its ranks are compared by checksum, so any format will do."""
     encoding = ENCODINGS[name]
     vocabulary = _read(path, encoding)
@@ -268,7 +245,7 @@ def _download(search: Search) -> Found | None:
     say(f"fetching {_title(ranks)} from {ranks.address} …")
     try:
         download(ranks.address, target, limit=RANK_FILE_BYTES, sha256=ranks.sha256, seconds=DOWNLOAD_SECONDS)
-        vocabulary = _genuine(target.absolute(), search.encoding.name)
+        vocabulary = genuine(target.absolute(), search.encoding.name)
     except (DownloadError, InputDataError, OutputError) as error:
         search.refused.append(f"download: {error}")
         return None

@@ -10,6 +10,7 @@ import pytest
 
 from gpt2x.classify.base import TextClassifier
 from gpt2x.classify.kinds import KINDS
+from gpt2x.classify.loading import load_class
 
 OWN_WORDS = {
     "weather": ["rain", "wind", "cloud", "snow", "storm", "sunny", "frost", "thunder"],
@@ -99,7 +100,7 @@ def make(request: pytest.FixtureRequest, gpt2_folder: Path) -> Any:
 
     def make_one(**changes: Any) -> TextClassifier:
         own = {"gpt2": str(gpt2_folder)} if name == "gpt2-lstm" else {}
-        return KINDS[name].load_class()(**{"random_state": 0, **QUICK[name], **own, **changes})
+        return load_class(KINDS[name])(**{"random_state": 0, **QUICK[name], **own, **changes})
 
     make_one.kind = name  # type: ignore[attr-defined]
     return make_one

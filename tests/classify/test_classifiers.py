@@ -16,6 +16,7 @@ from sklearn.model_selection import cross_val_score
 from gpt2x import classify
 from gpt2x.classify.base import TextClassifier
 from gpt2x.classify.kinds import KINDS
+from gpt2x.classify.loading import load_class
 from gpt2x.errors import InputDataError, OutputError, UsageError
 
 Corpus = tuple[list[str], list[str]]
@@ -212,7 +213,7 @@ def test_classes_that_do_not_fit_the_weights_are_found(fitted: TextClassifier, t
 
 def test_another_kind_is_not_loaded_as_this_one(fitted: TextClassifier, tmp_path: Path) -> None:
     fitted.save(tmp_path / "kept")
-    other = KINDS["nb" if fitted.kind != "nb" else "tfidf"].load_class()
+    other = load_class(KINDS["nb" if fitted.kind != "nb" else "tfidf"])
     with pytest.raises(InputDataError, match="holds a classifier of kind"):
         other.load(tmp_path / "kept")
 

@@ -14,6 +14,7 @@ from gpt2x import classify
 from gpt2x.classify import NaiveBayes, RNNClassifier, TfidfLinear
 from gpt2x.classify.hyperparameters import Flag, Seed, Threads
 from gpt2x.classify.kinds import KINDS
+from gpt2x.classify.loading import load_class
 from gpt2x.errors import InputDataError, UsageError
 
 TEXTS, LABELS = ["rain and wind", "goal and match"] * 4, ["w", "s"] * 4
@@ -42,18 +43,18 @@ WRONG: dict[str, Any] = {
     "zero": 0,
     "a half": 0.5,
 }
-DIALS = [(name, dial) for name, kind in KINDS.items() for dial in kind.load_class()._get_param_names()]
+DIALS = [(name, dial) for name, kind in KINDS.items() for dial in load_class(kind)._get_param_names()]
 
 
 def test_every_hyperparameter_has_a_rule() -> None:
     for kind in KINDS.values():
-        cls = kind.load_class()
+        cls = load_class(kind)
         assert set(cls.rules) == set(cls._get_param_names()), kind.name
 
 
 @pytest.mark.parametrize(("name", "dial"), DIALS, ids=[f"{name}-{dial}" for name, dial in DIALS])
 def test_a_value_that_can_never_work_is_one_sentence_at_fit(name: str, dial: str) -> None:
-    cls = KINDS[name].load_class()
+    cls = load_class(KINDS[name])
     refused = 0
     for value in WRONG.values():
         model = cls(**{dial: value})

@@ -302,6 +302,6 @@ def test_a_real_ctrl_c_keeps_the_finished_rungs_and_leaves_no_process(tmp_path: 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90.0), ("90s", 90.0), ("1.5m", 90.0), (" 1h ", 3600.0)])
 def test_lengths_of_time_are_read(text: str, seconds: float) -> None:
-    from gpt2x.cli.bench import parse_seconds
+    from gpt2x.cli.lengths import parse_seconds
 
     assert parse_seconds("--budget", text) == seconds

@@ -9,7 +9,7 @@ import pytest
 import tiktoken
 
 from gpt2x.errors import InputDataError, MissingComponentError
-from gpt2x.tokenizer import Tokenizer, registry
+from gpt2x.tokenizer import Tokenizer, get, registry
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -52,7 +52,7 @@ def tiktoken_songs(songs: Tokenizer) -> tiktoken.Encoding:
 def gpt2_tokenizer(shared_data: Callable[[str], Path]) -> Tokenizer:
     """GPT-2's vocabulary, from this machine or from the test data; skips where it is in neither."""
     try:
-        return registry._build(registry.find(download=False).path.absolute())
+        return get("gpt2", registry.find(download=False).path)
     except (MissingComponentError, InputDataError):
         return Tokenizer.load(shared_data("vocab/r50k_base.tiktoken"))
 
