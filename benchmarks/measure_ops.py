@@ -15,8 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from gpt2x.bench.ops import measure as ops
+from gpt2x.boundary import exit_with_one_sentence
 from gpt2x.console import format_table, say
-from gpt2x.errors import exit_with_one_sentence
 from gpt2x.ops import keep_freed_memory
 
 

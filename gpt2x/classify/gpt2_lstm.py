@@ -1,7 +1,7 @@
 """An LSTM that reads GPT-2's last hidden states.
 
 GPT-2 reads each text once and stays as it is (frozen); what it says of every token, the last layer after the final
-LayerNorm, is the LSTM's input. The seed of this project averaged over time before its LSTM, which then had a sequence
+LayerNorm, is the LSTM's input. The playground averaged over time before its LSTM, which then had a sequence
 of one step to read: no order, no memory, an MLP in effect. Here the LSTM reads the tokens one by one.
 
 Two details that pay. A text is read after ``<|endoftext|>``, as GPT-2 saw documents in training: the first position

@@ -237,7 +237,7 @@ def train_network(
         One record an epoch: epoch, train_loss, validation_loss, validation_accuracy, seconds.
 
     Raises:
-        InputDataError: the loss is no number any more.
+        InputDataError: the loss is NaN or infinite.
 
     """
     device = net.head.weight.device

@@ -40,7 +40,7 @@ app = typer.Typer(
         "gpt2x bench",
         "gpt2x bench --rungs 1-6,fused --out before",
         "gpt2x bench --peer nanogpt --peer hf --leave-one-out --budget 15m",
-        "gpt2x bench --like-seed --data tinyshakespeare.txt",
+        "gpt2x bench --like-playground --data tinyshakespeare.txt",
         "gpt2x bench --model gpt2 --batch 8 --seq 1024",
         "gpt2x bench compare before after",
         "gpt2x bench show before",
@@ -54,15 +54,16 @@ HELP = {
     "steps": "Timed steps in a round; by default what fits into 1.5 seconds, at least 2.",
     "rounds": "Rounds over all rungs, at most; by default as many as the budget allows.",
     "budget": "No round after the second is started that would end later: 90s, 4m; by default 4.5m, 1h with "
-    "--like-seed.",
+    "--like-playground.",
     "timeout": "Give up a rung that takes longer to start, or for a round; 3m, 30m with a size of your own, 6h with "
-    "--like-seed.",
+    "--like-playground.",
     "rungs": "Which rungs to climb, by number or name: 1-6,fused.",
     "rungs_file": "Rungs of your own, from a TOML file.",
     "keep_all": "Build on every sound rung, also on one that makes the step slower here.",
     "leave_one_out": "Also measure the top of the ladder without each of its rungs.",
     "ladder_peer": "Measure beside the top what others use: nanogpt, hf, lightning; may be repeated.",
-    "like_seed": "The seed's setting: GPT-2 124M, batches of 8 × 1024 tokens, 524288 tokens in an accumulated step.",
+    "like_playground": "The playground's setting: GPT-2 124M, batches of 8 × 1024 tokens, 524288 tokens in an "
+    "accumulated step.",
     "data": "A text or csv file to learn from; by default the packaged songs.",
 }
 
@@ -101,7 +102,7 @@ def bench(
     keep_all: Annotated[bool, Option("--keep-all", help=HELP["keep_all"])] = False,
     leave_one_out: Annotated[bool, Option("--leave-one-out", help=HELP["leave_one_out"])] = False,
     peer: Annotated[list[str] | None, Option(help=HELP["ladder_peer"], metavar="NAME")] = None,
-    like_seed: Annotated[bool, Option("--like-seed", help=HELP["like_seed"])] = False,
+    like_playground: Annotated[bool, Option("--like-playground", help=HELP["like_playground"])] = False,
     data: Annotated[Path | None, Option(help=HELP["data"], metavar="FILE")] = None,
     device: Device = "auto",
     seed: Seed = 1,
@@ -124,12 +125,12 @@ def bench(
     chosen = ladder.select(rungs, known)
     peers = step_peers.ladder_peers(peer or [])
     kind, visible_gpu = sizing.parse_device(device)
-    if like_seed:
-        model, batch, seq, total_batch = sizing.like_seed(model, batch, seq, total_batch)
-    budget_s = parse_seconds("--budget", budget or ("1h" if like_seed else "4.5m"))
+    if like_playground:
+        model, batch, seq, total_batch = sizing.like_playground(model, batch, seq, total_batch)
+    budget_s = parse_seconds("--budget", budget or ("1h" if like_playground else "4.5m"))
     # A step of the size that was asked for may take minutes; one of the default size may not.
     default_timeout = (
-        "6h" if like_seed else "3m" if model is None and batch is None and seq is None else "30m"
+        "6h" if like_playground else "3m" if model is None and batch is None and seq is None else "30m"
     )
     timeout_s = parse_seconds("--timeout", timeout or default_timeout)
     results_folder = out or Path("bench-results") / datetime.now().strftime("%Y-%m-%d-%H%M%S")

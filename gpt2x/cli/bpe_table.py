@@ -46,7 +46,7 @@ class ByteOrder(str, Enum):
 
 
 class Errors(Enum):  # no str, which has a method `replace`
-    """What to do with bytes that are no UTF-8."""
+    """What to do with bytes that are not valid UTF-8."""
 
     strict = "strict"
     replace = "replace"
@@ -129,7 +129,10 @@ OPTIONS = {
         default=False,
     ),
     "errors": Option(
-        ("--errors",), "Bytes that are no UTF-8: refuse them, or take U+FFFD instead.", Errors, Errors.strict
+        ("--errors",),
+        "Bytes that are not valid UTF-8: refuse them, or take U+FFFD instead.",
+        Errors,
+        Errors.strict,
     ),
     "limit_bytes": Option(
         ("--limit-bytes",), "Read no more text than this, such as 500M, in the order of FILES.", metavar="N"

@@ -96,7 +96,8 @@ def train(
     ] = None,
     no_special: Annotated[bool, typer.Option("--no-special", help="No special token at all.")] = False,
     errors: Annotated[
-        Errors, typer.Option("--errors", help="Bytes that are no UTF-8: refuse them, or take U+FFFD instead.")
+        Errors,
+        typer.Option("--errors", help="Bytes that are not valid UTF-8: refuse them, or take U+FFFD instead."),
     ] = Errors.strict,
     limit_bytes: Annotated[
         str | None,

@@ -308,7 +308,7 @@ def _sources(files: list[str] | None, text: str | None, any_bytes: bool) -> list
 
 
 def _argument_bytes(text: str) -> bytes:
-    """The bytes of an argument, where those that are no UTF-8 have reached Python as halves of surrogate pairs."""
+    """The bytes of an argument, where invalid UTF-8 has reached Python as halves of surrogate pairs."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # other surrogates, which can come on Windows

@@ -50,7 +50,6 @@ EXTRAS = {
         "splintr-rs",
         "tuetoken",
     ),
-    "demo": ("gradio",),
 }
 # Instruction sets that a fast path here asks for, as Linux names them.
 INSTRUCTION_SETS = (

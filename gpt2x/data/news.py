@@ -236,7 +236,7 @@ def _json_pair(row: dict[str, Any], where: str) -> Pair:
     texts = [_plain(row[key], key, where) for key in text_keys]
     label = _plain(row[label_key], label_key, where).strip()
     if text_keys[0] == "headline":
-        # Only the headline is lower-cased, as in the seed, whose accuracies we compare with.
+        # Only the headline is lower-cased, as in the playground, whose accuracies we compare with.
         texts = [texts[0].lower(), *(texts[1:] or [""])]
         return " ".join(texts), label
     return " ".join(text.strip() for text in texts if text.strip()), label

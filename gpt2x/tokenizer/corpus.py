@@ -69,7 +69,7 @@ class Corpus:
             pattern: the splitting pattern, one of `patterns.BY_NAME`.
             split_lines: take each line, with its line end, as a document of its own, as Hugging Face's trainer takes
                 files; else each text and each file is one document.
-            errors: what to do with bytes that are no UTF-8: refuse them ("strict"), or take U+FFFD ("replace").
+            errors: what to do with bytes that are not valid UTF-8: refuse them ("strict"), or take U+FFFD ("replace").
             limit_bytes: no more than so many bytes of all texts and files are counted, the first ones.
             num_threads: for counting; all cores by default.
 

@@ -300,7 +300,7 @@ class Tokenizer:
     def encode_bytes(self, text: bytes) -> list[int]:
         """Encode any bytes without special tokens; where they are UTF-8 this is `encode_ordinary`.
 
-        Bytes that are no UTF-8 give what tiktoken's `_encode_bytes` gives; `decode_bytes` always gives them back.
+        Bytes that are not valid UTF-8 give what tiktoken's `_encode_bytes` gives; `decode_bytes` gives them back.
         """
         if not isinstance(text, bytes | bytearray | memoryview):
             raise ArgumentTypeError("text", text, "bytes (encode takes a str)")
@@ -439,7 +439,7 @@ class Tokenizer:
             dtype: "uint16", or "uint32" for a vocabulary of more than 65,536 ids.
             num_threads: by default one for each core.
             append_eot: end the file with the end-of-text token.
-            errors: what becomes of bytes that are no UTF-8: an error ("strict") or U+FFFD ("replace").
+            errors: what becomes of bytes that are not valid UTF-8: an error ("strict") or U+FFFD ("replace").
             allowed_special: as in `encode`.
             disallowed_special: as in `encode`.
 
@@ -546,7 +546,7 @@ class Tokenizer:
             raise ArgumentTypeError("tokens", tokens, "a list of ids, or an array of one axis") from error
 
     def decode(self, tokens: Ids, errors: str = "replace") -> str:
-        """Decode to text; bytes that are no UTF-8 become U+FFFD, or what `errors` says (as in `bytes.decode`).
+        """Decode to text; bytes that are not valid UTF-8 become U+FFFD, or what `errors` says (as in `bytes.decode`).
 
         Raises:
             UnknownTokenError: an id that the vocabulary does not have (a KeyError).
@@ -594,7 +594,7 @@ class Tokenizer:
         A token that starts inside a character has the index of that character.
 
         Raises:
-            UnicodeDecodeError: the tokens are no UTF-8 together, as in tiktoken.
+            UnicodeDecodeError: the tokens are not valid UTF-8 together, as in tiktoken.
 
         >>> gpt2.decode_with_offsets([31373, 995])  # doctest: +SKIP
         ('hello world', [0, 5])

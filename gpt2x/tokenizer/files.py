@@ -65,7 +65,7 @@ class TextReader:
         disallowed: Disallowed = "all",
         errors: str = "strict",
     ) -> None:
-        """Settle what is done with special tokens, as in `Tokenizer.encode`, and with bytes that are no UTF-8.
+        """Settle what is done with special tokens, as in `Tokenizer.encode`, and with bytes that are not valid UTF-8.
 
         Raises:
             UsageError: `errors` is neither "strict" nor "replace".

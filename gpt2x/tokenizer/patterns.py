@@ -245,7 +245,7 @@ class RegexCore:
         return len(text)
 
     def encode_ordinary(self, text: str | bytes) -> list[int]:
-        """Encode without special tokens; bytes that are no UTF-8 as in `reference.encode_broken`."""
+        """Encode without special tokens; bytes that are not valid UTF-8 as in `reference.encode_broken`."""
         from gpt2x.tokenizer import reference
 
         return reference.encode_broken(

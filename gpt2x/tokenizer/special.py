@@ -265,7 +265,7 @@ def finder(tokens: frozenset[str]) -> Callable[..., Match | None]:
 
 
 def native(ids: Mapping[str, int]) -> _bpe.SpecialTokens:
-    """The core's form of these tokens; a lone surrogate, which is no UTF-8, is found where a text has it."""
+    """The core's form of these tokens; a lone surrogate, which is not valid UTF-8, is found where a text has it."""
     from gpt2x import _bpe
 
     return _bpe.SpecialTokens([text.encode("utf-8", "surrogatepass") for text in ids], list(ids.values()))

@@ -394,7 +394,7 @@ def check_size(vocab_size: int, special_tokens: Sequence[str], start: Start) -> 
         )
     for text in special_tokens:
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise UsageError(f"the special token {quoted(text)} is no UTF-8 text; give one that is")
+            raise UsageError(f"the special token {quoted(text)} is not valid UTF-8 text; give one that is")
     smallest = len(start.tokens) + len(special_tokens)
     if vocab_size < smallest:
         known = f"256 bytes, {len(start.merges):,} merges" if start.merges else "256 bytes"

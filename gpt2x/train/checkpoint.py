@@ -5,7 +5,7 @@
     RUN/trainer/config.json                                 the settings of the run
     RUN/trainer/step-00000200/                              one checkpoint:
         config.json, model.safetensors, …                     a Hugging Face folder too
-        optimizer.safetensors                                 AdamW's averages
+        optimizer.safetensors                                 AdamW's moments
         state.json                                            step, data position, and a digest of each file
 
 A checkpoint is written under a temporary name, synced and renamed, and `state.json` says what the other files must

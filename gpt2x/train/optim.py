@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gpt2x.errors import InputDataError
 from gpt2x.model import GPT
-from gpt2x.model.shadow import ShadowModel
+from gpt2x.model.bf16_weights import Bf16Weights
 from gpt2x.train.step_options import StepOptions
 
 
@@ -68,7 +68,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def moments(self) -> list[tuple[Tensor, Tensor]]:
-        """For each parameter AdamW's averages of the gradient and of its square (made of zeros at first)."""
+        """For each parameter AdamW's moments of the gradient and of its square (made of zeros at first)."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """The moments by name: ``exp_avg/h.0.attn.c_attn.weight`` and so on."""
@@ -176,13 +176,13 @@ class Float32Sums:
 class OpsAdamW(Optimizer):
     """gpt2x.ops.adamw_: all tensors at once, and the clip costs no pass of its own over the gradients."""
 
-    def __init__(self, model: GPT, options: StepOptions, shadow: ShadowModel | None = None) -> None:
+    def __init__(self, model: GPT, options: StepOptions, bf16: Bf16Weights | None = None) -> None:
         super().__init__(model, options)
-        self.shadows = [shadow.shadow_of(p) if shadow else None for p in self.parameters]
+        self.shadows = [bf16.copy_of(p) if bf16 else None for p in self.parameters]
         self.decays = [float(group["weight_decay"]) for group in self.groups for _ in group["params"]]
         self.exp_avgs, self.exp_avg_sqs = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
         several = options.num_passes * options.world_size > 1
-        self.sums = Float32Sums(self.leaves()) if shadow and several else None
+        self.sums = Float32Sums(self.leaves()) if bf16 and several else None
 
     def leaves(self) -> list[Tensor]:
         """The bfloat16 copies, and parameters that have none."""
@@ -228,15 +228,15 @@ class OpsAdamW(Optimizer):
         return list(zip(self.exp_avgs, self.exp_avg_sqs, strict=True))
 
 
-def make_optimizer(model: GPT, options: StepOptions, shadow: ShadowModel | None = None) -> Optimizer:
+def make_optimizer(model: GPT, options: StepOptions, bf16: Bf16Weights | None = None) -> Optimizer:
     """The optimizer that the options name.
 
     Args:
         model: whose parameters are trained.
         options: how a step is computed.
-        shadow: the copies of the parameters that the step computes with, where it has bf16 weights.
+        bf16: the copies of the parameters that the step computes with, where it has bf16 weights.
 
     """
     if options.optimizer == "gpt2x":
-        return OpsAdamW(model, options, shadow)
+        return OpsAdamW(model, options, bf16)
     return TorchAdamW(model, options)

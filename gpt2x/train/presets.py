@@ -60,7 +60,7 @@ PRESETS = (
     ),
     Preset(
         name="gpt2",
-        what="the seed's lyric writer: GPT-2 124M on the Spotify songs, 50 epochs, 524,288 tokens a step",
+        what="the playground's lyric writer: GPT-2 124M on the Spotify songs, 50 epochs, 524,288 tokens a step",
         expect="needs a GPU; torchrun shares it among several",
         settings=dict(
             data="spotify", tokenizer="gpt2", model="gpt2", block_size=1024, batch_size=16,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gpt2x.errors import UsageError
 from gpt2x.model import GPT
-from gpt2x.model.shadow import ShadowModel
+from gpt2x.model.bf16_weights import Bf16Weights
 from gpt2x.train.graphs import Recorded
 from gpt2x.train.optim import make_optimizer
 from gpt2x.train.step_options import StepOptions
@@ -69,11 +69,11 @@ class TrainingStep:
         torch.set_float32_matmul_precision(options.matmul_precision)
         self.options, self.device = options, device
         self.model = model.to(device)
-        self.shadow = ShadowModel(self.model) if options.bf16_weights else None
+        self.bf16 = Bf16Weights(self.model) if options.bf16_weights else None
         # DDP averages the gradients of parameters; those of bf16 weights are averaged by the optimizer.
-        self.is_ddp = options.world_size > 1 and self.shadow is None
-        self.loss = self._wrap(Loss(self.shadow or self.model))
-        self.optimizer = make_optimizer(self.model, options, self.shadow)
+        self.is_ddp = options.world_size > 1 and self.bf16 is None
+        self.loss = self._wrap(Loss(self.bf16 or self.model))
+        self.optimizer = make_optimizer(self.model, options, self.bf16)
         self.recorded: Recorded | None = None
 
     def __call__(

@@ -85,7 +85,7 @@ def whole() -> Results:
         row("compile", 20.0),
         row("flash", 25.0, pays=False),
         row("vocab", 10.0, loss=check(DIFFERS, "off by 5 nats after 2 steps, allowed 0.02")),
-        row("clip", 20.0, note="micro-batches of 1, for want of memory"),
+        row("clip", 20.0, note="micro-batches of 1, because memory is short"),
         without_figures("adamw", "no such kernel", FAILED),
         left_out=[row("bf16", 30.0), without_figures("compile", "cannot be built", FAILED)],
         peers=[row("hf", 52.0, title="transformers"), without_figures("lightning", "it is not installed")],

@@ -9,7 +9,7 @@ import pytest
 
 from gpt2x.bench import text
 from gpt2x.bench.ladder.config import MODELS, naive_step_bytes
-from gpt2x.bench.ladder.sizing import like_seed, make_setting, parse_device
+from gpt2x.bench.ladder.sizing import like_playground, make_setting, parse_device
 from gpt2x.bench.machine import Machine
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError
 
@@ -69,12 +69,12 @@ def test_a_gpu_gets_the_setting_of_the_seed(workstation: Machine) -> None:
 
 
 def test_like_the_seed_is_its_setting_on_any_machine(laptop: Machine) -> None:
-    model, batch, seq, total_batch = like_seed(None, None, None, None)
+    model, batch, seq, total_batch = like_playground(None, None, None, None)
     roomy = replace(laptop, memory_bytes=64_000_000_000)
     setting = make_setting(roomy, model=model, batch=batch, seq=seq, total_batch=total_batch)
     assert (setting.model, setting.batch, setting.seq, setting.micro_batches) == ("gpt2", 8, 1024, 64)
-    with pytest.raises(UsageError, match="--like-seed and --batch 4 exclude one another"):
-        like_seed(None, 4, None, None)
+    with pytest.raises(UsageError, match="--like-playground and --batch 4 exclude one another"):
+        like_playground(None, 4, None, None)
 
 
 def test_a_machine_with_less_memory_gets_a_smaller_batch(workstation: Machine) -> None:

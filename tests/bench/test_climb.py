@@ -223,7 +223,7 @@ def test_what_is_left_out_is_measured_in_turn_with_the_top(climb: Run) -> None:
 
 
 def test_a_top_that_cannot_be_without_a_rung_says_why(climb: Run) -> None:
-    """The seed's DDP does not pay here, so bf16 weights apply; they cannot be without the fused layers."""
+    """The playground's DDP does not pay here, so bf16 weights apply; they cannot be without the fused layers."""
     results = climb(Bench(step_ms=lambda c: 900.0 if c.world_size > 1 else 100.0), leave_one_out=True)
     without = {left_out.key: left_out for left_out in results.left_out}
     assert without["fused-layers"].status == "skipped"
@@ -331,7 +331,7 @@ def test_out_of_memory_halves_the_micro_batch_where_batches_are_added_up_anyway(
     results = climb(bench, select("bf16,accumulation"))
     accumulated = row(results, "accumulation")
     assert accumulated.carries
-    assert accumulated.note == "each batch of 2 in 2 parts of 1, for want of memory"
+    assert accumulated.note == "each batch of 2 in 2 parts of 1, because memory is short"
     assert accumulated.tokens_per_step == 4 * row(results, "bf16").tokens_per_step
     assert StepConfig(**accumulated.config).split == 2
 

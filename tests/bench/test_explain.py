@@ -28,7 +28,7 @@ SECTIONS = [
     "The formula",
     "What moves in memory",
     "When it does not help",
-    "What the seed reported",
+    "What the playground reported",
     "The code",
     "The paper",
 ]
@@ -236,7 +236,7 @@ def test_the_command_prints_a_page_and_the_figures(tmp_path: Path) -> None:
     shown = run("bf16", "--results", str(tmp_path))
     assert shown.exit_code == 0, shown.output
     assert shown.stdout.startswith("bf16 autocast\n====")
-    assert "50 ms a step after 100 ms (parameter sharing)" in shown.stdout
+    assert "50 ms a step after 100 ms (weight tying)" in shown.stdout
     about = json.loads(run("bf16", "--results", str(tmp_path), "--json").stdout)
     assert set(about) == {"key", "number", "title", "idea", "sections", "quotes", "measured"}
     assert about["measured"]["recorded"] is False

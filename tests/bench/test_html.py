@@ -57,7 +57,7 @@ def hostile() -> Results:
     """Every text that comes from a file or a user is an attack."""
     ladder = made.whole()
     for row in [*ladder.rows, *ladder.left_out, *ladder.peers]:
-        row.title = row.change = row.seed = row.note = HOSTILE
+        row.title = row.change = row.reported = row.note = HOSTILE
         row.key = f"{row.key}{HOSTILE}"
         row.reason = HOSTILE if row.reason else ""
     ladder.text, ladder.created, ladder.command = HOSTILE, HOSTILE, ["gpt2x", HOSTILE]

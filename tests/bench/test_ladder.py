@@ -1,4 +1,4 @@
-"""The rungs: the seed's twelve in its order, each changing exactly what it says."""
+"""The rungs: the playground's twelve in its order, each changing exactly what it says."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 
 from gpt2x.bench.ladder.config import Setting, StepConfig, flops_per_token
-from gpt2x.bench.ladder.rungs import OUR_RUNGS, RUNGS, SEED_RUNGS, Rung, select, start_config
+from gpt2x.bench.ladder.rungs import OUR_RUNGS, PLAYGROUND_RUNGS, RUNGS, Rung, select, start_config
 from gpt2x.bench.machine import Gpu, Machine
 from gpt2x.errors import UsageError
 from gpt2x.model.config import PRESETS
 
-# What changes on each rung, on a machine with two GPUs; the seed's twelve in the seed's order, then ours.
+# What changes on each rung, on a machine with two GPUs; the playground's twelve in the playground's order, then ours.
 CHANGES = {
     "gpu": {"device": ("cpu", "cuda")},
     "sharing": {"tie_weights": (False, True)},
@@ -44,19 +44,19 @@ def test_the_ladder_is_the_start_then_the_twelve_rungs_of_the_seed_then_ours() -
     assert RUNGS[0].key == "start"
     assert [rung.title for rung in RUNGS[1:13]] == [
         "CPU → GPU",
-        "parameter sharing",
+        "weight tying",
         "weight initialisation",
         "TF32",
         "bf16 autocast",
         "torch.compile",
         "flash attention",
-        "beautiful numbers",
+        "vocabulary padded to 128",
         "gradient clipping",
         "groups, fused AdamW",
         "gradient accumulation",
         "DDP",
     ]
-    assert RUNGS[1:13] == SEED_RUNGS
+    assert RUNGS[1:13] == PLAYGROUND_RUNGS
     assert RUNGS[13:] == OUR_RUNGS
 
 
@@ -107,7 +107,7 @@ def test_every_rung_explains_itself() -> None:
     for rung in RUNGS:
         assert rung.change, rung.key
         assert rung.why.endswith("."), rung.key
-        assert rung.seed or rung not in SEED_RUNGS, f"{rung.key}: what did the seed report?"
+        assert rung.reported or rung not in PLAYGROUND_RUNGS, f"{rung.key}: what did the playground report?"
         assert rung.loss_bound is not None or (rung.alters and rung.expect), (
             f"{rung.key}: how is its loss judged?"
         )

@@ -104,7 +104,7 @@ def test_what_is_not_installed_and_what_does_not_fit_are_told_apart(launcher: La
     assert FAILURES[missing["kind"]] is Missing
     assert FAILURES[worker.failure(MemoryError())["kind"]] is OutOfMemory
     runner = launcher.launch(StepConfig())
-    runner.processes[0].process.kill()  # as the system does for want of memory
+    runner.processes[0].process.kill()  # as the system does because memory is short
     with pytest.raises(OutOfMemory):
         measured(runner)
 

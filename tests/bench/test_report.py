@@ -54,10 +54,10 @@ def test_what_is_odd_about_a_rung_stands_beside_it_in_a_word_and_below_in_full(l
     assert line_of(table, "flash").endswith("does not pay here")
     assert line_of(table, "beautiful").endswith("loss is off")
     assert notes == [
-        "≠ changes the result, as it is meant to: parameter sharing (another model)",
+        "≠ changes the result, as it is meant to: weight tying (another model)",
         "does not pay here, so the next rungs do without it: flash attention (0.80 ×)",
-        "beautiful numbers does not count: off by 5 nats after 2 steps, allowed 0.02",
-        "gradient clipping: micro-batches of 1, for want of memory",
+        "vocabulary padded to 128 does not count: off by 5 nats after 2 steps, allowed 0.02",
+        "gradient clipping: micro-batches of 1, because memory is short",
     ]
 
 
@@ -110,7 +110,7 @@ def test_the_sentence_says_how_far_what_helped_most_and_what_is_left(ladder: Res
 def test_a_broken_rung_is_no_part_of_the_success(ladder: Results) -> None:
     """It would have been ten times as fast as the start."""
     assert report.sentence(ladder).startswith("5.0 × faster")
-    assert report.sentence(ladder).endswith("not counted, because the loss is off: beautiful numbers.")
+    assert report.sentence(ladder).endswith("not counted, because the loss is off: vocabulary padded to 128.")
 
 
 def test_the_sentence_does_not_boast_when_nothing_was_won() -> None:

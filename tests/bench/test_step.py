@@ -274,10 +274,10 @@ def test_bf16_weights_take_the_place_of_autocast_and_follow_the_float32_ones(
     own.model.h[0].mlp.c_proj.register_forward_hook(lambda module, args, out: kinds.append(out.dtype))
     assert [own().loss for _ in range(4)] == pytest.approx([cast().loss for _ in range(4)], abs=0.02)
     assert set(kinds) == {torch.bfloat16}
-    assert own.training.shadow is not None
+    assert own.training.bf16 is not None
     for parameter in own.model.parameters():
         assert parameter.dtype == torch.float32
-        copied = own.training.shadow.shadow_of(parameter)
+        copied = own.training.bf16.copy_of(parameter)
         assert copied is None or torch.equal(copied, parameter.bfloat16())
 
 
@@ -383,7 +383,7 @@ def test_accumulation_gives_the_gradient_of_the_whole_batch(tiny_setting: Settin
         torch.testing.assert_close(a.grad, b.grad, atol=1e-6, rtol=1e-4)
 
 
-def test_every_step_uses_the_learning_rate_of_the_seed(step: Callable[..., TimedStep]) -> None:
+def test_every_step_uses_the_learning_rate_of_the_playground(step: Callable[..., TimedStep]) -> None:
     stepper = step()
     rates = []
     for _ in range(60):

@@ -35,8 +35,8 @@ def _run(bench: Bench, setting: Setting, *names: str, dtype: str = "bfloat16", r
 
 def test_all_take_part_unless_some_are_named() -> None:
     assert select([]) == list(CONTESTANTS)
-    assert [c.name for c in select(["hf", "seed"])] == ["gpt2x", "seed", "hf"]
-    with pytest.raises(UsageError, match="--peer 'jax' is unknown; choose among seed, nanogpt"):
+    assert [c.name for c in select(["hf", "naive"])] == ["gpt2x", "naive", "hf"]
+    with pytest.raises(UsageError, match="--peer 'jax' is unknown; choose among naive, nanogpt"):
         select(["jax"])
 
 
@@ -63,7 +63,7 @@ def test_ours_keeps_its_memory_and_the_plain_one_does_not(tiny_setting: Setting)
     assert {name for name, config in steps.items() if config.fused_loss} == {"gpt2x"}
     assert steps["gpt2x"].bf16_weights
     assert steps["nanogpt"].autocast == "bfloat16"
-    assert steps["seed"] == StepConfig()
+    assert steps["naive"] == StepConfig()
     assert steps["hf"].network == "transformers"
     assert bench.closed == len(CONTESTANTS)
 
@@ -99,8 +99,8 @@ def test_losses_are_compared_with_those_that_start_from_our_weights(tiny_setting
         return [4.0, 3.0 if config.fused_loss else 3.01 if config.tie_weights else 9.0]
 
     bench = Bench(losses=losses)
-    assert loss_difference(_run(bench, tiny_setting, "nanogpt", "seed")) == pytest.approx(0.01)
-    assert loss_difference(_run(bench, tiny_setting, "seed")) is None
+    assert loss_difference(_run(bench, tiny_setting, "nanogpt", "naive")) == pytest.approx(0.01)
+    assert loss_difference(_run(bench, tiny_setting, "naive")) is None
 
 
 def test_goals_stand_beside_the_peers_that_have_one(tiny_setting: Setting) -> None:

@@ -176,7 +176,11 @@ def test_keep_all_builds_on_what_is_slower(fake: Bench, tmp_path: Path) -> None:
         (("compare", "a.json", "b.json"), 3, "a.json"),
         (("--batch", "0"), 2, "--batch"),
         (("--peer", "jax"), 2, "choose among nanogpt, hf, lightning"),
-        (("--like-seed", "--model", "micro"), 2, "--like-seed and --model micro exclude one another"),
+        (
+            ("--like-playground", "--model", "micro"),
+            2,
+            "--like-playground and --model micro exclude one another",
+        ),
         (("--rungs-file", "nowhere.toml"), 3, "nowhere.toml"),
         (("clmb",), 2, "clmb"),
     ],
@@ -287,7 +291,7 @@ def test_a_real_ctrl_c_keeps_the_finished_rungs_and_leaves_no_process(tmp_path: 
         seen = ""
         for line in process.stderr:
             seen += line
-            if line.lstrip().startswith("2  parameter sharing"):
+            if line.lstrip().startswith("2  weight tying"):
                 break
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)

@@ -495,11 +495,11 @@ def test_a_vocabulary_without_end_is_one_sentence(run: Run) -> None:
 
 
 BROKEN = os.fsdecode(b"a\xffb")
-"""What Python makes of an argument that is no UTF-8."""
+"""What Python makes of an argument that is not valid UTF-8."""
 
 
 class TestBytesInArguments:
-    """An argument that is no UTF-8 is refused as a file that is none; as the name of a file it works."""
+    """An argument that is not valid UTF-8 is refused as a file that is none; as the name of a file it works."""
 
     @pytest.mark.parametrize("command", ["encode", "count"])
     def test_text_is_refused_with_the_remedy_of_a_file(self, run: Run, command: str) -> None:
@@ -519,7 +519,7 @@ class TestBytesInArguments:
     def test_a_special_token_is_refused(self, run: Run, book: Path) -> None:
         code, _, err = run("train", "--vocab", 300, "--special", BROKEN, book)
         assert code == 2
-        assert "is no UTF-8 text" in err
+        assert "is not valid UTF-8 text" in err
 
     def test_names_of_files_and_folders_work(self, run: Run, book: Path) -> None:
         Path(BROKEN).write_bytes(book.read_bytes())

@@ -26,7 +26,7 @@ def any_text() -> st.SearchStrategy[str]:
 
 
 def awkward_bytes() -> st.SearchStrategy[bytes]:
-    """Text with bytes in it that are no UTF-8, and text cut off in the middle of a character."""
+    """Text with bytes in it that are not valid UTF-8, and text cut off in the middle of a character."""
     broken = [
         b"\x80",
         b"\xff",

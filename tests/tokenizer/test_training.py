@@ -384,7 +384,7 @@ class TestBadInput:
             train([TEXT], 300, pattern="latin")
         with pytest.raises(UsageError, match="byte order 'ebcdic' is neither 'gpt2' nor 'raw'"):
             train([TEXT], 300, byte_order="ebcdic")  # type: ignore[arg-type]
-        with pytest.raises(UsageError, match=r"the special token '\\udcff' is no UTF-8 text"):
+        with pytest.raises(UsageError, match=r"the special token '\\udcff' is not valid UTF-8 text"):
             train([TEXT], 300, special_tokens=("\udcff",))
 
     def test_an_error_while_merges_are_shown_comes_through(self) -> None:

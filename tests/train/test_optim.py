@@ -9,8 +9,8 @@ import torch
 
 from gpt2x.errors import InputDataError
 from gpt2x.model import GPT, GPTConfig
+from gpt2x.model.bf16_weights import Bf16Weights
 from gpt2x.model.config import fused
-from gpt2x.model.shadow import ShadowModel
 from gpt2x.train.optim import Optimizer, make_optimizer
 from gpt2x.train.step_options import StepOptions
 
@@ -98,14 +98,14 @@ def test_the_state_of_another_model_is_refused() -> None:
 
 def test_a_step_with_shadows_moves_the_weights_and_their_shadows_together() -> None:
     network = GPT(dataclasses.replace(model().config, **fused()))
-    shadow = ShadowModel(network)
-    optimizer = make_optimizer(network, StepOptions(optimizer="gpt2x", bf16_weights=True), shadow)
+    bf16 = Bf16Weights(network)
+    optimizer = make_optimizer(network, StepOptions(optimizer="gpt2x", bf16_weights=True), bf16)
     before = network.wte.weight.detach().clone()
     idx = torch.randint(0, network.config.vocab_size, (2, 5))
-    shadow(idx, idx)[1].backward()
+    bf16(idx, idx)[1].backward()
     assert float(optimizer.step(1e-2)) > 0
     optimizer.zero_grad()
     assert not torch.equal(network.wte.weight, before)
     for parameter in network.parameters():
-        copied = shadow.shadow_of(parameter)
+        copied = bf16.copy_of(parameter)
         assert copied is None or (torch.equal(copied, parameter.bfloat16()) and copied.grad is None)

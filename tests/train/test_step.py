@@ -82,8 +82,8 @@ def bench_step(run: Setup, config: StepConfig, batches: list[tuple[Tensor, Tenso
     setting = Setting(model="tiny", shape=shape, batch=B, seq=T)
     step = TimedStep(config, setting, run.batches.tokens, rank=run.ranks.rank)
     step.training.model.load_state_dict(run.model.state_dict())
-    if step.training.shadow is not None:
-        for name, copy in step.training.shadow.shadows.items():
+    if step.training.bf16 is not None:
+        for name, copy in step.training.bf16.copies.items():
             with torch.no_grad():
                 copy.copy_(dict(step.model.named_parameters())[name])
     step._batch = lambda index: batches[index]  # type: ignore[method-assign]

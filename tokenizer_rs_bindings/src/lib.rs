@@ -68,7 +68,7 @@ impl Tokenizer {
         unsafe { ffi::gpt2x_bpe_vocab_size(self.raw.as_ptr()) }
     }
 
-    /// Encode text without special tokens. Bytes that are no UTF-8 are allowed and survive the round trip.
+    /// Encode text without special tokens. Bytes that are not valid UTF-8 are allowed and survive the round trip.
     ///
     /// # Panics
     ///

@@ -39,7 +39,7 @@ Pieces deepseek(std::string_view text) {
 }
 
 // What the patterns tell apart, in short mixtures: letters of every case and none, marks, contractions,
-// newlines and slashes, white space of one to three bytes, and bytes that are no UTF-8.
+// newlines and slashes, white space of one to three bytes, and bytes that are not valid UTF-8.
 std::string awkward_text(std::mt19937& random, std::size_t num_blocks) {
   static constexpr std::array<std::string_view, 52> kBlocks{
       "A",      "B",      "Q",      "a",          "s",      "ll",     "\u01c5", "\u02b0",   "\u4e2d",

@@ -29,7 +29,7 @@ from gpt2x.bench.stats import LONG_STEP_S, MS_PER_SECOND, is_slower, spread
 MAX_ROUNDS = 20
 """More rounds than this make no figure better."""
 
-DUELS = 4
+CONFIRMATION_RUNS = 4
 """How often a rung that looks slower is measured again, in turn with the one below it, before it is passed over.
 
 It must be slower each time: a rung that is passed over wrongly takes along those that need it.
@@ -103,7 +103,7 @@ class Listener:
 
 
 @dataclass
-class Station:
+class Contender:
     """A step that has been built, and is measured again whenever it is its turn."""
 
     row: Row
@@ -111,7 +111,7 @@ class Station:
     rung: Rung | None = None
     """None for a peer."""
     runner: Runner | None = None
-    """Its process; None while it is ended for want of memory."""
+    """Its process; None while it is ended because memory is short."""
     steps: int = 0
     warm_steps: int = 1
     start_s: float = 0.0
@@ -159,11 +159,11 @@ class Climb:
         self.listener = listener or Listener()
         self.clock = clock
         self.ladder, self.keep_all, self.leave_one_out, self.peers = ladder, keep_all, leave_one_out, peers
-        self.stations: list[Station] = []
+        self.contenders: list[Contender] = []
         """All that has figures, in the order of a round."""
-        self.top: Station | None = None
+        self.top: Contender | None = None
         """The last rung that the ladder goes on from."""
-        self.newest: Station | None = None
+        self.newest: Contender | None = None
         """The one that was measured last."""
         self.free_bytes = 0
         """What its device had left after that, for others beside those that wait."""
@@ -177,7 +177,7 @@ class Climb:
             for rung in self.rungs:
                 self._climb_to(rung)
             if self.leave_one_out:
-                self._leave_each_out()
+                self._ablate()
             for number, peer in enumerate(self.peers, 1):
                 self._meet(number, peer)
             self._further_rounds(start)
@@ -185,8 +185,8 @@ class Climb:
             self.results.complete = False
             raise
         finally:
-            for station in self.stations:
-                station.close()
+            for contender in self.contenders:
+                contender.close()
             self.results.duration_s = self.clock() - start
 
     # Round 1 ------------------------------------------------------------------------------------------------------
@@ -196,14 +196,14 @@ class Climb:
         setting = self.results.setting
         row, below = self._row(rung), self._config()
         why_not = rung.why_not(self.results.machine, setting, below)
-        station = self._first_round(row, rung.apply(below, setting), why_not, rung)
-        if station is not None:
+        contender = self._first_round(row, rung.apply(below, setting), why_not, rung)
+        if contender is not None:
             row.loss = check_loss(rung, self._learned(row), self._learned(self.top.row) if self.top else None)
             if row.counts:
-                row.pays = self.keep_all or self._pays(station)
+                row.pays = self.keep_all or self._pays(contender)
         self.results.rows.append(row)
-        if station is not None and row.carries:
-            self.top = station
+        if contender is not None and row.carries:
+            self.top = contender
         self.listener.row(self.results, row)
 
     def _config(self) -> StepConfig:
@@ -216,46 +216,46 @@ class Climb:
             key=rung.key,
             title=rung.title,
             change=rung.change,
-            seed=rung.seed,
+            reported=rung.reported,
         )
 
     def _first_round(
         self, row: Row, config: StepConfig, why_not: str | None, rung: Rung | None
-    ) -> Station | None:
+    ) -> Contender | None:
         """Build a step and measure it for the first time; None, with the reason in the row, where that cannot be."""
         if why_not is not None:
             row.status, row.reason = SKIPPED, why_not
             return None
         self.listener.stage(f"{row.title}: building{' and compiling' if config.compile else ''}")
-        station = Station(row=row, config=config, rung=rung)
+        contender = Contender(row=row, config=config, rung=rung)
         try:
-            self._in_what_memory_there_is(station)
+            self._in_what_memory_there_is(contender)
         except WorkerFailed as failed:
             row.status = SKIPPED if isinstance(failed, Missing) else FAILED
             row.reason = str(failed)
             return None
-        self.stations.append(station)
-        return station
+        self.contenders.append(contender)
+        return contender
 
-    def _in_what_memory_there_is(self, station: Station) -> None:
+    def _in_what_memory_there_is(self, contender: Contender) -> None:
         """Build and measure; when memory is short end those that wait, then compute micro-batches in parts."""
         while True:
             try:
-                self._start(station)
-                self._measure(station, warm_up=False)
+                self._start(contender)
+                self._measure(contender, warm_up=False)
                 return
             except OutOfMemory as failed:
-                station.close()
-                station.steps = 0
-                if any(other.runner for other in self.stations):
+                contender.close()
+                contender.steps = 0
+                if any(other.runner for other in self.contenders):
                     self._close_all()
-                elif (smaller := self._in_more_parts(station.config)) is not None:
-                    station.config = smaller
+                elif (smaller := self._in_more_parts(contender.config)) is not None:
+                    contender.config = smaller
                 else:
                     raise WorkerFailed(f"{failed}: {self._arithmetic()}") from failed
-                _forget(station.row)
+                _forget(contender.row)
             except BaseException:
-                station.close()
+                contender.close()
                 raise
 
     def _in_more_parts(self, config: StepConfig) -> StepConfig | None:
@@ -274,34 +274,33 @@ class Climb:
             f"{needed / 1e9:.1f} GB of {there / 1e9:.1f} GB; choose a smaller --batch, --seq or --model"
         )
 
-    def _start(self, station: Station) -> None:
+    def _start(self, contender: Contender) -> None:
         """Start its process, and note in the row what it is that was built."""
         self._make_room()
-        row, setting, start = station.row, self.results.setting, self.clock()
-        station.runner = self.launch(station.config)
-        ready = station.runner.prepare()
-        station.start_s = self.clock() - start
-        if station.steps:  # it was measured before, and its row says all this
+        row, setting, start = contender.row, self.results.setting, self.clock()
+        contender.runner = self.launch(contender.config)
+        ready = contender.runner.prepare()
+        contender.start_s = self.clock() - start
+        if contender.steps:  # it was measured before, and its row says all this
             return
-        row.config = dataclasses.asdict(station.config)
-        row.tokens_per_step = setting.tokens_per_step(station.config)
+        row.config = dataclasses.asdict(contender.config)
+        row.tokens_per_step = setting.tokens_per_step(contender.config)
         row.parameters, row.token_flops = ready["parameters"], ready["token_flops"]
         row.build_s = ready["build_s"]
         row.compile_s = max(0.0, ready["first_step_s"] - ready["step_ms"] / MS_PER_SECOND)
-        if station.config.split > 1:
-            part = setting.batch // station.config.split
-            row.note = (
-                f"each batch of {setting.batch} in {station.config.split} parts of {part}, for want of memory"
-            )
-        station.steps = self.effort.steps_in_round(ready["step_ms"])
-        station.warm_steps = self.effort.warm_steps(ready["step_ms"])
-        self.listener.stage(f"{row.title}: {station.steps} step{'s' * (station.steps != 1)}")
+        if contender.config.split > 1:
+            part = setting.batch // contender.config.split
+            parts = f"{contender.config.split} parts of {part}"
+            row.note = f"each batch of {setting.batch} in {parts}, because memory is short"
+        contender.steps = self.effort.steps_in_round(ready["step_ms"])
+        contender.warm_steps = self.effort.warm_steps(ready["step_ms"])
+        self.listener.stage(f"{row.title}: {contender.steps} step{'s' * (contender.steps != 1)}")
 
     # One round of one step ----------------------------------------------------------------------------------------
 
-    def _measure(self, station: Station, *, warm_up: bool) -> None:
+    def _measure(self, contender: Contender, *, warm_up: bool) -> None:
         """One round of one step, into its row."""
-        row, measured = station.row, self._turn(station, warm_up=warm_up)
+        row, measured = contender.row, self._turn(contender, warm_up=warm_up)
         row.samples_ms.append(measured["samples_ms"])
         for name, samples in measured["phases_ms"].items():
             row.phases_ms.setdefault(name, []).extend(samples)
@@ -310,17 +309,17 @@ class Climb:
         if measured["energy_j"] is not None:
             row.energy_j.append(measured["energy_j"])
 
-    def _turn(self, station: Station, *, warm_up: bool) -> dict[str, Any]:
+    def _turn(self, contender: Contender, *, warm_up: bool) -> dict[str, Any]:
         """A few timed steps of one that may have been ended in the meantime."""
-        if station.runner is None:
-            self.listener.stage(f"{station.row.title}: starting again")
-            self._start(station)
-        assert station.runner is not None
-        measured = station.runner.measure(station.steps, station.warm_steps if warm_up else 0)
-        row = station.row
+        if contender.runner is None:
+            self.listener.stage(f"{contender.row.title}: starting again")
+            self._start(contender)
+        assert contender.runner is not None
+        measured = contender.runner.measure(contender.steps, contender.warm_steps if warm_up else 0)
+        row = contender.row
         row.peak_memory_bytes = max(row.peak_memory_bytes, measured["peak_memory_bytes"])
         row.losses = max(measured["losses"], row.losses, key=len)
-        self.newest, self.free_bytes = station, int(measured["free_bytes"])
+        self.newest, self.free_bytes = contender, int(measured["free_bytes"])
         return measured
 
     def _make_room(self) -> None:
@@ -329,21 +328,21 @@ class Climb:
         In the first round the top goes last, since the next rung may be measured against it; in rounds in turn the one
         that was just measured goes first, since its next turn is the farthest away.
         """
-        largest = max((station.row.peak_memory_bytes for station in self.stations), default=0)
+        largest = max((contender.row.peak_memory_bytes for contender in self.contenders), default=0)
         kept = [self.newest, self.top] if not self.is_in_turn else []
-        waiting = [station for station in self.stations if station.runner]
+        waiting = [contender for contender in self.contenders if contender.runner]
         waiting.sort(
             key=lambda s: (any(s is k for k in kept), self.is_in_turn and s is not self.newest, s.start_s)
         )
-        for station in waiting:
+        for contender in waiting:
             if self.free_bytes > 2 * largest:
                 return
-            station.close()
-            self.free_bytes += station.row.peak_memory_bytes
+            contender.close()
+            self.free_bytes += contender.row.peak_memory_bytes
 
     def _close_all(self) -> None:
-        for station in self.stations:
-            station.close()
+        for contender in self.contenders:
+            contender.close()
 
     def _share_of_others(self, measured: dict[str, Any]) -> float:
         """The share of this machine's cores that other programs kept busy during a round; 0 where nobody knows."""
@@ -361,23 +360,23 @@ class Climb:
 
     # Does it pay? -------------------------------------------------------------------------------------------------
 
-    def _pays(self, station: Station) -> bool:
+    def _pays(self, contender: Contender) -> bool:
         """False for a rung for speed that is slower than the one below, also whenever both are measured again."""
-        rung, below = station.rung, self.top
+        rung, below = contender.rung, self.top
         if below is None or rung is None or not rung.is_for_speed:
             return True
         first, reference = (
-            station.row.samples_ms[-1],
-            self._per_tokens(below, station, below.row.samples_ms[-1]),
+            contender.row.samples_ms[-1],
+            self._per_tokens(below, contender, below.row.samples_ms[-1]),
         )
         if not is_slower(spread(first), spread(reference)):
             return True
-        decided = station.row.decided_ms = {"with": [], "without": []}
+        decided = contender.row.decided_ms = {"with": [], "without": []}
         self.listener.stage(f"{rung.title}: slower, so measured again beside {below.row.title}")
         try:
-            for _ in range(DUELS):
-                reference = self._per_tokens(below, station, self._turn(below, warm_up=True)["samples_ms"])
-                again = self._turn(station, warm_up=True)["samples_ms"]
+            for _ in range(CONFIRMATION_RUNS):
+                reference = self._per_tokens(below, contender, self._turn(below, warm_up=True)["samples_ms"])
+                again = self._turn(contender, warm_up=True)["samples_ms"]
                 decided["without"] += reference
                 decided["with"] += again
                 if not is_slower(spread(again), spread(reference)):
@@ -386,20 +385,20 @@ class Climb:
             pass  # what round 1 said holds
         return False
 
-    def _per_tokens(self, below: Station, station: Station, samples_ms: Sequence[float]) -> list[float]:
+    def _per_tokens(self, below: Contender, contender: Contender, samples_ms: Sequence[float]) -> list[float]:
         """Times of the step below for as many tokens as a step of this one learns from."""
-        scale = station.row.tokens_per_step / below.row.tokens_per_step
+        scale = contender.row.tokens_per_step / below.row.tokens_per_step
         return [scale * ms for ms in samples_ms]
 
     # What each rung is worth at the top, and what others are --------------------------------------------------------
 
-    def _leave_each_out(self) -> None:
+    def _ablate(self) -> None:
         """The top without each of its rungs, in turn with the top (A B A C …)."""
-        carrying = [s.rung for s in self.stations if s.rung is not None and s.row.carries]
+        carrying = [s.rung for s in self.contenders if s.rung is not None and s.row.carries]
         for rung in carrying[1:]:
             row = self._row(rung)
-            station = self._first_round(row, *self._without(rung, carrying), rung)
-            if station is not None:
+            contender = self._first_round(row, *self._without(rung, carrying), rung)
+            if contender is not None:
                 row.loss = self._held_against_the_top(rung, row)
             self.results.left_out.append(row)
             self.listener.beside(self.results, row, f"the top without {rung.title}")
@@ -457,14 +456,14 @@ class Climb:
             if number > 2 and self.clock() - start + self._round_seconds() > self.effort.budget_s:
                 return
             self.listener.round(number, self.effort.rounds)
-            for station in list(self.stations):
-                self.listener.stage(f"{station.row.title}: {station.steps} steps")
+            for contender in list(self.contenders):
+                self.listener.stage(f"{contender.row.title}: {contender.steps} steps")
                 try:
-                    self._measure(station, warm_up=True)
+                    self._measure(contender, warm_up=True)
                 except WorkerFailed:
                     # It has been measured; what it has keeps standing.
-                    station.close()
-                    self.stations.remove(station)
+                    contender.close()
+                    self.contenders.remove(contender)
             self._count_rounds_in_turn()
 
     def _count_rounds_in_turn(self) -> None:
@@ -479,9 +478,9 @@ class Climb:
 
     def _round_seconds(self) -> float:
         return sum(
-            (station.steps + station.warm_steps) * station.row.step.median / MS_PER_SECOND
-            + (0.0 if station.runner else station.start_s)
-            for station in self.stations
+            (contender.steps + contender.warm_steps) * contender.row.step.median / MS_PER_SECOND
+            + (0.0 if contender.runner else contender.start_s)
+            for contender in self.contenders
         )
 
 

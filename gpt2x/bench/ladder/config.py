@@ -63,7 +63,7 @@ class StepConfig:
     micro_batches: int = 1
     world_size: int = 1
     split: int = 1
-    """Each micro-batch is computed in this many parts, for want of memory; the step is the same."""
+    """Each micro-batch is computed in this many parts, because memory is short; the step is the same."""
 
     @property
     def is_bfloat16(self) -> bool:
@@ -155,7 +155,7 @@ class Setting:
 def naive_step_bytes(shape: GPTConfig, batch: int, seq: int) -> float:
     """About how much memory the naive step needs, the largest of all rungs: a plan, no measurement.
 
-    16 bytes for a parameter (itself, its gradient, AdamW's two averages) with two embeddings; three copies of the
+    16 bytes for a parameter (itself, its gradient, AdamW's two moments) with two embeddings; three copies of the
     float32 logits; about 16 vectors of width C in a block for each token; two T × T matrices for each head; and what a
     process with torch has anyway. Within a tenth of what was measured for the small model on a CPU.
     """

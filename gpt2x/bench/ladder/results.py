@@ -24,7 +24,7 @@ from gpt2x.paths import read_text
 SCHEMA = 1
 
 UPDATE_BYTES = 28
-"""AdamW on a float32 parameter: it and its two averages read and written, its gradient read."""
+"""AdamW on a float32 parameter: it and its two moments read and written, its gradient read."""
 
 
 @dataclass(kw_only=True)
@@ -35,7 +35,7 @@ class Row:
     key: str
     title: str
     change: str
-    seed: str = ""
+    reported: str = ""
     status: str = MEASURED
     reason: str = ""
     """Why there are no figures, for a rung that was skipped or failed."""
@@ -63,7 +63,7 @@ class Row:
     """Where round 1 was slower than the rung below: the steps ``with`` the rung and ``without`` it, measured again in
     turn, which decided whether it pays. Those without count for as many tokens as those with."""
     note: str = ""
-    """What else was done to measure it, such as a smaller micro-batch for want of memory."""
+    """What else was done to measure it, such as a smaller micro-batch because memory is short."""
     others: list[float] = field(default_factory=list)
     """The share of the machine's cores that other programs kept busy, round by round."""
     between: list[float] = field(default_factory=list)
@@ -312,12 +312,16 @@ def _check_kinds(record: Row | Results) -> None:
             raise TypeError(f.name)
 
 
+OLD_KEYS = {"seed": "reported"}
+"""Keys of a row that files written before have under another name."""
+
 OLD_FIELDS = {"shadow_weights": "bf16_weights"}
 """Fields of a step that files written before have under another name."""
 
 
 def _row_from_dict(values: dict[str, Any]) -> Row:
     names = {f.name for f in dataclasses.fields(Row)}
+    values = {OLD_KEYS.get(name, name): value for name, value in values.items()}
     fields = {name: value for name, value in values.items() if name in names}
     fields["losses"] = [_number(loss) for loss in values["losses"]]
     fields["config"] = {OLD_FIELDS.get(name, name): value for name, value in values["config"].items()}

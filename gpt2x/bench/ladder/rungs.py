@@ -1,8 +1,8 @@
 """The ladder as data: each rung is one record, and adding a rung is adding a record.
 
 A rung says what it changes in the training step (`StepConfig`), why that should help, where it applies, what the
-seed of this project reported for it (an RTX 3090, GPT-2 124M, 8 × 1024 tokens), and whether the loss may change. The
-first twelve are the seed's, in its order; ours follow. Loads no torch.
+playground that this project follows reported for it (RTX 3090, GPT-2 124M, 8 × 1024 tokens), and whether the loss may
+change. The first twelve are the playground's, in its order; ours follow. Loads no torch.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Rung:
     changes: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `StepConfig` and their new values; or a function of the `Setting` and the step before."""
     applies: Applies = lambda machine, setting, below: None
-    seed: str = ""
-    """What the seed reported."""
+    reported: str = ""
+    """What the playground reported."""
     loss_bound: float | None = 0.02
     """How far the loss may be from that of the rung before, in nats, after the same steps on the same tokens.
     None: the rung changes the mathematics, so that the two losses say nothing about each other."""
@@ -149,7 +149,7 @@ START = Rung(
     why="The textbook's version of everything: what all rungs are measured against.",
 )
 
-SEED_RUNGS = (
+PLAYGROUND_RUNGS = (
     Rung(
         key="gpu",
         title="CPU → GPU",
@@ -157,15 +157,15 @@ SEED_RUNGS = (
         why="A GPU has a hundred times the arithmetic and ten times the memory bandwidth of a CPU.",
         changes={"device": lambda setting, before: setting.device},
         applies=_needs_gpu,
-        seed="24 ×",
+        reported="24 ×",
     ),
     Rung(
         key="sharing",
-        title="parameter sharing",
+        title="weight tying",
         change="token embedding and output head are one matrix",
         why="One matrix of V × C less to hold, to update, and to learn (Press and Wolf 2017).",
         changes={"tie_weights": True},
-        seed="30 % fewer parameters",
+        reported="30 % fewer parameters",
         loss_bound=None,
         alters="another model",
         expect="fewer_parameters",
@@ -176,7 +176,7 @@ SEED_RUNGS = (
         change="N(0, 0.02); projections into the residual stream × 1/√(2 n_layer)",
         why="All tokens start equally likely, so no step is spent on unlearning a random opinion (GPT-2, §2.3).",
         changes={"init": "gpt2"},
-        seed="starts at the right loss",
+        reported="starts at the right loss",
         loss_bound=None,
         alters="other first weights",
         expect="starts_at_uniform",
@@ -188,7 +188,7 @@ SEED_RUNGS = (
         why="Tensor cores multiply float32 with 10 bits of mantissa, up to 8 times as fast.",
         changes={"matmul_precision": "high"},
         applies=_needs_ampere,
-        seed="1.5 ×",
+        reported="1.5 ×",
     ),
     Rung(
         key="bf16",
@@ -197,7 +197,7 @@ SEED_RUNGS = (
         why="Half the bytes for every activation, and matrix units that run at least twice as fast.",
         changes={"autocast": "bfloat16"},
         applies=_needs_fast_bf16,
-        seed="1.5 ×",
+        reported="1.5 ×",
         loss_bound=0.05,  # 8 bits of mantissa: each activation is off by up to 0.4 %
     ),
     Rung(
@@ -207,7 +207,7 @@ SEED_RUNGS = (
         why="Element-wise chains become one loop each: fewer passes over memory, no Python between operators.",
         changes={"compile": True},
         applies=_needs_compiler,
-        seed="1.3 ×",
+        reported="1.3 ×",
         loss_bound=0.05,  # fused chains round to bfloat16 at other places
     ),
     Rung(
@@ -216,16 +216,16 @@ SEED_RUNGS = (
         change="scaled_dot_product_attention(is_causal=True)",
         why="The T × T matrix of scores is never written to memory (Dao et al. 2022).",
         changes={"attention": "flash"},
-        seed="1.1 ×",
+        reported="1.1 ×",
     ),
     Rung(
         key="vocab",
-        title="beautiful numbers",
+        title="vocabulary padded to 128",
         change="vocabulary 50257 → 50304, a multiple of 128",
         why="Kernels work in tiles; a size that divides evenly has no ragged edge to treat apart.",
         changes={"padded_vocab_size": lambda setting, before: setting.padded_vocab_size},
         applies=_needs_odd_vocabulary,
-        seed="1.06 ×",
+        reported="1.06 ×",
     ),
     Rung(
         key="clip",
@@ -233,7 +233,7 @@ SEED_RUNGS = (
         change="the global norm of the gradient is at most 1.0",
         why="No speed: one odd batch can no longer throw the weights far off. It costs a pass over the gradients.",
         changes={"grad_clip": 1.0},
-        seed="stability",
+        reported="stability",
         loss_bound=None,
         alters="large gradients shrink",
         expect="still_learns",
@@ -244,7 +244,7 @@ SEED_RUNGS = (
         change="only tensors of 2 and more dimensions decay; AdamW(fused=True)",
         why="One kernel updates all tensors instead of a dozen small operations for each.",
         changes={"decay_groups": True, "optimizer": "fused"},
-        seed="slower there",
+        reported="slower there",
         alters="biases do not decay",
     ),
     Rung(
@@ -253,7 +253,7 @@ SEED_RUNGS = (
         change="several batches make one optimizer step",
         why="A large batch in little memory, and the optimizer's cost is shared by more tokens.",
         changes={"micro_batches": lambda setting, before: setting.micro_batches},
-        seed="lower loss",
+        reported="lower loss",
         loss_bound=None,
         alters="more tokens a step",
         expect="still_learns",
@@ -268,14 +268,14 @@ SEED_RUNGS = (
             "micro_batches": lambda setting, before: max(1, before.micro_batches // setting.ranks),
         },
         applies=_needs_two_devices,
-        seed="386 × in all, on 8 GPUs",
+        reported="386 × in all, on 8 GPUs",
     ),
 )
 
 OUR_RUNGS = (
     Rung(
         key="memory",
-        title="memory is kept",
+        title="allocator keeps freed memory",
         change="memory that was freed stays in the process",
         why="The next step finds its tensors' pages where they were, and the system need not zero them anew.",
         changes={"keep_memory": True},
@@ -334,7 +334,7 @@ OUR_RUNGS = (
     ),
 )
 
-RUNGS: tuple[Rung, ...] = (START, *SEED_RUNGS, *OUR_RUNGS)
+RUNGS: tuple[Rung, ...] = (START, *PLAYGROUND_RUNGS, *OUR_RUNGS)
 """All rungs from the bottom up; a rung's number is its place here."""
 
 

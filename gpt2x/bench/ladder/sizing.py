@@ -12,7 +12,7 @@ from gpt2x.errors import MissingComponentError, UsageError, quoted
 from gpt2x.model.config import GPTConfig
 
 SEED_BATCH, SEED_SEQ, SEED_STEP_TOKENS = 8, 1024, 524_288
-"""The seed's setting: GPT-2 124M, 8 × 1024 tokens, 524,288 of them in an accumulated step."""
+"""The playground's setting: GPT-2 124M, 8 × 1024 tokens, 524,288 of them in an accumulated step."""
 
 
 def parse_device(name: str) -> tuple[str, str | None]:
@@ -30,10 +30,10 @@ def parse_device(name: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
-def like_seed(
+def like_playground(
     model: str | None, batch: int | None, seq: int | None, total_batch: int | None
 ) -> tuple[str, int, int, int]:
-    """The seed's model, batch, length and tokens of a step, for ``--like-seed``.
+    """The playground's model, batch, length and tokens of a step, for ``--like-playground``.
 
     Raises:
         UsageError: one of them was asked for as well.
@@ -42,7 +42,9 @@ def like_seed(
     given = {"--model": model, "--batch": batch, "--seq": seq, "--total-batch": total_batch}
     for option, value in given.items():
         if value is not None:
-            raise UsageError(f"--like-seed and {option} {value} exclude one another; give one of the two")
+            raise UsageError(
+                f"--like-playground and {option} {value} exclude one another; give one of the two"
+            )
     return "gpt2", SEED_BATCH, SEED_SEQ, SEED_STEP_TOKENS
 
 
@@ -138,7 +140,7 @@ def foresee(device: str, visible_gpu: str | None, **asked: Any) -> Setting:
 
 
 def _batch_that_fits(machine: Machine, shape: GPTConfig, seq: int) -> int:
-    """The seed's batch, or the power of two below it whose naive step fits into the GPU and beside it."""
+    """The playground's batch, or the power of two below it whose naive step fits into the GPU and beside it."""
     batch = SEED_BATCH
     while batch > 1 and naive_step_bytes(shape, batch, seq) > 0.9 * _memory(machine, on_gpu=True):
         batch //= 2
@@ -152,7 +154,7 @@ def _memory(machine: Machine, *, on_gpu: bool) -> float:
 
 
 def _check_memory(machine: Machine, setting: Setting) -> None:
-    """Refuse what cannot work before the system ends programs for want of memory."""
+    """Refuse what cannot work before the system ends programs because memory is short."""
     batch, seq = setting.batch, setting.seq
     needed, there = (
         naive_step_bytes(setting.shape, batch, seq),

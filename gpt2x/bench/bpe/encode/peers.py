@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
-import inspect
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -148,15 +147,14 @@ def find_function(address: str) -> Any:
 
 
 def gpt2x(vocabulary: Vocabulary, threads: int) -> Calls:
-    """Ours. Where `encode_to_numpy` takes `out`, the array is the caller's, as in a loop over the files of a corpus."""
+    """Ours. The array that it encodes into is the caller's, as in a loop over the files of a corpus."""
     import numpy as np
 
     tokenizer = vocabulary.tokenizer
     dtype = np.uint16 if tokenizer.max_token_value < 2**16 else np.uint32
     plain: dict[str, Any] = {"dtype": dtype, "disallowed_special": ()}
     encode_array: Callable[[str], Array] = functools.partial(tokenizer.encode_to_numpy, **plain)
-    if "out" in inspect.signature(tokenizer.encode_to_numpy).parameters:
-        encode_array = functools.partial(_encode_into, Buffer(dtype), encode_array)
+    encode_array = functools.partial(_encode_into, Buffer(dtype), encode_array)
     return Calls(
         encode=tokenizer.encode_ordinary,
         encode_array=encode_array,

@@ -222,7 +222,7 @@ def _figures(results: Results, row: Row) -> Markup:
         if row.losses
         else "",
         "loss": f"{row.loss.verdict}: {row.loss.reason}" if row.loss is not None else "",
-        "the seed reported": row.seed,
+        "the playground reported": row.reported,
         "note": row.note,
     }
     return _list(facts)

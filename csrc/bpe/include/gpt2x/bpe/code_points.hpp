@@ -1,4 +1,4 @@
-// Texts that are no UTF-8 in memory: arrays of code points, as Python holds its strings.
+// Texts that are not valid UTF-8 in memory: arrays of code points, as Python holds its strings.
 #pragma once
 
 #include <cstddef>

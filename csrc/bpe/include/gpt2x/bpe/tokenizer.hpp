@@ -45,7 +45,7 @@ class Tokenizer {
   /// What a caller knows of a text.
   enum class Text : bool { kAnyBytes, kWellformedUtf8 };
 
-  /// Hands the tokens of a text to `sink`, in order. Bytes that are no UTF-8 give what tiktoken's
+  /// Hands the tokens of a text to `sink`, in order. Bytes that are not valid UTF-8 give what tiktoken's
   /// `_encode_bytes` gives: the valid part is encoded, and its last piece is merged again together with all
   /// that follows.
   void encode(std::string_view text, TokenSink& sink, Text kind = Text::kAnyBytes,
