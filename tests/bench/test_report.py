@@ -50,9 +50,9 @@ def test_a_rung_that_has_no_figures_says_why_in_their_place(ladder: Results) -> 
 
 def test_what_is_odd_about_a_rung_stands_beside_it_in_a_word_and_below_in_full(ladder: Results) -> None:
     table, notes = report.table(ladder), report.notes(ladder)
-    assert line_of(table, "sharing").endswith("≠")
+    assert line_of(table, "tying").endswith("≠")
     assert line_of(table, "flash").endswith("does not pay here")
-    assert line_of(table, "beautiful").endswith("loss is off")
+    assert line_of(table, "padded").endswith("loss is off")
     assert notes == [
         "≠ changes the result, as it is meant to: weight tying (another model)",
         "does not pay here, so the next rungs do without it: flash attention (0.80 ×)",
