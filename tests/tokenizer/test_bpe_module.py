@@ -22,7 +22,7 @@ from gpt2x._version import __version__
 
 GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
-TEXT = (Path(__file__).parent / "golden" / "make_golden.py").read_text(encoding="utf-8") * 2
+TEXT = (Path(__file__).parents[1] / "golden" / "make_golden.py").read_text(encoding="utf-8") * 2
 
 
 def byte_tokens() -> list[bytes]:
@@ -67,7 +67,7 @@ def test_the_stub_names_what_the_module_has() -> None:
 
 
 def test_the_c_header_has_the_packages_version() -> None:
-    header = Path(__file__).parent.parent / "csrc" / "bpe" / "include" / "gpt2x_bpe.h"
+    header = Path(__file__).parents[2] / "csrc" / "bpe" / "include" / "gpt2x_bpe.h"
     assert f'#define GPT2X_BPE_VERSION "{__version__}"' in header.read_text(encoding="utf-8").splitlines()
 
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from gpt2x import _bpe
 from gpt2x.tokenizer import reference
 
-TEXT = (Path(__file__).parent / "golden" / "make_golden.py").read_text(encoding="utf-8").encode() * 2
+TEXT = (Path(__file__).parents[1] / "golden" / "make_golden.py").read_text(encoding="utf-8").encode() * 2
 
 Pairs = list[tuple[int, int]]
 
