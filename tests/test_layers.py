@@ -167,3 +167,18 @@ def modules_after(program: str) -> set[str]:
     )
     assert result.returncode == 0, result.stderr
     return set(result.stderr.rsplit("MODULES ", 1)[1].split())
+
+
+def test_what_benchmarks_share_knows_none_of_them_and_only_those_of_a_step_know_the_ladder() -> None:
+    bench = PACKAGE / "bench"
+    rooms = {path.name for path in bench.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    wrong = []
+    for file in sorted(bench.rglob("*.py")):
+        here = file.relative_to(bench).parts[0]
+        for line, module in imports_of(file):
+            parts = module.split(".")
+            there = parts[2] if parts[:2] == ["gpt2x", "bench"] and len(parts) > 2 else ""
+            allowed = {here, "ladder"} if here == "step" else {here}
+            if there in rooms - allowed:
+                wrong.append(f"{file.relative_to(PACKAGE)}:{line} imports {module}")
+    assert not wrong
