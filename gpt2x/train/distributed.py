@@ -7,6 +7,7 @@ of one. Only rank 0 writes and talks. When a rank fails, all stop, and one sente
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,13 @@ from gpt2x.errors import ExitCode, Gpt2xError, InputDataError, MissingComponentE
 from gpt2x.model.device import pick_device
 
 T = TypeVar("T")
+
+LAST_TENSORS_S = 0.1
+"""A pause before a process group goes, with Python's lock (the GIL) free.
+
+A thread of gloo gives up the tensors of the last exchange under that lock. Whoever drops the group holds the lock and
+waits for the thread: without a pause both may wait for ever.
+"""
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # rank 0 may tokenise gigabytes while the others wait
 
@@ -164,6 +172,7 @@ def all_ranks(device_name: str) -> Iterator[Ranks]:
         raise
     finally:
         if dist.is_initialized():
+            time.sleep(LAST_TENSORS_S)
             dist.destroy_process_group()
 
 

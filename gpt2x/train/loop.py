@@ -70,8 +70,7 @@ def prepare_and_train(
     if config.keep_memory:
         keep_freed_memory()
     with all_ranks(config.device) as ranks:
-        prepared = prepare(config, recipe, ranks, resume=resume, overwrite=overwrite)
-        result = train(prepared)
+        result = train(prepare(config, recipe, ranks, resume=resume, overwrite=overwrite))
         return result if ranks.is_first else None
 
 
