@@ -106,13 +106,17 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16", "utf-8"])
-def test_a_stream_of_any_encoding_gets_all_results(encoding: str) -> None:
+def test_a_stream_of_any_encoding_gets_all_results(encoding: str, tmp_path: Path) -> None:
     text = "naïve 愛 🙂"
     shown = gpt2x("bpe", "explain", *VOCABULARY, text, encoding=encoding)
     assert shown.returncode == 0, shown.stderr.decode()
     assert b"Traceback" not in shown.stderr
     exact = gpt2x("bpe", "explain", *VOCABULARY, "--json", text, encoding=encoding)
     assert json.loads(exact.stdout.decode(encoding))["text"] == text
+    name = "naïve 愛 \udcff"  # a byte that is not valid UTF-8, as Python holds it
+    (tmp_path / name).write_text("love")
+    counted = gpt2x("bpe", "count", *VOCABULARY, "--json", name, encoding=encoding, cwd=tmp_path)
+    assert json.loads(counted.stdout.decode(encoding))["inputs"][0]["name"] == name
     for words in (["--help"], ["bench", "--help"], ["bench", "explain"], ["bench", "explain", "flash"]):
         assert gpt2x(*words, encoding=encoding).returncode == 0
 

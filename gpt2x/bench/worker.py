@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import IO, Any, ClassVar
 
 from gpt2x.bench import machine
+from gpt2x.errors import wants_traceback
 
 
 class Worker:
@@ -67,7 +68,7 @@ def _replies(worker: Worker, requests: IO[str]) -> Iterator[dict[str, Any]]:
         try:
             yield worker.handle(json.loads(line))
         except Exception as error:
-            if os.environ.get("GPT2X_TRACEBACK", "0") not in ("", "0"):
+            if wants_traceback():
                 import traceback
 
                 traceback.print_exc()
