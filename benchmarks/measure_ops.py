@@ -15,6 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from gpt2x.bench.ops import measure as ops
+from gpt2x.bench.ops import report
+from gpt2x.bench.ops.results import OpsResults
 from gpt2x.boundary import exit_with_one_sentence
 from gpt2x.console import format_table, say
 from gpt2x.ops import keep_freed_memory
@@ -39,18 +41,18 @@ def main() -> int:
     print(json.dumps(results.as_dict(), indent=2))
     if options.tables:
         options.tables.write_text(tables(results), encoding="utf-8")
-    for line in ops.failure_lines(results):
+    for line in report.failure_lines(results):
         say(line)
     return int(bool(results.failed))
 
 
-def tables(results: ops.OpsResults) -> str:
+def tables(results: OpsResults) -> str:
     """The machine and a table for each dtype, as Markdown."""
-    text = f"# The operators\n\n```\n{ops.headline(results)}\n"
+    text = f"# The operators\n\n```\n{report.headline(results)}\n"
     for dtype in dict.fromkeys(op.dtype for op in results.operators):
-        table = format_table(ops.HEAD, ops.table_rows(results, dtype), right=ops.RIGHT)
+        table = format_table(report.HEAD, report.table_rows(results, dtype), right=report.RIGHT)
         text += f"\n{dtype}\n{table}\n"
-    return text + "".join(f"\n{line}" for line in ops.failure_lines(results)) + "```\n"
+    return text + "".join(f"\n{line}" for line in report.failure_lines(results)) + "```\n"
 
 
 if __name__ == "__main__":

@@ -90,21 +90,22 @@ def assets_dir() -> Path:
     return Path(__file__).parent / "data" / "assets"
 
 
-def check_can_write(folder: str | os.PathLike[str], variable: str = "") -> None:
+def check_can_write(folder: str | os.PathLike[str], variable: str = "", remedy: str = "") -> None:
     """Refuse a folder in which nothing can be written, before work is done for it; nothing is left behind.
 
     Args:
         folder: it, or the folders on the way to it, need not exist.
         variable: the environment variable that moves it elsewhere, for the message; one that names a folder above it
             is found without being told.
+        remedy: what to do about it, for the message; by default to set that variable, or to choose another place.
 
     Raises:
         OutputError: it, or the folder in which it would be made, cannot be written to.
 
     """
     variable = variable or next(filter(lambda name: _is_below(folder, name), _VARIABLES), "")
-    remedy = f"set {variable} to a folder that can be written to" if variable else _ELSEWHERE
-    with output_errors(Path(folder), remedy):
+    moved = f"set {variable} to a folder that can be written to" if variable else _ELSEWHERE
+    with output_errors(Path(folder), remedy or moved):
         place = _nearest(_real(Path(folder)))
         if not place.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))

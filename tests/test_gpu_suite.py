@@ -327,7 +327,7 @@ def test_operators_are_measured_without_typer(
     measure = _load("measure_ops")
     monkeypatch.setattr(machine, "measure_bandwidth", lambda device: 5e10)
     monkeypatch.setattr(machine, "measure_peak", lambda device: {"float32": 2e11})
-    monkeypatch.setattr(measure.ops, "QUICK", measure.ops.Effort(seconds=0.0, rounds=1))
+    monkeypatch.setattr(measure.ops, "QUICK", measure.ops.Effort(budget_s=0.0, min_rounds=1))
     monkeypatch.setattr(measure, "keep_freed_memory", lambda: True)
     tables = tmp_path / "ops.md"
     arguments = ["--device", "cpu", "--quick", "--rows", "4", "--vocab", "16", "--tables", str(tables)]

@@ -6,10 +6,10 @@ Loads no torch.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpt2x import paths
 from gpt2x.bench.records import FORMAT, REPORT_DATA
 from gpt2x.errors import Gpt2xError, OutputError
 from gpt2x.paths import read_text
@@ -32,20 +32,7 @@ def check(folder: Path, names: Sequence[str]) -> None:
             wrote.
 
     """
-    try:
-        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-        if not there.is_dir():
-            raise OutputError(
-                f"cannot write results to {folder}: {there} is not a folder; name another with --out"
-            )
-        with tempfile.TemporaryDirectory(prefix=".gpt2x-", dir=there):
-            pass  # a folder can be made there, and files
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(
-            f"cannot write results to {folder}: {error.strerror or error}; name another folder with --out"
-        ) from error
+    paths.check_can_write(folder, remedy="name another folder with --out")
     for name in names:
         if _is_there(folder / name) and not _is_ours(folder, name):
             raise OutputError(
@@ -79,7 +66,6 @@ def _format_of(path: Path) -> str:
 
 
 def _is_report(path: Path) -> bool:
-
     try:
         if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
             return False

@@ -146,7 +146,7 @@ def bench(
     with _termination_as_interrupt():
         machine = _look_at_machine(kind, visible_gpu)
     setting = sizing.make_setting(machine, device=kind, **asked)
-    from gpt2x.bench.ladder.climb import MAX_ROUNDS, Effort
+    from gpt2x.bench.ladder.effort import MAX_ROUNDS, Effort
     from gpt2x.bench.ladder.results import Results
 
     results = Results(setting=setting, machine=machine, command=["gpt2x", *sys.argv[1:]])
@@ -458,14 +458,14 @@ def _run_bpe(measure: Callable[..., Any], report: Any, out: Path | None, *, as_j
 @contextmanager
 def _steps_on_screen() -> Iterator[Any]:
     """Show on a terminal what is measured now; elsewhere one line for each text."""
-    from gpt2x.bench.bpe.encode.measure import Listener
+    from gpt2x.bench.interleave import Listener
 
     with progress("measuring", unit="steps") as advance:
 
         class Screen(Listener):
             said = ""
 
-            def step(self, text: str) -> None:
+            def stage(self, text: str) -> None:
                 advance(1, note=text)
                 head = text.partition(":")[0]
                 if not on_terminal() and head != self.said:

@@ -11,7 +11,7 @@ from gpt2x.console import emit, emit_json, format_table, say
 from gpt2x.errors import Gpt2xError
 
 if TYPE_CHECKING:
-    from gpt2x.bench.ops.measure import OpsResults
+    from gpt2x.bench.ops.results import OpsResults
 
 EPILOG = examples(
     "gpt2x bench ops",
@@ -45,6 +45,7 @@ def ops(
     see docs/reference/bench.md.
     """
     from gpt2x.bench.ops import measure as bench
+    from gpt2x.bench.ops import report
     from gpt2x.ops import keep_freed_memory
 
     keep_freed_memory()  # else page faults of new results are measured, and most of all in torch's calls
@@ -62,16 +63,16 @@ def ops(
     else:
         show(results)
     if results.failed:
-        raise Gpt2xError("; ".join(bench.failure_lines(results)))
+        raise Gpt2xError("; ".join(report.failure_lines(results)))
 
 
 def show(results: OpsResults) -> None:
     """The machine and its peaks, and a table for each dtype."""
-    from gpt2x.bench.ops import measure as bench
+    from gpt2x.bench.ops import report
 
-    emit(bench.headline(results))
+    emit(report.headline(results))
     for dtype in dict.fromkeys(op.dtype for op in results.operators):
-        rows = bench.table_rows(results, dtype)
-        emit(f"\n{dtype}\n{format_table(bench.HEAD, rows, right=bench.RIGHT)}")
-    for line in bench.failure_lines(results):
+        rows = report.table_rows(results, dtype)
+        emit(f"\n{dtype}\n{format_table(report.HEAD, rows, right=report.RIGHT)}")
+    for line in report.failure_lines(results):
         emit(line)

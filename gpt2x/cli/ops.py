@@ -12,7 +12,7 @@ from gpt2x.console import emit, emit_json, format_table, say
 from gpt2x.errors import MissingComponentError, UsageError
 
 if TYPE_CHECKING:
-    from gpt2x.bench.ops.measure import OpsResults
+    from gpt2x.bench.ops.results import OpsResults
 
 RATES_HELP = "Also measure times, and rates beside this machine's peaks; half a minute."
 RATES_SIZES = {"V": 8192}  # an output layer that does not take most of the time

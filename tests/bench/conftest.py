@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from gpt2x.bench.ladder.climb import Climb, Effort
+from gpt2x.bench.ladder.climb import Climb
 from gpt2x.bench.ladder.config import Setting
+from gpt2x.bench.ladder.effort import Effort
 from gpt2x.bench.ladder.results import Results
 from gpt2x.bench.ladder.rungs import RUNGS, Rung
 from gpt2x.bench.machine import Gpu, Machine

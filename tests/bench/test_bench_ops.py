@@ -10,15 +10,17 @@ from typer.testing import CliRunner
 
 from gpt2x.bench import machine
 from gpt2x.bench.ops import measure as bench
-from gpt2x.bench.ops import torch_ops
+from gpt2x.bench.ops import report, stopwatch, torch_ops
 from gpt2x.bench.ops.cases import CASES, DTYPES, Draw, Sizes
+from gpt2x.bench.ops.results import Failure, OpsResults, OpTimes
+from gpt2x.bench.ops.stopwatch import Stopwatch
 from gpt2x.bench.stats import Spread
 from gpt2x.cli.app import app
 from gpt2x.errors import UsageError
 from gpt2x.ops import backend, functional, reference
 
 TINY = {"N": 24, "C": 48, "V": 80, "H": 3, "S": 10, "B": 2, "matrices": 2}
-FEW = bench.Effort(seconds=0.0, rounds=2)
+FEW = bench.Effort(budget_s=0.0, min_rounds=2)
 TINY_SIZES = Sizes(**TINY)
 
 
@@ -39,7 +41,7 @@ def test_every_operator_is_measured_in_both_dtypes_and_equals_its_twin() -> None
         allowed = 1e-5 if op.dtype == "float32" else 0.05
         assert op.difference is None or op.difference < allowed, f"{op.name} {op.case} in {op.dtype}"
         assert 0 < op.error < allowed
-        assert all(times.median > 0 and times.count == FEW.rounds for times in op.times.values())
+        assert all(times.median > 0 and times.count == FEW.min_rounds for times in op.times.values())
         assert {"reference"} < set(op.times) or not _native()
 
 
@@ -112,7 +114,7 @@ def test_ids_are_those_of_a_text_and_within_the_vocabulary() -> None:
     assert int(counts.count_nonzero()) == sizes.U
 
 
-def _op(**changes) -> bench.OpTimes:
+def _op(**changes) -> OpTimes:
     def at(ms: float) -> Spread:
         return Spread(median=ms, q1=ms, q3=ms, count=1)
 
@@ -129,11 +131,11 @@ def _op(**changes) -> bench.OpTimes:
         "error": 1e-7,
         "reference_error": 2e-7,
     }
-    return bench.OpTimes(**{**values, **changes})
+    return OpTimes(**{**values, **changes})
 
 
-def _results(*operators: bench.OpTimes) -> bench.OpsResults:
-    return bench.OpsResults(
+def _results(*operators: OpTimes) -> OpsResults:
+    return OpsResults(
         device="cpu",
         device_name="a CPU",
         threads=2,
@@ -157,7 +159,7 @@ def test_a_rate_is_held_against_the_roof_of_its_kind() -> None:
 def test_an_operator_that_is_slower_than_torch_is_seen_to_be() -> None:
     op = _op()
     assert (op.speedup("torch"), op.speedup("reference")) == (0.5, 4.0)
-    row = dict(zip(bench.HEAD[:8], bench.table_rows(_results(op), "float32")[0], strict=False))
+    row = dict(zip(report.HEAD[:8], report.table_rows(_results(op), "float32")[0], strict=False))
     assert row["×"] == "0.50"
     assert (row["ms"], row["torch ms"], row["twin ms"]) == ("2.000", "1.000", "8.000")
 
@@ -165,10 +167,10 @@ def test_an_operator_that_is_slower_than_torch_is_seen_to_be() -> None:
 def test_without_native_operators_the_twin_has_the_rate() -> None:
     op = _op(times={"reference": _op().times["reference"]}, difference=None)
     assert (op.served, op.speedup("torch"), op.rate) == ("reference", None, 50_000_000 / 8e-3)
-    assert bench.table_rows(_results(op), "float32")[0][3] == "–"
+    assert report.table_rows(_results(op), "float32")[0][3] == "–"
 
 
-def test_every_contestant_takes_its_next_set_of_inputs_at_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_contender_takes_its_next_set_of_inputs_at_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     class Set:
@@ -182,21 +184,20 @@ def test_every_contestant_takes_its_next_set_of_inputs_at_each_turn(monkeypatch:
             seen.append((ops, prepared))
             return []
 
-    contestant = bench._Contestant("torch", [Set(0), Set(1)])
-    contestant.prepare()
-    clock = bench._Stopwatch(torch.device("cpu"))
+    contender = bench.OpContender("torch", [Set(0), Set(1)], Stopwatch(torch.device("cpu")))
+    contender.start()
     for _ in range(4):
-        assert contestant.turn(clock) >= 0
+        assert contender.measure() >= 0
     assert seen == [(torch_ops, f"ready {number}") for number in (0, 1, 0, 1)]
 
 
 def test_enough_sets_lie_between_two_calls_to_fill_the_cache_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "_last_cache_bytes", lambda: 30)
-    clock = bench._Stopwatch(torch.device("cpu"))
-    assert clock.num_sets(4, 3) == 6  # five others of three contestants at 4 bytes: 60
+    monkeypatch.setattr(stopwatch, "last_cache_bytes", lambda: 30)
+    clock = Stopwatch(torch.device("cpu"))
+    assert clock.num_sets(4, 3) == 6  # five others of three contenders at 4 bytes: 60
     assert clock.num_sets(1000, 3) == 1
     assert clock.num_sets(None, 3) == 1
-    assert clock.num_sets(0, 1) <= bench.MOST_SETS + 1
+    assert clock.num_sets(0, 1) <= stopwatch.MOST_SETS + 1
 
 
 def test_one_case_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +207,7 @@ def test_one_case_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch_ops, "global_norm", no_memory)
     found = bench.bench_ops("cpu", names=["global_norm", "gemv"], dtypes=["float32"], sizes=TINY, effort=FEW)
     assert [op.name for op in found.operators] == ["gemv"] * 3
-    assert bench.failure_lines(found) == ["global_norm in float32 failed: no memory left"]
+    assert report.failure_lines(found) == ["global_norm in float32 failed: no memory left"]
 
 
 @pytest.mark.parametrize(
@@ -250,7 +251,7 @@ def test_the_command_prints_a_table_or_json(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_failed_case_is_the_commands_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = _results()
-    failed.failed.append(bench.Failure(name="gemv", case="", dtype="float32", reason="no kernel"))
+    failed.failed.append(Failure(name="gemv", case="", dtype="float32", reason="no kernel"))
     monkeypatch.setattr(bench, "bench_ops", lambda *args, **options: failed)
     monkeypatch.setattr("gpt2x.ops.keep_freed_memory", lambda: True)
     done = CliRunner().invoke(app, ["bench", "ops", "--json"])

@@ -20,6 +20,7 @@ from gpt2x.bench.bpe.encode.peers import OURS, PEERS, Peer, Vocabulary, find_fun
 from gpt2x.bench.bpe.encode.results import MEASURES, TIMED_OUT, BpeResults, Cell
 from gpt2x.bench.bpe.encode.run import bench_bpe
 from gpt2x.bench.bpe.encode.worker import TokenizerWorker
+from gpt2x.bench.interleave import Listener
 from gpt2x.bench.records import FAILED, MEASURED, SKIPPED, save
 from gpt2x.cli.app import app
 from gpt2x.errors import InputDataError, UsageError
@@ -162,8 +163,8 @@ def test_a_core_that_others_used_is_told() -> None:
 
 
 def test_what_is_finished_is_shown_after_an_interrupt(book: Path) -> None:
-    class Impatient(measure.Listener):
-        def step(self, text: str) -> None:
+    class Impatient(Listener):
+        def stage(self, text: str) -> None:
             if "array" in text:
                 raise KeyboardInterrupt
 

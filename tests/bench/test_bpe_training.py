@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gpt2x.bench.bpe.encode.measure import Listener
 from gpt2x.bench.bpe.encode.peers import find_function
 from gpt2x.bench.bpe.encode.results import ALL, ONE, TIMED_OUT
 from gpt2x.bench.bpe.training import corpus, merges, report
@@ -21,6 +20,7 @@ from gpt2x.bench.bpe.training.merges import DIFFERS, EQUAL, KNOWN, Judge, Learne
 from gpt2x.bench.bpe.training.results import Cell, TrainResults
 from gpt2x.bench.bpe.training.trainers import BASE, TRAINERS, Job, Trainer, select
 from gpt2x.bench.bpe.training.worker import TrainerWorker, read_merges
+from gpt2x.bench.interleave import Listener
 from gpt2x.bench.process import run_worker, worker_environment
 from gpt2x.bench.records import FAILED, SKIPPED
 from gpt2x.cli.app import app
@@ -116,7 +116,7 @@ def test_a_slow_trainer_is_measured_once_and_no_round_is_begun_that_would_end_to
 
 def test_what_is_finished_is_shown_after_an_interrupt(book: Path) -> None:
     class Impatient(Listener):
-        def step(self, text: str) -> None:
+        def stage(self, text: str) -> None:
             if "round 2" in text:
                 raise KeyboardInterrupt
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from gpt2x.bench.ladder.climb import Climb, Effort, Listener
+from gpt2x.bench.ladder.climb import Climb, Listener
 from gpt2x.bench.ladder.config import Setting, StepConfig
+from gpt2x.bench.ladder.effort import Effort
 from gpt2x.bench.ladder.results import Results, Row
 from gpt2x.bench.ladder.rungs import RUNGS, select
 from gpt2x.bench.machine import Machine

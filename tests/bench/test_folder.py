@@ -29,7 +29,7 @@ def test_a_folder_that_is_not_there_yet_is_not_made_by_the_check(tmp_path: Path)
 @pytest.mark.parametrize("place", ["ok.txt", "ok.txt/below", "ok.txt/below/that"])
 def test_a_file_is_no_folder(place: str, tmp_path: Path) -> None:
     put(tmp_path / "ok.txt", "mine")
-    with pytest.raises(OutputError, match=r"ok\.txt is not a folder; name another"):
+    with pytest.raises(OutputError, match=r"ok\.txt.*; name another folder with --out"):
         folder.check(tmp_path / place, LADDER)
 
 
@@ -39,7 +39,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
     with pytest.raises(OutputError, match="Read-only file system; name another"):
         folder.check(tmp_path, LADDER)
 

@@ -10,9 +10,9 @@ import torch
 from gpt2x.bench.ladder.config import Setting, StepConfig
 from gpt2x.bench.ladder.step import TimedStep
 from gpt2x.bench.step.compare import (
-    CONTESTANTS,
     DTYPES,
     HEAD,
+    PEER_STEPS,
     Comparison,
     compare,
     loss_difference,
@@ -34,7 +34,7 @@ def _run(bench: Bench, setting: Setting, *names: str, dtype: str = "bfloat16", r
 
 
 def test_all_take_part_unless_some_are_named() -> None:
-    assert select([]) == list(CONTESTANTS)
+    assert select([]) == list(PEER_STEPS)
     assert [c.name for c in select(["hf", "naive"])] == ["gpt2x", "naive", "hf"]
     with pytest.raises(UsageError, match="--peer 'jax' is unknown; choose among naive, nanogpt"):
         select(["jax"])
@@ -58,14 +58,14 @@ def test_a_round_that_is_disturbed_for_both_leaves_the_ratio_alone(tiny_setting:
 def test_ours_keeps_its_memory_and_the_plain_one_does_not(tiny_setting: Setting) -> None:
     bench = Bench()
     _run(bench, tiny_setting)
-    steps = dict(zip((c.name for c in CONTESTANTS), bench.launched, strict=True))
+    steps = dict(zip((c.name for c in PEER_STEPS), bench.launched, strict=True))
     assert {name for name, config in steps.items() if config.keep_memory} == {"gpt2x", "nanogpt-kept"}
     assert {name for name, config in steps.items() if config.fused_loss} == {"gpt2x"}
     assert steps["gpt2x"].bf16_weights
     assert steps["nanogpt"].autocast == "bfloat16"
     assert steps["naive"] == StepConfig()
     assert steps["hf"].network == "transformers"
-    assert bench.closed == len(CONTESTANTS)
+    assert bench.closed == len(PEER_STEPS)
 
 
 def test_a_peer_that_fails_is_a_row_with_its_reason(tiny_setting: Setting) -> None:
@@ -122,15 +122,13 @@ def test_every_peer_really_computes_our_loss(tiny_setting: Setting, dtype: str) 
     pytest.importorskip("transformers", reason="the peer hf needs transformers")
     tokens = torch.randint(0, 61, (200,), generator=torch.Generator().manual_seed(1)).numpy()
     losses: dict[str, list[float]] = {}
-    for contestant in CONTESTANTS:
-        if not contestant.loss_is_ours:
+    for peer in PEER_STEPS:
+        if not peer.loss_is_ours:
             continue
         # a vocabulary without padding, over which transformers would spread probability; compiling takes too long
-        config = dataclasses.replace(
-            contestant.make(tiny_setting, dtype), padded_vocab_size=None, compile=False
-        )
+        config = dataclasses.replace(peer.make(tiny_setting, dtype), padded_vocab_size=None, compile=False)
         step = TimedStep(config, tiny_setting, tokens)
-        losses[contestant.name] = [step().loss for _ in range(4)]
+        losses[peer.name] = [step().loss for _ in range(4)]
     bound = 1e-4 if dtype == "float32" else 0.02
     for name, own in losses.items():
         assert own == pytest.approx(losses["gpt2x"], abs=bound), name

@@ -38,7 +38,7 @@ def test_json_gives_the_errors_that_were_measured() -> None:
 def test_rates_are_those_of_every_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "measure_bandwidth", lambda device: 5e10)
     monkeypatch.setattr(machine, "measure_peak", lambda device: {"float32": 2e11, "bfloat16": 8e11})
-    monkeypatch.setattr(bench, "QUICK", bench.Effort(seconds=0.0, rounds=1))
+    monkeypatch.setattr(bench, "QUICK", bench.Effort(budget_s=0.0, min_rounds=1))
     monkeypatch.setattr(cli, "RATES_SIZES", {"N": 8, "C": 48, "V": 64, "H": 3, "S": 8, "matrices": 1})
     monkeypatch.setattr("gpt2x.ops.keep_freed_memory", lambda: True)
     done = CliRunner().invoke(app, ["--json", "--device", "cpu", "--quiet", "--rates"])

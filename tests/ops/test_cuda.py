@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gpt2x import ops
 from gpt2x.bench.ops.cases import CASES, Case, Draw, Sizes
-from gpt2x.bench.ops.measure import label
+from gpt2x.bench.ops.report import label
 from gpt2x.ops import backend, functional, reference, selfcheck
 
 pytestmark = [

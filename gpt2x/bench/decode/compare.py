@@ -10,11 +10,14 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from gpt2x.bench.contender import Contender
+from gpt2x.bench.effort import Effort
+from gpt2x.bench.interleave import Teller, interleave, start_all, whole_rounds
 from gpt2x.bench.machine import Machine
 from gpt2x.bench.process import Missing, WorkerFailed, run_worker, worker_environment
 from gpt2x.bench.stats import MS_PER_SECOND
@@ -282,6 +285,95 @@ def select(names: Sequence[str]) -> list[Way]:
     return [way for way in WAYS if not names or way.name in names or way.name not in PEERS]
 
 
+class MemoryContender(Contender):
+    """The memory itself: each round begins with the bytes a second that it gives."""
+
+    def __init__(self, launch: Launch, device: str) -> None:
+        super().__init__("scout", "the memory")
+        self.device, self.worker = device, launch("scout")
+        self.bandwidths: list[float] = []
+
+    def look(self) -> dict[str, Any]:
+        """What the device is, and the first measurement.
+
+        Raises:
+            MissingComponentError: the device is not here.
+            WorkerFailed: torch does not work here.
+
+        """
+        try:
+            seen = self.measure()
+        except Missing as failed:
+            raise MissingComponentError(str(failed)) from failed
+        self.keep(seen)
+        self.device = seen["device"]
+        return seen
+
+    def measure(self) -> dict[str, Any]:
+        """Read and write large arrays."""
+        return self.worker.ask({"do": "look", "device": self.device})
+
+    def keep(self, measured: dict[str, Any]) -> float:
+        """Add a bandwidth."""
+        self.bandwidths.append(measured["bytes_per_second"])
+        return 0.0
+
+    def close(self) -> None:
+        """End the worker."""
+        self.worker.close()
+
+
+class WayContender(Contender):
+    """A way of decoding in a worker process of its own; its figures go into an `Entry`."""
+
+    def __init__(self, way: Way, setting: DecodeSetting, launch: Launch) -> None:
+        super().__init__(way.name, way.title)
+        self.way, self.setting, self.launch = way, setting, launch
+        self.entry = Entry(name=way.name, title=way.title, exact=way.exact)
+        self.worker: Worker | None = None
+
+    def start(self) -> None:
+        """Start the worker; it makes the model and the prompt."""
+        if self.way.cpu_only and self.setting.device != "cpu":
+            raise Missing("for a CPU only")
+        self.worker = self.launch(self.name)
+        request = {
+            "do": "prepare",
+            "way": self.name,
+            "shape": dataclasses.asdict(self.setting.shape),
+            "device": self.setting.device,
+            "prompt": self.setting.prompt,
+            "seed": self.setting.seed,
+        }
+        self.entry.weight_bytes = int(self.worker.ask(request)["weight_bytes"])
+
+    def measure(self) -> dict[str, Any]:
+        """Write one text."""
+        assert self.worker is not None, "start first"
+        return self.worker.ask({"do": "measure", "tokens": self.setting.tokens})
+
+    def keep(self, measured: dict[str, Any]) -> float:
+        """Add the times of a text."""
+        entry = self.entry
+        entry.prompt_ms.append(measured["prompt_ms"])
+        entry.token_ms.append(measured["token_ms"])
+        entry.cpu_s.append(measured["cpu_s"])
+        entry.ids = measured["ids"]
+        entry.peak_memory_bytes = max(entry.peak_memory_bytes, int(measured["peak_memory_bytes"]))
+        return float(measured["prompt_ms"] + sum(measured["token_ms"])) / MS_PER_SECOND
+
+    def drop(self, reason: WorkerFailed) -> None:
+        """Say why in the entry."""
+        super().drop(reason)
+        self.entry.failed = self.reason
+
+    def close(self) -> None:
+        """End the worker."""
+        if self.worker is not None:
+            self.worker.close()
+            self.worker = None
+
+
 def compare(
     ways: Sequence[Way],
     setting: DecodeSetting,
@@ -307,77 +399,22 @@ def compare(
         KeyboardInterrupt: before the first round was complete.
 
     """
-    entries = [Entry(name=way.name, title=way.title, exact=way.exact) for way in ways]
-    workers: dict[str, Worker] = {}
-    try:
-        workers[""] = scout = launch("scout")
-        seen = _look(scout, setting.device)
+    listener, memory = Teller(stage), MemoryContender(launch, setting.device)
+    with closing(memory):
+        seen = memory.look()
         setting = dataclasses.replace(setting, device=seen["device"])
+        contenders = [WayContender(way, setting, launch) for way in ways]
         found = Decoded(
             setting=setting,
             machine=machine,
             seen=seen,
-            bandwidths=[seen["bytes_per_second"]],
-            entries=entries,
+            bandwidths=memory.bandwidths,
+            entries=[contender.entry for contender in contenders],
         )
-        for way, entry in zip(ways, entries, strict=True):
-            stage(f"preparing {way.title}")
-            _prepare(way, entry, setting, launch, workers)
-        for number in range(rounds):
-            stage(f"round {number + 1} of {rounds}")
-            found.bandwidths.append(_look(scout, setting.device)["bytes_per_second"])
-            for entry in entries:
-                if not entry.failed:
-                    _take_turn(entry, workers[entry.name], setting.tokens)
-    except KeyboardInterrupt:
-        if not all(entry.failed or entry.is_measured for entry in entries):
-            raise
-        stage("interrupted: the figures are those of the rounds before")
-    finally:
-        for worker in workers.values():
-            worker.close()
+        with whole_rounds(contenders, listener):
+            start_all(contenders, listener)
+            interleave([memory, *contenders], Effort(rounds=rounds), listener=listener)
     return found
-
-
-def _look(scout: Worker, device: str) -> dict[str, Any]:
-    try:
-        return scout.ask({"do": "look", "device": device})
-    except Missing as failed:
-        raise MissingComponentError(str(failed)) from failed
-
-
-def _prepare(
-    way: Way, entry: Entry, setting: DecodeSetting, launch: Launch, workers: dict[str, Worker]
-) -> None:
-    if way.cpu_only and setting.device != "cpu":
-        entry.failed = "for a CPU only"
-        return
-    workers[way.name] = worker = launch(way.name)
-    request = {
-        "do": "prepare",
-        "way": way.name,
-        "shape": dataclasses.asdict(setting.shape),
-        "device": setting.device,
-        "prompt": setting.prompt,
-        "seed": setting.seed,
-    }
-    try:
-        entry.weight_bytes = int(worker.ask(request)["weight_bytes"])
-    except WorkerFailed as failed:
-        entry.failed = str(failed)
-
-
-def _take_turn(entry: Entry, worker: Worker, tokens: int) -> None:
-    try:
-        reply = worker.ask({"do": "measure", "tokens": tokens})
-    except WorkerFailed as failed:
-        entry.failed = str(failed)
-        return
-    entry.prompt_ms.append(reply["prompt_ms"])
-    entry.token_ms.append(reply["token_ms"])
-    entry.cpu_s.append(reply["cpu_s"])
-    entry.ids = reply["ids"]
-    entry.peak_memory_bytes = max(entry.peak_memory_bytes, int(reply["peak_memory_bytes"]))
 
 
 # ----------------------------------------------------------------------------------------------------------------

@@ -14,20 +14,23 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from gpt2x.bench.ladder.config import Setting, StepConfig, naive_step_bytes
-from gpt2x.bench.ladder.launch import Launch, Runner
+from gpt2x.bench import effort as shared
+from gpt2x.bench.contender import Contender
+from gpt2x.bench.interleave import Listener as Interleaving
+from gpt2x.bench.interleave import interleave
+from gpt2x.bench.ladder.config import StepConfig, naive_step_bytes
+from gpt2x.bench.ladder.contender import Confirmation, StepContender
+from gpt2x.bench.ladder.effort import Effort
+from gpt2x.bench.ladder.launch import Launch
 from gpt2x.bench.ladder.loss_check import Learned, LossCheck, check_loss
+from gpt2x.bench.ladder.peer import Peer, as_rung
 from gpt2x.bench.ladder.results import Results, Row
 from gpt2x.bench.ladder.rungs import RUNGS, Rung, built, number_of, start_config
 from gpt2x.bench.process import Missing, OutOfMemory, WorkerFailed
 from gpt2x.bench.records import FAILED, SKIPPED
-from gpt2x.bench.stats import LONG_STEP_S, MS_PER_SECOND, is_slower, spread
-
-MAX_ROUNDS = 20
-"""More rounds than this make no figure better."""
+from gpt2x.bench.stats import MS_PER_SECOND, is_slower, spread
 
 CONFIRMATION_RUNS = 4
 """How often a rung that looks slower is measured again, in turn with the one below it, before it is passed over.
@@ -36,61 +39,8 @@ It must be slower each time: a rung that is passed over wrongly takes along thos
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Effort:
-    """How long to measure."""
-
-    steps: int | None = None
-    """Steps in a round; by default as many as take `round_s`, at least `min_steps`."""
-    rounds: int = MAX_ROUNDS
-    """Rounds at most."""
-    budget_s: float = 240.0
-    """No round after the second is started that would end later than this after the start."""
-    round_s: float = 1.5
-    min_steps: int = 2
-    max_steps: int = 50
-    warm_s: float = 0.6
-    """How long a step that has waited for its turn is made, at least twice, before it is timed: what it needs has been
-    used by others since, and pages that it frees and takes again come back slowly at first."""
-
-    @classmethod
-    def within(cls, budget_s: float, num_rungs: int, **options: Any) -> Effort:
-        """Rounds so short that, starting the processes aside, about four of them fit into the budget."""
-        return cls(
-            budget_s=budget_s, round_s=max(0.2, min(cls.round_s, budget_s / (4 * num_rungs))), **options
-        )
-
-    def steps_in_round(self, step_ms: float) -> int:
-        """How many steps of this length a round has."""
-        if self.steps is not None:
-            return self.steps
-        return max(self.min_steps, min(self.max_steps, int(self.round_s * MS_PER_SECOND / step_ms)))
-
-    def warm_steps(self, step_ms: float) -> int:
-        """How many steps of this length come before them, untimed."""
-        if step_ms > LONG_STEP_S * MS_PER_SECOND:
-            return 1
-        return max(2, min(self.max_steps, int(self.warm_s * MS_PER_SECOND / step_ms)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Peer:
-    """What somebody would use in place of the ladder's top."""
-
-    key: str
-    title: str
-    change: str
-    """What it is, in a few words."""
-    make: Callable[[Setting, StepConfig], StepConfig]
-    """Its step, for a setting and the ladder's top, of which it takes the tokens of a step and the dtype."""
-    loss_bound: float = 0.05
-
-
-class Listener:
+class Listener(Interleaving):
     """Hears what the ladder does; this one lets it pass."""
-
-    def stage(self, text: str) -> None:
-        """Something begins that takes a while."""
 
     def row(self, results: Results, row: Row) -> None:
         """A rung has gone through its first round, or cannot."""
@@ -98,30 +48,19 @@ class Listener:
     def beside(self, results: Results, row: Row, what: str) -> None:
         """The top without a rung, or a peer, has gone through its first round, or cannot; `what` says which."""
 
+
+class _Turns(Interleaving):
+    """Passes on what the rounds say, and which step it is that is measured."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+
     def round(self, number: int, of: int) -> None:
-        """A further round over all rungs begins."""
+        self.listener.round(number, of)
 
-
-@dataclass
-class Contender:
-    """A step that has been built, and is measured again whenever it is its turn."""
-
-    row: Row
-    config: StepConfig
-    rung: Rung | None = None
-    """None for a peer."""
-    runner: Runner | None = None
-    """Its process; None while it is ended because memory is short."""
-    steps: int = 0
-    warm_steps: int = 1
-    start_s: float = 0.0
-    """How long its process takes to be ready."""
-
-    def close(self) -> None:
-        """End its process; it can be started again."""
-        if self.runner is not None:
-            self.runner.close()
-            self.runner = None
+    def turn(self, contender: Contender, number: int) -> None:
+        steps = contender.steps if isinstance(contender, StepContender) else 0
+        self.listener.stage(f"{contender.title}: {steps} steps")
 
 
 class Climb:
@@ -159,11 +98,11 @@ class Climb:
         self.listener = listener or Listener()
         self.clock = clock
         self.ladder, self.keep_all, self.leave_one_out, self.peers = ladder, keep_all, leave_one_out, peers
-        self.contenders: list[Contender] = []
+        self.contenders: list[StepContender] = []
         """All that has figures, in the order of a round."""
-        self.top: Contender | None = None
+        self.top: StepContender | None = None
         """The last rung that the ladder goes on from."""
-        self.newest: Contender | None = None
+        self.newest: StepContender | None = None
         """The one that was measured last."""
         self.free_bytes = 0
         """What its device had left after that, for others beside those that wait."""
@@ -221,13 +160,13 @@ class Climb:
 
     def _first_round(
         self, row: Row, config: StepConfig, why_not: str | None, rung: Rung | None
-    ) -> Contender | None:
+    ) -> StepContender | None:
         """Build a step and measure it for the first time; None, with the reason in the row, where that cannot be."""
         if why_not is not None:
             row.status, row.reason = SKIPPED, why_not
             return None
         self.listener.stage(f"{row.title}: building{' and compiling' if config.compile else ''}")
-        contender = Contender(row=row, config=config, rung=rung)
+        contender = StepContender(row, config, rung, self._turn, self.results.machine.cores)
         try:
             self._in_what_memory_there_is(contender)
         except WorkerFailed as failed:
@@ -237,12 +176,12 @@ class Climb:
         self.contenders.append(contender)
         return contender
 
-    def _in_what_memory_there_is(self, contender: Contender) -> None:
+    def _in_what_memory_there_is(self, contender: StepContender) -> None:
         """Build and measure; when memory is short end those that wait, then compute micro-batches in parts."""
         while True:
             try:
                 self._start(contender)
-                self._measure(contender, warm_up=False)
+                contender.keep(self._turn(contender, False))
                 return
             except OutOfMemory as failed:
                 contender.close()
@@ -274,9 +213,9 @@ class Climb:
             f"{needed / 1e9:.1f} GB of {there / 1e9:.1f} GB; choose a smaller --batch, --seq or --model"
         )
 
-    def _start(self, contender: Contender) -> None:
+    def _start(self, contender: StepContender) -> None:
         """Start its process, and note in the row what it is that was built."""
-        self._make_room()
+        self._free_memory()
         row, setting, start = contender.row, self.results.setting, self.clock()
         contender.runner = self.launch(contender.config)
         ready = contender.runner.prepare()
@@ -298,18 +237,7 @@ class Climb:
 
     # One round of one step ----------------------------------------------------------------------------------------
 
-    def _measure(self, contender: Contender, *, warm_up: bool) -> None:
-        """One round of one step, into its row."""
-        row, measured = contender.row, self._turn(contender, warm_up=warm_up)
-        row.samples_ms.append(measured["samples_ms"])
-        for name, samples in measured["phases_ms"].items():
-            row.phases_ms.setdefault(name, []).extend(samples)
-        row.others.append(self._share_of_others(measured))
-        row.between.append(round(1.0 - sum(measured["samples_ms"]) / MS_PER_SECOND / measured["wall_s"], 5))
-        if measured["energy_j"] is not None:
-            row.energy_j.append(measured["energy_j"])
-
-    def _turn(self, contender: Contender, *, warm_up: bool) -> dict[str, Any]:
+    def _turn(self, contender: StepContender, warm_up: bool) -> dict[str, Any]:
         """A few timed steps of one that may have been ended in the meantime."""
         if contender.runner is None:
             self.listener.stage(f"{contender.row.title}: starting again")
@@ -322,13 +250,16 @@ class Climb:
         self.newest, self.free_bytes = contender, int(measured["free_bytes"])
         return measured
 
-    def _make_room(self) -> None:
+    def _free_memory(self) -> None:
         """Before a process is started: end some that wait, until there is memory for twice the largest so far.
 
         In the first round the top goes last, since the next rung may be measured against it; in rounds in turn the one
         that was just measured goes first, since its next turn is the farthest away.
         """
-        largest = max((contender.row.peak_memory_bytes for contender in self.contenders), default=0)
+        largest = max(
+            (contender.row.peak_memory_bytes for contender in self.contenders if not contender.reason),
+            default=0,
+        )
         kept = [self.newest, self.top] if not self.is_in_turn else []
         waiting = [contender for contender in self.contenders if contender.runner]
         waiting.sort(
@@ -344,12 +275,6 @@ class Climb:
         for contender in self.contenders:
             contender.close()
 
-    def _share_of_others(self, measured: dict[str, Any]) -> float:
-        """The share of this machine's cores that other programs kept busy during a round; 0 where nobody knows."""
-        cores = self.results.machine.cores
-        others_s = measured["machine_cpu_s"] - measured["own_cpu_s"]
-        return round(min(1.0, max(0.0, others_s / (cores * measured["wall_s"]))), 3)
-
     def _learned(self, row: Row) -> Learned:
         return Learned(
             losses=row.losses,
@@ -360,35 +285,32 @@ class Climb:
 
     # Does it pay? -------------------------------------------------------------------------------------------------
 
-    def _pays(self, contender: Contender) -> bool:
+    def _pays(self, contender: StepContender) -> bool:
         """False for a rung for speed that is slower than the one below, also whenever both are measured again."""
         rung, below = contender.rung, self.top
         if below is None or rung is None or not rung.is_for_speed:
             return True
-        first, reference = (
-            contender.row.samples_ms[-1],
-            self._per_tokens(below, contender, below.row.samples_ms[-1]),
-        )
+        first = contender.row.samples_ms[-1]
+        reference = [self._scale(below, contender) * ms for ms in below.row.samples_ms[-1]]
         if not is_slower(spread(first), spread(reference)):
             return True
         decided = contender.row.decided_ms = {"with": [], "without": []}
         self.listener.stage(f"{rung.title}: slower, so measured again beside {below.row.title}")
-        try:
-            for _ in range(CONFIRMATION_RUNS):
-                reference = self._per_tokens(below, contender, self._turn(below, warm_up=True)["samples_ms"])
-                again = self._turn(contender, warm_up=True)["samples_ms"]
-                decided["without"] += reference
-                decided["with"] += again
-                if not is_slower(spread(again), spread(reference)):
-                    return True
-        except WorkerFailed:
-            pass  # what round 1 said holds
-        return False
+        without = Confirmation(below, self._scale(below, contender), decided["without"])
+        again = Confirmation(contender, 1.0, decided["with"])
 
-    def _per_tokens(self, below: Contender, contender: Contender, samples_ms: Sequence[float]) -> list[float]:
-        """Times of the step below for as many tokens as a step of this one learns from."""
-        scale = contender.row.tokens_per_step / below.row.tokens_per_step
-        return [scale * ms for ms in samples_ms]
+        def is_slower_again(number: int) -> bool:
+            failed = without.reason or again.reason  # then what round 1 said holds
+            return not failed and is_slower(spread(again.newest_ms), spread(without.newest_ms))
+
+        interleave([without, again], shared.Effort(rounds=CONFIRMATION_RUNS), after_round=is_slower_again)
+        if without.reason or again.reason:
+            return False
+        return not is_slower(spread(again.newest_ms), spread(without.newest_ms))
+
+    def _scale(self, below: StepContender, contender: StepContender) -> float:
+        """What times of the step below are multiplied by, to be for as many tokens as a step of this one."""
+        return contender.row.tokens_per_step / below.row.tokens_per_step
 
     # What each rung is worth at the top, and what others are --------------------------------------------------------
 
@@ -426,7 +348,7 @@ class Climb:
     def _measure_top(self) -> None:
         if self.top is not None:
             try:
-                self._measure(self.top, warm_up=True)
+                self.top.keep(self.top.measure())
             except WorkerFailed:
                 self.top.close()  # what it has keeps standing
 
@@ -440,7 +362,7 @@ class Climb:
             config = peer.make(self.results.setting, top.config)
             if self._first_round(row, config, config.conflict(), None) is not None:
                 row.loss = check_loss(
-                    _as_rung(peer, top.config, config), self._learned(row), self._learned(top.row)
+                    as_rung(peer, top.config, config), self._learned(row), self._learned(top.row)
                 )
             self._measure_top()
         self.results.peers.append(row)
@@ -450,21 +372,19 @@ class Climb:
 
     def _further_rounds(self, start: float) -> None:
         self.is_in_turn = True
-        for number in range(2, self.effort.rounds + 1):
-            # One round in turn is made whatever it costs: without it a machine that was busy for a while during the
-            # first would decide what the figures are.
-            if number > 2 and self.clock() - start + self._round_seconds() > self.effort.budget_s:
-                return
-            self.listener.round(number, self.effort.rounds)
-            for contender in list(self.contenders):
-                self.listener.stage(f"{contender.row.title}: {contender.steps} steps")
-                try:
-                    self._measure(contender, warm_up=True)
-                except WorkerFailed:
-                    # It has been measured; what it has keeps standing.
-                    contender.close()
-                    self.contenders.remove(contender)
-            self._count_rounds_in_turn()
+        interleave(
+            self.contenders,
+            self.effort,
+            listener=_Turns(self.listener),
+            clock=self.clock,
+            start=start,
+            first=2,
+            after_round=self._count_round,
+        )
+
+    def _count_round(self, number: int) -> bool:
+        self._count_rounds_in_turn()
+        return True
 
     def _count_rounds_in_turn(self) -> None:
         """From the first whole round in turn on, the figures are those of such rounds; round 1 was time apart."""
@@ -476,29 +396,7 @@ class Climb:
         for row in rows:
             row.first_round_counts = False
 
-    def _round_seconds(self) -> float:
-        return sum(
-            (contender.steps + contender.warm_steps) * contender.row.step.median / MS_PER_SECOND
-            + (0.0 if contender.runner else contender.start_s)
-            for contender in self.contenders
-        )
-
 
 def _forget(row: Row) -> None:
     """Drop what a row has of a step that was too large."""
     row.samples_ms, row.losses, row.peak_memory_bytes = [], [], 0
-
-
-def _as_rung(peer: Peer, top: StepConfig, config: StepConfig) -> Rung:
-    """A peer as a rung, for the check of its loss: the bound holds where the top follows the same recipe."""
-    recipe = ("tie_weights", "init", "grad_clip", "decay_groups")
-    is_same = all(getattr(top, name) == getattr(config, name) for name in recipe)
-    return Rung(
-        key=peer.key,
-        title=peer.title,
-        change=peer.change,
-        why="What others use.",
-        loss_bound=peer.loss_bound if is_same else None,
-        alters="" if is_same else "a recipe that the ladder's top does not follow",
-        expect="" if is_same else "is_finite",
-    )

@@ -1,6 +1,6 @@
 """`gpt2x bench step`: our training step beside those that people know, in turn on one machine.
 
-Every contestant is a worker process of its own, so that the allocator's setting, the memory and the compiler of one
+Every contender is a worker process of its own, so that the allocator's setting, the memory and the compiler of one
 leave the others alone. They start from the same weights, see the same tokens, and take turns: one round is a few steps
 of each, and what is compared are times of the same round. Loads no torch.
 """
@@ -14,9 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpt2x.bench.ladder.climb import Peer
+from gpt2x.bench.contender import Contender
+from gpt2x.bench.effort import Effort
+from gpt2x.bench.interleave import Teller, interleave, start_all, whole_rounds
 from gpt2x.bench.ladder.config import Setting, StepConfig
 from gpt2x.bench.ladder.launch import Launch, Runner
+from gpt2x.bench.ladder.peer import Peer
 from gpt2x.bench.process import WorkerFailed
 from gpt2x.bench.stats import MS_PER_SECOND
 from gpt2x.errors import UsageError, quoted
@@ -32,7 +35,7 @@ PLAIN = StepConfig(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contestant:
+class PeerStep:
     """Somebody's training step."""
 
     name: str
@@ -64,26 +67,26 @@ def _ours(setting: Setting, dtype: str) -> StepConfig:
     return _plain(setting, dtype, **fused(), **ours, **changes)
 
 
-CONTESTANTS: tuple[Contestant, ...] = (
-    Contestant(name=OURS, title="gpt2x", make=_ours),
-    Contestant(
+PEER_STEPS: tuple[PeerStep, ...] = (
+    PeerStep(name=OURS, title="gpt2x", make=_ours),
+    PeerStep(
         name="naive",
         title="the naive start, float32",
         make=lambda setting, dtype: StepConfig(device=setting.device),
         loss_is_ours=False,
     ),
-    Contestant(name="nanogpt", title="plain model, eager", make=_plain),
-    Contestant(
+    PeerStep(name="nanogpt", title="plain model, eager", make=_plain),
+    PeerStep(
         name="nanogpt-kept",
         title="plain model, eager, freed memory kept",
         make=lambda setting, dtype: _plain(setting, dtype, keep_memory=True),
     ),
-    Contestant(
+    PeerStep(
         name="compile",
         title="plain model, torch.compile",
         make=lambda setting, dtype: _plain(setting, dtype, compile=True),
     ),
-    Contestant(
+    PeerStep(
         name="hf",
         title="transformers' GPT-2, eager",
         make=lambda setting, dtype: _plain(setting, dtype, network="transformers"),
@@ -100,24 +103,24 @@ CPU_GOALS: Mapping[tuple[str, str], Goal] = {
 """By dtype and peer; set for GPT-2 124M with B = 4, T = 64 on a CPU with AVX512-BF16."""
 
 
-def _contestant(name: str) -> Contestant:
-    return next(contestant for contestant in CONTESTANTS if contestant.name == name)
+def _peer_step(name: str) -> PeerStep:
+    return next(step for step in PEER_STEPS if step.name == name)
 
 
-LIGHTNING = Contestant(
+LIGHTNING = PeerStep(
     name="lightning",
     title="Lightning Fabric, eager",
     make=lambda setting, dtype: _plain(setting, dtype, network="lightning"),
 )
 
-LADDER_PEERS: Mapping[str, tuple[Contestant, str, str]] = {
+LADDER_PEERS: Mapping[str, tuple[PeerStep, str, str]] = {
     "nanogpt": (
-        _contestant("compile"),
+        _peer_step("compile"),
         "nanoGPT",
         "nanoGPT's train.py: flash attention, torch.compile, torch's fused AdamW",
     ),
     "hf": (
-        _contestant("hf"),
+        _peer_step("hf"),
         "transformers",
         "transformers' GPT2LMHeadModel as its Trainer steps it: eager, clipped, torch's fused AdamW",
     ),
@@ -143,15 +146,15 @@ def ladder_peers(names: Sequence[str]) -> list[Peer]:
     for name in dict.fromkeys(names):
         if name not in LADDER_PEERS:
             raise UsageError(f"--peer {quoted(name)} is unknown; choose among {', '.join(LADDER_PEERS)}")
-        contestant, title, change = LADDER_PEERS[name]
-        make = functools.partial(_beside, contestant)
+        step, title, change = LADDER_PEERS[name]
+        make = functools.partial(_beside, step)
         peers.append(Peer(key=name, title=title, change=change, make=make))
     return peers
 
 
-def _beside(contestant: Contestant, setting: Setting, top: StepConfig) -> StepConfig:
-    """A contestant's step with as many tokens as the ladder's top, in its dtype, on its device."""
-    config = contestant.make(setting, "bfloat16" if top.is_bfloat16 else "float32")
+def _beside(step: PeerStep, setting: Setting, top: StepConfig) -> StepConfig:
+    """A peer's step with as many tokens as the ladder's top, in its dtype, on its device."""
+    config = step.make(setting, "bfloat16" if top.is_bfloat16 else "float32")
     # A peer runs on one device: the micro-batches of all ranks follow one another.
     return dataclasses.replace(
         config, device=top.device, micro_batches=top.micro_batches * top.world_size, split=top.split
@@ -160,7 +163,7 @@ def _beside(contestant: Contestant, setting: Setting, top: StepConfig) -> StepCo
 
 @dataclass(kw_only=True)
 class Entry:
-    """What one contestant came to."""
+    """What one step came to."""
 
     name: str
     title: str
@@ -195,7 +198,7 @@ class Entry:
 
 @dataclass(kw_only=True)
 class Comparison:
-    """All contestants of one run."""
+    """All steps of one run."""
 
     setting: Setting
     dtype: str
@@ -248,24 +251,24 @@ class Comparison:
         return {"setting": self.setting.as_dict(), "dtype": self.dtype, "entries": rows}
 
 
-def select(names: Sequence[str]) -> list[Contestant]:
+def select(names: Sequence[str]) -> list[PeerStep]:
     """Ours and the peers of these names, in the table's order; all of them for no names.
 
     Raises:
         UsageError: an unknown name.
 
-    >>> [contestant.name for contestant in select(["compile"])]
+    >>> [step.name for step in select(["compile"])]
     ['gpt2x', 'compile']
     """
-    known = [contestant.name for contestant in CONTESTANTS]
+    known = [step.name for step in PEER_STEPS]
     for name in names:
         if name not in known:
             raise UsageError(f"--peer {quoted(name)} is unknown; choose among {', '.join(known[1:])}")
-    return [c for c in CONTESTANTS if not names or c.name == OURS or c.name in names]
+    return [step for step in PEER_STEPS if not names or step.name in (OURS, *names)]
 
 
 def check_dtype(dtype: str) -> None:
-    """Refuse a dtype that no contestant knows.
+    """Refuse a dtype that no step knows.
 
     Raises:
         UsageError: it is none of `DTYPES`.
@@ -275,8 +278,49 @@ def check_dtype(dtype: str) -> None:
         raise UsageError(f"--dtype {quoted(dtype)} is unknown; choose {' or '.join(DTYPES)}")
 
 
+class StepContender(Contender):
+    """A training step in a worker process of its own; its figures go into an `Entry`."""
+
+    def __init__(self, step: PeerStep, launch: Callable[[], Runner], steps: int) -> None:
+        super().__init__(step.name, step.title)
+        self.launch, self.steps = launch, steps
+        self.entry = Entry(name=step.name, title=step.title)
+        self.runner: Runner | None = None
+
+    def start(self) -> None:
+        """Start the worker; it builds the model and makes its first steps."""
+        self.runner = self.launch()
+        self.entry.first_step_s = float(self.runner.prepare()["first_step_s"])
+
+    def measure(self) -> dict[str, Any]:
+        """A few timed steps, after one that is not timed."""
+        assert self.runner is not None, "start first"
+        return self.runner.measure(self.steps, warm_steps=1)
+
+    def keep(self, measured: dict[str, Any]) -> float:
+        """Add the steps of a round."""
+        entry = self.entry
+        entry.step_ms += measured["samples_ms"]
+        entry.rounds_ms.append(statistics.median(measured["samples_ms"]))
+        entry.cpu_s += measured["own_cpu_s"]
+        entry.losses = measured["losses"]
+        entry.peak_memory_bytes = max(entry.peak_memory_bytes, int(measured["peak_memory_bytes"]))
+        return sum(measured["samples_ms"]) / MS_PER_SECOND
+
+    def drop(self, reason: WorkerFailed) -> None:
+        """Say why in the entry."""
+        super().drop(reason)
+        self.entry.failed = self.reason
+
+    def close(self) -> None:
+        """End the worker."""
+        if self.runner is not None:
+            self.runner.close()
+            self.runner = None
+
+
 def compare(
-    contestants: Sequence[Contestant],
+    chosen: Sequence[PeerStep],
     setting: Setting,
     launch: Launch,
     *,
@@ -285,10 +329,10 @@ def compare(
     steps: int = 2,
     stage: Callable[[str], None] = lambda text: None,
 ) -> Comparison:
-    """Build every contestant, then measure them in turn; Ctrl-C ends it early and keeps what is measured.
+    """Build every step, then measure them in turn; Ctrl-C ends it early and keeps what is measured.
 
     Args:
-        contestants: ours first, as `select` gives them.
+        chosen: ours first, as `select` gives them.
         setting: model, batch and seed that all share.
         launch: starts the worker of a step.
         dtype: of the matrix products.
@@ -302,46 +346,14 @@ def compare(
 
     """
     check_dtype(dtype)
-    entries = [Entry(name=c.name, title=c.title) for c in contestants]
-    runners: dict[str, Runner] = {}
-    try:
-        for contestant, entry in zip(contestants, entries, strict=True):
-            stage(f"preparing {contestant.title}")
-            _prepare(entry, launch(contestant.make(setting, dtype)), runners)
-        for number in range(rounds):
-            stage(f"round {number + 1} of {rounds}")
-            for entry in entries:
-                if not entry.failed:
-                    _take_turn(entry, runners[entry.name], steps)
-    except KeyboardInterrupt:
-        if not all(entry.failed or entry.rounds_ms for entry in entries):
-            raise
-        stage("interrupted: the figures are those of the rounds before")
-    finally:
-        for runner in runners.values():
-            runner.close()
-    return Comparison(setting=setting, dtype=dtype, entries=entries)
-
-
-def _prepare(entry: Entry, runner: Runner, runners: dict[str, Runner]) -> None:
-    runners[entry.name] = runner
-    try:
-        entry.first_step_s = float(runner.prepare()["first_step_s"])
-    except WorkerFailed as failed:
-        entry.failed = str(failed)
-
-
-def _take_turn(entry: Entry, runner: Runner, steps: int) -> None:
-    try:
-        answer = runner.measure(steps, warm_steps=1)
-    except WorkerFailed as failed:
-        entry.failed = str(failed)
-        return
-    entry.step_ms += answer["samples_ms"]
-    entry.rounds_ms.append(statistics.median(answer["samples_ms"]))
-    entry.cpu_s += answer["own_cpu_s"]
-    entry.losses = answer["losses"]
-    entry.peak_memory_bytes = max(entry.peak_memory_bytes, int(answer["peak_memory_bytes"]))
+    contenders = [
+        StepContender(step, functools.partial(launch, step.make(setting, dtype)), steps) for step in chosen
+    ]
+    listener = Teller(stage)
+    with whole_rounds(contenders, listener):
+        start_all(contenders, listener)
+        interleave(contenders, Effort(rounds=rounds), listener=listener)
+    return Comparison(setting=setting, dtype=dtype, entries=[contender.entry for contender in contenders])
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -352,7 +364,7 @@ RIGHT = (False, *(True for _ in HEAD[1:]))
 
 
 def table_rows(comparison: Comparison) -> list[list[str]]:
-    """One row a contestant, under `HEAD`."""
+    """One row a step, under `HEAD`."""
     return [_row(comparison, entry) for entry in comparison.entries]
 
 
@@ -379,7 +391,7 @@ def loss_difference(comparison: Comparison) -> float | None:
 
     Only of peers that start from our weights.
     """
-    comparable = {c.name for c in CONTESTANTS if c.loss_is_ours}
+    comparable = {c.name for c in PEER_STEPS if c.loss_is_ours}
     ours = comparison.ours
     if not ours.losses:
         return None

@@ -12,6 +12,8 @@ a process that dies is replaced; each is said in the table, and the rest goes on
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gpt2x.bench import effort as shared
 from gpt2x.bench.bpe.encode.inputs import NATURAL, Input
 from gpt2x.bench.bpe.encode.peers import ORACLE, Peer, Vocabulary, environment
 from gpt2x.bench.bpe.encode.results import (
@@ -33,25 +36,25 @@ from gpt2x.bench.bpe.encode.results import (
     Measure,
     PeerState,
 )
+from gpt2x.bench.contender import Contender
+from gpt2x.bench.interleave import Listener, interleave
 from gpt2x.bench.machine import usable_cores, without_torch
 from gpt2x.bench.process import Process, TookTooLong, WorkerFailed, run_worker, worker_environment
 from gpt2x.bench.records import FAILED, MEASURED, SKIPPED
 
 BUILD_TIMEOUT_S = 60.0
-MIN_SAMPLES = 2
-"""Samples of a call that takes less than its share of the time."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effort:
-    """How long to measure."""
+class Effort(shared.Effort):
+    """How much to encode, and how long to measure."""
 
     natural_bytes: int = 10_000_000
     generated_bytes: int = 1_000_000
-    rounds: int = 5
-    """Warm rounds over all peers, at most."""
+    warm_up: int = 1
+    """A call that is slow enough counts all the same, and is not made again; see `CallContender`."""
     share_s: float = 0.5
-    """No peer goes on with a call for longer than that, after it has made it `MIN_SAMPLES` times."""
+    min_samples: int = 2
     cold_rounds: int = 3
     """Fresh processes of each peer, for a natural text; a generated one gets one."""
     thorough_inputs: int | None = None
@@ -76,14 +79,7 @@ QUICK = Effort(
 )
 
 
-class Listener:
-    """Hears how it goes; this one does nothing."""
-
-    def step(self, text: str) -> None:
-        """What is measured now."""
-
-
-class Runner:
+class PeerProcess:
     """One peer's process, which is started when it is needed and again after it was lost."""
 
     def __init__(self, peer: Peer, state: PeerState, bench: Bench, cores: list[int]) -> None:
@@ -185,15 +181,15 @@ class Bench:
             for text in inputs:
                 for measure in measures:
                     if text.kind in measure.kinds:
-                        self.listener.step(f"{text.name}: {measure.name}")
+                        self.listener.stage(f"{text.name}: {measure.name}")
                         self._measure(text, measure, runners)
 
-    def _build_all(self, cores: list[int], stack: ExitStack) -> list[Runner]:
+    def _build_all(self, cores: list[int], stack: ExitStack) -> list[PeerProcess]:
         """A process of each peer that is here; one that cannot be built is out, with the reason in its row."""
         runners = []
         for peer, state in zip(self.peers, self.results.peers, strict=True):
             if state.status == MEASURED:
-                runner = Runner(peer, state, self, cores)
+                runner = PeerProcess(peer, state, self, cores)
                 stack.callback(runner.close)
                 try:
                     runner.build()
@@ -203,62 +199,27 @@ class Bench:
                     runners.append(runner)
         return runners
 
-    def _measure(self, text: Input, measure: Measure, runners: Sequence[Runner]) -> None:
+    def _measure(self, text: Input, measure: Measure, processes: Sequence[PeerProcess]) -> None:
         """Warm up and compare, then round by round all peers in turn."""
-        first: list[tuple[Runner, Cell, float]] = []
-        for runner in runners:
-            cell = self._cell(text, measure, runner)
-            reply = self._try(runner, cell, text, measure, compare=True)
-            if reply is None:
-                continue
-            if reply["s"] > self.effort.share_s * MIN_SAMPLES:
-                _note(cell, reply)  # slow enough that warming up does not matter
-            else:
-                first.append((runner, cell, reply["s"]))
-        for number in range(self.effort.rounds):
-            for runner, cell, seconds in first:
-                spent = sum(cell.samples_s)
-                if number < MIN_SAMPLES or spent + seconds <= self.effort.share_s:
-                    reply = self._try(runner, cell, text, measure)
-                    if reply is not None:
-                        _note(cell, reply)
+        contenders = []
+        for process in processes:
+            cell = self._new_cell(text, measure, process.peer.name)
+            contenders.append(CallContender(self, text, measure, cell, process))
+        # The budget of a run is that of its fresh processes: a warm call has its share, whatever came before.
+        interleave(contenders, dataclasses.replace(self.effort, budget_s=math.inf))
 
-    def _cell(self, text: Input, measure: Measure, runner: Runner) -> Cell:
-        cell = Cell(input=text.name, measure=measure.name, peer=runner.peer.name)
+    def _new_cell(self, text: Input, measure: Measure, peer: str) -> Cell:
+        cell = Cell(input=text.name, measure=measure.name, peer=peer)
         self.results.cells.append(cell)
         return cell
-
-    def _try(
-        self, runner: Runner, cell: Cell, text: Input, measure: Measure, *, compare: bool = False
-    ) -> dict[str, Any] | None:
-        """Make a call; where that fails, say so in the cell, and do not try this peer on it again."""
-        if cell.status != MEASURED:
-            return None
-        if runner.calls and measure.call not in runner.calls:
-            cell.status, cell.reason = SKIPPED, "it has no such call"
-            return None
-        keep = (
-            compare
-            and runner.peer.name == ORACLE
-            and measure.call in ("encode", "batch")
-            and not measure.cold
-        )
-        try:
-            reply = runner.call(text, measure.call, compare=compare, keep=keep)
-        except WorkerFailed as failed:
-            cell.status, cell.reason = verdict_of(failed), str(failed)
-            return None
-        if compare:
-            cell.fault = reply["fault"]
-        if "num_tokens" in reply and measure.call == "encode":
-            self._state(text).num_tokens = reply["num_tokens"]
-        return reply
 
     def _thorough_inputs(self) -> Sequence[Input]:
         return self.inputs[: self.effort.thorough_inputs]
 
-    def _state(self, text: Input) -> InputState:
-        return next(state for state in self.results.inputs if state.name == text.name)
+    def count_tokens(self, text: Input, num_tokens: int) -> None:
+        """Note how many tokens a text has."""
+        state = next(state for state in self.results.inputs if state.name == text.name)
+        state.num_tokens = num_tokens
 
     # ------------------------------------------------------------------------------------------------------------
     # Cold
@@ -266,40 +227,122 @@ class Bench:
     def _cold(self) -> None:
         """Fresh processes, round by round over everything, as far as there is time."""
         measures = [m for m in MEASURES if m.cold]
-        for number in range(self.effort.cold_rounds):
+        groups = {
+            (measure.name, text.name): self._cold_contenders(text, measure)
+            for measure in measures
+            for text in self._thorough_inputs()
+        }
+        for number in range(1, self.effort.cold_rounds + 1):
             for measure in measures:
                 for text in self._thorough_inputs():
                     late = time.monotonic() - self.start > self.effort.budget_s
-                    if late and (number or measure is not measures[0]):
+                    if late and (number > 1 or measure is not measures[0]):
                         return
-                    if number == 0 or text.kind == NATURAL:
-                        self.listener.step(f"{text.name}: {measure.name}, round {number + 1}")
-                        self._cold_round(text, measure)
+                    if number == 1 or text.kind == NATURAL:
+                        self.listener.stage(f"{text.name}: {measure.name}, round {number}")
+                        once = shared.Effort(rounds=number)
+                        interleave(groups[measure.name, text.name], once, first=number)
 
-    def _cold_round(self, text: Input, measure: Measure) -> None:
+    def _cold_contenders(self, text: Input, measure: Measure) -> list[ColdContender]:
+        """Those whose warm call there is a cell for; nobody waits again for one that failed or took too long."""
+        contenders = []
         for peer, state in zip(self.peers, self.results.peers, strict=True):
             warm = self.results.cell(text.name, measure.name.removeprefix("cold "), peer.name)
-            if warm is None:
-                continue
-            runner = Runner(peer, state, self, cores_for(ONE))
-            cell = self.results.cell(text.name, measure.name, peer.name)
-            if cell is None:
-                cell = self._cell(text, measure, runner)
-                cell.status, cell.reason = warm.status, warm.reason
-            elif cell.samples_s and cell.samples_s[0] > self.effort.share_s * MIN_SAMPLES:
-                continue
-            try:
-                reply = self._try(runner, cell, text, measure, compare=True)
-            finally:
-                runner.close()
-            if reply is not None:
-                _note(cell, reply)
+            if warm is not None:
+                process = PeerProcess(peer, state, self, cores_for(ONE))
+                cell = Cell(
+                    input=text.name,
+                    measure=measure.name,
+                    peer=peer.name,
+                    status=warm.status,
+                    reason=warm.reason,
+                )
+                contenders.append(ColdContender(self, text, measure, cell, process))
+        return contenders
 
 
-def _note(cell: Cell, reply: dict[str, Any]) -> None:
-    cell.num_bytes = reply["num_bytes"]
-    cell.samples_s.append(reply["s"])
-    cell.cpu_s.append(reply["cpu_s"])
+class CallContender(Contender):
+    """One call of one peer on one text; its figures go into a `Cell`.
+
+    The first call warms up, and its result is compared. Where it takes longer than the peer's share of the time it is
+    slow enough that warming up does not matter: it is the one sample.
+    """
+
+    def __init__(self, bench: Bench, text: Input, measure: Measure, cell: Cell, process: PeerProcess) -> None:
+        super().__init__(process.peer.name)
+        self.bench, self.text, self.call = bench, text, measure
+        self.cell, self.process = cell, process
+        self.first_s: float | None = None
+        self.compare = True
+
+    @property
+    def slow_s(self) -> float:
+        """From this time on a call is measured once."""
+        return self.bench.effort.share_s * self.bench.effort.min_samples
+
+    def is_due(self, effort: shared.Effort) -> bool:
+        """Until its share of the time is used up, or its one sample is there."""
+        return (self.first_s is None or self.first_s <= self.slow_s) and super().is_due(effort)
+
+    def expected_s(self) -> float:
+        """As long as the first call."""
+        return self.first_s or 0.0
+
+    def measure(self) -> dict[str, Any]:
+        """Make the call, and compare what the first one gives."""
+        if self.cell.status != MEASURED:
+            raise AlreadyOut(self.cell.reason)
+        if self.process.calls and self.call.call not in self.process.calls:
+            self.cell.status = SKIPPED
+            raise AlreadyOut("it has no such call")
+        is_oracle = self.process.peer.name == ORACLE and self.call.call in ("encode", "batch")
+        keep = self.compare and is_oracle and not self.call.cold
+        reply = self.process.call(self.text, self.call.call, compare=self.compare, keep=keep)
+        if self.compare:
+            self.cell.fault = reply["fault"]
+        if "num_tokens" in reply and self.call.call == "encode":
+            self.bench.count_tokens(self.text, reply["num_tokens"])
+        return reply
+
+    def warmed_up(self, measured: dict[str, Any]) -> None:
+        """Keep a sample that is slow."""
+        self.first_s, self.compare = measured["s"], False
+        if measured["s"] > self.slow_s:
+            self.seconds.append(self.keep(measured))
+
+    def keep(self, measured: dict[str, Any]) -> float:
+        """Add a sample."""
+        self.cell.num_bytes = measured["num_bytes"]
+        self.cell.samples_s.append(measured["s"])
+        self.cell.cpu_s.append(measured["cpu_s"])
+        return float(measured["s"])
+
+    def drop(self, reason: WorkerFailed) -> None:
+        """Say why in the cell; the process serves other calls, and is started again where it is lost."""
+        self.reason = self.cell.reason = str(reason)
+        if not isinstance(reason, AlreadyOut):
+            self.cell.status = verdict_of(reason)
+
+
+class ColdContender(CallContender):
+    """The first call of a process that has only built the tokenizer: a process of its own for every sample."""
+
+    def is_due(self, effort: shared.Effort) -> bool:
+        """Once, where that one is slow; else in every round."""
+        return not self.seconds or self.seconds[0] <= self.slow_s
+
+    def measure(self) -> dict[str, Any]:
+        """Start a process, make one call, end the process."""
+        if not any(cell is self.cell for cell in self.bench.results.cells):
+            self.bench.results.cells.append(self.cell)  # in the order of the rounds
+        try:
+            return super().measure()
+        finally:
+            self.process.close()
+
+
+class AlreadyOut(WorkerFailed):
+    """Nothing failed now: the cell has its verdict already."""
 
 
 def verdict_of(failed: WorkerFailed) -> str:

@@ -9,10 +9,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from gpt2x.bench.bpe.encode.inputs import Input, gather
-from gpt2x.bench.bpe.encode.measure import Bench, Effort, Listener, new_results
+from gpt2x.bench.bpe.encode.measure import Bench, Effort, new_results
 from gpt2x.bench.bpe.encode.peers import Peer, Vocabulary
 from gpt2x.bench.bpe.encode.results import BpeResults
 from gpt2x.bench.bpe.encode.start_up import measure_start_up
+from gpt2x.bench.interleave import Listener
 from gpt2x.bench.text import choose_tokenizer
 from gpt2x.errors import UsageError
 
@@ -48,7 +49,7 @@ def bench_bpe(
     """
     listener = listener or Listener()
     start = time.monotonic()
-    listener.step("reading the texts")
+    listener.stage("reading the texts")
     texts = gather(
         data, names=inputs, natural_bytes=effort.natural_bytes, generated_bytes=effort.generated_bytes
     )
@@ -60,7 +61,7 @@ def bench_bpe(
         bench = Bench(peers, texts, vocabulary, Path(name), results, effort, listener, start)
         results.complete = False
         try:
-            listener.step("a whole process")
+            listener.stage("a whole process")
             measure_start_up(
                 results,
                 texts[0],

@@ -11,7 +11,10 @@ from gpt2x import child
 from gpt2x.bench.bpe.encode.inputs import Input
 from gpt2x.bench.bpe.encode.peers import ORACLE, OURS, Vocabulary
 from gpt2x.bench.bpe.encode.results import BpeResults, StartUp
-from gpt2x.bench.process import worker_environment
+from gpt2x.bench.contender import Contender
+from gpt2x.bench.effort import Effort
+from gpt2x.bench.interleave import interleave
+from gpt2x.bench.process import TookTooLong, WorkerFailed, worker_environment
 from gpt2x.errors import InputDataError
 from gpt2x.tokenizer import registry
 
@@ -62,10 +65,8 @@ def measure_start_up(
         "TIKTOKEN_CACHE_DIR": "",
         "GPT2X_VOCAB": str(vocabulary.rank_file),
     }
-    for _ in range(rounds):
-        for program, command in programs:
-            if not program.reason:
-                _run(program, command, variables, timeout_s)
+    contenders = [ProgramContender(program, command, variables, timeout_s) for program, command in programs]
+    interleave(contenders, Effort(rounds=rounds))
 
 
 def _is_gpt2(vocabulary: Vocabulary) -> bool:
@@ -76,22 +77,42 @@ def _is_gpt2(vocabulary: Vocabulary) -> bool:
     return True
 
 
-def _run(program: StartUp, command: list[str], variables: dict[str, str], timeout_s: float) -> None:
-    start = time.perf_counter()
-    try:
-        done = subprocess.run(
-            command,
-            env=variables,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=timeout_s,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        program.reason = "took too long and was stopped"
-    except subprocess.CalledProcessError as error:
-        program.reason = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1][:200]
-    else:
-        program.samples_s.append(time.perf_counter() - start)
-        program.output = done.stdout.strip()
+class ProgramContender(Contender):
+    """A whole process, timed from its start to its end; its figures go into a `StartUp`."""
+
+    def __init__(
+        self, program: StartUp, command: list[str], variables: dict[str, str], timeout_s: float
+    ) -> None:
+        super().__init__(program.name, program.what)
+        self.program, self.command, self.variables, self.timeout_s = program, command, variables, timeout_s
+
+    def measure(self) -> tuple[float, str]:
+        """Run it; the seconds, and what it printed."""
+        start = time.perf_counter()
+        try:
+            done = subprocess.run(
+                self.command,
+                env=self.variables,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=self.timeout_s,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired:
+            raise TookTooLong("took too long and was stopped") from None
+        except subprocess.CalledProcessError as error:
+            lines = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
+            raise WorkerFailed(lines[-1][:200]) from error
+        return time.perf_counter() - start, done.stdout.strip()
+
+    def keep(self, measured: tuple[float, str]) -> float:
+        """Add a sample."""
+        elapsed_s, self.program.output = measured
+        self.program.samples_s.append(elapsed_s)
+        return elapsed_s
+
+    def drop(self, reason: WorkerFailed) -> None:
+        """Say why beside the program."""
+        super().drop(reason)
+        self.program.reason = self.reason

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from gpt2x.bench.bpe.encode.measure import Listener, cores_for, verdict_of
+from gpt2x.bench import effort as shared
+from gpt2x.bench.bpe.encode.measure import cores_for, verdict_of
 from gpt2x.bench.bpe.encode.peers import environment
 from gpt2x.bench.bpe.encode.results import ALL, ONE
 from gpt2x.bench.bpe.training.corpus import Text, gather
@@ -24,13 +25,15 @@ from gpt2x.bench.bpe.training.merges import Judge
 from gpt2x.bench.bpe.training.results import Cell, TaskState, TrainerState, TrainResults
 from gpt2x.bench.bpe.training.trainers import Trainer
 from gpt2x.bench.bpe.training.worker import read_merges
+from gpt2x.bench.contender import Contender
+from gpt2x.bench.interleave import Listener, interleave
 from gpt2x.bench.machine import without_torch
 from gpt2x.bench.process import WorkerFailed, run_worker, worker_environment
 from gpt2x.bench.records import MEASURED, SKIPPED
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effort:
+class Effort(shared.Effort):
     """How much to learn, and how long to measure."""
 
     small_bytes: int = 10_000_000
@@ -38,13 +41,11 @@ class Effort:
     large_bytes: int | None = None
     """None means all there is."""
     large_vocab: int = 32768
-    rounds: int = 5
     share_s: float = 30.0
     """No trainer is measured again on a task after it has taken that long on it."""
     timeout_s: float = 180.0
     """One that takes longer is given up."""
     budget_s: float = 270.0
-    """No round after the first is started that would end later."""
 
 
 QUICK = Effort(
@@ -77,7 +78,7 @@ def bench_training(
     """
     listener = listener or Listener()
     start = time.monotonic()
-    listener.step("reading the texts")
+    listener.stage("reading the texts")
     texts = gather(data, effort.small_bytes, effort.large_bytes)
     results = _new_results(trainers, texts, effort, list(command))
     with tempfile.TemporaryDirectory(prefix="gpt2x-bench-bpe-") as name:
@@ -116,57 +117,76 @@ class _Bench:
 
     def run(self) -> None:
         """Measure everything; what is finished is in `results`, also after an interrupt."""
-        for number in range(self.effort.rounds):
-            due = list(self._due())
-            expected_s = sum(cell.seconds for _, cell in due if cell.samples_s)
-            if number > 0 and time.monotonic() - self.start + expected_s > self.effort.budget_s:
-                return
-            for task, cell in due:
-                self.listener.step(f"{_called(task)}, round {number + 1}: {cell.trainer}")
-                self._sample(task, cell)
+        trainers = {trainer.name: trainer for trainer in self.trainers}
+        contenders = [
+            TrainerContender(self, task, cell, trainers[cell.trainer])
+            for task in self.results.tasks
+            for cell in self.results.cells
+            if cell.task == task.name and cell.status == MEASURED
+        ]
+        interleave(
+            contenders, self.effort, listener=_Turns(self.listener), clock=time.monotonic, start=self.start
+        )
 
-    def _due(self) -> Iterator[tuple[TaskState, Cell]]:
-        """The cells that the next round measures."""
-        for task in self.results.tasks:
-            for cell in self.results.cells:
-                late = sum(cell.samples_s) >= self.effort.share_s
-                if cell.task == task.name and cell.status == MEASURED and not late:
-                    yield task, cell
 
-    def _sample(self, task: TaskState, cell: Cell) -> None:
-        """One training in a fresh process; where it fails, say so in the cell."""
-        merges = self.folder / "merges.json"
-        try:
-            reply = self._train(task, cell, merges if cell.verdict is None else None)
-        except WorkerFailed as failed:
-            cell.status, cell.reason = verdict_of(failed), str(failed)
-            return
-        cell.samples_s.append(reply["s"])
-        cell.cpu_s.append(reply["cpu_s"])
-        cell.grown_bytes.append(reply["grown_bytes"])
-        cell.num_merges = reply["num_merges"]
-        if cell.verdict is None:
-            cell.verdict = self.judges[task.name].judge(read_merges(merges))
+class _Turns(Listener):
+    """Tells of every turn, since each takes a while."""
 
-    def _train(self, task: TaskState, cell: Cell, merges: Path | None) -> dict[str, Any]:
-        trainer = next(trainer for trainer in self.trainers if trainer.name == cell.trainer)
-        cores = cores_for(task.threads)
-        variables = worker_environment(self.folder, None) | environment(len(cores))
-        process = run_worker("gpt2x.bench.bpe.training.worker", variables, self.folder / "log")
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+
+    def turn(self, contender: Contender, number: int) -> None:
+        head, _, trainer = contender.title.rpartition(": ")
+        self.listener.stage(f"{head}, round {number}: {trainer}")
+
+
+class TrainerContender(Contender):
+    """One trainer on one task, in a fresh process each time; its figures go into a `Cell`."""
+
+    def __init__(self, bench: _Bench, task: TaskState, cell: Cell, trainer: Trainer) -> None:
+        super().__init__(cell.trainer, f"{_called(task)}: {cell.trainer}")
+        self.bench, self.task, self.cell, self.trainer = bench, task, cell, trainer
+        self.merges = bench.folder / "merges.json"
+
+    def is_due(self, effort: shared.Effort) -> bool:
+        """Until it has taken its share of the time; the last one may go beyond it."""
+        return sum(self.seconds) < effort.share_s
+
+    def measure(self) -> dict[str, Any]:
+        """One training."""
+        cores = cores_for(self.task.threads)
+        variables = worker_environment(self.bench.folder, None) | environment(len(cores))
+        process = run_worker("gpt2x.bench.bpe.training.worker", variables, self.bench.folder / "log")
         try:
             process.send(
                 {
                     "do": "train",
-                    "trainer": trainer.address,
-                    "file": str(self.files[task.name]),
-                    "num_merges": task.num_merges,
+                    "trainer": self.trainer.address,
+                    "file": str(self.bench.files[self.task.name]),
+                    "num_merges": self.task.num_merges,
                     "cores": cores,
-                    "merges": str(merges or ""),
+                    "merges": str(self.merges) if self.cell.verdict is None else "",
                 }
             )
-            return process.receive(time.monotonic() + self.effort.timeout_s)
+            return process.receive(time.monotonic() + self.bench.effort.timeout_s)
         finally:
             process.kill()
+
+    def keep(self, measured: dict[str, Any]) -> float:
+        """Add a sample, and judge the merges of the first."""
+        cell = self.cell
+        cell.samples_s.append(measured["s"])
+        cell.cpu_s.append(measured["cpu_s"])
+        cell.grown_bytes.append(measured["grown_bytes"])
+        cell.num_merges = measured["num_merges"]
+        if cell.verdict is None:
+            cell.verdict = self.bench.judges[self.task.name].judge(read_merges(self.merges))
+        return float(measured["s"])
+
+    def drop(self, reason: WorkerFailed) -> None:
+        """Say why in the cell."""
+        super().drop(reason)
+        self.cell.status, self.cell.reason = verdict_of(reason), self.reason
 
 
 def _called(task: TaskState) -> str:
