@@ -32,6 +32,7 @@ def _load(name: str) -> ModuleType:
 
 
 suite = _load("gpu_suite")
+parts_of_suite = sys.modules["gpu_suite_parts"]
 
 
 def part(name: str, program: str, **changes: Any) -> Any:
@@ -256,7 +257,7 @@ def test_the_real_parts_have_names_of_their_own_and_files_that_exist(device: str
 def test_the_ladder_is_asked_for_rungs_that_there_are() -> None:
     from gpt2x.bench.ladder import rungs as ladder
 
-    assert [rung.key for rung in ladder.select(suite.LADDER)][1:] == suite.LADDER.split(",")
+    assert [rung.key for rung in ladder.select(parts_of_suite.LADDER)][1:] == parts_of_suite.LADDER.split(",")
 
 
 @pytest.mark.parametrize("name", ["step", "decode", "ladder", "train"])
@@ -335,7 +336,7 @@ def test_operators_are_measured_without_typer(
     assert measure.main() == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["sizes"]["N"], found["sizes"]["V"]) == (4, 16)
-    assert len(suite.ops_digest(found)) == 1 + len(found["operators"])
+    assert len(parts_of_suite.ops_digest(found)) == 1 + len(found["operators"])
     assert all(op["name"] in tables.read_text() for op in found["operators"])
 
 
@@ -369,14 +370,14 @@ def test_the_step_is_held_against_its_peers_and_goals() -> None:
             _entry("transformers", step_ms=[], failed="transformers is not installed"),
         ],
     }
-    assert suite.step_digest(found) == [
+    assert parts_of_suite.step_digest(found) == [
         "gpt2, B = 64, T = 1024, bfloat16: 100.0 ms a step, 30.00 GB, loss 4.000",
         "torch.compile: 115.0 ms, so ours is 1.15 × as fast and takes 0.60 × its memory",
         "transformers: transformers is not installed",
         "the goals beside torch.compile: 1.12 × as fast, 0.70 × the memory",
     ]
     found["entries"][0] = _entry("gpt2x", step_ms=[], failed="out of memory")
-    assert suite.step_digest(found) == ["gpt2x: out of memory"]
+    assert parts_of_suite.step_digest(found) == ["gpt2x: out of memory"]
 
 
 def test_every_way_of_decoding_is_listed() -> None:
@@ -384,7 +385,7 @@ def test_every_way_of_decoding_is_listed() -> None:
         {"title": "gpt2x int8", "tokens_per_second": 81.26, "failed": ""},
         {"title": "transformers", "tokens_per_second": None, "failed": "not installed"},
     ]
-    assert suite.decode_digest({"entries": entries}) == [
+    assert parts_of_suite.decode_digest({"entries": entries}) == [
         "gpt2x int8: 81.3 tokens/s",
         "transformers: not installed",
     ]
@@ -402,7 +403,7 @@ def test_an_operator_that_is_slower_than_torch_is_named() -> None:
         ],
         "failed": [{"name": "linear", "case": "forward", "dtype": "float32", "reason": "no memory"}],
     }
-    assert suite.ops_digest(found) == [
+    assert parts_of_suite.ops_digest(found) == [
         "a GPU: 4000 GB/s, 790 TFLOP/s bfloat16",
         "gemv, float32: 40% of the peak, 0.50 × torch (slower), served by native",
         "gemv int8 weight, float32: no peak to compare with, served by native",

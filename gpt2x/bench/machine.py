@@ -38,6 +38,11 @@ class Machine:
     """One machine, as far as training speed depends on it."""
 
     cpu: str = "unknown"
+    cpu_family: int | None = None
+    """The number by which the processor tells its kind apart; None where the system does not say, or in an older
+    result. Its name may stand for several kinds, or for none."""
+    cpu_model: int | None = None
+    """Which one of the family."""
     cores: int = 1
     """Cores that this process may use."""
     instruction_sets: tuple[str, ...] = ()
@@ -81,7 +86,18 @@ class Machine:
         """One line for people: the GPU, or the CPU with its cores."""
         if device == "cuda" and self.gpus:
             return self.gpus[0].name if len(self.gpus) == 1 else f"{len(self.gpus)} × {self.gpus[0].name}"
-        return f"{self.cpu}, {self.cores} core{'s' * (self.cores != 1)}"
+        return f"{self.cpu_name}, {self.cores} core{'s' * (self.cores != 1)}"
+
+    @property
+    def cpu_name(self) -> str:
+        """The processor's name, with its family and model numbers where they are known.
+
+        >>> Machine(cpu="AMD EPYC", cpu_family=26, cpu_model=2).cpu_name
+        'AMD EPYC (family 26, model 2)'
+        """
+        if self.cpu_family is None or self.cpu_model is None:
+            return self.cpu
+        return f"{self.cpu} (family {self.cpu_family}, model {self.cpu_model})"
 
 
 def probe(device: str) -> Machine:
@@ -161,11 +177,13 @@ def without_torch() -> Machine:
     """What can be said of this machine without torch: processor, cores, memory, system."""
     from gpt2x._version import __version__
 
-    name, flags = _cpu()
+    cpu = _cpu()
     return Machine(
-        cpu=name,
+        cpu=cpu.name,
+        cpu_family=cpu.family,
+        cpu_model=cpu.model,
         cores=usable_cores(),
-        instruction_sets=tuple(flag for flag in INSTRUCTION_SETS if flag in flags),
+        instruction_sets=tuple(flag for flag in INSTRUCTION_SETS if flag in cpu.flags),
         memory_bytes=memory_bytes("MemTotal"),
         cpp_compiler=_cpp_compiler(),
         system=f"{platform.system()} {platform.machine()}",
@@ -228,15 +246,19 @@ def peak_memory() -> int:
 PEAK_SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}
 """Widths of the square matrices whose product is timed; the best of them is the peak."""
 
+PEAK_TRIES = 4
+"""Windows of time in which products of one size are made; the best window counts."""
+
 STREAM_BYTES = {"cpu": 2**28, "cuda": 2**30}
 """The size of each of the three arrays of `measure_bandwidth`: far more than any cache holds."""
 
 
 def measure_peak(device: str, *, seconds: float = 0.4) -> dict[str, float]:
-    """Floating-point operations a second of a large square matrix product, by dtype: the roof over all rungs.
+    """Floating-point operations a second of large square matrix products, by dtype: the roof over all rungs.
 
-    The best of several sizes and many repetitions, by each library at hand, since a peak is what the machine can do
-    when nothing disturbs it.
+    The best of several sizes, by each library at hand, each as fast as it was sustained in the best of several windows
+    of time (`sustained_call`): the other programs on a machine make a window slow, and a single lucky call, which no
+    step of training could keep up, makes no peak.
 
     Args:
         device: cpu or cuda.
@@ -249,7 +271,7 @@ def measure_peak(device: str, *, seconds: float = 0.4) -> dict[str, float]:
     from gpt2x import ops
 
     kinds = {"float32": torch.float32}
-    if device == "cuda" or any(name in _cpu()[1] for name in FAST_BF16_CPU):
+    if device == "cuda" or any(name in _cpu().flags for name in FAST_BF16_CPU):
         kinds["bfloat16"] = torch.bfloat16
     peaks = dict.fromkeys(kinds, 0.0)
     for name, dtype in kinds.items():
@@ -257,13 +279,51 @@ def measure_peak(device: str, *, seconds: float = 0.4) -> dict[str, float]:
         for n in PEAK_SIZES[device]:
             a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
             best = min(
-                fastest_call(functools.partial(multiply, a, b), device, seconds)
+                sustained_call(functools.partial(multiply, a, b), seconds, wait=_waiter(device))
                 for multiply in multiplications
             )
             peaks[name] = max(peaks[name], 2.0 * n**3 / best)
             if best > seconds / 8:  # the next size takes eight times as long
                 break
     return peaks
+
+
+def sustained_call(
+    call: Callable[[], Any],
+    seconds: float,
+    *,
+    tries: int = PEAK_TRIES,
+    wait: Callable[[], Any] = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """How long a call takes when it is made again and again: the mean of the best of several windows, in seconds.
+
+    Args:
+        call: made once before, to warm up.
+        seconds: of all windows together; each has at least two calls.
+        tries: how many windows.
+        wait: returns when all that was called is done.
+        clock: seconds.
+
+    """
+    call()
+    wait()
+    best = float("inf")
+    for _ in range(tries):
+        start, calls, elapsed = clock(), 0, 0.0
+        while calls < 2 or elapsed < seconds / tries:
+            call()
+            wait()
+            calls += 1
+            elapsed = clock() - start
+        best = min(best, elapsed / calls)
+    return best
+
+
+def _waiter(device: str) -> Callable[[], Any]:
+    import torch
+
+    return torch.cuda.synchronize if device == "cuda" else lambda: None
 
 
 def measure_bandwidth(device: str, *, seconds: float = 0.6) -> float:
@@ -318,18 +378,33 @@ def _gpu(index: int) -> Gpu:
     )
 
 
-def _cpu() -> tuple[str, frozenset[str]]:
-    """The processor's name and its instruction sets, as Linux writes them."""
+@dataclass(frozen=True)
+class _Cpu:
+    """A processor as Linux describes it."""
+
+    name: str
+    flags: frozenset[str] = frozenset()
+    family: int | None = None
+    model: int | None = None
+
+
+def _cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> _Cpu:
+    """The processor's name, its instruction sets, and its family and model numbers (x86 only)."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        text = cpuinfo.read_text(encoding="ascii", errors="replace")
     except OSError:
-        return platform.processor() or platform.machine(), frozenset()
+        return _Cpu(platform.processor() or platform.machine())
     values: dict[str, str] = {}
     for line in text.splitlines():
         key, _, value = line.partition(":")
         values.setdefault(key.strip(), value.strip())
+    family, model = (
+        int(number) if number.isdecimal() else None
+        for number in (values.get("cpu family", ""), values.get("model", ""))
+    )
     flags = values.get("flags") or values.get("Features") or ""
-    return values.get("model name") or platform.machine(), frozenset(flags.split())
+    name = values.get("model name") or platform.machine()
+    return _Cpu(name, frozenset(flags.split()), family, model)
 
 
 def _cpp_compiler() -> str | None:

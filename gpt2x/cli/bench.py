@@ -218,6 +218,7 @@ def _climb(
 
     from gpt2x.bench.ladder.climb import Climb, Listener
     from gpt2x.bench.ladder.launch import Launcher
+    from gpt2x.bench.ladder.report import formatting
     from gpt2x.bench.ladder.report import text as report
 
     tokens, results.text = text.tokens(results.setting.shape.vocab_size)
@@ -243,7 +244,7 @@ def _climb(
 
             def beside(self, results: Results, row: Any, what: str) -> None:
                 say(
-                    f"{what}: {report.format_ms(row.step.median)} ms"
+                    f"{what}: {formatting.format_ms(row.step.median)} ms"
                     if row.is_measured
                     else f"{what}: {row.reason}"
                 )

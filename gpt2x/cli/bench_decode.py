@@ -43,6 +43,7 @@ def decode(
     A peer that is not installed is left out, with the reason. JSON: see docs/reference/bench.md.
     """
     from gpt2x.bench.decode import compare as bench
+    from gpt2x.bench.decode import report
     from gpt2x.bench.ladder.sizing import parse_device, shape_of
     from gpt2x.bench.machine import foreseen, without_torch
     from gpt2x.bench.process import WorkerFailed
@@ -66,5 +67,5 @@ def decode(
     if as_json:
         emit_json(found.as_dict())
         return
-    emit("\n".join(bench.sentences(found)) + "\n")
-    emit(format_table(list(bench.HEAD), bench.table_rows(found), right=list(bench.RIGHT)))
+    emit("\n".join(report.sentences(found)) + "\n")
+    emit(format_table(list(report.HEAD), report.table_rows(found), right=list(report.RIGHT)))

@@ -14,16 +14,14 @@ from typer.testing import CliRunner
 from gpt2x.bench.decode import worker as decode_worker
 from gpt2x.bench.decode.compare import (
     FIGURES,
-    HEAD,
     WAYS,
     Decoded,
     DecodeSetting,
     compare,
     processes,
     select,
-    sentences,
-    table_rows,
 )
+from gpt2x.bench.decode.report import HEAD, sentences, table_rows
 from gpt2x.bench.machine import Machine
 from gpt2x.bench.process import Missing, WorkerFailed
 from gpt2x.bench.worker import serve

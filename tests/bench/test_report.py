@@ -12,7 +12,7 @@ import pytest
 
 from gpt2x.bench import records
 from gpt2x.bench.ladder import results
-from gpt2x.bench.ladder.report import chart
+from gpt2x.bench.ladder.report import chart, formatting
 from gpt2x.bench.ladder.report import text as report
 from gpt2x.bench.ladder.results import Results
 from gpt2x.bench.ladder.rungs import RUNGS, select
@@ -93,14 +93,14 @@ def test_rows_line_up_with_the_head_as_they_come(ladder: Results) -> None:
     head = report.head_line(ladder)
     for row in ladder.measured:
         line = report.row_line(ladder, row)
-        ms = f" {report.format_ms(row.step.median)} "
+        ms = f" {formatting.format_ms(row.step.median)} "
         assert line.index(ms) + len(ms) == head.index("ms/step") + len("ms/step") + 1
 
 
 def test_the_sentence_says_how_far_what_helped_most_and_what_is_left(ladder: Results) -> None:
     ladder.rows[6:7] = []  # the rung whose loss is off
     assert report.sentence(ladder) == (
-        "5.0 × faster than where you started (160 → 800 tokens/s), at 80% of this machine's measured peak; "
+        "5.0 × faster than where you started (160 → 800 tokens/s), at 80% of this machine's measured peak in float32; "
         "the largest step was torch.compile (2.50 ×); the top is 2.60 × as fast as transformers; "
         "still on the table: CPU → GPU (not to be had here), groups, fused AdamW (failed), "
         f"{len(RUNGS) - 8} rungs (not run), 6.0% of the step (its floor here is 18.8 ms)."
@@ -186,7 +186,7 @@ def test_a_busy_machine_and_noisy_rungs_are_pointed_out(ladder: Results) -> None
     ("ms", "text"), [(0.1234, "0.123"), (12.345, "12.3"), (123.4, "123"), (10794.0, "10,794")]
 )
 def test_times_have_three_meaningful_digits(ms: float, text: str) -> None:
-    assert report.format_ms(ms) == text
+    assert formatting.format_ms(ms) == text
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -331,3 +331,18 @@ def test_without_matplotlib_the_chart_says_what_to_install(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingComponentError, match="pip install"):
         chart.draw(ladder, tmp_path)
+
+
+def test_the_roof_is_the_product_in_the_dtype_that_the_top_computes_in() -> None:
+    peaks = {"float32": 1e9, "bfloat16": 8e9}
+
+    def share(**config: object) -> tuple[str, float | None]:
+        top = made.row("sharing", 50.0, config={"device": "cpu", "world_size": 1, **config})
+        found = made.results(made.row("start", 100.0), top)
+        found.machine = dataclasses.replace(found.machine, peak_flops=peaks)
+        return found.peak_dtype, found.mfu(top)
+
+    assert share() == ("float32", pytest.approx(0.32))
+    assert share(autocast="bfloat16") == share(bf16_weights=True) == ("bfloat16", pytest.approx(0.04))
+    empty = made.results()
+    assert empty.peak_dtype == "float32", "the only one that was measured"

@@ -182,9 +182,26 @@ class Results:
         """The measured peak of the device this rung ran on; 0 where it was not measured (a CPU beside a GPU)."""
         if row.config.get("device") != self.setting.device:
             return 0.0
-        return max(self.machine.peak_flops.values(), default=0.0) * (
-            row.config.get("world_size", 1) if self.setting.device == "cuda" else 1
+        peak = self.machine.peak_flops.get(self.peak_dtype, 0.0)
+        return peak * (row.config.get("world_size", 1) if self.setting.device == "cuda" else 1)
+
+    @property
+    def peak_dtype(self) -> str:
+        """The dtype of the matrix product that is the roof of all rungs: the one that the top computes in.
+
+        Where there is no top, where its dtype was not measured, or on a GPU, whose float32 products may be TF32, it is
+        the fastest of those that were measured; empty where none was.
+        """
+        peaks = self.machine.peak_flops
+        fastest = max(peaks, key=peaks.__getitem__, default="")
+        if self.top is None or self.setting.device == "cuda":
+            return fastest
+        config = self.top.config
+        is_bfloat16 = (
+            config.get("autocast") == "bfloat16" or config.get("bf16_weights") or config.get("shadow_weights")
         )
+        dtype = "bfloat16" if is_bfloat16 else "float32"
+        return dtype if dtype in peaks else fastest
 
     def mfu(self, row: Row) -> float | None:
         """The share of this machine's measured peak."""

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from gpt2x.bench.ladder.report import formatting
 from gpt2x.bench.ladder.report import text as report
 from gpt2x.bench.ladder.results import Results, Row
 from gpt2x.bench.stats import MS_PER_SECOND
@@ -98,7 +99,7 @@ def _speed_panel(axes: Any, results: Results) -> None:
             xerr=[[max(0.0, rate - low)], [max(0.0, high - rate)]],
             error_kw={"ecolor": INK, "elinewidth": 0.9, "capsize": 2},
         )
-        times = f"{report.format_times(results.speedup_start(row))} ×"
+        times = f"{formatting.format_times(results.speedup_start(row))} ×"
         axes.text(max(high, rate) + most * 0.015, place, times, va="center", color=INK, fontsize=9)
         if place < len(results.rows) and not row.carries:
             axes.text(most * 0.015, place, report.remark(row), va="center", color=INK, fontsize=8.5)
@@ -114,7 +115,9 @@ def _worth_panel(axes: Any, results: Results, worths: dict[str, float]) -> None:
         if worth is None:
             continue
         axes.barh(place, worth - 1, left=1, color=COLORS["top" if worth >= 1 else "idle"], height=0.66)
-        axes.text(max(worth, 1) + 0.02, place, report.format_times(worth), va="center", color=INK, fontsize=8)
+        axes.text(
+            max(worth, 1) + 0.02, place, formatting.format_times(worth), va="center", color=INK, fontsize=8
+        )
     axes.axvline(1, color=INK, linewidth=0.9)
     axes.set_xlim(min([*worths.values(), 0.9]), 1 + (max([*worths.values(), 1.1]) - 1) * 1.35)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.2g}")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gpt2x.bench.ladder.report import formatting
 from gpt2x.bench.ladder.report import text as report
 from gpt2x.bench.ladder.results import Results, Row
 from gpt2x.bench.stats import MS_PER_SECOND
@@ -156,10 +157,10 @@ _FACTS: tuple[tuple[str, Callable[[Results], str]], ...] = (
 _FACTS_OF_THE_TOP: tuple[tuple[str, Callable[[Results, Row], str]], ...] = (
     ("the top", lambda results, top: top.title),
     ("its tokens/s", lambda results, top: f"{top.tokens_per_second:,.0f}"),
-    ("of the peak", lambda results, top: report.format_share(results.mfu(top))),
-    ("of the floor", lambda results, top: report.format_share(results.share_of_floor(top))),
-    ("its memory", lambda results, top: report.format_memory(top.peak_memory_bytes)),
-    ("its loss", lambda results, top: report.format_loss(report.loss_of(results, top))),
+    ("of the peak", lambda results, top: formatting.format_share(results.mfu(top))),
+    ("of the floor", lambda results, top: formatting.format_share(results.share_of_floor(top))),
+    ("its memory", lambda results, top: formatting.format_memory(top.peak_memory_bytes)),
+    ("its loss", lambda results, top: formatting.format_loss(report.loss_of(results, top))),
 )
 
 
@@ -180,7 +181,7 @@ def facts(a: Results, b: Results) -> list[Fact]:
 
 def _peaks(results: Results) -> dict[str, str]:
     """The measured roof, rate by rate."""
-    rates = {name: report.format_flops(flops) for name, flops in results.machine.peak_flops.items()}
+    rates = {name: formatting.format_flops(flops) for name, flops in results.machine.peak_flops.items()}
     bandwidth = results.machine.bandwidth
     return {**rates, "memory": f"{bandwidth / 1e9:.0f} GB/s"} if bandwidth > 0 else rates
 
@@ -242,11 +243,11 @@ def table(compared: Sequence[Compared]) -> str:
             entry.title,
             _rate(entry.a),
             _rate(entry.b),
-            "–" if entry.ratio is None else report.format_times(entry.ratio),
+            "–" if entry.ratio is None else formatting.format_times(entry.ratio),
             _memory(entry.a_memory_bytes),
             _memory(entry.b_memory_bytes),
-            report.format_loss(entry.a_loss),
-            report.format_loss(entry.b_loss),
+            formatting.format_loss(entry.a_loss),
+            formatting.format_loss(entry.b_loss),
             WITHIN_NOISE if entry.within_noise else _short(entry.reason),
         ]
         for entry in compared
@@ -260,7 +261,7 @@ def _rate(value: float | None) -> str:
 
 
 def _memory(value: int | None) -> str:
-    return "" if value is None else report.format_memory(value)
+    return "" if value is None else formatting.format_memory(value)
 
 
 def facts_table(a: Results, b: Results) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt2x.bench.ladder import rungs as ladder
+from gpt2x.bench.ladder.report import formatting
 from gpt2x.bench.ladder.report import text as report
 from gpt2x.bench.ladder.results import Results, Row, load
 from gpt2x.errors import Gpt2xError, MissingComponentError, UsageError, quoted
@@ -204,17 +205,17 @@ def figure_lines(source: Source, key: str) -> list[str]:
     if not row.is_measured:
         return [f"not measured: {report.without_figures(row)}", source.describe()]
     before = results.before(row)
-    below = f" after {report.format_ms(before.step.median)} ms ({before.title})" if before else ""
+    below = f" after {formatting.format_ms(before.step.median)} ms ({before.title})" if before else ""
     lines = [
-        f"{report.format_ms(row.step.median)} ms a step{below}, {row.tokens_per_second:,.0f} tokens/s",
-        f"{report.format_times(results.speedup_before(row))} × the rung before, "
-        f"{report.format_times(results.speedup_start(row))} × the start"
+        f"{formatting.format_ms(row.step.median)} ms a step{below}, {row.tokens_per_second:,.0f} tokens/s",
+        f"{formatting.format_times(results.speedup_before(row))} × the rung before, "
+        f"{formatting.format_times(results.speedup_start(row))} × the start"
         + (f"; {report.remark_in_full(row)}" if report.remark(row) else ""),
     ]
     for left_out in results.left_out:
         worth = results.worth(left_out)
         if left_out.key == key and worth is not None:
-            lines.append(f"worth {report.format_times(worth)} × at the top of the ladder")
+            lines.append(f"worth {formatting.format_times(worth)} × at the top of the ladder")
     return [*lines, source.describe()]
 
 

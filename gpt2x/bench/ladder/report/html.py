@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt2x.bench.ladder.report import explain, svg
+from gpt2x.bench.ladder.report import explain, formatting, svg
 from gpt2x.bench.ladder.report import text as report
 from gpt2x.bench.ladder.report.markup import Markup, join, json_script, tag
 from gpt2x.bench.ladder.results import Results, Row, parse
@@ -160,7 +160,7 @@ def _sentence_without(results: Results, row: Row) -> Markup:
     return join(
         "without ",
         tag("b", row.title),
-        f": {row.tokens_per_second:,.0f} tokens/s; it is worth {report.format_times(worth)} × at the top",
+        f": {row.tokens_per_second:,.0f} tokens/s; it is worth {formatting.format_times(worth)} × at the top",
     )
 
 
@@ -173,13 +173,13 @@ def _peers(results: Results) -> Markup:
         if worth is None:
             lines.append(join(tag("b", row.title), f": {report.without_figures(row)}"))
             continue
-        figures = f"{row.tokens_per_second:,.0f} tokens/s, {report.format_memory(row.peak_memory_bytes)}"
+        figures = f"{row.tokens_per_second:,.0f} tokens/s, {formatting.format_memory(row.peak_memory_bytes)}"
         loss = report.loss_of(results, row)
         lines.append(
             join(
                 tag("b", row.title),
                 f": {figures}" + (f", loss {loss:.3f}" if loss is not None else ""),
-                f"; the top of the ladder is {report.format_times(worth)} × as fast",
+                f"; the top of the ladder is {formatting.format_times(worth)} × as fast",
             )
         )
     return join(tag("h2", "Beside what others use"), tag("ul", *(tag("li", line) for line in lines)))
@@ -188,7 +188,7 @@ def _peers(results: Results) -> Markup:
 def _rung(results: Results, row: Row) -> Markup:
     """One rung: its name and what it brought; opened, the idea behind it, its figures and all of its steps."""
     if row.is_measured and results.before(row) is not None:
-        brought = f"{report.format_times(results.speedup_before(row))} ×"
+        brought = f"{formatting.format_times(results.speedup_before(row))} ×"
     else:
         brought = "" if row.is_measured else "–"
     about = explain.find(row.key)
@@ -206,17 +206,17 @@ def _rung(results: Results, row: Row) -> Markup:
 
 def _figures(results: Results, row: Row) -> Markup:
     step, floor_ms = row.step, results.floor_ms(row)
-    phases = ", ".join(f"{phase} {report.format_ms(row.phase_ms(phase))}" for phase in svg.PHASES)
+    phases = ", ".join(f"{phase} {formatting.format_ms(row.phase_ms(phase))}" for phase in svg.PHASES)
     facts = {
-        "step": f"{report.format_ms(step.median)} ms, the middle half of {step.count} steps "
-        f"from {report.format_ms(step.q1)} to {report.format_ms(step.q3)}",
+        "step": f"{formatting.format_ms(step.median)} ms, the middle half of {step.count} steps "
+        f"from {formatting.format_ms(step.q1)} to {formatting.format_ms(step.q3)}",
         "of which, ms": phases,
-        "floor": f"{report.format_ms(floor_ms)} ms" if floor_ms is not None else "",
+        "floor": f"{formatting.format_ms(floor_ms)} ms" if floor_ms is not None else "",
         "parameters": f"{row.parameters:,}",
         "until it stood": f"{row.build_s:.1f} s"
         + (f", first step {row.compile_s:.1f} s longer" if row.compile_s else ""),
         "losses": " → ".join(
-            report.format_loss(loss) for loss in dict.fromkeys((row.losses[0], row.losses[-1]))
+            formatting.format_loss(loss) for loss in dict.fromkeys((row.losses[0], row.losses[-1]))
         )
         + f" in {len(row.losses)} steps"
         if row.losses
@@ -236,7 +236,7 @@ def _facts(results: Results) -> Markup:
             "machine": machine.describe("cpu"),
             "GPU": gpus,
             "instructions": ", ".join(machine.instruction_sets),
-            "memory": report.format_memory(machine.memory_bytes) if machine.memory_bytes else "",
+            "memory": formatting.format_memory(machine.memory_bytes) if machine.memory_bytes else "",
             "system": machine.system,
             "measured peak": report.peak_line(results),
             "versions": ", ".join(f"{name} {version}" for name, version in machine.versions.items()),

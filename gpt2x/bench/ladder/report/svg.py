@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gpt2x.bench.ladder.report import formatting
 from gpt2x.bench.ladder.report import text as report
 from gpt2x.bench.ladder.report.markup import Markup, join, tag
 from gpt2x.bench.ladder.results import Results, Row
@@ -49,7 +50,7 @@ def speed_chart(results: Results) -> Markup:
 
     def draw(row: Row, y: float) -> Markup:
         low, rate, high = _rates(row)
-        times = f"{report.format_times(results.speedup_start(row))} ×"
+        times = f"{formatting.format_times(results.speedup_start(row))} ×"
         return join(
             _bar(scale(0), scale(rate), y, report.kind(results, row), _hover(results, row)),
             _line(scale(low), y + 9, scale(high), y + 9, "whisker"),
@@ -75,10 +76,10 @@ def time_chart(results: Results) -> Markup:
             ms = row.phase_ms(phase) * 1000 / row.tokens_per_step
             end = x + scale(ms) - scale(0)
             parts.append(
-                _bar(x, end, y, phase, f"{row.title}: {phase} {report.format_ms(ms)} ms for 1,000 tokens")
+                _bar(x, end, y, phase, f"{row.title}: {phase} {formatting.format_ms(ms)} ms for 1,000 tokens")
             )
             x = end
-        return join(*parts, _words(x + 6, y, f"{report.format_ms(_ms_per_kilotoken(row))} ms", "value"))
+        return join(*parts, _words(x + 6, y, f"{formatting.format_ms(_ms_per_kilotoken(row))} ms", "value"))
 
     legend = join(
         *(
@@ -98,7 +99,7 @@ def memory_chart(results: Results) -> Markup:
     scale = Scale(most=max(most, 1))
 
     def draw(row: Row, y: float) -> Markup:
-        size = report.format_memory(row.peak_memory_bytes)
+        size = formatting.format_memory(row.peak_memory_bytes)
         end = scale(row.peak_memory_bytes)
         return join(
             _bar(scale(0), end, y, report.kind(results, row), f"{row.title}: {size}"),
@@ -128,7 +129,7 @@ def worth_chart(results: Results) -> Markup:
                 name,
                 f"without {row.title}: {row.tokens_per_second:,.0f} tokens/s",
             ),
-            _words(max(high, scale(1.0)) + 6, y, f"{report.format_times(worth)} ×", "value"),
+            _words(max(high, scale(1.0)) + 6, y, f"{formatting.format_times(worth)} ×", "value"),
         ]
     height = 24.0 + ROW * len(rows)
     parts.append(_line(scale(1.0), 20, scale(1.0), height, "whisker"))
@@ -148,7 +149,7 @@ def samples_strip(row: Row) -> Markup:
     dots = (
         tag(
             "circle",
-            tag("title", f"round {number}: {report.format_ms(ms)} ms"),
+            tag("title", f"round {number}: {formatting.format_ms(ms)} ms"),
             cx=place(ms), cy=8.0 + 20.0 * (number - 1) / max(1, len(row.samples_ms) - 1), r=3,
             class_="sample" if number > 1 or row.first_round_counts else "idle",
         )
@@ -161,8 +162,8 @@ def samples_strip(row: Row) -> Markup:
         tag("rect", x=left, y=2, width=max(1.0, right - left), height=32, class_="middle"),
         _line(place(step.median), 2, place(step.median), 34, "whisker"),
         *dots,
-        _words(40, 32, f"{report.format_ms(low)} ms", "faint"),
-        _words(WIDTH - 40, 32, f"{report.format_ms(high)} ms", "faint", anchor="end"),
+        _words(40, 32, f"{formatting.format_ms(low)} ms", "faint"),
+        _words(WIDTH - 40, 32, f"{formatting.format_ms(high)} ms", "faint", anchor="end"),
     )
 
 
@@ -226,10 +227,11 @@ def _reason(row: Row, y: float) -> Markup:
 
 def _hover(results: Results, row: Row) -> str:
     step = row.step
-    middle = f"{report.format_ms(step.q1)} to {report.format_ms(step.q3)} ms in the middle half of {step.count} steps"
+    low, high = formatting.format_ms(step.q1), formatting.format_ms(step.q3)
+    middle = f"{low} to {high} ms in the middle half of {step.count} steps"
     odd = report.remark_in_full(row)
     return (
-        f"{row.title}: {row.tokens_per_second:,.0f} tokens/s, {report.format_ms(step.median)} ms a step, {middle}"
+        f"{row.title}: {row.tokens_per_second:,.0f} tokens/s, {formatting.format_ms(step.median)} ms a step, {middle}"
         + (f"; {odd}" if odd else "")
     )
 

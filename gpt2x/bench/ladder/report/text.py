@@ -13,6 +13,14 @@ from dataclasses import dataclass
 
 from gpt2x.bench.ladder import rungs as ladder
 from gpt2x.bench.ladder.loss_check import CHANGES
+from gpt2x.bench.ladder.report.formatting import (
+    format_flops,
+    format_loss,
+    format_memory,
+    format_ms,
+    format_share,
+    format_times,
+)
 from gpt2x.bench.ladder.results import Results, Row
 from gpt2x.bench.records import FAILED, SKIPPED
 from gpt2x.bench.stats import BUSY_SHARE
@@ -178,40 +186,6 @@ def remark_in_full(row: Row) -> str:
 
 
 # ----------------------------------------------------------------------------------------------------------------
-# Figures for people
-
-
-def format_ms(ms: float) -> str:
-    """Three digits that mean something: 0.512, 51.2, 5,120."""
-    return f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}"
-
-
-def format_memory(num_bytes: float) -> str:
-    """Memory for people: 850 MB, 12.3 GB (powers of ten)."""
-    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
-
-
-def format_share(share: float | None) -> str:
-    """A share of a whole: 38%, 4.2%; empty when it is not known."""
-    return "" if share is None else f"{share:.0%}" if share >= 0.0995 else f"{share:.1%}"
-
-
-def format_times(ratio: float) -> str:
-    """How many times: 1.07, 12.3, 386."""
-    return f"{ratio:.2f}" if ratio < 9.995 else f"{ratio:.1f}" if ratio < 99.95 else f"{ratio:,.0f}"
-
-
-def format_loss(loss: float | None) -> str:
-    """A loss in nats: 10.853; empty when it is not known."""
-    return "" if loss is None else f"{loss:.3f}"
-
-
-def format_flops(flops: float) -> str:
-    """Operations a second for people: 95 GFLOP/s, 1.2 TFLOP/s."""
-    return f"{flops / 1e12:.1f} TFLOP/s" if flops >= 1e12 else f"{flops / 1e9:.0f} GFLOP/s"
-
-
-# ----------------------------------------------------------------------------------------------------------------
 # Leave one out, peers, bars
 
 
@@ -331,7 +305,7 @@ def sentence(results: Results) -> str:
 
 
 def headline(results: Results) -> str:
-    """How far it went: '5.0 × faster than where you started (160 → 800 tokens/s), at 38% of this machine's peak'."""
+    """How far it went: '5.0 × faster than where you started (160 → 800 tokens/s), at 38% of its measured peak …'."""
     climbed, top = results.climbed, results.top
     if top is None or len(climbed) < 2:
         return "Nothing to compare yet: fewer than two rungs were measured"
@@ -339,7 +313,11 @@ def headline(results: Results) -> str:
     how = f"{speedup:,.1f} × faster than" if speedup >= 1.05 else f"{speedup:.2f} × the speed of"
     text = f"{how} where you started ({climbed[0].tokens_per_second:,.0f} → {top.tokens_per_second:,.0f} tokens/s)"
     mfu = results.mfu(top)
-    return text if mfu is None else f"{text}, at {format_share(mfu)} of this machine's measured peak"
+    return (
+        text
+        if mfu is None
+        else f"{text}, at {format_share(mfu)} of this machine's measured peak in {results.peak_dtype}"
+    )
 
 
 def _beside_peers(results: Results) -> list[str]:
