@@ -1,5 +1,7 @@
-"""The ladder: what each training optimisation buys, on this machine, in numbers that can be trusted.
+"""The benchmarks: what training, decoding, operators and the tokenizer cost here, beside what others use.
 
-Read `ladder` first (the rungs, as data), then `step` (the training step that they change), `worker` (one rung in one
-process), `climb` (which rung is measured when) and `report` (what people see). Only `step` and `worker` load torch.
+What they share lies here and knows none of them: `contender` (what is measured), `effort` (how long), `interleave` (all
+in turn, round by round), `process` and `worker` (each in a process of its own), `machine`, `energy`, `stats` and
+`records`. A benchmark is a folder that adds its cases, its worker and its report: `ladder`, `step`, `decode`, `ops`,
+`bpe`. Of the ladder read `ladder.rungs` first (the rungs, as data), then `ladder.step` and `ladder.climb`.
 """

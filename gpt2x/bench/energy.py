@@ -103,7 +103,7 @@ class Nvml:
 
 
 def count_gpus() -> int | None:
-    """How many GPUs NVIDIA's driver knows; 0 where there is no driver, None where it does not tell."""
+    """How many GPUs NVIDIA's driver knows; 0 where there is no driver, None where it does not say."""
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
@@ -117,7 +117,7 @@ def count_gpus() -> int | None:
 
 
 def find_meter(device: str, uuid: str = "") -> Meter | None:
-    """The meter of a device, cpu or cuda, or None where it does not tell; `uuid` says which GPU."""
+    """The meter of a device, cpu or cuda, or None where there is none to read; `uuid` says which GPU."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return Nvml(uuid) if device == "cuda" else Rapl()
     return None

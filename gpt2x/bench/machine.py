@@ -39,7 +39,7 @@ class Machine:
 
     cpu: str = "unknown"
     cpu_family: int | None = None
-    """The number by which the processor tells its kind apart; None where the system does not say, or in an older
+    """The number of the processor's kind; None where the system does not say, or in an older
     result. Its name may stand for several kinds, or for none."""
     cpu_model: int | None = None
     """Which one of the family."""
@@ -52,7 +52,7 @@ class Machine:
     triton: bool = False
     gloo: bool = False
     native_ops: bool = False
-    """Whether gpt2x.ops runs its compiled operators, and not their plain-torch twins, on the fastest device."""
+    """Whether gpt2x.ops runs its compiled operators on the fastest device, and not those in plain torch."""
     onednn_multiplies: bool = False
     """Whether oneDNN multiplies float32 matrices faster here than the library that torch gives them to."""
     keeps_memory: bool = False

@@ -43,7 +43,7 @@ class Worker:
 
 
 def failure(error: BaseException) -> dict[str, Any]:
-    """What to tell about an error: its kind (memory, missing, error) and one line."""
+    """The reply to an error: its kind (memory, missing, error) and one line."""
     text = str(error).strip()
     line = text.splitlines()[0] if text else type(error).__name__
     name = type(error).__name__

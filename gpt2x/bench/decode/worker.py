@@ -26,10 +26,10 @@ from gpt2x.bench.worker import Worker, serve_process
 if TYPE_CHECKING:
     from gpt2x.model import GPT
 
-Tell = Callable[[int], None]
+OnToken = Callable[[int], None]
 """Hears each token as soon as it is known."""
 
-Write = Callable[[list[int], int, Tell], None]
+Write = Callable[[list[int], int, OnToken], None]
 """Continues a prompt greedily by a number of tokens."""
 
 WARM_TOKENS = 3
@@ -91,7 +91,7 @@ class DecodeWorker(Worker):
         ids: list[int] = []
         times = [time.perf_counter()]
 
-        def tell(token: int) -> None:
+        def on_token(token: int) -> None:
             times.append(time.perf_counter())
             ids.append(token)
 
@@ -100,7 +100,7 @@ class DecodeWorker(Worker):
         cpu_start = time.process_time()
         times[0] = time.perf_counter()
         try:
-            self.writer.write(self.prompt, tokens, tell)
+            self.writer.write(self.prompt, tokens, on_token)
         finally:
             gc.enable()
         steps_ms = [(end - start) * MS_PER_SECOND for start, end in itertools.pairwise(times)]
@@ -156,9 +156,9 @@ def _engine(model: GPT, weights: str | None) -> Writer:
 
     engine = Engine(model, weights=weights)
 
-    def write(prompt: list[int], tokens: int, tell: Tell) -> None:
+    def write(prompt: list[int], tokens: int, on_token: OnToken) -> None:
         for token in engine.generate(prompt, max_new_tokens=tokens, sampling=GREEDY):
-            tell(token)
+            on_token(token)
 
     return Writer(write, engine.bytes_per_token, engine.device.type)
 
@@ -176,11 +176,11 @@ def _naive(model: GPT) -> Writer:
     from gpt2x.generate import GREEDY
     from gpt2x.generate.engine import naive_tokens
 
-    def write(prompt: list[int], tokens: int, tell: Tell) -> None:
+    def write(prompt: list[int], tokens: int, on_token: OnToken) -> None:
         text = list(prompt)
         for _ in range(tokens):
             text += naive_tokens(model, text, max_new_tokens=1, sampling=GREEDY)
-            tell(text[-1])
+            on_token(text[-1])
 
     return dataclasses.replace(_plain(model), write=write)
 
@@ -193,7 +193,7 @@ def _transformers(model: GPT) -> Writer:
     theirs = TransformersModel(model).inner.eval().to(device)
     theirs.generation_config.eos_token_id = None  # write to the end, as the others do
 
-    def write(prompt: list[int], tokens: int, tell: Tell) -> None:
+    def write(prompt: list[int], tokens: int, on_token: OnToken) -> None:
         import torch
 
         ids = torch.tensor([prompt], device=device)
@@ -204,7 +204,7 @@ def _transformers(model: GPT) -> Writer:
             do_sample=False,
             use_cache=True,
             pad_token_id=0,
-            streamer=_Streamer(tell),
+            streamer=_Streamer(on_token),
         )
 
     return dataclasses.replace(_plain(model), write=write)
@@ -213,13 +213,13 @@ def _transformers(model: GPT) -> Writer:
 class _Streamer:
     """Passes on what transformers' `generate` puts: first the prompt, then each token."""
 
-    def __init__(self, tell: Tell) -> None:
-        self.tell, self.is_first = tell, True
+    def __init__(self, on_token: OnToken) -> None:
+        self.on_token, self.is_first = on_token, True
 
     def put(self, ids: Any) -> None:
         """Hear of the prompt (1, T) or of a token (1,)."""
         if not self.is_first:
-            self.tell(int(ids[0]))
+            self.on_token(int(ids[0]))
         self.is_first = False
 
     def end(self) -> None:

@@ -55,7 +55,7 @@ class Row:
     """How much longer the first step took than those that followed: compilation, and making the optimizer's state."""
     peak_memory_bytes: int = 0
     energy_j: list[float] = field(default_factory=list)
-    """Joules that a step took, round by round; empty where the driver does not tell."""
+    """Joules that a step took, round by round; empty where the driver does not say."""
     pays: bool = True
     """False for a rung that makes the step slower here and is not needed for the result: the next one does not stand
     on it."""

@@ -1,7 +1,7 @@
 """One rung in one process: ``python -m gpt2x.bench.ladder.worker``, spoken to in lines of JSON.
 
 A process of its own keeps a rung's settings (matmul precision, threads, compile caches), its memory and its crashes
-away from all others. It is told what to do on stdin and replies on stdout:
+away from all others. It reads requests from stdin and replies on stdout:
 
     {"do": "probe", "device": "auto"}                  -> {"event": "machine", …}
     {"do": "prepare", "config": …, "setting": …, …}    -> {"event": "ready", …}      built, compiled, warmed up

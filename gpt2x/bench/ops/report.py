@@ -5,7 +5,20 @@ from __future__ import annotations
 from gpt2x.bench.ops.results import NATIVE, REFERENCE, TORCH, OpsResults, OpTimes
 from gpt2x.bench.stats import Spread
 
-HEAD = ("operator", "", "on", "ms", "±", "torch ms", "×", "twin ms", "×", "rate", "of peak", "error (twin's)")
+HEAD = (
+    "operator",
+    "",
+    "on",
+    "ms",
+    "±",
+    "torch ms",
+    "×",
+    "reference ms",
+    "×",
+    "rate",
+    "of peak",
+    "error (reference's)",
+)
 RIGHT = (False, False, False, *(True for _ in HEAD[3:]))
 
 

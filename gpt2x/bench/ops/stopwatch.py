@@ -18,7 +18,7 @@ GPU_SCRATCH_BYTES = 2**30
 MOST_SETS = 64
 
 CPU_CACHE_BYTES = 2**25
-"""Of the last cache, where the system does not tell of a larger one."""
+"""Of the last cache, where the system does not report a larger one."""
 
 
 class Stopwatch:
@@ -69,7 +69,7 @@ class Stopwatch:
 
 
 def last_cache_bytes() -> int:
-    """Of the processor's last cache, or a usual size where the system does not tell."""
+    """Of the processor's last cache, or a usual size where the system does not report it."""
     try:
         return max(CPU_CACHE_BYTES, os.sysconf("SC_LEVEL3_CACHE_SIZE"))
     except (ValueError, OSError, AttributeError):  # not Linux

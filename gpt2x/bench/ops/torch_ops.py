@@ -1,8 +1,8 @@
 """What the operators of `gpt2x.ops` compute, written with torch's own functions: the peer of `gpt2x bench ops`.
 
-The twins in `gpt2x.ops.reference` say what is computed, step by step and in wide arithmetic; nobody trains with them.
-These take torch's fastest public call for the same work in the same dtype, so that an operator of ours that is slower
-than torch is seen to be. Names and arguments are those of `gpt2x.ops`.
+The reference in `gpt2x.ops.reference` says what is computed, step by step, accumulated in float32. These take torch's
+fastest public call for the same work in the same dtype, so that an operator of ours that is slower than torch is
+seen to be. Names and arguments are those of `gpt2x.ops`.
 """
 
 from __future__ import annotations

@@ -168,20 +168,20 @@ def gpt2x(vocabulary: Vocabulary, threads: int) -> Calls:
 
 
 class Buffer:
-    """Room for the ids of a text, kept from call to call."""
+    """A buffer for the ids of a text, kept from call to call."""
 
     def __init__(self, dtype: Any) -> None:
         import numpy as np
 
-        self.room = np.empty(0, dtype)
+        self.ids = np.empty(0, dtype)
 
     def at_least(self, num_ids: int) -> Array:
-        """Room for that many ids; a longer text gets new room, whose pages nobody has touched yet."""
+        """A buffer for that many ids; a longer text gets a new one, whose pages nobody has touched yet."""
         import numpy as np
 
-        if self.room.size < num_ids:
-            self.room = np.empty(num_ids, self.room.dtype)
-        return self.room
+        if self.ids.size < num_ids:
+            self.ids = np.empty(num_ids, self.ids.dtype)
+        return self.ids
 
 
 def _encode_into(buffer: Buffer, encode: Callable[..., Array], text: str) -> Array:

@@ -164,7 +164,7 @@ def _decoding(results: BpeResults, text: InputState) -> Table:
 def _figures(
     results: BpeResults, text: InputState, *, title: str, columns: Mapping[str, str], exact: bool = False
 ) -> Table:
-    """One row for each peer, one column for each measure; without those of which there is nothing to tell.
+    """One row for each peer, one column for each measure; without those that have nothing to show.
 
     Args:
         results: where the figures are.

@@ -1,7 +1,7 @@
 """One tokenizer in one process: ``python -m gpt2x.bench.bpe.encode.worker``, spoken to in lines of JSON.
 
 A process of its own keeps a tokenizer's threads, caches, memory and crashes away from all others, and can be ended
-when a call does not come back. It is told what to do on stdin and replies on stdout:
+when a call does not come back. It reads requests from stdin and replies on stdout:
 
     {"do": "build", "peer": "module:function", "vocabulary": "folder", "cores": [0]}  -> {"event": "built", …}
     {"do": "load", "text": "file", "right": "file"}                                    -> {"event": "loaded"}
@@ -37,7 +37,7 @@ class TokenizerWorker(Worker):
         self.inputs: dict[str, Any] = {}
 
     def build(self, peer: str, vocabulary: str, cores: list[int]) -> dict[str, Any]:
-        """Keep to these cores, then build the tokenizer; the reply tells how long that took, and what it can do."""
+        """Keep to these cores, then build the tokenizer; the reply says how long that took, and what it can do."""
         import numpy as np
 
         if hasattr(os, "sched_setaffinity"):

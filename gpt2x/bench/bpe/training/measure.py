@@ -1,7 +1,7 @@
 """A whole run: texts, rounds over all trainers in turn, results.
 
 Every sample is a process of its own, so that no trainer profits or suffers from what came before, and its memory can be
-told. Within a round all trainers take their turn (A B C …), so that what else happens on the machine touches all alike.
+read. Within a round all trainers take their turn (A B C …), so that what else happens on the machine touches all alike.
 What is timed is learning alone: modules are imported before, and a text that a trainer takes from memory is there.
 One that takes longer than its share of the time is measured fewer times, a slow one just once.
 """

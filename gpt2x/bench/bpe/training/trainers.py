@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gpt2x.tokenizer.corpus import Corpus
 
 Merge = tuple[bytes, ...]
-"""The bytes of the left and of the right part; or those of both together, from trainers that tell only the token."""
+"""The bytes of the left and of the right part; or those of both together, from trainers that report only the token."""
 
 CHUNK_BYTES = 64 * 1024
 
@@ -117,7 +117,7 @@ def _gpt2x(job: Job, count: Callable[[Corpus], None]) -> Training:
 
 
 def merged_bytes(learned: Sequence[tuple[int, int]], byte_order: Sequence[int] = BYTE_ORDER) -> list[Merge]:
-    """The parts of merges that are told by ids, of which the first 256 are bytes in that order."""
+    """The parts of merges that are given as ids, of which the first 256 are bytes in that order."""
     tokens = [bytes([byte]) for byte in byte_order]
     merges: list[Merge] = []
     for left, right in learned:

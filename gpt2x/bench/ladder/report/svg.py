@@ -17,7 +17,7 @@ from gpt2x.bench.ladder.results import Results, Row
 from gpt2x.bench.stats import MS_PER_SECOND
 
 WIDTH, LABELS, RIGHT, ROW = 440, 150, 72, 25
-"""A drawing's width, the room for names at its left and for values at its right, and the height of a row."""
+"""A drawing's width, the space for names at its left and for values at its right, and the height of a row."""
 
 PHASES = ("forward", "backward", "optimizer")
 CHARACTERS = 46
@@ -35,7 +35,7 @@ svg .grid{stroke:var(--line)} svg .whisker{stroke:var(--ink)} svg .middle{fill:v
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Values to places: 0 stands at the end of the names, `most` where the values' room begins."""
+    """Values to places: 0 stands at the end of the names, `most` where the space for values begins."""
 
     most: float
 
@@ -213,7 +213,7 @@ def _line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 
 
 def _words(x: float, y: float, text: str, class_: str, *, anchor: str | None = None) -> Markup:
-    """Text in the row that begins at `y`; a name that is too long for its room is cut, and whole when hovered over."""
+    """Text in the row that begins at `y`; a name that is too long for its space is cut, and whole when hovered over."""
     shown = text if anchor is None or len(text) <= 26 else text[:25] + "…"
     return tag("text", shown, tag("title", text) if shown != text else None,
                x=x, y=y + 13, class_=class_, text_anchor=anchor)  # fmt: skip

@@ -132,7 +132,7 @@ def _energy(results: Results, row: Row) -> str:
 
 
 def joules_per_token(row: Row) -> float | None:
-    """The energy that one token took to learn from, in joules; None where the driver does not tell."""
+    """The energy that one token took to learn from, in joules; None where the driver does not say."""
     return statistics.median(row.energy_j) / row.tokens_per_step if row.energy_j else None
 
 

@@ -17,9 +17,9 @@ from gpt2x.bench.ladder.report import text as report
 from gpt2x.bench.ladder.results import Results
 from gpt2x.bench.ladder.rungs import RUNGS, select
 from gpt2x.errors import InputDataError, MissingComponentError
+from tests.bench.fakes import Bench
 
 from . import made
-from .fakes import Bench
 
 Run = Callable[..., Results]
 

@@ -20,8 +20,7 @@ from gpt2x.bench.step.compare import (
     table_rows,
 )
 from gpt2x.errors import UsageError
-
-from .fakes import Bench
+from tests.bench.fakes import Bench
 
 
 def _ms(config: StepConfig) -> float:

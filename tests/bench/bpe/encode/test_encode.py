@@ -25,9 +25,9 @@ from gpt2x.bench.records import FAILED, MEASURED, SKIPPED, save
 from gpt2x.cli.app import app
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.tokenizer import train
-from tests.bench.fake_peers import ABSENT, FAKES
+from tests.bench.bpe.encode.fake_peers import ABSENT, FAKES
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[4]
 TEXT = "It's raining again, isn't it? Zwölf Boxkämpfer. 雨が降る。 \t\n" * 20
 TINY = Effort(
     natural_bytes=3000,

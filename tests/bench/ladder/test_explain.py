@@ -22,7 +22,7 @@ from gpt2x.errors import InputDataError, MissingComponentError, UsageError
 
 from . import made
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KEYS = [rung.key for rung in RUNGS]
 SECTIONS = [
     "The formula",

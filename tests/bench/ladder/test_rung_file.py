@@ -14,7 +14,7 @@ from gpt2x.bench.ladder.rungs import RUNGS, number_of, select
 from gpt2x.bench.machine import Machine
 from gpt2x.errors import InputDataError, UsageError
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "bench.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "bench.md"
 
 GOOD = """
 [[rung]]

@@ -25,9 +25,9 @@ from gpt2x.bench.process import run_worker, worker_environment
 from gpt2x.bench.records import FAILED, SKIPPED
 from gpt2x.cli.app import app
 from gpt2x.errors import InputDataError, UsageError
-from tests.bench.fake_trainers import ABSENT, FAKES
+from tests.bench.bpe.training.fake_trainers import ABSENT, FAKES
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[4]
 # Lines that end with blanks or are empty, and bytes outside ASCII, so that every way of learning gives other merges.
 TEXT = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich. 雨が降る、歌が聞こえる\n"
 TEXT += "".join(

@@ -15,8 +15,7 @@ from gpt2x.bench.ladder.rungs import RUNGS, select
 from gpt2x.bench.machine import Machine
 from gpt2x.bench.process import Missing, OutOfMemory
 from gpt2x.bench.step.compare import ladder_peers
-
-from .fakes import Bench, FakeRunner
+from tests.bench.fakes import Bench, FakeRunner
 
 Run = Callable[..., Results]
 

@@ -59,8 +59,8 @@ def greedy(job: Job) -> Training:
     """Touches 50 MB and gives them back before it is done."""
 
     def learn() -> list[Merge]:
-        room = bytearray(b"x") * 50_000_000
-        del room
+        buffer = bytearray(b"x") * 50_000_000
+        del buffer
         return []
 
     return Training(learn=learn, merges=lambda found: found)
