@@ -176,7 +176,7 @@ def _load(name: str, pattern: str | None) -> Tokenizer:
 
 def _folders(sizes: Sequence[int], out: Path | None) -> list[Path]:
     """Where each vocabulary goes: one into DIR itself, several into DIR-<size>; refused before anything is learned."""
-    from gpt2x.tokenizer.formats import check_folder
+    from gpt2x.tokenizer.saving import check_folder
 
     if len(sizes) == 1 and out is not None:
         folders = [out]

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from gpt2x.errors import InputDataError, UsageError, quoted
-from gpt2x.tokenizer import formats, patterns, registry
+from gpt2x.tokenizer import formats, patterns, registry, saving
 from gpt2x.tokenizer.added import AddedCore
 from gpt2x.tokenizer.arguments import (
     ArgumentTypeError,
@@ -210,7 +210,7 @@ class Tokenizer:
 
         """
         check_path(folder, "folder")
-        formats.write_folder(self.vocabulary, folder)
+        saving.write_folder(self.vocabulary, folder)
 
     @functools.cached_property
     def vocabulary(self) -> formats.Vocabulary:
