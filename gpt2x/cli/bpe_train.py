@@ -166,7 +166,7 @@ def train(
 
 def _load(name: str, pattern: str | None) -> Tokenizer:
     from gpt2x.cli.bpe_work import load
-    from gpt2x.tokenizer.encoding import OwnPatternError
+    from gpt2x.tokenizer.tokenizer import OwnPatternError
 
     try:
         return load(name, pattern)

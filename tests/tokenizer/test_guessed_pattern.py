@@ -13,9 +13,9 @@ import pytest
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.tokenizer import Tokenizer, saving, train
 from gpt2x.tokenizer.alphabet import to_characters
-from gpt2x.tokenizer.encoding import OwnPatternError
 from gpt2x.tokenizer.patterns import CL100K, GPT2, O200K
 from gpt2x.tokenizer.published import ENCODINGS, Published, RankFile, with_beginning
+from gpt2x.tokenizer.tokenizer import OwnPatternError
 
 TEXT = "IT'S 12345678"
 GUESSED = r"does not say how text is split for it; gpt2's pattern is guessed: give its pattern with pattern="
