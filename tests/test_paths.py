@@ -505,7 +505,7 @@ def test_a_limit_holds_for_what_a_file_unpacks_to(tmp_path: Path, suffix: str) -
 def test_a_packed_file_that_unpacks_without_end_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paths, "UNPACKED_BYTES", 2 << 20)
+    monkeypatch.setattr(paths.reading, "UNPACKED_BYTES", 2 << 20)
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(3 << 20)))
     with pytest.raises(InputDataError, match=r"bomb\.gz unpacks to more than 2 MiB"):
         paths.read_bytes(tmp_path / "bomb.gz")
@@ -523,7 +523,7 @@ def test_a_device_without_end_is_one_sentence(name: str, limit: int | None) -> N
 def test_a_pipe_is_read_to_its_end_and_no_further_than_its_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paths, "PIPE_BYTES", 2 << 20)
+    monkeypatch.setattr(paths.reading, "PIPE_BYTES", 2 << 20)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
 
@@ -551,7 +551,7 @@ def test_a_file_that_does_not_fit_into_memory_is_one_sentence(
         raise MemoryError
         yield b""
 
-    monkeypatch.setattr(paths, "read_blocks", no_memory)
+    monkeypatch.setattr(paths.reading, "read_blocks", no_memory)
     with pytest.raises(InputDataError, match="does not fit into memory; give a smaller file"):
         paths.read_text(tmp_path / "file")
 

@@ -17,14 +17,14 @@
 
 #include "bpe_texts.hpp"
 #include "conversions.hpp"
-#include "gpt2x/bpe/encoder.hpp"
 #include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/internal/encoder.hpp"
+#include "gpt2x/bpe/internal/parallel.hpp"
+#include "gpt2x/bpe/internal/splitter.hpp"
 #include "gpt2x/bpe/merges_file.hpp"
-#include "gpt2x/bpe/parallel.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 #include "gpt2x/bpe/rank_file.hpp"
 #include "gpt2x/bpe/special_tokens.hpp"
-#include "gpt2x/bpe/splitter.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"
 
 namespace py = pybind11;
@@ -436,12 +436,12 @@ class BytePairEncoder {
     if (array.ndim() != 1 || (array.size() > 1 && array.strides(0) != sizeof(Id)) || !array.writeable()) {
       throw py::value_error("out must be a writable array of one axis without gaps");
     }
-    const auto room = static_cast<std::size_t>(array.size());
-    BufferSink<Id> sink({array.mutable_data(), room});
+    const auto capacity = static_cast<std::size_t>(array.size());
+    BufferSink<Id> sink({array.mutable_data(), capacity});
     encode_to(text, specials, sink);
-    if (sink.size > room) {
+    if (sink.size > capacity) {
       throw py::value_error("the text has " + std::to_string(sink.size) + " tokens, out has room for " +
-                            std::to_string(room));
+                            std::to_string(capacity));
     }
     return array[py::slice(0, static_cast<py::ssize_t>(sink.size), 1)].template cast<py::array>();
   }

@@ -9,8 +9,8 @@
 #include <string_view>
 
 #include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
-#include "gpt2x/bpe/unicode.hpp"
 
 namespace py = pybind11;
 namespace bpe = gpt2x::bpe;

@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "conversions.hpp"
-#include "gpt2x/bpe/code_points.hpp"
-#include "gpt2x/bpe/huge_pages.hpp"
+#include "gpt2x/bpe/internal/code_points.hpp"
+#include "gpt2x/bpe/internal/huge_pages.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"
 
 namespace conversions {
@@ -195,41 +195,41 @@ struct FreeMemory {
   void operator()(void* memory) const { std::free(memory); }
 };
 template <typename T>
-using Room = std::unique_ptr<T, FreeMemory>;
+using MallocBuffer = std::unique_ptr<T, FreeMemory>;
 
-/// Room for `count` numbers that are still to be written, in large pages if there are many.
+/// A buffer for `count` numbers that are still to be written, in large pages if there are many.
 template <typename T>
-Room<T> make_room(std::size_t count) {
-  Room<T> room(
+MallocBuffer<T> allocate_buffer(std::size_t count) {
+  MallocBuffer<T> buffer(
       static_cast<T*>(std::malloc((count + 1) * sizeof(T))));  // never none, for which malloc may give null
-  if (room == nullptr) throw std::bad_alloc();
-  bpe::advise_huge_pages(room.get(), count * sizeof(T));
-  return room;
+  if (buffer == nullptr) throw std::bad_alloc();
+  bpe::advise_huge_pages(buffer.get(), count * sizeof(T));
+  return buffer;
 }
 
 /// Ids that are written one after the other, up to a number.
 class IdBuffer {
  public:
-  explicit IdBuffer(std::size_t most) : data_(make_room<bpe::TokenId>(most)), most_(most) {}
+  explicit IdBuffer(std::size_t most) : data_(allocate_buffer<bpe::TokenId>(most)), most_(most) {}
 
   [[nodiscard]] bool full() const { return size_ == most_; }
   void append(bpe::TokenId id) { data_.get()[size_++] = id; }
   [[nodiscard]] std::span<const bpe::TokenId> ids() const { return {data_.get(), size_}; }
 
  private:
-  Room<bpe::TokenId> data_;
+  MallocBuffer<bpe::TokenId> data_;
   std::size_t most_;
   std::size_t size_ = 0;
 };
 
-/// Collects tokens in memory that becomes a NumPy array. Room is asked for once, for the most that there may
-/// be, and given back afterwards: what is never written to takes no memory.
+/// Collects tokens in memory that becomes a NumPy array. Memory is asked for once, for the most that there
+/// may be, and given back afterwards: what is never written to takes no memory.
 template <typename Id>
 class ArraySink final : public bpe::TokenSink {
  public:
-  explicit ArraySink(std::size_t most) : data_(make_room<Id>(most)) {}
+  explicit ArraySink(std::size_t most) : data_(allocate_buffer<Id>(most)) {}
 
-  void take(std::span<const bpe::TokenId> tokens) override {
+  void write(std::span<const bpe::TokenId> tokens) override {
     Id* const out = data_.get() + size_;
     for (std::size_t i = 0; i < tokens.size(); ++i) out[i] = static_cast<Id>(tokens[i]);
     size_ += tokens.size();
@@ -250,7 +250,7 @@ class ArraySink final : public bpe::TokenSink {
   }
 
  private:
-  Room<Id> data_;
+  MallocBuffer<Id> data_;
   std::size_t size_ = 0;
 };
 
@@ -258,18 +258,18 @@ class ArraySink final : public bpe::TokenSink {
 template <typename Id>
 class BufferSink final : public bpe::TokenSink {
  public:
-  explicit BufferSink(std::span<Id> room) : room_(room) {}
+  explicit BufferSink(std::span<Id> buffer) : buffer_(buffer) {}
 
-  void take(std::span<const bpe::TokenId> tokens) override {
-    const std::size_t fitting = size < room_.size() ? std::min(tokens.size(), room_.size() - size) : 0;
-    for (std::size_t i = 0; i < fitting; ++i) room_[size + i] = static_cast<Id>(tokens[i]);
+  void write(std::span<const bpe::TokenId> tokens) override {
+    const std::size_t fitting = size < buffer_.size() ? std::min(tokens.size(), buffer_.size() - size) : 0;
+    for (std::size_t i = 0; i < fitting; ++i) buffer_[size + i] = static_cast<Id>(tokens[i]);
     size += tokens.size();
   }
 
   std::size_t size = 0;
 
  private:
-  std::span<Id> room_;
+  std::span<Id> buffer_;
 };
 
 }  // namespace conversions

@@ -16,12 +16,12 @@
 #include <vector>
 
 #include "conversions.hpp"
-#include "gpt2x/bpe/encoder.hpp"
-#include "gpt2x/bpe/parallel.hpp"
+#include "gpt2x/bpe/internal/encoder.hpp"
+#include "gpt2x/bpe/internal/parallel.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 #include "gpt2x/bpe/piece_counter.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 #include "gpt2x/bpe/trainer.hpp"
-#include "gpt2x/bpe/unicode.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
 
 namespace py = pybind11;

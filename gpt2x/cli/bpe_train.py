@@ -166,7 +166,7 @@ def train(
 
 def _load(name: str, pattern: str | None) -> Tokenizer:
     from gpt2x.cli.bpe_work import load
-    from gpt2x.tokenizer.encoding import OwnPatternError
+    from gpt2x.tokenizer.tokenizer import OwnPatternError
 
     try:
         return load(name, pattern)
@@ -176,7 +176,7 @@ def _load(name: str, pattern: str | None) -> Tokenizer:
 
 def _folders(sizes: Sequence[int], out: Path | None) -> list[Path]:
     """Where each vocabulary goes: one into DIR itself, several into DIR-<size>; refused before anything is learned."""
-    from gpt2x.tokenizer.formats import check_folder
+    from gpt2x.tokenizer.saving import check_folder
 
     if len(sizes) == 1 and out is not None:
         folders = [out]

@@ -380,7 +380,7 @@ def load(name: str, pattern: str | None = None) -> Tokenizer:
 
     """
     from gpt2x.tokenizer import Tokenizer
-    from gpt2x.tokenizer.encoding import OwnPatternError
+    from gpt2x.tokenizer.tokenizer import OwnPatternError
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -400,7 +400,7 @@ def load_each(names: list[str], pattern: str | None) -> list[Tokenizer]:
         UsageError: all have another one of their own.
 
     """
-    from gpt2x.tokenizer.encoding import OwnPatternError
+    from gpt2x.tokenizer.tokenizer import OwnPatternError
 
     loaded = []
     refused = []

@@ -93,7 +93,7 @@ def check_folder(path: Path) -> None:
         OutputError: one of the files that `save_folder` writes is there and is not of gpt2x.
 
     """
-    from gpt2x.tokenizer.formats import foreign_file
+    from gpt2x.tokenizer.saving import foreign_file
 
     ours = is_ours(path)
     theirs = (

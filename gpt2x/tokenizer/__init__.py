@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpt2x.tokenizer.encoding import Tokenizer, UnknownTokenError, get
+from gpt2x.tokenizer.decoding import UnknownTokenError
 from gpt2x.tokenizer.special import DisallowedSpecialError
+from gpt2x.tokenizer.tokenizer import Tokenizer, get
 
 if TYPE_CHECKING:
     from gpt2x.tokenizer.corpus import Corpus

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
+from gpt2x.tokenizer.arguments import copy_ids
 from gpt2x.tokenizer.special import native
 from gpt2x.tokenizer.utf8 import as_bytes
 
@@ -130,14 +131,7 @@ class AddedCore:
 
         """
         ids = self.encode_batch([text], 1, dtype, specials)[0]
-        if out is None:
-            return ids
-        if out.ndim != 1 or not out.flags.c_contiguous or not out.flags.writeable:
-            raise ValueError("out must be a writable array of one axis without gaps")
-        if len(ids) > len(out):
-            raise ValueError(f"the text has {len(ids)} tokens, out has room for {len(out)}")
-        out[: len(ids)] = ids
-        return out[: len(ids)]
+        return ids if out is None else copy_ids(ids, out)
 
     def encode_batch(
         self,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from gpt2x.errors import UsageError, quoted
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 class ArgumentTypeError(UsageError, TypeError):
@@ -110,3 +113,18 @@ def check_path(path: object, name: str) -> None:
         raise ArgumentTypeError(name, path, "a path, as str or pathlib.Path")
     if "\0" in spelled:
         raise UsageError(f"{name} is {quoted(spelled)}, with a NUL in it, which no file's name has")
+
+
+def copy_ids(ids: Sequence[int] | npt.NDArray[Any], out: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Copy ids into the first places of `out`, and give these.
+
+    Raises:
+        ValueError: `out` is too small, not writable, or not one axis without gaps.
+
+    """
+    if out.ndim != 1 or not out.flags.c_contiguous or not out.flags.writeable:
+        raise ValueError("out must be a writable array of one axis without gaps")
+    if len(ids) > len(out):
+        raise ValueError(f"the text has {len(ids)} tokens, out has room for {len(out)}")
+    out[: len(ids)] = ids
+    return out[: len(ids)]

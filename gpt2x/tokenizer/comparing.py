@@ -17,8 +17,8 @@ from gpt2x.errors import InputDataError, UsageError
 from gpt2x.tokenizer import patterns
 from gpt2x.tokenizer.added import AddedCore
 from gpt2x.tokenizer.alphabet import SINGLE_BYTES
-from gpt2x.tokenizer.encoding import Tokenizer
 from gpt2x.tokenizer.fitting import check_complete, token_ends
+from gpt2x.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,10 +12,19 @@ from __future__ import annotations
 
 import functools
 import re
-from enum import Enum
 from typing import NoReturn
 
 from gpt2x.errors import UsageError, quoted
+from gpt2x.tokenizer.engines import (
+    ANCHORS,
+    CATEGORIES,
+    CHARACTERS,
+    SCRIPTS,
+    WORD,
+    WORD_IN_SET,
+    Dialect,
+    letters_in_one,
+)
 
 MAX_CHARACTERS = 20_000
 """A longer pattern is refused: compiling it could take minutes."""
@@ -28,51 +37,6 @@ _MAX_SIZE = 50_000  # with repetitions written out; `regex` would take all memor
 _MAX_REPEAT = 1000
 
 
-class Dialect(Enum):
-    """Whose regular expression a pattern is."""
-
-    RUST = "Rust's fancy-regex"
-    ONIGURUMA = "Oniguruma"
-
-
-TEXT_START = r"(?<![\s\S])"
-TEXT_END = r"(?![\s\S])"
-
-_LINE_START = r"(?:(?<![\s\S])|(?<=\n)(?=[\s\S]))"  # not after a newline that ends the text
-_LINE_END = r"(?![^\n])"
-
-_ANCHORS = {
-    Dialect.RUST: {"^": TEXT_START, "$": TEXT_END, r"\A": TEXT_START, r"\z": TEXT_END},
-    Dialect.ONIGURUMA: {
-        "^": _LINE_START,
-        "$": _LINE_END,
-        r"\A": TEXT_START,
-        r"\z": TEXT_END,
-        r"\Z": rf"(?=\n?{TEXT_END})",
-    },
-}
-# What is a word character: members of a set. Oniguruma has some more where it is not asked for a set.
-_WORD_IN_SET = {
-    Dialect.RUST: "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\u200c\u200d",
-    Dialect.ONIGURUMA: r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}",
-}
-_WORD = _WORD_IN_SET | {Dialect.ONIGURUMA: r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}²³¹¼½¾"}
-_CHARACTERS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "a": "\a", "e": "\x1b"}
-_CATEGORIES = frozenset(
-    re.findall(
-        r"\w+",
-        "L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp Cc Cf Co "
-        "Letter Mark Number Punctuation Symbol Separator Alphabetic",
-    )
-)
-_SCRIPTS = frozenset(
-    re.findall(
-        r"\w+",
-        "Latin Cyrillic Greek Han Hiragana Katakana Hangul Arabic Hebrew Devanagari Bengali Tamil Telugu Thai Georgian "
-        "Armenian Ethiopic Gujarati Gurmukhi Kannada Malayalam Sinhala Oriya Khmer Lao Myanmar Tibetan Mongolian "
-        "Cherokee Bopomofo Syriac Thaana Common Inherited",
-    )
-)
 _SAMPLE = "".join(map(chr, range(0x3100)))  # has characters of all categories but some private ones in it
 _GROUPS = ("(?:", "(?>", "(?=", "(?!", "(?<=", "(?<!")
 _QUANTIFIER = re.compile(r"[*+?]|\{(\d*)(,?)(\d*)\}", re.ASCII)
@@ -243,7 +207,7 @@ class _Translator:
         if character in "^$.[":
             self._letters = ""
         if character in "^$":
-            return _ANCHORS[self._dialect][character], _CANNOT_BE_REPEATED
+            return ANCHORS[self._dialect][character], _CANNOT_BE_REPEATED
         if character in "*+?" or (character == "{" and self._quantifier_at(start)):
             self._refuse("a quantifier on nothing", start)
         if character == ".":
@@ -283,14 +247,12 @@ class _Translator:
     def _escape(self, ignore_case: bool) -> tuple[str, bool]:
         start = self._at - 1
         letter = self._pattern[self._at : self._at + 1]
-        anchor = (
-            self._boundary(letter) if letter in ("b", "B") else _ANCHORS[self._dialect].get(f"\\{letter}")
-        )
+        anchor = self._boundary(letter) if letter in ("b", "B") else ANCHORS[self._dialect].get(f"\\{letter}")
         if anchor is not None:
             self._at += 1
             self._letters = ""
             return anchor, _CANNOT_BE_REPEATED
-        members = self._class_escape(start, ignore_case, _WORD[self._dialect])
+        members = self._class_escape(start, ignore_case, WORD[self._dialect])
         if members is None:
             return self._literal(self._character_escape(start), ignore_case, start), _CAN_BE_REPEATED
         self._letters = ""
@@ -299,7 +261,7 @@ class _Translator:
 
     def _boundary(self, letter: str) -> str:
         r"""``\b`` or ``\B`` by what is a word character in this dialect."""
-        word = f"[{_WORD[self._dialect]}]"
+        word = f"[{WORD[self._dialect]}]"
         if letter == "b":
             return f"(?:(?<={word})(?!{word})|(?<!{word})(?={word}))"
         return f"(?:(?<={word})(?={word})|(?<!{word})(?!{word}))"
@@ -335,15 +297,15 @@ class _Translator:
             inverted, name = bool(match.group(1)), match.group(2)
         if self._dialect is Dialect.RUST:
             name = re.sub(r"^(?:Script|sc)=", "", name)
-        if name not in _CATEGORIES and name not in _SCRIPTS:
+        if name not in CATEGORIES and name not in SCRIPTS:
             self._refuse(f"the property {quoted(name)}", start)
         return rf"\{'P' if (letter == 'P') != inverted else 'p'}{{{name}}}"
 
     def _character_escape(self, start: int) -> str:
         """The character that an escape stands for; the backslash is passed."""
         letter = self._next()
-        if letter in _CHARACTERS:
-            return _CHARACTERS[letter]
+        if letter in CHARACTERS:
+            return CHARACTERS[letter]
         rust = self._dialect is Dialect.RUST
         starts_or_ends_word = rust and letter in "<>"
         if not ((letter.isalnum() and letter.isascii()) or starts_or_ends_word):
@@ -375,7 +337,7 @@ class _Translator:
     def _check_letters(self, character: str, start: int) -> None:
         """Refuse ss and its like, for which Oniguruma takes ß, too."""
         self._letters += character.casefold()
-        if self._dialect is Dialect.ONIGURUMA and any(map(self._letters.endswith, _letters_in_one())):
+        if self._dialect is Dialect.ONIGURUMA and any(map(self._letters.endswith, letters_in_one())):
             self._refuse("letters that can be one in another case", start)
 
     def _variants(self, character: str, start: int) -> str:
@@ -450,19 +412,12 @@ class _Translator:
         """A character in a set, which may be where a range begins or ends, or the members of a class."""
         if not self._take("\\"):
             return self._next()
-        members = self._class_escape(self._at - 1, ignore_case, _WORD_IN_SET[self._dialect])
+        members = self._class_escape(self._at - 1, ignore_case, WORD_IN_SET[self._dialect])
         return members if members is not None else self._character_escape(start)
 
     def _range_follows(self) -> bool:
         """True where a - stands here that is not the last in its set."""
         return self._peek("-") and not self._peek("-]")
-
-
-@functools.cache
-def _letters_in_one() -> tuple[str, ...]:
-    """What single characters become when case is folded, where that is several: ss, ffi."""
-    folded = (chr(code).casefold() for code in range(0xFB20))
-    return tuple({letters for letters in folded if len(letters) > 1})
 
 
 def _has_everything(unions: list[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Files that hold a vocabulary: tiktoken's rank file, GPT-2's pair of files, Hugging Face's `tokenizer.json`.
+"""Reading files that hold a vocabulary: tiktoken's rank file, GPT-2's pair of files, Hugging Face's `tokenizer.json`.
 
 ===========================  ================================================  ==================================
 file                         what it holds                                     what it leaves out
@@ -11,7 +11,7 @@ file                         what it holds                                     w
 ``tokenizer.json``           everything                                        the Unicode version
 ===========================  ================================================  ==================================
 
-What a file leaves out is written beside it: `write_folder` adds a ``tokenizer_config.json`` (which transformers
+What a file leaves out is written beside it: `saving` adds a ``tokenizer_config.json`` (which transformers
 reads, too) with a block ``gpt2x`` that records pattern, special tokens, Unicode version, generator and a checksum.
 A file is never half believed: whatever does not fit raises `InputDataError` with the file and the line. Where nothing
 tells the pattern (not the checksum, not a file beside it), the vocabulary carries a note that it is guessed.
@@ -19,14 +19,9 @@ tells the pattern (not the checksum, not a file beside it), the vocabulary carri
 
 from __future__ import annotations
 
-import base64
-import binascii
-import codecs
 import contextlib
 import functools
 import hashlib
-import itertools
-import json
 import os
 import re
 import warnings
@@ -34,18 +29,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gpt2x._version import __version__
-from gpt2x.errors import InputDataError, OutputError, quoted
-from gpt2x.paths import CONFIG_BYTES, VOCABULARY_BYTES, atomic_folder, atomic_write, read_bytes, read_text
+from gpt2x.errors import InputDataError, quoted
+from gpt2x.paths import CONFIG_BYTES, VOCABULARY_BYTES, read_bytes, read_text
 from gpt2x.tokenizer import patterns
 from gpt2x.tokenizer.published import ENCODINGS, with_beginning, with_ranks
+from gpt2x.tokenizer.rank_lists import parse_merges, parse_rank_file, parts_of_merges
 from gpt2x.tokenizer.ranks import FileRanks
-from gpt2x.tokenizer.special import LARGEST_ID
-from gpt2x.tokenizer.vocabulary import Vocabulary, check_bytes, of_published
+from gpt2x.tokenizer.saving import CONFIG, RANK_FILE, TOKENIZER_JSON
+from gpt2x.tokenizer.vocabulary import Vocabulary, of_published
 
-RANK_FILE = "vocab.tiktoken"
-TOKENIZER_JSON = "tokenizer.json"
-CONFIG = "tokenizer_config.json"
 GPT2_PAIRS = (("vocab.bpe", "encoder.json"), ("merges.txt", "vocab.json"))
 SPECIAL_MAP = "special_tokens_map.json"
 ADDED_TOKENS = "added_tokens.json"
@@ -55,10 +47,6 @@ _GPT2_PAIR = (
     "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
     "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
 )
-
-
-# ----------------------------------------------------------------------------------------------------------------
-# Reading
 
 
 def read(source: str | os.PathLike[str], pattern: str | None = None) -> Vocabulary:
@@ -124,50 +112,6 @@ def _named(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def read_rank_file(path: str | os.PathLike[str]) -> dict[bytes, int]:
-    """Read tiktoken's format: lines of base64 token, space, rank.
-
-    Raises:
-        InputDataError: a line is damaged, a token or rank occurs twice, or a byte has no token.
-
-    """
-    return parse_rank_file(read_bytes(path, limit=VOCABULARY_BYTES), path)
-
-
-def parse_rank_file(contents: bytes, source: object) -> dict[bytes, int]:
-    """The ranks in a rank file's contents; `source` is its name for messages.
-
-    Raises:
-        InputDataError: as `read_rank_file`.
-
-    """
-    ranks: dict[bytes, int] = {}
-    lines: dict[int, int] = {}
-    for number, line in enumerate(contents.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            encoded, digits = line.split()
-            token, rank = base64.b64decode(encoded, validate=True), int(digits)
-        except (ValueError, binascii.Error):
-            shown = line[:40].decode("utf-8", "backslashreplace")
-            raise InputDataError(
-                f"{source}, line {number}: {quoted(shown)} is not a base64 token and a rank"
-            ) from None
-        if not token or rank < 0 or rank > LARGEST_ID or token in ranks or rank in lines:
-            reason = (
-                "an empty token"
-                if not token
-                else f"token {quoted(token)} or rank {quoted(rank)} is out of range or repeated"
-            )
-            raise InputDataError(f"{source}, line {number}: {reason}")
-        ranks[token] = rank
-        lines[rank] = number
-    if not ranks:
-        raise InputDataError(f"{source} is empty; a rank file has a line for each token")
-    return check_bytes(ranks, source)
-
-
 def read_gpt2_pair(merges_path: Path, vocab_path: Path, pattern: str | None = None) -> Vocabulary:
     """Read GPT-2's two files, which must agree with one another.
 
@@ -195,7 +139,7 @@ def read_gpt2_pair(merges_path: Path, vocab_path: Path, pattern: str | None = No
             f"{vocab_path} lists {len(unknown):,} tokens that no merge in {merges_path.name} makes, such as "
             f"{quoted(unknown[0])}: the merges are cut off or another vocabulary's; get both files again"
         )
-    check_merges(list(_merges(merges, merges_path)), merges_path)
+    check_merges(list(parts_of_merges(merges, merges_path)), merges_path)
     special = {text: ids[text] for text in unmade if text not in beside or beside[text].special}
     special |= {token.content: token.id for token in beside.values() if token.special}
     added = {token.content: token.id for token in beside.values() if not token.special}
@@ -216,46 +160,6 @@ def read_gpt2_pair(merges_path: Path, vocab_path: Path, pattern: str | None = No
 
 # What marks a special token in a vocabulary that lists it among the others.
 _SPECIAL = re.compile(r"<\|[^<>]*\|>|<(s|/s|pad|unk|mask)>")
-
-
-def parse_merges(contents: bytes, source: object) -> dict[bytes, int]:
-    """The ranks that a list of merges makes: the single bytes in GPT-2's order, then the merges in theirs.
-
-    Raises:
-        InputDataError: a line is no merge of two known tokens.
-
-    """
-    from gpt2x.tokenizer.alphabet import SINGLE_BYTES
-
-    tokens = (left + right for left, right in _merges(contents, source))
-    return {token: rank for rank, token in enumerate(itertools.chain(SINGLE_BYTES, tokens))}
-
-
-def _merges(contents: bytes, source: object) -> Iterator[tuple[bytes, bytes]]:
-    """The two parts of each merge, of tokens that are known by then.
-
-    Raises:
-        InputDataError: a line is none.
-
-    """
-    from gpt2x.tokenizer.alphabet import SINGLE_BYTES, from_characters
-
-    known = set(SINGLE_BYTES)
-    text = contents.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
-    for number, line in enumerate(text.split("\n"), 1):
-        merge = line.removesuffix("\r")
-        if not merge or (number == 1 and merge.startswith("#version")):
-            continue
-        try:
-            left, right = map(from_characters, merge.split(" "))
-            if left not in known or right not in known or left + right in known:
-                raise ValueError(merge)
-        except (ValueError, KeyError):
-            raise InputDataError(
-                f"{source}, line {number}: {quoted(merge[:40])} is no merge of known tokens"
-            ) from None
-        known.add(left + right)
-        yield left, right
 
 
 def _check_pair(
@@ -292,7 +196,8 @@ def _tokens_beside(folder: Path, ids: Mapping[str, int]) -> dict[str, Any]:
         InputDataError: a file is damaged, or one token gets two ids.
 
     """
-    from gpt2x.tokenizer.huggingface import AddedToken, check_ids, is_text, read_added_token
+    from gpt2x.tokenizer.huggingface import check_ids
+    from gpt2x.tokenizer.huggingface_added import AddedToken, is_text, read_added_token
 
     config, config_path = _json_beside(folder, CONFIG)
     special_map, map_path = _json_beside(folder, SPECIAL_MAP)
@@ -416,7 +321,7 @@ def _described(found: Vocabulary, block: dict[str, Any], path: Path) -> Vocabula
 
 
 def _is_token(item: tuple[Any, Any]) -> bool:
-    from gpt2x.tokenizer.huggingface import is_id, is_text
+    from gpt2x.tokenizer.huggingface_added import is_id, is_text
 
     return is_text(item[0]) and is_id(item[1])
 
@@ -489,121 +394,6 @@ def sha256(contents: bytes) -> str:
     return hashlib.sha256(contents).hexdigest()
 
 
-# ----------------------------------------------------------------------------------------------------------------
-# Writing
-
-
-FILES = (TOKENIZER_JSON, RANK_FILE, CONFIG)
-"""What `write_folder` writes."""
-
-
-_KEYS = {
-    *("tokenizer_class", "bos_token", "eos_token", "unk_token", "model_max_length"),
-    *("clean_up_tokenization_spaces", "gpt2x"),
-}
-"""What gpt2x writes into a tokenizer_config.json; transformers writes more, and keeps what it does not know."""
-
-
-def foreign_file(folder: Path, *, model_is_ours: bool = False) -> str | None:
-    """The first of these files in a folder that gpt2x did not write; None where they can be replaced.
-
-    Args:
-        folder: it need not exist.
-        model_is_ours: there is a model beside them that gpt2x saved, and them with it: the block is not written then.
-
-    """
-    there = [name for name in FILES if os.path.lexists(folder / name)]
-    config = _read_object(folder / CONFIG)
-    ours = (
-        bool(config) and config.keys() <= _KEYS and (model_is_ours or isinstance(config.get("gpt2x"), dict))
-    )
-    return there[0] if there and not ours else None
-
-
-def _read_object(file: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty where there is none that can be read."""
-    try:
-        value = json.loads(read_text(file, limit=CONFIG_BYTES, regular=True))
-    except (InputDataError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def check_folder(folder: str | os.PathLike[str]) -> None:
-    """Refuse a place in which `write_folder` would replace what gpt2x did not write.
-
-    Raises:
-        OutputError: it is no folder, or holds somebody else's tokenizer.
-
-    """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file; name a folder for the tokenizer")
-    theirs = foreign_file(folder, model_is_ours="gpt2x" in _read_object(folder / "config.json"))
-    if theirs is not None:
-        raise OutputError(f"{folder} holds {theirs}, which gpt2x did not write; choose another place")
-
-
-def write_folder(vocabulary: Vocabulary, folder: str | os.PathLike[str]) -> None:
-    """Write the vocabulary's three files into a folder: all or, where something fails, none.
-
-    Raises:
-        OutputError: they cannot be written, or files of these names are there that gpt2x did not write.
-        InputDataError: the vocabulary has a token that no merge makes, which `tokenizer.json` cannot express.
-
-    """
-    from gpt2x.tokenizer.huggingface import tokenizer_json
-
-    folder = Path(folder)
-    check_folder(folder)
-    files = {
-        TOKENIZER_JSON: tokenizer_json(vocabulary).encode(),
-        RANK_FILE: vocabulary.rank_file,
-        CONFIG: (json.dumps(_config(vocabulary), ensure_ascii=False, indent=2) + "\n").encode(),
-    }
-    with contextlib.ExitStack() as stack:
-        if folder.is_dir():
-            # Each file gets its name only after the contents of all are on the disk.
-            for name, content in files.items():
-                stack.enter_context(atomic_write(folder / name)).write(content)
-        else:
-            temporary = stack.enter_context(atomic_folder(folder))
-            for name, content in files.items():
-                (temporary / name).write_bytes(content)
-
-
-def write_rank_file(vocabulary: Vocabulary, path: str | os.PathLike[str]) -> None:
-    """Write the ranks alone, in tiktoken's format.
-
-    Raises:
-        OutputError: the file cannot be written.
-
-    """
-    with atomic_write(path) as file:
-        file.write(vocabulary.rank_file)
-
-
-def _config(vocabulary: Vocabulary) -> dict[str, Any]:
-    from gpt2x._bpe import unicode_version
-
-    end = "<|endoftext|>" if "<|endoftext|>" in vocabulary.special_tokens else None
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": end,
-        "eos_token": end,
-        "clean_up_tokenization_spaces": False,
-        "gpt2x": {
-            "name": vocabulary.name,
-            "pattern": vocabulary.pat_str,
-            "special_tokens": vocabulary.special_tokens,
-            **({"added_tokens": vocabulary.added_tokens} if vocabulary.added_tokens else {}),
-            "unicode_version": unicode_version,
-            "generator": f"gpt2x {__version__}",
-            "sha256": vocabulary.fingerprint,
-        },
-    }
-
-
 def _read_block(folder: Path) -> dict[str, Any]:
     """The block ``gpt2x`` of a tokenizer_config.json; empty where there is none."""
     path = folder / CONFIG
@@ -627,7 +417,7 @@ def _read_block(folder: Path) -> dict[str, Any]:
 
 
 def _block_name(block: dict[str, Any]) -> str | None:
-    from gpt2x.tokenizer.huggingface import is_text
+    from gpt2x.tokenizer.huggingface_added import is_text
 
     name = block.get("name")
     return name if is_text(name) else None

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gpt2x.errors import UsageError, quoted
-from gpt2x.tokenizer.arguments import check_text
+from gpt2x.tokenizer.arguments import check_text, copy_ids
 from gpt2x.tokenizer.ranks import FileRanks
 from gpt2x.tokenizer.utf8 import as_bytes
 
@@ -271,16 +271,16 @@ class RegexCore:
         out: npt.NDArray[Any] | None = None,
         specials: SpecialTokens | None = None,
     ) -> npt.NDArray[Any]:
-        """The same as an array, or in the first places of `out`."""
+        """The same as an array, or in the first places of `out`.
+
+        Raises:
+            ValueError: `out` is too small, or not writable.
+
+        """
         import numpy as np
 
         ids = self.encode(text, specials)
-        if out is None:
-            return np.array(ids, dtype=dtype)
-        if len(ids) > len(out):
-            raise ValueError(f"the text has {len(ids)} tokens, out has room for {len(out)}")
-        out[: len(ids)] = ids
-        return out[: len(ids)]
+        return np.array(ids, dtype=dtype) if out is None else copy_ids(ids, out)
 
     def encode_batch(
         self,

@@ -4,6 +4,7 @@ Encoding has three steps. `split` cuts text into pieces (roughly words) that mer
 its UTF-8 bytes, one token each; `merge` joins the adjacent pair with the lowest rank until no pair is a token.
 Training (`learn_merges`) runs the same idea forwards: the pair that occurs most often becomes the next token.
 Everything is written for reading: quadratic where the core is linear, and held equal to it by the tests.
+It is one file, longer than others here, so that the specification can be read from top to bottom.
 
 Character classes are those of Unicode 16.0. Python's own `unicodedata` follows the version of the interpreter (14.0
 in 3.11, 16.0 in 3.14) and the `regex` package a later one, so neither can say what a letter is here; `classify`

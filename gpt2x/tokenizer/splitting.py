@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from gpt2x.errors import InputDataError, UsageError, quoted
-from gpt2x.tokenizer.dialects import Dialect, neutral
+from gpt2x.tokenizer.dialects import neutral
+from gpt2x.tokenizer.engines import Dialect
 
 BASE_SECONDS = 5.0
 """What any text is given to be split in."""

@@ -14,7 +14,7 @@ from gpt2x.errors import UsageError, quoted
 from gpt2x.tokenizer import patterns
 from gpt2x.tokenizer.comparing import readable
 from gpt2x.tokenizer.corpus import Corpus
-from gpt2x.tokenizer.encoding import Tokenizer
+from gpt2x.tokenizer.tokenizer import Tokenizer
 
 SCRIPTS = (
     *(

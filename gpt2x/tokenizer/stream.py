@@ -10,7 +10,7 @@ import codecs
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gpt2x.tokenizer.encoding import Tokenizer
+    from gpt2x.tokenizer.tokenizer import Tokenizer
 
 
 class StreamDecoder:

@@ -20,8 +20,8 @@ from typing import Any
 
 from gpt2x.errors import UsageError, quoted
 from gpt2x.tokenizer import registry
-from gpt2x.tokenizer.encoding import Tokenizer
 from gpt2x.tokenizer.special import END_OF_TEXT
+from gpt2x.tokenizer.tokenizer import Tokenizer
 
 __all__ = [
     "Encoding",

@@ -17,8 +17,8 @@ from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.tokenizer import patterns
 from gpt2x.tokenizer.alphabet import SINGLE_BYTES
 from gpt2x.tokenizer.corpus import Corpus, Errors
-from gpt2x.tokenizer.encoding import Tokenizer
 from gpt2x.tokenizer.special import END_OF_TEXT
+from gpt2x.tokenizer.tokenizer import Tokenizer
 
 ByteOrder: TypeAlias = Literal["gpt2", "raw"]
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(HERE.parent.parent))
 
 from gpt2x.data.lyrics import read_songs, song_document  # noqa: E402
 from gpt2x.tokenizer import Tokenizer, train  # noqa: E402
-from gpt2x.tokenizer.formats import write_rank_file  # noqa: E402
+from gpt2x.tokenizer.saving import write_rank_file  # noqa: E402
 
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2002\u2007\u200a\u2028\u2029\u202f\u205f\u3000"
 NO_SPACES = "\x1c\x1f\u180e\u200b\u200d\ufeff"

@@ -13,7 +13,8 @@ from tokenizers import pre_tokenizers
 from gpt2x.errors import UsageError
 from gpt2x.tokenizer import patterns
 from gpt2x.tokenizer.alphabet import SINGLE_BYTES
-from gpt2x.tokenizer.dialects import Dialect, neutral, reads_alike
+from gpt2x.tokenizer.dialects import neutral, reads_alike
+from gpt2x.tokenizer.engines import Dialect
 from gpt2x.tokenizer.splitting import ISOLATED, REMOVED, Splitter, Step
 
 RUST, ONIGURUMA = Dialect.RUST, Dialect.ONIGURUMA

@@ -14,7 +14,7 @@ from tiktoken.load import load_tiktoken_bpe
 
 from gpt2x import _bpe
 from gpt2x.errors import Gpt2xError, InputDataError, OutputError
-from gpt2x.tokenizer import Tokenizer, formats, train
+from gpt2x.tokenizer import Tokenizer, saving, train
 from gpt2x.tokenizer.alphabet import SINGLE_BYTES, to_characters
 from gpt2x.tokenizer.patterns import GPT2, GPT2_ORIGINAL
 from gpt2x.tokenizer.vocabulary import GPT2_FINGERPRINT
@@ -45,9 +45,9 @@ def hugging_face(saved: Path) -> tokenizers.Tokenizer:
 class TestSaving:
     def test_writes_three_files_that_load_to_the_same_tokenizer(self, songs: Tokenizer, saved: Path) -> None:
         assert sorted(path.name for path in saved.iterdir()) == [
-            formats.TOKENIZER_JSON,
-            formats.CONFIG,
-            formats.RANK_FILE,
+            saving.TOKENIZER_JSON,
+            saving.CONFIG,
+            saving.RANK_FILE,
         ]
         for source in (saved, saved / "tokenizer.json", saved / "vocab.tiktoken", str(saved)):
             assert Tokenizer.load(source) == songs
@@ -55,7 +55,7 @@ class TestSaving:
     def test_records_the_unicode_version_and_what_the_rank_file_leaves_out(
         self, songs: Tokenizer, saved: Path
     ) -> None:
-        block = json.loads((saved / formats.CONFIG).read_text(encoding="utf-8"))["gpt2x"]
+        block = json.loads((saved / saving.CONFIG).read_text(encoding="utf-8"))["gpt2x"]
         assert block["unicode_version"] == _bpe.unicode_version
         assert block["pattern"] == GPT2
         assert block["special_tokens"] == {END: 1000}
@@ -95,7 +95,7 @@ class TestSaving:
         with pytest.raises(InputDataError, match=r"token 256 \(b'xyz'\) of 'odd' cannot be made by merging"):
             odd.save(tmp_path / "odd")
         assert not (tmp_path / "odd").exists()
-        formats.write_rank_file(odd.vocabulary, tmp_path / "odd.tiktoken")
+        saving.write_rank_file(odd.vocabulary, tmp_path / "odd.tiktoken")
         assert Tokenizer.load(tmp_path / "odd.tiktoken", pattern="gpt2").encode("xyz") == [256]
 
 
@@ -356,9 +356,9 @@ class TestTokenizerJson:
     def test_another_unicode_version_is_mentioned(self, saved: Path, tmp_path: Path) -> None:
         for path in saved.iterdir():
             (tmp_path / path.name).write_bytes(path.read_bytes())
-        config = json.loads((tmp_path / formats.CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((tmp_path / saving.CONFIG).read_text(encoding="utf-8"))
         config["gpt2x"]["unicode_version"] = "17.0.0"
-        (tmp_path / formats.CONFIG).write_text(json.dumps(config), encoding="utf-8")
+        (tmp_path / saving.CONFIG).write_text(json.dumps(config), encoding="utf-8")
         with pytest.warns(RuntimeWarning, match=r"says Unicode 17\.0\.0"):
             Tokenizer.load(tmp_path)
 

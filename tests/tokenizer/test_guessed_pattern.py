@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from gpt2x.errors import InputDataError, UsageError
-from gpt2x.tokenizer import Tokenizer, formats, train
+from gpt2x.tokenizer import Tokenizer, saving, train
 from gpt2x.tokenizer.alphabet import to_characters
-from gpt2x.tokenizer.encoding import OwnPatternError
 from gpt2x.tokenizer.patterns import CL100K, GPT2, O200K
 from gpt2x.tokenizer.published import ENCODINGS, Published, RankFile, with_beginning
+from gpt2x.tokenizer.tokenizer import OwnPatternError
 
 TEXT = "IT'S 12345678"
 GUESSED = r"does not say how text is split for it; gpt2's pattern is guessed: give its pattern with pattern="
@@ -29,7 +29,7 @@ def mine() -> Tokenizer:
 @pytest.fixture
 def ranks(mine: Tokenizer, tmp_path: Path) -> Path:
     """The ranks alone."""
-    formats.write_rank_file(mine.vocabulary, tmp_path / "mine.tiktoken")
+    saving.write_rank_file(mine.vocabulary, tmp_path / "mine.tiktoken")
     return tmp_path / "mine.tiktoken"
 
 

@@ -11,7 +11,7 @@ from urllib.error import URLError
 import pytest
 
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError
-from gpt2x.tokenizer import Tokenizer, encoding, get, registry
+from gpt2x.tokenizer import Tokenizer, get, registry, tokenizer
 from gpt2x.tokenizer.patterns import CL100K
 from gpt2x.tokenizer.published import ENCODINGS, R50K, Published, RankFile
 from tests.conftest import Serve
@@ -262,7 +262,7 @@ class TestOtherEncodings:
         published = Published("small", ranks, "cl100k", {"<|endoftext|>": 1000, "<|fim|>": 1001})
         monkeypatch.setitem(ENCODINGS, "small", published)
         yield songs.vocabulary.rank_file
-        encoding._build.cache_clear()
+        tokenizer._build.cache_clear()
         registry.genuine.cache_clear()
 
     def test_has_its_own_pattern_and_special_tokens(self, small: bytes, tmp_path: Path) -> None:

@@ -13,13 +13,13 @@
 #include <string>
 #include <vector>
 
+#include "gpt2x/bpe/internal/splitter.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 #include "gpt2x/bpe/piece_counter.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 #include "gpt2x/bpe/rank_file.hpp"
-#include "gpt2x/bpe/splitter.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"
 #include "gpt2x/bpe/trainer.hpp"
-#include "gpt2x/bpe/unicode.hpp"
 
 namespace bpe = gpt2x::bpe;
 

@@ -18,11 +18,11 @@
 #include <vector>
 
 #include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/internal/splitter.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 #include "gpt2x/bpe/piece_counter.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
-#include "gpt2x/bpe/splitter.hpp"
 #include "gpt2x/bpe/trainer.hpp"
-#include "gpt2x/bpe/unicode.hpp"
 
 namespace bpe = gpt2x::bpe;
 

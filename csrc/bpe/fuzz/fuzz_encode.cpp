@@ -20,11 +20,11 @@
 #include <vector>
 
 #include "../src/kernels.hpp"
-#include "gpt2x/bpe/encoder.hpp"
+#include "gpt2x/bpe/internal/encoder.hpp"
+#include "gpt2x/bpe/internal/splitter.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 #include "gpt2x/bpe/special_tokens.hpp"
-#include "gpt2x/bpe/splitter.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"
-#include "gpt2x/bpe/unicode.hpp"
 #include "reference.hpp"
 #include "samples.hpp"
 
@@ -215,12 +215,12 @@ void check_merging(const bpe::Vocabulary& vocabulary, std::string_view text, bpe
   for (std::size_t at = 0, size = 1; at < text.size(); at += size, size = size % bpe::kMaxWordBytes + 1)
     words.emplace_back(text.substr(at, size));
   for (const bpe::Kernels* version : bpe::usable_kernels()) {
-    std::vector<Tokens> room;
+    std::vector<Tokens> buffer;
     std::vector<bpe::WordJob> jobs;
-    room.reserve(words.size());
+    buffer.reserve(words.size());
     for (const std::string& word : words) {
-      room.emplace_back(word.size());
-      jobs.emplace_back(word, jobs.size() % 2 == 0 ? bpe::kNoToken : limit, room.back().data());
+      buffer.emplace_back(word.size());
+      jobs.emplace_back(word, jobs.size() % 2 == 0 ? bpe::kNoToken : limit, buffer.back().data());
     }
     version->merge_words(vocabulary.merge_rules(), jobs);
     for (std::size_t i = 0; i < jobs.size(); ++i) {

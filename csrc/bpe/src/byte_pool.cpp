@@ -1,4 +1,4 @@
-#include "gpt2x/bpe/byte_pool.hpp"
+#include "gpt2x/bpe/internal/byte_pool.hpp"
 
 #include <stdexcept>
 #include <utility>

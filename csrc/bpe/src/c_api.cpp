@@ -7,9 +7,9 @@
 #include <string>
 
 #include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 #include "gpt2x/bpe/rank_file.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"
-#include "gpt2x/bpe/unicode.hpp"
 #include "gpt2x_bpe.h"
 
 namespace bpe = gpt2x::bpe;

@@ -1,4 +1,4 @@
-#include "gpt2x/bpe/code_points.hpp"
+#include "gpt2x/bpe/internal/code_points.hpp"
 
 #include <cstdint>
 

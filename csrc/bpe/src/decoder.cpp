@@ -78,8 +78,8 @@ void Decoder::lengths(std::span<const Id> ids, std::uint32_t* lengths) const {
 }
 
 template <typename Id>
-char* Decoder::write(std::span<const Id> ids, char* out, std::size_t room) const {
-  char* const last_copy = room < kCopyBytes ? nullptr : out + room - kCopyBytes;
+char* Decoder::write(std::span<const Id> ids, char* out, std::size_t capacity) const {
+  char* const last_copy = capacity < kCopyBytes ? nullptr : out + capacity - kCopyBytes;
   const Id* next = ids.data();
   const Id* const end = next + ids.size();
   for (; next != end && out <= last_copy; ++next) {
@@ -92,7 +92,7 @@ char* Decoder::write(std::span<const Id> ids, char* out, std::size_t room) const
       out += length;
     }
   }
-  for (; next != end; ++next) {  // the last ones have no room behind them
+  for (; next != end; ++next) {  // the last ones may end where the buffer does
     out = std::ranges::copy(bytes_of(static_cast<TokenId>(*next)), out).out;
   }
   return out;

@@ -1,4 +1,4 @@
-#include "gpt2x/bpe/encoder.hpp"
+#include "gpt2x/bpe/internal/encoder.hpp"
 
 #include <algorithm>
 #include <array>

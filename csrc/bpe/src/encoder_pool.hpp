@@ -22,13 +22,13 @@ class EncoderPool {
 
   template <typename Work>
   void with_encoder(const Work& work) {
-    std::unique_ptr<PieceEncoder> encoder = take();
+    std::unique_ptr<PieceEncoder> encoder = acquire();
     work(*encoder);
     give_back(std::move(encoder));  // after an exception it is dropped instead
   }
 
  private:
-  std::unique_ptr<PieceEncoder> take() {
+  std::unique_ptr<PieceEncoder> acquire() {
     for (std::atomic<PieceEncoder*>& place : idle_) {
       if (place.load(std::memory_order_relaxed) == nullptr) continue;
       if (PieceEncoder* const encoder = place.exchange(nullptr))

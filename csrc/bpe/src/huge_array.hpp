@@ -9,7 +9,7 @@
 #include <new>
 #include <type_traits>
 
-#include "gpt2x/bpe/huge_pages.hpp"
+#include "gpt2x/bpe/internal/huge_pages.hpp"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -36,11 +36,11 @@ class HugeArray {
         mmap(nullptr, bytes + kHugePageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED) throw std::bad_alloc();
     void* aligned = mapped;
-    std::size_t room = bytes + kHugePageBytes;
-    std::align(kHugePageBytes, bytes, aligned, room);
+    std::size_t space = bytes + kHugePageBytes;
+    std::align(kHugePageBytes, bytes, aligned, space);
     auto* const first = static_cast<char*>(aligned);
     if (first != mapped) munmap(mapped, static_cast<std::size_t>(first - static_cast<char*>(mapped)));
-    if (room > bytes) munmap(first + round_up(bytes), room - round_up(bytes));
+    if (space > bytes) munmap(first + round_up(bytes), space - round_up(bytes));
     madvise(first, bytes, MADV_HUGEPAGE);  // also for a single one, which advise_huge_pages leaves alone
     return reinterpret_cast<T*>(first);
   }

@@ -1,4 +1,4 @@
-#include "gpt2x/bpe/huge_pages.hpp"
+#include "gpt2x/bpe/internal/huge_pages.hpp"
 
 #include <cstdint>
 

@@ -50,7 +50,7 @@ struct PortableClassify {
       add(masks.blank, blank);
       add(masks.white, bytes.between('\t', '\r') | blank);
       add(masks.apostrophe, bytes.between('\'', '\''));
-      add(masks.wide, bytes.high());
+      add(masks.non_ascii, bytes.high());
       add(masks.continuation, bytes.continuation());
     }
     return masks;

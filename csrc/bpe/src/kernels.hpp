@@ -8,7 +8,7 @@
 #include <span>
 #include <string_view>
 
-#include "gpt2x/bpe/splitter.hpp"
+#include "gpt2x/bpe/internal/splitter.hpp"
 #include "gpt2x/bpe/types.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
 #include "word_cache.hpp"

@@ -15,7 +15,7 @@
 
 #include "char_table.hpp"
 #include "contraction.hpp"
-#include "gpt2x/bpe/unicode.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 #include "kernels.hpp"
 
 GPT2X_BEGIN_TARGET("avx2,bmi,bmi2,lzcnt,popcnt")
@@ -44,15 +44,15 @@ struct Half {
 
   [[nodiscard]] BlockMasks masks() const {
     const std::uint64_t blank = equal(' ');
-    const std::uint64_t wide = mask(bytes);
+    const std::uint64_t non_ascii = mask(bytes);
     return {
         .letter = range(_mm256_or_si256(bytes, _mm256_set1_epi8(0x20)), 'a', 26),
         .number = range(bytes, '0', 10),
         .white = range(bytes, '\t', 5) | blank,
         .blank = blank,
         .apostrophe = equal('\''),
-        .wide = wide,
-        .continuation = wide == 0 ? 0 : range(bytes, static_cast<char>(0x80), 0x40),
+        .non_ascii = non_ascii,
+        .continuation = non_ascii == 0 ? 0 : range(bytes, static_cast<char>(0x80), 0x40),
     };
   }
 };
@@ -68,7 +68,7 @@ struct Avx2Classify {
         .white = low.white | high.white << 32,
         .blank = low.blank | high.blank << 32,
         .apostrophe = low.apostrophe | high.apostrophe << 32,
-        .wide = low.wide | high.wide << 32,
+        .non_ascii = low.non_ascii | high.non_ascii << 32,
         .continuation = low.continuation | high.continuation << 32,
     };
   }

@@ -15,7 +15,7 @@
 
 #include "char_table.hpp"
 #include "contraction.hpp"
-#include "gpt2x/bpe/unicode.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 #include "kernels.hpp"
 
 GPT2X_BEGIN_TARGET("avx512f,avx512bw,avx512vl,avx2,bmi,bmi2,lzcnt,popcnt")
@@ -40,15 +40,15 @@ struct Avx512Classify {
   static BlockMasks masks(const char* block) {
     const __m512i bytes = _mm512_loadu_si512(block);
     const std::uint64_t blank = equal(bytes, ' ');
-    const std::uint64_t wide = _mm512_movepi8_mask(bytes);
+    const std::uint64_t non_ascii = _mm512_movepi8_mask(bytes);
     return {
         .letter = range(_mm512_or_si512(bytes, _mm512_set1_epi8(0x20)), 'a', 26),
         .number = range(bytes, '0', 10),
         .white = range(bytes, '\t', 5) | blank,
         .blank = blank,
         .apostrophe = equal(bytes, '\''),
-        .wide = wide,
-        .continuation = wide == 0 ? 0 : range(bytes, static_cast<char>(0x80), 0x40),
+        .non_ascii = non_ascii,
+        .continuation = non_ascii == 0 ? 0 : range(bytes, static_cast<char>(0x80), 0x40),
     };
   }
 

@@ -8,8 +8,8 @@
 #include <string>
 #include <utility>
 
-#include "gpt2x/bpe/byte_pool.hpp"
 #include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/internal/byte_pool.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
 #include "lines.hpp"
 

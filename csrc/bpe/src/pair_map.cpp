@@ -1,4 +1,4 @@
-#include "gpt2x/bpe/pair_map.hpp"
+#include "gpt2x/bpe/internal/pair_map.hpp"
 
 #include <algorithm>
 #include <utility>

@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "gpt2x/bpe/parallel.hpp"
+#include "gpt2x/bpe/internal/parallel.hpp"
 #include "piece_table.hpp"
 
 namespace gpt2x::bpe {

@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-#include "gpt2x/bpe/encoder.hpp"
-#include "gpt2x/bpe/splitter.hpp"
+#include "gpt2x/bpe/internal/encoder.hpp"
+#include "gpt2x/bpe/internal/splitter.hpp"
 #include "kernels.hpp"
 #include "long_pieces.hpp"
 #include "word_cache.hpp"
@@ -125,7 +125,7 @@ class CachingEncoder final : public PieceEncoder {
     num_missed_ = 0;
     batch_start_ = probes_[num_probes_ - 1].end;
     num_probes_ = 0;
-    sink.take({tokens_.data(), out});
+    sink.write({tokens_.data(), out});
     words_.grow_if_crowded();
     phrases_.grow_if_crowded();
   }

@@ -4,8 +4,8 @@
 #include <stdexcept>
 #include <utility>
 
-#include "gpt2x/bpe/splitter.hpp"
-#include "gpt2x/bpe/unicode.hpp"
+#include "gpt2x/bpe/internal/splitter.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 
 namespace gpt2x::bpe {
 

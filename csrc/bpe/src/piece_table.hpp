@@ -21,7 +21,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "gpt2x/bpe/byte_pool.hpp"
+#include "gpt2x/bpe/internal/byte_pool.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 
 namespace gpt2x::bpe {

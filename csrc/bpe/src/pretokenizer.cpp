@@ -5,7 +5,7 @@
 #include <string>
 
 #include "contraction.hpp"
-#include "gpt2x/bpe/unicode.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 #include "scalar_split.hpp"
 
 namespace gpt2x::bpe {

@@ -23,7 +23,7 @@
 #include <string_view>
 #include <vector>
 
-#include "gpt2x/bpe/encoder.hpp"
+#include "gpt2x/bpe/internal/encoder.hpp"
 
 namespace gpt2x::bpe {
 namespace {

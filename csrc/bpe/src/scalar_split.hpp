@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "gpt2x/bpe/unicode.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 
 namespace gpt2x::bpe {
 

@@ -180,7 +180,7 @@ void SpecialTokens::find_endings(std::span<const Vocabulary::Entry> tokens) {
   for (const auto& [bytes, id] : tokens) {
     const auto last = static_cast<std::uint8_t>(bytes.back());
     is_last_byte_[last] = true;
-    has_wide_last_byte_ |= last >= 0x80;
+    has_non_ascii_last_byte_ |= last >= 0x80;
     add(last_bytes, {0, last});
     all_have_pairs &= bytes.size() > 1;
     if (bytes.size() > 1) add(pairs, {static_cast<std::uint8_t>(bytes[bytes.size() - 2]), last});
@@ -258,7 +258,7 @@ bool SpecialSearch<Char>::may_end_token(Char c) const {
   if constexpr (std::is_same_v<Char, char>) {
     return tokens_.is_last_byte_[static_cast<std::uint8_t>(c)];
   } else {
-    return c < 0x80 ? tokens_.is_last_byte_[c] : tokens_.has_wide_last_byte_;
+    return c < 0x80 ? tokens_.is_last_byte_[c] : tokens_.has_non_ascii_last_byte_;
   }
 }
 

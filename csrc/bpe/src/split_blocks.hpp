@@ -26,8 +26,8 @@
 
 #include "char_table.hpp"
 #include "contraction.hpp"
-#include "gpt2x/bpe/splitter.hpp"
-#include "gpt2x/bpe/unicode.hpp"
+#include "gpt2x/bpe/internal/splitter.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 
 namespace gpt2x::bpe {
 namespace {
@@ -41,11 +41,11 @@ struct BlockMasks {
   std::uint64_t white;
   std::uint64_t blank;
   std::uint64_t apostrophe;
-  std::uint64_t wide;          // bytes of characters that are not ASCII
+  std::uint64_t non_ascii;     // bytes of characters that are not ASCII
   std::uint64_t continuation;  // of these, the ones behind the first
 
   void keep(std::uint64_t valid) {
-    for (std::uint64_t* mask : {&letter, &number, &white, &blank, &apostrophe, &wide, &continuation}) {
+    for (std::uint64_t* mask : {&letter, &number, &white, &blank, &apostrophe, &non_ascii, &continuation}) {
       *mask &= valid;
     }
   }
@@ -78,8 +78,8 @@ inline bool is_nonwhite_at(std::string_view text, std::size_t pos) {
 
 /// Adds the characters that are not ASCII to the masks of their classes. Returns those of them that are white
 /// space with something else behind.
-inline std::uint64_t classify_wide(BlockMasks& masks, const BlockCarry& carry, std::string_view text,
-                                   std::size_t pos) {
+inline std::uint64_t classify_non_ascii(BlockMasks& masks, const BlockCarry& carry, std::string_view text,
+                                        std::size_t pos) {
   // The rest of a character that began in the block before.
   const std::uint64_t rest =
       masks.continuation & ((std::uint64_t{1} << std::countr_one(masks.continuation & 7)) - 1);
@@ -88,7 +88,7 @@ inline std::uint64_t classify_wide(BlockMasks& masks, const BlockCarry& carry, s
   if (carry.white) masks.white |= rest;
 
   std::uint64_t before_nonwhite = 0;
-  for (std::uint64_t left = masks.wide & ~masks.continuation; left != 0; left &= left - 1) {
+  for (std::uint64_t left = masks.non_ascii & ~masks.continuation; left != 0; left &= left - 1) {
     const int bit = std::countr_zero(left);
     const Utf8Char character = decode_wellformed(text.data() + pos + bit);
     const std::uint64_t bytes = ((std::uint64_t{1} << character.length) - 1) << bit;
@@ -158,8 +158,8 @@ inline std::uint64_t starts_in_block(BlockCarry& carry, std::string_view text, s
   }
 
   std::uint64_t before_nonwhite = 0;
-  if (masks.wide != 0) [[unlikely]]
-    before_nonwhite = classify_wide(masks, carry, text, pos);
+  if (masks.non_ascii != 0) [[unlikely]]
+    before_nonwhite = classify_non_ascii(masks, carry, text, pos);
 
   const std::uint64_t other = valid & ~(masks.letter | masks.number | masks.white);
   const std::uint64_t nonwhite = valid & ~masks.white;

@@ -1,4 +1,4 @@
-#include "gpt2x/bpe/splitter.hpp"
+#include "gpt2x/bpe/internal/splitter.hpp"
 
 #include <algorithm>
 #include <limits>

@@ -4,11 +4,11 @@
 #include <utility>
 
 #include "encoder_pool.hpp"
-#include "gpt2x/bpe/code_points.hpp"
-#include "gpt2x/bpe/encoder.hpp"
-#include "gpt2x/bpe/parallel.hpp"
-#include "gpt2x/bpe/splitter.hpp"
-#include "gpt2x/bpe/unicode.hpp"
+#include "gpt2x/bpe/internal/code_points.hpp"
+#include "gpt2x/bpe/internal/encoder.hpp"
+#include "gpt2x/bpe/internal/parallel.hpp"
+#include "gpt2x/bpe/internal/splitter.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 
 namespace gpt2x::bpe {
 
@@ -47,7 +47,7 @@ void Tokenizer::encode_parts(std::span<const Char> text, TokenSink& sink, const 
       while (const auto match = search.next()) {
         options.stop.check();
         if (start < match->start) encode_part(encoder, text.subspan(start, match->start - start));
-        sink.take({&match->id, 1});
+        sink.write({&match->id, 1});
         start = match->end;
       }
     }
@@ -59,7 +59,7 @@ void Tokenizer::encode_ordinary(PieceEncoder& encoder, std::string_view text, To
                                 StopFlag& stop) const {
   const std::size_t valid = kind == Text::kWellformedUtf8 ? text.size() : valid_utf8_prefix(text);
   if (valid < text.size()) {
-    sink.take(encode_broken(text, valid, stop));
+    sink.write(encode_broken(text, valid, stop));
   } else {
     encoder.encode(pattern_, text, true, sink, stop);
   }

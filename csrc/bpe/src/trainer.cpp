@@ -18,10 +18,10 @@ namespace {
 // By so many iterations memory is asked for before it is needed.
 constexpr std::size_t kAhead = 12;
 
-using Cell = std::uint32_t;  // a place in the array of symbols
+using Slot = std::uint32_t;  // a place in the array of symbols
 
 // Symbols are ids plus one, so that 0 is none: it stands between pieces.
-constexpr std::uint32_t kWall = 0;
+constexpr std::uint32_t kSeparator = 0;
 
 constexpr std::uint32_t to_symbol(TokenId id) {
   return id + 1;
@@ -99,12 +99,12 @@ std::uint64_t least_count(const std::vector<PieceCount>& pieces, const LearnOpti
   return n > 0 && n <= pieces.size() ? pieces[n - 1].count : 1;
 }
 
-// How often the piece occurs that covers a cell. Since pieces lie in the order of falling counts, this is a
+// How often the piece occurs that covers a slot. Since pieces lie in the order of falling counts, this is a
 // step function of a few thousand steps, where an entry for each piece would be another miss of the cache.
 class Weights {
  public:
-  /// The cells up to `end` have this weight; ends and weights come in order.
-  void append(Cell end, std::uint64_t weight) {
+  /// The slots up to `end` have this weight; ends and weights come in order.
+  void append(Slot end, std::uint64_t weight) {
     if (!weights_.empty() && weights_.back() == weight) {
       ends_.back() = end;
     } else {
@@ -113,42 +113,42 @@ class Weights {
     }
   }
 
-  /// To be called after the last append, with the number of cells.
-  void build_index(std::size_t num_cells) {
+  /// To be called after the last append, with the number of slots.
+  void build_index(std::size_t num_slots) {
     std::uint32_t step = 0;
-    for (std::size_t cell = 0; cell < num_cells; cell += std::size_t{1} << kBlockBits) {
-      while (step + 1 < ends_.size() && ends_[step] <= cell) ++step;
+    for (std::size_t slot = 0; slot < num_slots; slot += std::size_t{1} << kBlockBits) {
+      while (step + 1 < ends_.size() && ends_[step] <= slot) ++step;
       step_at_block_.push_back(step);
     }
   }
 
-  /// Answers for ascending cells.
+  /// Answers for ascending slots.
   class Cursor {
    public:
     explicit Cursor(const Weights& weights) : weights_(weights) {}
 
-    std::uint64_t at(Cell cell) {
-      if (cell >= end_) seek(cell);
+    std::uint64_t at(Slot slot) {
+      if (slot >= end_) seek(slot);
       return weight_;
     }
 
    private:
-    void seek(Cell cell) {
-      std::uint32_t step = weights_.step_at_block_[cell >> kBlockBits];
-      while (weights_.ends_[step] <= cell) ++step;
+    void seek(Slot slot) {
+      std::uint32_t step = weights_.step_at_block_[slot >> kBlockBits];
+      while (weights_.ends_[step] <= slot) ++step;
       end_ = weights_.ends_[step];
       weight_ = weights_.weights_[step];
     }
 
     const Weights& weights_;
-    Cell end_ = 0;
+    Slot end_ = 0;
     std::uint64_t weight_ = 0;
   };
 
  private:
   static constexpr unsigned kBlockBits = 6;
 
-  std::vector<Cell> ends_;
+  std::vector<Slot> ends_;
   std::vector<std::uint64_t> weights_;
   std::vector<std::uint32_t> step_at_block_;
 };
@@ -242,9 +242,9 @@ class MergeLearner::Implementation {
 
 namespace {
 
-// All pieces lie in one array of cells, one for each byte. A token is written into the first and the last
-// cell that it covers, so its neighbours on both sides are found from its place and the lengths of tokens,
-// with no links and no piece ever being copied. A pair knows its *postings*: the cells where it came up, in
+// All pieces lie in one array of slots, one for each byte. A token is written into the first and the last
+// slot that it covers, so its neighbours on both sides are found from its place and the lengths of tokens,
+// with no links and no piece ever being copied. A pair knows its *postings*: the slots where it came up, in
 // ascending order, in one stretch of an array. Merging it visits these alone.
 //
 // A pair can only come up where one of its tokens is made, and a token is made by one merge alone: when the
@@ -257,7 +257,7 @@ namespace {
 // across them, and inside S all merges went as in a piece that is S alone. In such a piece (u, v) had made
 // one token of it by then, so there was no u' beside a v'.
 //
-// `Symbol` is the narrowest type that holds all symbols: the fewer bytes, the more of the cells is in the
+// `Symbol` is the narrowest type that holds all symbols: the fewer bytes, the more of the slots is in the
 // cache.
 template <typename Symbol>
 class Learner final : public MergeLearner::Implementation {
@@ -269,7 +269,7 @@ class Learner final : public MergeLearner::Implementation {
 
  private:
   struct Place {
-    Cell cell;
+    Slot slot;
     Symbol before;
     Symbol after;
   };
@@ -291,12 +291,12 @@ class Learner final : public MergeLearner::Implementation {
   std::size_t num_left_;     // how many merges may still be learned
   std::uint64_t min_count_;  // pairs that occur less often are not tracked; at least 1
 
-  std::vector<Symbol> cells_;
+  std::vector<Symbol> slots_;
   Weights weights_;
   std::vector<std::uint32_t> lengths_;  // in bytes, by symbol
   PairTable pairs_;
   CandidateQueue candidates_;
-  std::vector<Cell> postings_;
+  std::vector<Slot> postings_;
 
   // Of the merge that is going on.
   std::vector<Place> places_;
@@ -348,22 +348,22 @@ std::optional<Merge> Learner<Symbol>::next() {
 
 template <typename Symbol>
 void Learner<Symbol>::lay_out(const std::vector<PieceCount>& pieces, ByteOrder byte_order) {
-  std::size_t num_cells = 1;
-  for (const PieceCount& piece : pieces) num_cells += piece.piece.size() + 1;
-  if (num_cells > std::numeric_limits<Cell>::max()) {
+  std::size_t num_slots = 1;
+  for (const PieceCount& piece : pieces) num_slots += piece.piece.size() + 1;
+  if (num_slots > std::numeric_limits<Slot>::max()) {
     throw std::length_error("distinct pieces take more than 4 GiB; leave out the rarest of them");
   }
   const std::array<Symbol, 256> symbols = symbol_of_byte<Symbol>(byte_order);
-  cells_.resize(num_cells, kWall);
-  Symbol* cell = cells_.data() + 1;
+  slots_.resize(num_slots, kSeparator);
+  Symbol* slot = slots_.data() + 1;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     // Sorted, the pieces lie at random places of the corpus.
     if (i + kAhead < pieces.size()) __builtin_prefetch(pieces[i + kAhead].piece.data());
-    for (const char byte : pieces[i].piece) *cell++ = symbols[static_cast<std::uint8_t>(byte)];
-    ++cell;  // a wall
-    weights_.append(static_cast<Cell>(cell - cells_.data()), pieces[i].count);
+    for (const char byte : pieces[i].piece) *slot++ = symbols[static_cast<std::uint8_t>(byte)];
+    ++slot;  // a separator
+    weights_.append(static_cast<Slot>(slot - slots_.data()), pieces[i].count);
   }
-  weights_.build_index(cells_.size());
+  weights_.build_index(slots_.size());
 }
 
 template <typename Symbol>
@@ -392,13 +392,13 @@ template <typename Symbol>
 template <typename Use>
 void Learner<Symbol>::for_each_pair(const Use& use) const {
   Weights::Cursor weight(weights_);
-  for (std::size_t cell = 1; cell < cells_.size();) {
-    const Symbol left = cells_[cell];
-    const std::size_t next = cell + lengths_[left];
-    if (left != kWall && cells_[next] != kWall) {
-      use(pair_key(left, cells_[next]), static_cast<Cell>(cell), weight.at(static_cast<Cell>(cell)));
+  for (std::size_t slot = 1; slot < slots_.size();) {
+    const Symbol left = slots_[slot];
+    const std::size_t next = slot + lengths_[left];
+    if (left != kSeparator && slots_[next] != kSeparator) {
+      use(pair_key(left, slots_[next]), static_cast<Slot>(slot), weight.at(static_cast<Slot>(slot)));
     }
-    cell = next;
+    slot = next;
   }
 }
 
@@ -407,7 +407,7 @@ template <typename Symbol>
 template <typename Table>
 void Learner<Symbol>::track_pairs() {
   Table all;
-  for_each_pair([&](PairKey key, Cell, std::uint64_t weight) {
+  for_each_pair([&](PairKey key, Slot, std::uint64_t weight) {
     PairStats& stats = all.insert(key);
     stats.count += weight;
     ++stats.num_postings;
@@ -424,9 +424,9 @@ void Learner<Symbol>::track_pairs() {
     candidates_.push({stats.count, stats.key});
   });
   postings_.resize(num_postings);
-  for_each_pair([&](PairKey key, Cell cell, std::uint64_t) {
+  for_each_pair([&](PairKey key, Slot slot, std::uint64_t) {
     PairStats& stats = *all.find(key);
-    if (stats.count >= min_count_) postings_[stats.first_posting++] = cell;
+    if (stats.count >= min_count_) postings_[stats.first_posting++] = slot;
   });
 }
 
@@ -458,23 +458,23 @@ void Learner<Symbol>::merge(PairKey pair) {
 template <typename Symbol>
 void Learner<Symbol>::merge_places(PairKey pair, Symbol merged) {
   const auto left = static_cast<Symbol>(pair >> 32), right = static_cast<Symbol>(pair);
-  const Cell left_length = lengths_[left], length = lengths_[merged];
+  const Slot left_length = lengths_[left], length = lengths_[merged];
   const PairStats stats = *pairs_.find(pair);
-  const Cell* postings = postings_.data() + stats.first_posting;
-  Symbol* const cells = cells_.data();
+  const Slot* postings = postings_.data() + stats.first_posting;
+  Symbol* const slots = slots_.data();
   Weights::Cursor weights(weights_);
   places_.clear();
   places_.reserve(stats.num_postings);
   for (std::size_t i = 0; i < stats.num_postings; ++i) {
-    if (i + kAhead < stats.num_postings) __builtin_prefetch(cells + postings[i + kAhead], 1);
-    Symbol* const first = cells + postings[i];
+    if (i + kAhead < stats.num_postings) __builtin_prefetch(slots + postings[i + kAhead], 1);
+    Symbol* const first = slots + postings[i];
     Symbol* const middle = first + left_length;
     if (*first != left || *middle != right) continue;
     Symbol* const end = first + length;
-    *middle = kWall;  // no token starts here any more
+    *middle = kSeparator;  // no token starts here any more
     *first = end[-1] = merged;
     const Place place{postings[i], first[-1], *end};
-    const std::uint64_t weight = weights.at(place.cell);
+    const std::uint64_t weight = weights.at(place.slot);
     left_.add(place.before, weight);
     right_.add(place.after, weight);
     places_.push_back(place);
@@ -493,10 +493,10 @@ void Learner<Symbol>::remove_old_pairs(PairKey pair, Symbol merged) {
     if (PairStats* const stats = pairs_.find(old)) stats->count -= weight;
   };
   for (const std::uint32_t before : left_.touched()) {
-    if (before != kWall && before != merged) remove(pair_key(before, left), left_[before].weight);
+    if (before != kSeparator && before != merged) remove(pair_key(before, left), left_[before].weight);
   }
   for (const std::uint32_t after : right_.touched()) {
-    if (after != kWall) remove(pair_key(right, after), right_[after].weight);
+    if (after != kSeparator) remove(pair_key(right, after), right_[after].weight);
   }
 }
 
@@ -506,10 +506,10 @@ void Learner<Symbol>::add_new_pairs(PairKey pair, Symbol merged) {
   // Two merges side by side: the first one saw the second one's left token after it, which is gone now.
   const std::uint64_t gone = left_[merged].weight;
   for (const std::uint32_t before : left_.touched()) {
-    if (before != kWall) track_new_pair(pair_key(before, merged), left_[before], left_[before].weight);
+    if (before != kSeparator) track_new_pair(pair_key(before, merged), left_[before], left_[before].weight);
   }
   for (const std::uint32_t after : right_.touched()) {
-    if (after != kWall) {
+    if (after != kSeparator) {
       track_new_pair(pair_key(merged, after), right_[after],
                      right_[after].weight - (after == left ? gone : 0));
     }
@@ -533,9 +533,9 @@ template <typename Symbol>
 void Learner<Symbol>::write_postings() {
   for (const Place& place : places_) {
     std::uint32_t& of_left = left_[place.before].next_posting;
-    if (of_left != Neighbours::kUntracked) postings_[of_left++] = place.cell - lengths_[place.before];
+    if (of_left != Neighbours::kUntracked) postings_[of_left++] = place.slot - lengths_[place.before];
     std::uint32_t& of_right = right_[place.after].next_posting;
-    if (of_right != Neighbours::kUntracked) postings_[of_right++] = place.cell;
+    if (of_right != Neighbours::kUntracked) postings_[of_right++] = place.slot;
   }
 }
 

@@ -1,4 +1,4 @@
-#include "gpt2x/bpe/unicode.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 
 #include <algorithm>
 #include <cstring>

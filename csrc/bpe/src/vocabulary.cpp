@@ -4,8 +4,8 @@
 #include <array>
 #include <vector>
 
-#include "gpt2x/bpe/encoder.hpp"
 #include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/internal/encoder.hpp"
 #include "kernels.hpp"
 
 namespace gpt2x::bpe {

@@ -12,10 +12,10 @@
 #include <utility>
 #include <vector>
 
+#include "gpt2x/bpe/internal/unicode.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 #include "gpt2x/bpe/trainer.hpp"
 #include "gpt2x/bpe/types.hpp"
-#include "gpt2x/bpe/unicode.hpp"
 
 namespace reference {
 

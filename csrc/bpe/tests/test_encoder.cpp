@@ -3,7 +3,7 @@
 
 #include "../src/kernels.hpp"
 #include "check.hpp"
-#include "gpt2x/bpe/encoder.hpp"
+#include "gpt2x/bpe/internal/encoder.hpp"
 #include "samples.hpp"
 
 using namespace gpt2x::bpe;
@@ -209,12 +209,12 @@ TEST("a flag that has been raised stops every way that may take long") {
   const std::string piece = samples::random_letters(random, 200, 26);
   const Vocabulary learned = samples::vocabulary(samples::ranks());
   const Vocabulary other = samples::vocabulary(random_ranks(random));
-  Tokens room(piece.size());
-  CHECK_THROWS(merge_by_heap(learned, piece, room.data(), kNoToken, stop), Stopped, "stopped");
-  CHECK_THROWS(merge_by_windows(learned, piece, room.data(), stop), Stopped, "stopped");
-  CHECK_THROWS(merge_by_repeating(learned, piece, room.data(), stop), Stopped, "stopped");
-  CHECK_THROWS(encode_piece(learned, piece, room.data(), stop), Stopped, "stopped");
-  CHECK_THROWS(encode_piece(other, piece, room.data(), stop), Stopped, "stopped");
+  Tokens buffer(piece.size());
+  CHECK_THROWS(merge_by_heap(learned, piece, buffer.data(), kNoToken, stop), Stopped, "stopped");
+  CHECK_THROWS(merge_by_windows(learned, piece, buffer.data(), stop), Stopped, "stopped");
+  CHECK_THROWS(merge_by_repeating(learned, piece, buffer.data(), stop), Stopped, "stopped");
+  CHECK_THROWS(encode_piece(learned, piece, buffer.data(), stop), Stopped, "stopped");
+  CHECK_THROWS(encode_piece(other, piece, buffer.data(), stop), Stopped, "stopped");
 }
 
 TEST("both algorithms equal the reference on learned vocabularies") {
@@ -300,11 +300,11 @@ TEST("words that are merged together give what each gives alone, in every versio
                                    1 + random() % kMaxWordBytes);
     }
     for (const Kernels* version : usable_kernels()) {
-      std::vector<TokenId> room(words.size() * kMaxWordBytes);
+      std::vector<TokenId> buffer(words.size() * kMaxWordBytes);
       std::vector<WordJob> jobs;
       for (const std::string& word : words) {
         const TokenId limit = random() % 4 == 0 ? static_cast<TokenId>(random() % ranks.size()) : kNoToken;
-        jobs.emplace_back(word, limit, &room[jobs.size() * kMaxWordBytes]);
+        jobs.emplace_back(word, limit, &buffer[jobs.size() * kMaxWordBytes]);
       }
       version->merge_words(vocabulary.merge_rules(), jobs);
       for (std::size_t j = 0; j < jobs.size(); ++j) {

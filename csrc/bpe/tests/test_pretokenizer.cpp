@@ -1,8 +1,8 @@
 #include <random>
 
 #include "check.hpp"
+#include "gpt2x/bpe/internal/splitter.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
-#include "gpt2x/bpe/splitter.hpp"
 #include "reference.hpp"
 #include "samples.hpp"
 
@@ -265,9 +265,9 @@ TEST("ends come in as many calls as the caller likes") {
   for (const Pattern pattern : kPatterns) {
     std::vector<std::size_t> expected(samples::kText.size());
     expected.resize(next_piece_ends(pattern, samples::kText, 0, expected));
-    for (const std::size_t room : {1, 2, 3, 7}) {
+    for (const std::size_t buffer : {1, 2, 3, 7}) {
       std::vector<std::size_t> ends;
-      std::vector<std::size_t> some(room);
+      std::vector<std::size_t> some(buffer);
       for (std::size_t start = 0; start < samples::kText.size(); start = ends.back()) {
         const std::size_t found = next_piece_ends(pattern, samples::kText, start, some);
         ends.insert(ends.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(found));

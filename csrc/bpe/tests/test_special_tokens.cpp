@@ -4,10 +4,10 @@
 #include <set>
 
 #include "check.hpp"
-#include "gpt2x/bpe/code_points.hpp"
 #include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/internal/code_points.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"
-#include "gpt2x/bpe/unicode.hpp"
 #include "samples.hpp"
 
 using namespace gpt2x::bpe;

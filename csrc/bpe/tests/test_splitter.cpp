@@ -2,7 +2,7 @@
 
 #include "../src/kernels.hpp"
 #include "check.hpp"
-#include "gpt2x/bpe/splitter.hpp"
+#include "gpt2x/bpe/internal/splitter.hpp"
 #include "reference.hpp"
 #include "samples.hpp"
 
@@ -33,11 +33,11 @@ Positions ends_by_splitter(Pattern pattern, std::string_view text, bool wellform
 Positions ends_by_version(const Kernels& version, std::string_view text, std::size_t window) {
   Positions starts;
   BlockCarry carry;
-  std::vector<std::uint32_t> room(window + kStartsSlack);
+  std::vector<std::uint32_t> buffer(window + kStartsSlack);
   for (std::size_t from = 0; from < text.size(); from += window) {
     const std::size_t to = std::min(from + window, text.size());
-    const std::size_t count = version.find_starts(carry, text, from, to, room.data());
-    for (std::size_t i = 0; i < count; ++i) starts.push_back(from + room[i]);
+    const std::size_t count = version.find_starts(carry, text, from, to, buffer.data());
+    for (std::size_t i = 0; i < count; ++i) starts.push_back(from + buffer[i]);
   }
   if (starts.empty()) return {};
   CHECK_EQ(starts.front(), 0u);

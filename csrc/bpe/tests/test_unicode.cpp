@@ -1,7 +1,7 @@
 #include <map>
 
 #include "check.hpp"
-#include "gpt2x/bpe/unicode.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 
 using namespace gpt2x::bpe;
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt2x._version import __version__
 from gpt2x.errors import UsageError, quoted
-from gpt2x.tokenizer import formats
+from gpt2x.tokenizer import saving
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,12 +64,12 @@ class Vocabulary:
     @property
     def rank_file(self) -> Path:
         """In tiktoken's format."""
-        return self.folder / formats.RANK_FILE
+        return self.folder / saving.RANK_FILE
 
     @property
     def tokenizer_json(self) -> Path:
         """In Hugging Face's format."""
-        return self.folder / formats.TOKENIZER_JSON
+        return self.folder / saving.TOKENIZER_JSON
 
     @property
     def pat_str(self) -> str:
@@ -89,7 +89,7 @@ class Vocabulary:
         from gpt2x.tokenizer.vocabulary import Vocabulary as Ranks
 
         whole = tokenizer.vocabulary
-        formats.write_folder(Ranks(whole.name, whole.pat_str, whole.mergeable_ranks, {}), folder)
+        saving.write_folder(Ranks(whole.name, whole.pat_str, whole.mergeable_ranks, {}), folder)
         (folder / PATTERN_FILE).write_text(whole.pat_str, encoding="utf-8")
         return cls(folder)
 

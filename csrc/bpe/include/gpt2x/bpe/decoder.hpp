@@ -36,10 +36,10 @@ class Decoder {
   template <typename Id>
   void lengths(std::span<const Id> ids, std::uint32_t* lengths) const;
 
-  /// Writes the bytes of tokens that num_bytes has seen to `out`, which has at least as much room, and
-  /// returns where they end. May write to the room behind them.
+  /// Writes the bytes of tokens that num_bytes has seen to `out`, a buffer of `capacity` bytes that is large
+  /// enough, and returns where they end. May write to the rest of the buffer.
   template <typename Id>
-  char* write(std::span<const Id> ids, char* out, std::size_t room) const;
+  char* write(std::span<const Id> ids, char* out, std::size_t capacity) const;
 
  private:
   // A token as 16 bytes to copy: its own bytes if they are few enough, and their number in the last one.

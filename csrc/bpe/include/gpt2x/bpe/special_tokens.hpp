@@ -88,7 +88,7 @@ class SpecialTokens {
   std::size_t num_endings_ = 0;     // 0 if there are too many
   bool endings_are_pairs_ = false;  // otherwise only `last` counts
   bool endings_are_ascii_ = true;
-  bool has_wide_last_byte_ = false;
+  bool has_non_ascii_last_byte_ = false;
 };
 
 /// Finds the special tokens of a text, from left to right. `Char` is char for bytes (of UTF-8, most often),

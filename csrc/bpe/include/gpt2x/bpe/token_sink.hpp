@@ -15,7 +15,7 @@ class TokenSink {
   virtual ~TokenSink() = default;
 
   /// The next tokens; the span is the sink's only during the call.
-  virtual void take(std::span<const TokenId> tokens) = 0;
+  virtual void write(std::span<const TokenId> tokens) = 0;
 };
 
 /// Appends to a vector; `Id` must be wide enough for the vocabulary's ids.
@@ -23,7 +23,7 @@ template <typename Id>
 class VectorSink final : public TokenSink {
  public:
   explicit VectorSink(std::vector<Id>& tokens) : tokens_(tokens) {}
-  void take(std::span<const TokenId> tokens) override {
+  void write(std::span<const TokenId> tokens) override {
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
   }
 
@@ -33,7 +33,7 @@ class VectorSink final : public TokenSink {
 
 class CountingSink final : public TokenSink {
  public:
-  void take(std::span<const TokenId> tokens) override { count += tokens.size(); }
+  void write(std::span<const TokenId> tokens) override { count += tokens.size(); }
   std::size_t count = 0;
 };
 

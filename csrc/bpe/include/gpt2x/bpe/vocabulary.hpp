@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "gpt2x/bpe/byte_pool.hpp"
-#include "gpt2x/bpe/pair_map.hpp"
+#include "gpt2x/bpe/internal/byte_pool.hpp"
+#include "gpt2x/bpe/internal/pair_map.hpp"
 #include "gpt2x/bpe/types.hpp"
 
 namespace gpt2x::bpe {

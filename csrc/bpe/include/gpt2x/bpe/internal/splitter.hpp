@@ -11,9 +11,9 @@
 #include <span>
 #include <string_view>
 
+#include "gpt2x/bpe/internal/unicode.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 #include "gpt2x/bpe/stop_flag.hpp"
-#include "gpt2x/bpe/unicode.hpp"
 
 namespace gpt2x::bpe {
 
