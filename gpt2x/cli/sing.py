@@ -222,9 +222,9 @@ def _ask_for_topic() -> str:
 
 
 def _check_seed(seed: int, count: int) -> None:
-    if seed + count > 2**64:
+    if seed + count > 2**63:
         raise UsageError(
-            f"--seed {seed} is too large for {count} song{'s' * (count > 1)}; give one below 2^64"
+            f"--seed {seed} is too large for {count} song{'s' * (count > 1)}; give one below 2^63"
         )
 
 

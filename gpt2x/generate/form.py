@@ -83,7 +83,7 @@ class SongForm:
             only = torch.full_like(scores, -math.inf)
             breaks = self._breaks[self._breaks < len(scores)]
             return only.index_copy(0, breaks, scores[breaks])
-        if self.lines < self.min_lines and self._tokenizer.eot_token < len(scores):
+        if self.lines + bool(self._line.strip()) < self.min_lines and self._tokenizer.eot_token < len(scores):
             return scores.index_fill(0, torch.tensor([self._tokenizer.eot_token]), -math.inf)
         return scores
 
@@ -152,7 +152,7 @@ class SongForm:
         else:
             self.lines += 1
             word = last_word(line)
-            for place in range(max(0, len(self._ends) - _STANZA), len(self._ends)):
+            for place in range(len(self._ends) // _STANZA * _STANZA, len(self._ends)):
                 if self._rhymes.rhyme(word, self._ends[place]):
                     self._rhymed |= {place, len(self._ends)}
             self._ends.append(word)

@@ -52,7 +52,7 @@ def test_a_returning_chorus_can_be_switched_off(read: Any) -> None:
 def test_a_song_does_not_end_before_its_time(read: Any, tokenizer: Any) -> None:
     scores = torch.zeros(257)
     assert read("a\nb\n", min_lines=3).allow(scores)[tokenizer.eot_token] == -torch.inf
-    assert read("a\nb\nc\n", min_lines=3).allow(scores)[tokenizer.eot_token] == 0
+    assert read("a\nb\nc", min_lines=3).allow(scores)[tokenizer.eot_token] == 0
 
 
 def test_a_song_that_is_long_enough_ends_with_its_stanza(read: Any) -> None:
@@ -146,6 +146,8 @@ def test_lines_that_should_rhyme_do_where_a_draft_rhymes(tokenizer: Any) -> None
                 ends = [line for line in stanza.split("\n") if line]
                 for number in range(3, len(ends), 4):
                     four = ends[number - 3 : number + 1]
+                    if rhymes.rhyme(four[0], four[1]) and rhymes.rhyme(four[1], four[2]):
+                        continue  # nothing is open, the fourth line is free
                     total += 1
                     good += any(rhymes.rhyme(four[3], other) for other in four[:3])
         return good / total
