@@ -153,7 +153,7 @@ def test_lines_that_should_rhyme_do_where_a_draft_rhymes(tokenizer: Any) -> None
         return good / total
 
     plain, weighed = answered(1), answered(40)
-    assert plain < 0.8, "the test could not tell"
+    assert plain < 0.85, "the test could not tell"
     assert weighed > 0.95
 
 
