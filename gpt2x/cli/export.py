@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,12 +22,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples(
         "gpt2x export hf runs/lyrics --out lyrics-hf",
-        "gpt2x export gguf runs/lyrics --out lyrics.gguf --dtype f16",
+        "gpt2x export gguf runs/lyrics --out lyrics.gguf --type q8_0",
     ),
 )
 
 Run = Annotated[str, typer.Argument(help="A model folder, or the name of a run.", metavar="RUN")]
 Dtype = Annotated[str, typer.Option("--dtype", help="f32, or f16 for half the size.", metavar="f32|f16")]
+GgufDtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype", "--type", help="f32; f16, half the size; q8_0, a quarter.", metavar="f32|f16|q8_0"
+    ),
+]
 
 
 @app.command(epilog=examples("gpt2x export hf runs/lyrics --out lyrics-hf"))
@@ -39,34 +46,34 @@ def hf(run: Run, out: Out = None, dtype: Dtype = "f32", as_json: Json = False, q
     from gpt2x.export.hf import export_hf
     from gpt2x.model.runs import find_run
 
-    _check_dtype(dtype)
+    _check_dtype(dtype, ("f32", "f16"))
     source = find_run(run)
     target = out or Path(f"{source.resolve().name}-hf")
     export_hf(source, target, dtype=dtype)
     _report(source, target, dtype, as_json)
 
 
-@app.command(epilog=examples("gpt2x export gguf runs/lyrics --out lyrics.gguf --dtype f16"))
+@app.command(epilog=examples("gpt2x export gguf runs/lyrics --out lyrics.gguf --type q8_0"))
 def gguf(
-    run: Run, out: Out = None, dtype: Dtype = "f32", as_json: Json = False, quiet: Quiet = False
+    run: Run, out: Out = None, dtype: GgufDtype = "f32", as_json: Json = False, quiet: Quiet = False
 ) -> None:
     """Write one GGUF file, for llama.cpp and what is built on it.
 
     By default it is called RUN.gguf. JSON: {run, out, dtype, bytes}.
     """
-    from gpt2x.export.gguf import export_gguf
+    from gpt2x.export.gguf import DTYPES, export_gguf
     from gpt2x.model.runs import find_run
 
-    _check_dtype(dtype)
+    _check_dtype(dtype, DTYPES)
     source = find_run(run)
     target = out or Path(f"{source.resolve().name}.gguf")
     export_gguf(source, target, dtype=dtype)
     _report(source, target, dtype, as_json)
 
 
-def _check_dtype(dtype: str) -> None:
-    if dtype not in ("f32", "f16"):
-        raise UsageError(f"dtype {quoted(dtype)} is unknown; give f32 or f16")
+def _check_dtype(dtype: str, known: Sequence[str]) -> None:
+    if dtype not in known:
+        raise UsageError(f"dtype {quoted(dtype)} is unknown; give {' or '.join(known)}")
 
 
 def _report(run: Path, out: Path, dtype: str, as_json: bool) -> None:

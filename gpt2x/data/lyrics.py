@@ -1,15 +1,18 @@
 """Songs from csv files.
 
 The format is the Spotify Million Song Dataset's: a header with the columns artist, song, link and text, in any
-order, with any others ignored. The reader is strict (`tables`), because a quote that is never closed would otherwise
-swallow the rest of the file in silence and leave a smaller data set that still "works".
+order, and our own fifth, tags, which tells what a song is about, its mood and its form; any others are ignored. What a
+model learns of a song is one document: its title, a line for each tag, an empty line, the words.
+
+The reader is strict (`tables`), because a quote that is never closed would otherwise swallow the rest of the file in
+silence and leave a smaller data set that still "works".
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpt2x.console import say
@@ -18,6 +21,49 @@ from gpt2x.errors import InputDataError
 from gpt2x.paths import assets_dir
 
 COLUMNS = ("artist", "song", "link", "text")
+TAGS = ("topic", "mood", "form")
+"""What the column tags can hold, in the order in which a document shows it."""
+FORMS = ("verse-chorus", "ballad", "free")
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """What a song is, for whoever asks for one; each part may be missing.
+
+    Attributes:
+        topics: words or short phrases that tell what it is about.
+        mood: one word.
+        form: one of `FORMS`, or a word of the file's own.
+
+    """
+
+    topics: tuple[str, ...] = ()
+    mood: str = ""
+    form: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Tags:
+        """Read a cell such as ``topic: rain, home; mood: calm; form: ballad``; other keys are passed over.
+
+        >>> Tags.parse("topic: rain, home; form: ballad")
+        Tags(topics=('rain', 'home'), mood='', form='ballad')
+        """
+        parts = {
+            key.strip().lower(): " ".join(value.split())
+            for key, colon, value in (part.partition(":") for part in text.split(";"))
+            if colon
+        }
+        topics = tuple(topic.strip() for topic in parts.get("topic", "").split(",") if topic.strip())
+        return cls(topics, parts.get("mood", ""), parts.get("form", ""))
+
+    def lines(self) -> list[str]:
+        """A line for each part that is there, as a document shows it.
+
+        >>> Tags(("rain", "home"), "", "ballad").lines()
+        ['topic: rain, home', 'form: ballad']
+        """
+        values = (", ".join(self.topics), self.mood, self.form)
+        return [f"{tag}: {value}" for tag, value in zip(TAGS, values, strict=True) if value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +74,7 @@ class Song:
     song: str
     link: str
     text: str
+    tags: Tags = field(default_factory=Tags)
 
 
 def packaged_songs() -> Path:
@@ -64,6 +111,7 @@ def read_songs(path: str | os.PathLike[str] | None = None) -> list[Song]:
             song=row.get("song", "").strip(),
             link=row.get("link", "").strip(),
             text=tidy(row["text"]),
+            tags=Tags.parse(row.get("tags", "")),
         )
         if song.text:
             songs.append(song)
@@ -77,14 +125,17 @@ def read_songs(path: str | os.PathLike[str] | None = None) -> list[Song]:
 
 
 def song_document(song: Song) -> str:
-    r"""The text that a model learns for one song: the title, an empty line, the words.
+    r"""The text that a model learns for one song: the title, its tags, an empty line, the words.
 
-    A title alone is therefore a prompt to which the model answers with a song.
+    A title alone, or with tags, is therefore a prompt to which the model answers with a song.
 
     >>> song_document(Song("Ann", "Rain", "", "It falls\non me"))
     'Rain\n\nIt falls\non me'
+    >>> song_document(Song("Ann", "Rain", "", "It falls", Tags(("rain",), "calm", "free")))
+    'Rain\ntopic: rain\nmood: calm\nform: free\n\nIt falls'
     """
-    return f"{song.song}\n\n{song.text}" if song.song else song.text
+    head = "\n".join([song.song, *song.tags.lines()]).strip()
+    return f"{head}\n\n{song.text}" if head else song.text
 
 
 def tidy(text: str) -> str:
@@ -111,7 +162,7 @@ def _rows(text: str, path: Path) -> Iterator[dict[str, str]]:
             f"{path} has no column called text: its first line names {found}; give a csv file whose header has "
             f"the columns {', '.join(COLUMNS)}"
         )
-    check_distinct(columns, COLUMNS, path)
+    check_distinct(columns, (*COLUMNS, "tags"), path)
     for row in rows:
         check_width(row, len(columns), path)
         yield dict(zip(columns, row[1], strict=True))

@@ -17,15 +17,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gpt2x.errors import InputDataError, MissingComponentError, OutputError
+from gpt2x.errors import InputDataError, MissingComponentError, OutputError, quoted
 from gpt2x.model.folder import load_folder
 from gpt2x.model.gpt import GPT
 from gpt2x.paths import atomic_path
+from gpt2x.tokenizer.patterns import NATIVE
 
 if TYPE_CHECKING:
     from gpt2x.tokenizer import Tokenizer
 
-DTYPES = ("f32", "f16")
+DTYPES = ("f32", "f16", "q8_0")
+"""q8_0 holds a matrix in blocks of 32 int8 with one float16 scale each, 8.5 bits a weight."""
+_BLOCK = 32
+_PATTERNS = {
+    "gpt2": "gpt-2",
+    "llama3": "llama-bpe",
+    "qwen2": "qwen2",
+    "o200k": "gpt-4o",
+    "deepseek": "deepseek-v3",
+}
+"""What llama.cpp calls the patterns that it splits text by; it knows no other."""
 _NAMES = {
     "wte": "token_embd",
     "wpe": "position_embd",
@@ -46,11 +57,11 @@ def export_gguf(run: Path, out: Path, *, dtype: str = "f32") -> None:
     Args:
         run: a run folder of ours or a Hugging Face GPT-2 folder, with a tokenizer.
         out: the file; it appears whole or not at all.
-        dtype: ``f32`` or ``f16``.
+        dtype: one of `DTYPES`.
 
     Raises:
         MissingComponentError: the package gguf is not installed.
-        InputDataError: `run` holds no usable model, or no tokenizer.
+        InputDataError: `run` holds no usable model, no tokenizer, or one whose pattern llama.cpp does not know.
         OutputError: `out` cannot be written.
 
     """
@@ -62,13 +73,15 @@ def export_gguf(run: Path, out: Path, *, dtype: str = "f32") -> None:
         raise InputDataError(
             f"{run} has no tokenizer, and a GGUF file needs one; put its tokenizer.json beside it"
         )
+    pattern = _pattern_name(tokenizer, run)
     with atomic_path(out) as staged:
         writer = gguf.GGUFWriter(staged, "gpt2")
         try:
             _add_hyperparameters(writer, gguf, model, name=run.resolve().name, dtype=dtype)
             _add_tokenizer(writer, gguf, tokenizer, model.config.vocab_size)
+            writer.add_tokenizer_pre(pattern)
             for tensor_name, tensor in named_tensors(model, dtype=dtype):
-                writer.add_tensor(tensor_name, tensor)
+                _add_tensor(writer, gguf, tensor_name, tensor, dtype)
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_tensors_to_file()
@@ -77,15 +90,48 @@ def export_gguf(run: Path, out: Path, *, dtype: str = "f32") -> None:
 
 
 def named_tensors(model: GPT, *, dtype: str = "f32") -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Each tensor under llama.cpp's name, padding of the vocabulary cut off, in file order."""
+    """Each tensor under llama.cpp's name, padding of the vocabulary cut off, in file order.
+
+    Those that q8_0 packs into blocks are float32 here, those whose rows are no whole blocks float16.
+    """
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and model.config.tie_weights:
             continue
         value = tensor.detach().float().cpu()
         if name in ("wte.weight", "lm_head.weight"):
             value = value[: model.config.vocab_size]
-        wide = dtype == "f32" or value.dim() < 2 or name == "wpe.weight"
-        yield gguf_name(name), np.ascontiguousarray(value.numpy(), dtype=np.float32 if wide else np.float16)
+        is_matrix = value.dim() == 2 and name != "wpe.weight"
+        is_16_bit = is_matrix and (dtype == "f16" or (dtype == "q8_0" and value.shape[1] % _BLOCK != 0))
+        yield (
+            gguf_name(name),
+            np.ascontiguousarray(value.numpy(), dtype=np.float16 if is_16_bit else np.float32),
+        )
+
+
+def _add_tensor(writer: Any, gguf: Any, name: str, tensor: npt.NDArray[Any], dtype: str) -> None:
+    is_packed = dtype == "q8_0" and tensor.ndim == 2 and tensor.dtype == np.float32
+    if not is_packed or name == "position_embd.weight":
+        writer.add_tensor(name, tensor)
+        return
+    kind = gguf.GGMLQuantizationType.Q8_0
+    writer.add_tensor(name, gguf.quants.quantize(tensor, kind), raw_dtype=kind)
+
+
+def _pattern_name(tokenizer: Tokenizer, run: Path) -> str:
+    """llama.cpp's name of the pattern by which this tokenizer splits text.
+
+    Raises:
+        InputDataError: it has none; the file would be read, and text be split otherwise.
+
+    """
+    name = NATIVE.get(tokenizer.pat_str, "")
+    if name not in _PATTERNS:
+        shown = name or quoted(tokenizer.pat_str)
+        raise InputDataError(
+            f"{run} splits text by the pattern {shown}, which llama.cpp does not know and would split otherwise; "
+            f"learn the vocabulary with --pattern {' or '.join(_PATTERNS)}"
+        )
+    return _PATTERNS[name]
 
 
 def gguf_name(name: str) -> str:
@@ -121,7 +167,8 @@ def _add_hyperparameters(writer: Any, gguf: Any, model: GPT, *, name: str, dtype
     writer.add_head_count(config.n_head)
     writer.add_layer_norm_eps(config.layer_norm_epsilon)
     writer.add_vocab_size(config.vocab_size)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32 if dtype == "f32" else gguf.LlamaFileType.MOSTLY_F16)
+    kinds = gguf.LlamaFileType
+    writer.add_file_type({"f32": kinds.ALL_F32, "f16": kinds.MOSTLY_F16, "q8_0": kinds.MOSTLY_Q8_0}[dtype])
 
 
 def _add_tokenizer(writer: Any, gguf: Any, tokenizer: Tokenizer, vocab_size: int) -> None:
@@ -143,7 +190,6 @@ def _add_tokenizer(writer: Any, gguf: Any, tokenizer: Tokenizer, vocab_size: int
     ]
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in saved["model"]["merges"]]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     if merges:  # GGUF has no empty arrays

@@ -1,9 +1,10 @@
 """The generation loop: prefill once, decode many, yield tokens as they come.
 
 The prompt goes through the model in one pass that fills the KV cache; from then on each token costs one row. When
-the context is full it slides: the last half of it is kept and read again as a new prompt, so that a text can be
-longer than the model's context. On a CPU `gpt2x.model.decoding.DecodingModel` reads, elsewhere the model's own forward
-pass. `naive_tokens` is the same without a cache, for reading and for the tests.
+the context is full it slides: its beginning, as far as the caller wants it kept, and its last half are read again as a
+new prompt, so that a text can be longer than the model's context. A `Session` is one text on its way: `Engine.generate`
+draws its tokens one by one; who weighs whole lines takes some back. On a CPU `gpt2x.model.decoding.DecodingModel`
+reads, elsewhere the model's own forward pass. `naive_tokens` is the same without a cache, to read and to test against.
 The shape of the loop follows nanochat's Engine.
 """
 
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gpt2x.errors import UsageError
+from gpt2x.generate.history import History
 from gpt2x.generate.sampling import SamplingConfig, sample
 from gpt2x.generate.stops import Stops, StopStrings, at_end_of_text
 from gpt2x.model.decoding import DecodingModel, suits
@@ -74,6 +76,7 @@ class Engine:
         sampling: SamplingConfig | None = None,
         seed: int = 0,
         stops: Stops | None = None,
+        keep: int = 0,
     ) -> Iterator[int]:
         """Continue a text given as ids, token by token.
 
@@ -83,34 +86,45 @@ class Engine:
             sampling: by default the model's own distribution.
             seed: the same seed gives the same tokens.
             stops: tokens that end the text and are not yielded themselves; its strings are for `stream`.
+            keep: how many tokens of the beginning stay when the context slides, as llama.cpp's ``n_keep``.
 
         Raises:
             UsageError: an empty prompt, or an id that the vocabulary does not have.
 
         """
-        self._check(prompt_ids, max_new_tokens)
+        session = self.session(prompt_ids, max_new_tokens=max_new_tokens, keep=keep)
         return self._tokens(
-            list(prompt_ids), max_new_tokens, sampling or SamplingConfig(), seed, stops or Stops()
+            session, max_new_tokens, sampling or SamplingConfig(), new_generator(seed), stops or Stops()
+        )
+
+    def session(self, prompt_ids: Sequence[int], *, max_new_tokens: int, keep: int = 0) -> Session:
+        """A text that begins with these ids, to be continued by hand; arguments and errors as for `generate`."""
+        self._check(prompt_ids, max_new_tokens)
+        return Session(
+            self._model, prompt_ids, max_new_tokens=max_new_tokens, keep=keep, num_ids=self.num_ids
         )
 
     def _tokens(
-        self, context: list[int], max_new_tokens: int, sampling: SamplingConfig, seed: int, stops: Stops
+        self,
+        session: Session,
+        max_new_tokens: int,
+        sampling: SamplingConfig,
+        generator: torch.Generator,
+        stops: Stops,
     ) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(seed)
-        model, block_size = self._model, self.config.block_size
-        cache, new = None, context
-        with model.evaluating():
+        with session.evaluating():
             for _ in range(max_new_tokens):
-                if cache is None or cache.length + len(new) > block_size:
-                    new = keep_in_context(context, block_size)
-                    cache = model.new_cache(max_length=len(new) + max_new_tokens)
-                logits = model(torch.tensor(new), cache)  # (V)
-                token = sample(logits, sampling, generator=generator, history=context, num_ids=self.num_ids)
+                token = sample(
+                    session.logits(),
+                    sampling,
+                    generator=generator,
+                    history=session.history,
+                    num_ids=self.num_ids,
+                )
                 if token in stops.token_ids:
                     return
                 yield token
-                context.append(token)
-                new = [token]
+                session.append(token)
 
     def stream(
         self,
@@ -121,6 +135,7 @@ class Engine:
         seed: int = 0,
         stops: Stops | None = None,
         first: str = "",
+        keep: int = 0,
     ) -> TextStream:
         """Continue a text, piece by piece; no piece ever ends inside a character.
 
@@ -131,6 +146,7 @@ class Engine:
             seed: the same seed gives the same text.
             stops: by default the end-of-text token.
             first: comes before the text that is written, as the title of a song.
+            keep: as for `generate`.
 
         Raises:
             UsageError: an empty prompt, or no tokenizer.
@@ -140,7 +156,9 @@ class Engine:
             raise UsageError("this model has no tokenizer beside it; give one, or generate ids from ids")
         ids = self.tokenizer.encode_ordinary(prompt) if isinstance(prompt, str) else list(prompt)
         stops = stops if stops is not None else at_end_of_text(self.tokenizer)
-        tokens = self.generate(ids, max_new_tokens=max_new_tokens, sampling=sampling, seed=seed, stops=stops)
+        tokens = self.generate(
+            ids, max_new_tokens=max_new_tokens, sampling=sampling, seed=seed, stops=stops, keep=keep
+        )
         return TextStream(tokens, self.tokenizer, stops.strings, first)
 
     def _check(self, prompt_ids: Sequence[int], max_new_tokens: int) -> None:
@@ -155,11 +173,81 @@ class Engine:
             raise UsageError(f"max_new_tokens = {max_new_tokens} is negative; give how many tokens to write")
 
 
+class Session:
+    """One text on its way: what the model has read, and what comes next.
+
+    Attributes:
+        ids: the whole text so far, the prompt included.
+        history: the same for penalties.
+        num_ids: ids from here on cannot be written.
+
+    """
+
+    def __init__(
+        self,
+        model: DecodingModel | _PlainModel,
+        prompt_ids: Sequence[int],
+        *,
+        max_new_tokens: int,
+        keep: int,
+        num_ids: int,
+    ) -> None:
+        self.ids, self.num_ids = list(prompt_ids), num_ids
+        self.history = History(prompt_ids, num_ids)
+        self._model, self._block_size = model, model.config.block_size
+        self._keep = min(keep, len(self.ids))
+        self._room = max_new_tokens
+        self._cache: KVCache | None = None
+        self._unread = self.ids[:]
+        self._logits: torch.Tensor | None = None
+
+    def logits(self) -> torch.Tensor:
+        """(V,): what the model says of the next token; what was appended since is read now."""
+        if self._unread or self._logits is None:
+            if self._cache is None or self._cache.length + len(self._unread) > self._block_size:
+                self._unread = keep_in_context(self.ids, self._block_size, self._keep)
+                self._cache = self._model.new_cache(max_length=len(self._unread) + self._room)
+            self._logits = self._model(torch.tensor(self._unread), self._cache)
+            self._unread = []
+        return self._logits
+
+    def append(self, *tokens: int) -> None:
+        """Write tokens; the model reads them when it is next asked."""
+        self.ids.extend(tokens)
+        self.history.extend(tokens)
+        self._unread.extend(tokens)
+
+    def take_back(self, count: int) -> None:
+        """Unwrite the last `count` tokens; at least one token must stay."""
+        if not 0 <= count < len(self.ids):
+            raise ValueError(f"{count} of {len(self.ids)} tokens cannot be taken back")
+        if not count:
+            return
+        self.history.take_back(count)
+        del self.ids[-count:]
+        read = max(0, count - len(self._unread))
+        del self._unread[max(0, len(self._unread) - count) :]
+        if not self._unread and self._cache is not None:  # the last token is read again, for its logits
+            length = self._cache.length - read - 1
+            self._cache.length = max(0, length)
+            self._unread = [self.ids[-1]]
+            if length < self._keep:
+                self._cache = None
+
+    def keep_all(self) -> None:
+        """From now on the text so far stays when the context slides."""
+        self._keep = len(self.ids)
+
+    def evaluating(self) -> contextlib.AbstractContextManager[None]:
+        """Switch dropout off while a text is written."""
+        return self._model.evaluating()
+
+
 class _PlainModel:
     """A model's own forward pass as the engine calls it: on any device, in any dtype."""
 
     def __init__(self, model: GPT) -> None:
-        self.model = model
+        self.model, self.config = model, model.config
         self.device = next(model.parameters()).device
 
     @torch.inference_mode()
@@ -190,34 +278,60 @@ class _PlainModel:
             self.model.train(was_training)
 
 
-def keep_in_context(context: list[int], block_size: int) -> list[int]:
-    """The tokens that the model reads: all, or when they are too many the last half of a context.
+def keep_in_context(context: list[int], block_size: int, keep: int = 0) -> list[int]:
+    """The tokens that the model reads: all, or when they are too many the first `keep` and the last half of the rest.
 
     Half, and not all but one, because positions are learned: a context that slides token by token would have to be
-    read again in full for every token.
+    read again in full for every token. At most half of the context is kept from the beginning.
 
     >>> keep_in_context([1, 2, 3, 4, 5], block_size=4)
     [4, 5]
+    >>> keep_in_context([1, 2, 3, 4, 5, 6, 7], block_size=6, keep=2)
+    [1, 2, 6, 7]
     """
-    return context[:] if len(context) <= block_size else context[-max(1, block_size // 2) :]
+    if len(context) <= block_size:
+        return context[:]
+    keep = min(keep, block_size // 2)
+    return context[:keep] + context[-max(1, (block_size - keep) // 2) :]
+
+
+def new_generator(seed: int) -> torch.Generator:
+    """A CPU generator; the same seed draws the same numbers everywhere.
+
+    Raises:
+        UsageError: the seed is negative or has more bits.
+
+    """
+    if not 0 <= seed < 2**64:
+        raise UsageError(f"seed = {seed} is outside 0 … 2^64 - 1; give a smaller one")
+    return torch.Generator().manual_seed(seed)
 
 
 def naive_tokens(
-    model: GPT, prompt_ids: Sequence[int], *, max_new_tokens: int, sampling: SamplingConfig, seed: int = 0
+    model: GPT,
+    prompt_ids: Sequence[int],
+    *,
+    max_new_tokens: int,
+    sampling: SamplingConfig,
+    seed: int = 0,
+    keep: int = 0,
 ) -> list[int]:
     """What `Engine.generate` yields, computed without a cache: the whole context again for every token."""
-    generator = torch.Generator().manual_seed(seed)
-    text = list(prompt_ids)
-    window = keep_in_context(text, model.config.block_size)
+    generator = new_generator(seed)
+    prompt, written = list(prompt_ids), list[int]()
+    block_size, num_ids = model.config.block_size, model.config.vocab_size
+    window = keep_in_context(prompt, block_size, keep)
     for _ in range(max_new_tokens):
         with torch.inference_mode():
             logits, _ = model(torch.tensor([window], device=model.wte.weight.device))  # (1, T, V)
-        token = sample(
-            logits[0, -1], sampling, generator=generator, history=text, num_ids=model.config.vocab_size
-        )
-        text.append(token)
-        window = keep_in_context([*window, token], model.config.block_size)
-    return text[len(prompt_ids) :]
+        history = History(prompt, num_ids)
+        history.extend(written)
+        token = sample(logits[0, -1], sampling, generator=generator, history=history, num_ids=num_ids)
+        written.append(token)
+        window.append(token)
+        if len(window) > block_size:
+            window = keep_in_context(prompt + written, block_size, min(keep, len(prompt)))
+    return written
 
 
 class TextStream(Iterator[str]):

@@ -1,21 +1,33 @@
 """Songs: a topic becomes a title, and a title is the prompt that a model trained on songs answers with a song.
 
-In training a song is the document "title, empty line, words", after the end-of-text token of the song before; a
-prompt is the beginning of such a document, cut into the same tokens.
+In training a song is the document "title, tags, empty line, words" (`gpt2x.data.lyrics.song_document`), after the
+end-of-text token of the song before; a prompt is the beginning of such a document, cut into the same tokens. Tags are
+asked of a model that has learned them: those that the caller leaves open it writes itself, before the words.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from torch import Generator
+
+from gpt2x.data.lyrics import Tags
 from gpt2x.errors import UsageError
-from gpt2x.generate.engine import Engine, TextStream
-from gpt2x.generate.sampling import SamplingConfig
-from gpt2x.generate.stops import at_end_of_text
+from gpt2x.generate.engine import Engine, Session, TextStream, new_generator
+from gpt2x.generate.form import SongForm
+from gpt2x.generate.rhyme import packaged_rhymes
+from gpt2x.generate.sampling import SamplingConfig, choose, finite_scores
+from gpt2x.generate.songwriting import SongWriter
+from gpt2x.generate.stops import Stops, at_end_of_text
 
 SONG_SAMPLING = SamplingConfig(temperature=0.8, top_p=0.95)  # a song should surprise, and still hang together
+MIN_LINES, MAX_LINES = 8, 44
+_TAG_SAMPLING = SamplingConfig(temperature=0.8, top_p=0.9)
+_VALUE_TOKENS = 8  # the longest value of a tag that the model may write itself
+_HEAD_TOKENS = 40
 _SMALL_WORDS = frozenset(
     {"a", "an", "and", "as", "at", "but", "by", "for", "from", "if", "in", "into"}
     | {"nor", "of", "on", "or", "the", "to", "up", "vs", "with"}
@@ -60,25 +72,75 @@ def prompt_ids(tokenizer: Any, topic: str) -> list[int]:
     A byte-level BPE cuts blanks by what follows them: at the end of a text two line ends are one token, before a
     word they are two. The model has only ever seen the latter, so the prompt is cut as if the words had begun.
     """
-    prompt = prompt_for(topic)
-    ids = tokenizer.encode_ordinary(prompt + "A")
-    if ids and tokenizer.decode_bytes(ids[:-1]) == prompt.encode("utf-8", "replace"):
-        ids = ids[:-1]
-    else:  # a tokenizer that joins line ends and letters
-        ids = tokenizer.encode_ordinary(prompt)
-    return [*at_end_of_text(tokenizer).token_ids, *ids]
+    return [*at_end_of_text(tokenizer).token_ids, *_cut_before_words(tokenizer, prompt_for(topic))]
+
+
+def _cut_before_words(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer.encode_ordinary(text + "A")
+    if ids and tokenizer.decode_bytes(ids[:-1]) == text.encode("utf-8", "replace"):
+        return ids[:-1]
+    return list(tokenizer.encode_ordinary(text))  # a tokenizer that joins line ends and letters
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SongRequest:
+    """What to write.
+
+    Attributes:
+        topic: what the song is about; its title is made of it.
+        mood: one word; "" leaves it to the model.
+        form: verse-chorus, ballad or free; "" leaves it to the model.
+        min_lines: before so many sung lines it does not end.
+        max_lines: after so many it ends with the stanza.
+        returning_chorus: a chorus that is announced again comes back word for word.
+        candidates: drafts of a line that should rhyme; 1 takes every line as it comes.
+
+    """
+
+    topic: str
+    mood: str = ""
+    form: str = ""
+    min_lines: int = MIN_LINES
+    max_lines: int = MAX_LINES
+    returning_chorus: bool = True
+    candidates: int = 12
+
+    def __post_init__(self) -> None:
+        title_of(self.topic)
+        if not 0 <= self.min_lines <= self.max_lines or not self.max_lines:
+            raise UsageError(
+                f"min_lines = {self.min_lines} and max_lines = {self.max_lines} fit no song; give min_lines from 0 on "
+                "and max_lines no smaller"
+            )
+        if self.candidates < 1:
+            raise UsageError(f"candidates = {self.candidates} drafts no line; give at least 1")
+
+
+def knows_tags(engine: Engine) -> bool:
+    """Whether the model was trained on songs with tags: after a title and a line break it expects "topic"."""
+    tokenizer = engine.tokenizer
+    with_tags = _cut_before_words(tokenizer, "Rain\ntopic: ")
+    without = _cut_before_words(tokenizer, "Rain\n\n")
+    common = next(i for i, (a, b) in enumerate(zip(with_tags, without, strict=False)) if a != b)
+    ids = [*at_end_of_text(tokenizer).token_ids, *with_tags[:common]]
+    if not ids:
+        return False
+    logits = engine.session(ids, max_new_tokens=1).logits()
+    return bool(logits[with_tags[common]] > logits[without[common]])
 
 
 def sing(
     engine: Engine,
-    topic: str,
+    topic: str | SongRequest,
     *,
-    max_tokens: int = 400,
+    max_tokens: int = 600,
     sampling: SamplingConfig = SONG_SAMPLING,
     seed: int = 0,
     stop_strings: Iterable[str] = (),
 ) -> TextStream:
-    """Write a song: the title, an empty line, then words until the model ends the song or `max_tokens` are written.
+    """Write a song: the title, an empty line, then words until the song ends or `max_tokens` are written.
+
+    The title and the tags stay in sight of the model however long the song becomes.
 
     Raises:
         UsageError: an empty topic, or a model without a tokenizer.
@@ -86,11 +148,66 @@ def sing(
     """
     if engine.tokenizer is None:
         raise UsageError("this model has no tokenizer beside it and cannot write text")
-    return engine.stream(
-        prompt_ids(engine.tokenizer, topic),
-        max_new_tokens=max_tokens,
-        sampling=sampling,
-        seed=seed,
-        stops=at_end_of_text(engine.tokenizer, stop_strings),
-        first=prompt_for(topic),
-    )
+    song = topic if isinstance(topic, SongRequest) else SongRequest(topic=topic)
+    stops = at_end_of_text(engine.tokenizer, stop_strings)
+    writing = _Writing(engine, song, sampling, new_generator(seed), stops)
+    return TextStream(writing.tokens(max_tokens), engine.tokenizer, stops.strings, prompt_for(song.topic))
+
+
+class _Writing:
+    """One song: its head, then its words."""
+
+    def __init__(
+        self, engine: Engine, song: SongRequest, sampling: SamplingConfig, generator: Generator, stops: Stops
+    ) -> None:
+        self.engine, self.song, self.tokenizer = engine, song, engine.tokenizer
+        self.sampling, self.generator, self.stops = sampling, generator, stops
+
+    def tokens(self, max_tokens: int) -> Iterator[int]:
+        """The words."""
+        song, session = self.song, self._begin(max_tokens)
+        form = SongForm(
+            self.tokenizer,
+            packaged_rhymes(),
+            min_lines=song.min_lines,
+            max_lines=song.max_lines,
+            returning_chorus=song.returning_chorus,
+        )
+        writer = SongWriter(
+            session,
+            form,
+            sampling=self.sampling,
+            generator=self.generator,
+            stops=self.stops,
+            candidates=song.candidates,
+        )
+        yield from writer.tokens(max_tokens)
+
+    def _begin(self, max_tokens: int) -> Session:
+        """The title and, for a model that has learned tags, those of the request; others the model writes itself."""
+        song, title = self.song, title_of(self.song.topic)
+        end = [*self.stops.token_ids]
+        if not knows_tags(self.engine):
+            ids = [*end, *_cut_before_words(self.tokenizer, title + "\n\n")]
+            return self.engine.session(ids, max_new_tokens=max_tokens, keep=len(ids))
+        topic = Tags(topics=(song.topic.strip().lower(),)).lines()
+        ids = [*end, *_cut_before_words(self.tokenizer, "\n".join([title, *topic]) + "\n")]
+        session = self.engine.session(ids, max_new_tokens=max_tokens + _HEAD_TOKENS)
+        for tag, value in (("mood", song.mood), ("form", song.form)):
+            session.append(*self.tokenizer.encode_ordinary(f"{tag}: {value}" if value else f"{tag}:"))
+            if not value:
+                self._draw_value(session)
+            session.append(*_cut_before_words(self.tokenizer, "\n"))
+        session.append(*_cut_before_words(self.tokenizer, "\n"))
+        session.keep_all()
+        return session
+
+    def _draw_value(self, session: Session) -> None:
+        """Let the model write the rest of a tag's line."""
+        with session.evaluating():
+            for _ in range(_VALUE_TOKENS):
+                scores = finite_scores(session.logits(), session.num_ids)
+                token = choose(scores, _TAG_SAMPLING, self.generator)
+                if token in self.stops.token_ids or b"\n" in self.tokenizer.decode_single_token_bytes(token):
+                    return
+                session.append(token)

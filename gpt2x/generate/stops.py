@@ -17,7 +17,7 @@ class Stops:
 
     Attributes:
         token_ids: the text ends before one of these tokens.
-        strings: the text ends before one of these strings.
+        strings: the text ends before the first of these strings that is complete.
 
     """
 
@@ -55,10 +55,11 @@ class StopStrings:
         if self.found:
             return ""
         text = self._held + text
-        starts = [start for start in (text.find(string) for string in self.strings) if start >= 0]
-        if starts:
+        # The one that is complete first counts, however the text was cut; of two that end together, the longer.
+        found = [(start + len(string), start) for string in self.strings if (start := text.find(string)) >= 0]
+        if found:
             self.found, self._held = True, ""
-            return text[: min(starts)]
+            return text[: min(found)[1]]
         keep = max((self._overlap(text, string) for string in self.strings), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

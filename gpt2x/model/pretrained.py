@@ -21,6 +21,8 @@ TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "ml
 HEAD = "lm_head.weight"
 _MASKS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)$")  # in old files: the causal mask, not learned
 _OURS = re.compile(r"(wte|wpe|h|ln_f|lm_head)\.")  # other names are heads of other tasks
+MOST_PADDING = 1024
+"""Rows that an embedding may have beyond twice its vocabulary."""
 OURS = ("padded_vocab_size", "init", "attention", *FUSED)  # fields that Hugging Face does not know
 _TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh")  # two spellings of one formula
 
@@ -155,6 +157,13 @@ def check_shapes(
     if len(in_file) != config.n_layer:  # before a list of a billion layers is made from a damaged number
         raise InputDataError(
             f"{source} holds {len(in_file)} layers and {expected} says n_layer = {config.n_layer}"
+        )
+    if (
+        config.num_rows > 2 * config.vocab_size + MOST_PADDING
+    ):  # a number may ask for more memory than there is
+        raise InputDataError(
+            f"{expected} says padded_vocab_size = {config.num_rows} for {config.vocab_size} tokens; "
+            f"at most twice as many and {MOST_PADDING} more make sense"
         )
     wanted = expected_shapes(config)
     for name, shape in wanted.items():

@@ -41,8 +41,10 @@ def run() -> Path:
     return save_singer(runs_dir() / "mine")
 
 
-def sing(*arguments: str) -> Any:
-    return invoke(app, ["sing", *arguments])
+def sing(*arguments: str, fails: bool = False) -> Any:
+    result = invoke(app, ["sing", *arguments])
+    assert not fails or result.exit_code != 0
+    return result
 
 
 def test_a_song_begins_with_its_title_and_only_the_song_is_on_stdout(run: Path) -> None:
@@ -88,7 +90,7 @@ def test_a_model_that_learned_one_song_sings_it_and_check_tells(tmp_path: Path) 
         optimizer.zero_grad()
     save_folder(model, tokenizer, runs_dir() / "parrot")
     (tmp_path / "songs.csv").write_text(f"artist,song,link,text\nme,Gone,,{words}\n", encoding="utf-8")
-    result = sing("rain", "--check", "--data", str(tmp_path / "songs.csv"))
+    result = sing("rain", "--lines", "1", "--check", "--data", str(tmp_path / "songs.csv"))
     assert result.stdout == f"Rain\n\n{words}\n", "the song must end by itself"
     assert f'10 words ("{words}") with "Gone"' in result.stderr
 
@@ -297,3 +299,30 @@ def test_what_is_not_ours_where_the_first_model_belongs_is_named(monkeypatch: py
     assert result.exit_code == 2
     assert "which holds diary.txt; move that away, set GPT2X_HOME to another folder" in result.stderr
     assert [path.name for path in first_song().iterdir()] == ["diary.txt"]
+
+
+def test_a_song_is_written_to_a_file_as_well(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rain.txt"
+    result = sing("rain", "--seed", "3", "--max-tokens", "12", "--out", str(out))
+    assert out.read_text(encoding="utf-8").strip() == result.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--seed", str(2**64)], "--seed = 18446744073709551616 is too large"),
+        (["--seed", str(2**63 - 1), "--count", "2"], "below 2^63"),
+        (["--mood", "sad\nform: free\x1b"], "--mood"),
+        (["--min-p", "1"], "min_p"),
+        (["--typical-p", "0"], "typical_p"),
+        (["--no-repeat-ngram", "-1"], "no_repeat_ngram"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(run: Path, options: list[str], says: str) -> None:
+    result = sing("rain", *options, fails=True)
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_without_a_topic_and_without_a_terminal_there_is_a_sentence(run: Path) -> None:
+    assert "no topic" in sing(fails=True).stderr

@@ -14,6 +14,7 @@ import torch
 from gpt2x.errors import InputDataError, MissingComponentError, OutputError
 from gpt2x.export.gguf import export_gguf, named_tensors
 from gpt2x.model import GPT, GPTConfig, load_folder, save_folder
+from gpt2x.tokenizer import train
 
 
 def read(path: Path) -> Any:
@@ -184,3 +185,63 @@ def test_a_folder_is_refused_and_a_failed_export_leaves_the_old_file(
         export_gguf(run, tmp_path / "out.gguf")
     assert (tmp_path / "out.gguf").read_text() == "old"
     assert {path.name for path in tmp_path.iterdir()} == {"my-run", "out.gguf"}
+
+
+def test_q8_0_packs_the_matrices_and_comes_back_within_half_a_step(run: Path, tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    export_gguf(run, tmp_path / "out.gguf", dtype="q8_0")
+    reader = read(tmp_path / "out.gguf")
+    assert field(reader, "general.file_type") == 7
+    packed = {tensor.name: tensor for tensor in reader.tensors}
+    exact = dict(named_tensors(load_folder(run)[0], dtype="f32"))
+    assert packed.keys() == exact.keys()
+    for name, value in exact.items():
+        tensor = packed[name]
+        if value.ndim == 1 or name == "position_embd.weight":
+            np.testing.assert_array_equal(tensor.data, value)
+            continue
+        assert tensor.tensor_type == gguf.GGMLQuantizationType.Q8_0
+        back = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        blocks = np.abs(value).reshape(len(value), -1, 32).max(2, keepdims=True)
+        error = np.abs(back - value).reshape(len(value), -1, 32)
+        # Half a step, and the scale's own rounding to float16, 2^-11 of up to 127 steps.
+        assert (error <= blocks / 127 * (0.5 + 127 * 2**-11) + 1e-6).all(), name
+    f16 = tmp_path / "f16.gguf"
+    export_gguf(run, f16, dtype="f16")
+    assert (tmp_path / "out.gguf").stat().st_size < f16.stat().st_size
+
+
+def test_rows_that_are_no_whole_blocks_stay_float16(tmp_path: Path, run: Path) -> None:
+    pytest.importorskip("gguf")
+    _, tokenizer = load_folder(run)
+    config = GPTConfig(vocab_size=276, block_size=8, n_layer=1, n_head=1, n_embd=24)
+    save_folder(GPT(config), tokenizer, tmp_path / "odd")
+    export_gguf(tmp_path / "odd", tmp_path / "out.gguf", dtype="q8_0")
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in read(tmp_path / "out.gguf").tensors}
+    assert kinds["token_embd.weight"] == "F16"
+    assert kinds["blk.0.ffn_down.weight"] == "Q8_0", "96 numbers a row are three blocks"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"), [("qwen2", "qwen2"), ("llama3", "llama-bpe"), ("o200k", "gpt-4o")]
+)
+def test_a_pattern_has_the_name_that_llama_cpp_gives_it(tmp_path: Path, pattern: str, name: str) -> None:
+    pytest.importorskip("gguf")
+    save_with_pattern(tmp_path / "run", pattern)
+    export_gguf(tmp_path / "run", tmp_path / "out.gguf")
+    assert field(read(tmp_path / "out.gguf"), "tokenizer.ggml.pre") == name
+
+
+def test_a_pattern_that_llama_cpp_would_split_otherwise_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    save_with_pattern(tmp_path / "run", "cl100k")
+    with pytest.raises(InputDataError, match="which llama.cpp does not know"):
+        export_gguf(tmp_path / "run", tmp_path / "out.gguf")
+    assert not (tmp_path / "out.gguf").exists()
+
+
+def save_with_pattern(folder: Path, pattern: str) -> None:
+    tokenizer = train(["some text to learn from, 12 times"] * 3, 270, pattern=pattern)
+    save_folder(
+        GPT(GPTConfig(vocab_size=270, block_size=8, n_layer=1, n_head=1, n_embd=8)), tokenizer, folder
+    )

@@ -31,28 +31,28 @@ class ByteTokenizer:
 
 
 class Parrot(torch.nn.Module):
-    """A model that writes a fixed text: after position i comes token i of the text, with certainty."""
+    """A model that answers every prompt with a fixed text, with certainty."""
 
     def __init__(self, tokens: Sequence[int], vocab_size: int = 257, block_size: int = 4096) -> None:
         super().__init__()
         self.config = GPTConfig(vocab_size=vocab_size, block_size=block_size, n_layer=1, n_head=1, n_embd=1)
         self.tokens = list(tokens)
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.written = 0
 
     def new_cache(self, batch_size: int = 1, max_length: int | None = None) -> Parrot.Cache:
         return Parrot.Cache()
 
     class Cache:
         length = 0
+        written = 0
 
     def forward(
         self, idx: torch.Tensor, *, cache: Parrot.Cache, last_only: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         cache.length += idx.shape[1]
         logits = torch.full((1, 1, self.config.vocab_size), -50.0)
-        logits[0, 0, self.tokens[self.written]] = 50.0
-        self.written += 1
+        logits[0, 0, self.tokens[cache.written]] = 50.0
+        cache.written += 1
         return logits, None
 
 

@@ -253,3 +253,58 @@ def test_greedy_text_is_that_of_transformers(tmp_path: Any, tiny_model: GPT) -> 
         list(Engine(tiny_model).generate([5, 6, 7], max_new_tokens=20, sampling=sampling))
         == expected[0, 3:].tolist()
     )
+
+
+@pytest.mark.parametrize("keep", [0, 3, 20, 99])
+def test_a_context_that_slides_keeps_the_beginning_and_equals_the_plain_loop(
+    tiny_model: GPT, keep: int
+) -> None:
+    sampling = SamplingConfig(repetition_penalty=1.1, frequency_penalty=0.2, no_repeat_ngram=3)
+    prompt = [5, 6, 7, 8]
+    fast = Engine(tiny_model).generate(prompt, max_new_tokens=70, sampling=sampling, seed=2, keep=keep)
+    slow = naive_tokens(tiny_model, prompt, max_new_tokens=70, sampling=sampling, seed=2, keep=keep)
+    assert list(fast) == slow
+
+
+@given(length=st.integers(1, 100), block_size=st.integers(1, 30), keep=st.integers(0, 40))
+def test_what_is_kept_is_a_beginning_and_an_end(length: int, block_size: int, keep: int) -> None:
+    text = list(range(length))
+    kept = keep_in_context(text, block_size, keep)
+    first = min(keep, block_size // 2) if length > block_size else 0
+    assert len(kept) <= block_size
+    assert kept[:first] == text[:first]
+    assert kept[first:] == text[len(text) - len(kept) + first :]
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+@pytest.mark.parametrize("taken", [1, 2, 7, 12, 30])
+def test_what_is_taken_back_leaves_no_trace(tiny_model: GPT, mode: str, taken: int) -> None:
+    """Also after the context slid, and where more is taken back than the window still holds."""
+    with backend.using(mode):
+        engine = Engine(tiny_model)
+        first = list(engine.generate([1, 2, 3], max_new_tokens=40, seed=1, keep=2))
+        session = engine.session([1, 2, 3], max_new_tokens=60, keep=2)
+        for token in [*first[:18], *range(taken)]:
+            session.logits()
+            session.append(token)
+        session.logits()
+        session.take_back(taken)
+        assert session.ids == [1, 2, 3, *first[:18]]
+        logits = session.logits()
+        assert session.history.counts.sum() == 18
+        short = engine.session(session.ids[:3], max_new_tokens=60, keep=2)
+        short.append(*first[:18])
+        if 3 + 18 + taken <= 24:  # the context did not slide meanwhile
+            torch.testing.assert_close(logits, short.logits(), rtol=1e-4, atol=1e-4)
+
+
+def test_more_tokens_than_there_are_cannot_be_taken_back(tiny_model: GPT) -> None:
+    session = Engine(tiny_model).session([1, 2], max_new_tokens=5)
+    with pytest.raises(ValueError, match="2 of 2"):
+        session.take_back(2)
+
+
+@pytest.mark.parametrize("seed", [2**64, -1])
+def test_a_seed_that_no_generator_takes_is_refused(tiny_model: GPT, seed: int) -> None:
+    with pytest.raises(UsageError, match="seed"):
+        list(Engine(tiny_model).generate([1], max_new_tokens=1, seed=seed))

@@ -3,13 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2x import tokenizer as tokenizer_room
 from gpt2x.errors import UsageError
 from gpt2x.generate import Engine
-from gpt2x.generate.lyrics import prompt_for, prompt_ids, sing, title_of
+from gpt2x.generate.lyrics import SongRequest, knows_tags, prompt_for, prompt_ids, sing, title_of
+from gpt2x.model import GPTConfig
 
 SONGS = [
     "Rain\n\nI walk alone in the rain\n\nand sing",
@@ -75,7 +77,7 @@ def test_with_the_gpt2_vocabulary_the_prompt_ends_with_two_line_ends(shared_data
 
 
 def test_a_song_is_its_title_and_what_the_model_writes(parrot: Any) -> None:
-    stream = sing(parrot("You left"), "ex-girlfriend")
+    stream = sing(parrot("You left"), SongRequest(topic="ex-girlfriend", min_lines=0))
     assert "".join(stream) == "Ex-Girlfriend\n\nYou left"
     assert stream.num_tokens == 8
 
@@ -85,10 +87,68 @@ def test_a_song_ends_at_its_longest_length(parrot: Any) -> None:
 
 
 def test_a_topic_with_the_end_of_text_in_it_is_only_text(parrot: Any) -> None:
-    stream = sing(parrot("la"), "<|endoftext|>")
+    stream = sing(parrot("la"), SongRequest(topic="<|endoftext|>", min_lines=0))
     assert "".join(stream).startswith("<|Endoftext|>\n\n")
 
 
 def test_a_model_without_tokenizer_cannot_sing(tiny_model: Any) -> None:
     with pytest.raises(UsageError, match="no tokenizer"):
         sing(Engine(tiny_model), "rain")
+
+
+class Tagged(torch.nn.Module):
+    """A model that has learned songs with tags: it answers each beginning of `document` with what follows there."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.config = GPTConfig(vocab_size=257, block_size=4096, n_layer=1, n_head=1, n_embd=1)
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.document = document.encode("utf-8")
+        self.read = b""
+
+    class Cache:
+        length = 0
+
+        def __init__(self) -> None:
+            self.read = b""
+
+    def new_cache(self, batch_size: int = 1, max_length: int | None = None) -> Tagged.Cache:
+        return Tagged.Cache()
+
+    def forward(self, idx: torch.Tensor, *, cache: Any, last_only: bool) -> tuple[torch.Tensor, None]:
+        cache.read += bytes(i for i in idx[0].tolist() if i < 256)
+        cache.length += idx.shape[1]
+        self.read = cache.read
+        tags = cache.read.partition(b"\n")[2]  # the title is the caller's
+        rest = self.document[len(tags) :] if self.document.startswith(tags) else b""
+        logits = torch.full((1, 1, 257), -50.0)
+        logits[0, 0, rest[0] if rest else 256] = 50.0
+        return logits, None
+
+
+WITH_TAGS = "topic: rain\nmood: calm\nform: free\n\nIt falls"
+
+
+def test_a_model_that_learned_tags_is_told_the_topic_and_writes_the_other_tags_itself(tokenizer: Any) -> None:
+    model = Tagged(WITH_TAGS)
+    engine = Engine(model, tokenizer)  # type: ignore[arg-type]
+    assert knows_tags(engine)
+    assert "".join(sing(engine, SongRequest(topic="rain", min_lines=0))) == "Rain\n\nIt falls"
+    assert model.read.decode() == f"Rain\n{WITH_TAGS}"
+
+
+def test_tags_of_the_request_go_before_those_of_the_model(tokenizer: Any) -> None:
+    model = Tagged(WITH_TAGS.replace("calm", "funny").replace("free", "ballad"))
+    engine = Engine(model, tokenizer)  # type: ignore[arg-type]
+    "".join(sing(engine, SongRequest(topic="rain", mood="funny", form="ballad", min_lines=0)))
+    assert model.read.decode() == "Rain\ntopic: rain\nmood: funny\nform: ballad\n\nIt falls"
+
+
+def test_a_model_without_tags_is_asked_by_title_alone(parrot: Any) -> None:
+    assert not knows_tags(parrot("\nIt falls"))
+
+
+@pytest.mark.parametrize("options", [{"min_lines": 9, "max_lines": 8}, {"max_lines": 0}, {"candidates": 0}])
+def test_a_song_that_cannot_be_is_refused(options: dict[str, int]) -> None:
+    with pytest.raises(UsageError):
+        SongRequest(topic="rain", **options)  # type: ignore[arg-type]

@@ -1,0 +1,173 @@
+"""The form of a song while it is written: stanzas and their rhymes, a chorus that returns, an end.
+
+`SongForm` reads along, token by token, and answers what a writer must know: must these tokens come now (a chorus that
+was sung before), may the song end here, must it, and which earlier line should the next one rhyme with? It chooses
+nothing itself and can be left out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpt2x.generate.rhyme import Rhymes, last_word
+
+_LABEL = re.compile(r"\[([^\]]+)\]")
+_RETURNS = re.compile(r"(?i)(pre-?chorus|chorus|refrain|hook)\b")
+_STANZA = 4
+"""Lines after which the search for a rhyme begins anew, where a stanza is longer."""
+
+
+class SongForm:
+    """What a song has been so far, and what follows from that.
+
+    Args:
+        tokenizer: whose tokens are written; needs `decode_single_token_bytes`, `n_vocab` and `eot_token`.
+        rhymes: which words rhyme.
+        min_lines: before so many sung lines the song may not end.
+        max_lines: after so many it ends with the stanza.
+        returning_chorus: a chorus that is announced again comes back word for word.
+
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        rhymes: Rhymes,
+        *,
+        min_lines: int = 8,
+        max_lines: int = 44,
+        returning_chorus: bool = True,
+    ) -> None:
+        self._tokenizer, self._rhymes = tokenizer, rhymes
+        self.min_lines, self.max_lines = min_lines, max_lines
+        self._returning = returning_chorus
+        self.lines = 0
+        """Sung lines that are complete; labels and empty lines are none."""
+        self._line = b""
+        self._ends: list[str] = []  # the last words of this stanza's lines
+        self._rhymed: set[int] = set()  # which of those have found their rhyme
+        self._label = ""
+        self._block: list[int] = []  # the tokens since the label
+        self._sung: dict[str, list[int]] = {}  # label -> the tokens under it, when first written
+        self._must_break = False
+        self._breaks = self._tokens_that_break()
+
+    def _tokens_that_break(self) -> Tensor:
+        tokenizer, breaks = self._tokenizer, []
+        for token in range(tokenizer.n_vocab):
+            try:
+                value = tokenizer.decode_single_token_bytes(token)
+            except KeyError:  # an id that no token has
+                continue
+            if token == tokenizer.eot_token or (value and not value.strip(b"\n")):
+                breaks.append(token)
+        return torch.tensor(breaks, dtype=torch.int64)
+
+    # What follows -----------------------------------------------------------------------------------------------
+
+    def must_come(self) -> Sequence[int]:
+        """Tokens that come now, whatever the model says: the chorus that was just announced again."""
+        if self._line or self._block or not (self._returning and _RETURNS.match(self._label)):
+            return ()
+        return self._sung.get(self._label, ())
+
+    def allow(self, scores: Tensor) -> Tensor:
+        """Rule out what may not come now: the end before its time, and more words after a chorus that is whole."""
+        if self._must_break:
+            only = torch.full_like(scores, -math.inf)
+            breaks = self._breaks[self._breaks < len(scores)]
+            return only.index_copy(0, breaks, scores[breaks])
+        if self.lines + bool(self._line.strip()) < self.min_lines and self._tokenizer.eot_token < len(scores):
+            return scores.index_fill(0, torch.tensor([self._tokenizer.eot_token]), -math.inf)
+        return scores
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the song has to end here: it is long enough, and a stanza is complete."""
+        return self.lines >= self.max_lines and not self._line and not self._ends and not self._label
+
+    def partners(self) -> list[str]:
+        """The words with one of which the next line should rhyme; none where it is free.
+
+        The first two lines of each four are free. The third answers the first unless the second has done so, the
+        fourth answers what is still open: so couplets and crossed rhymes come about as the model likes.
+        """
+        if self._line:
+            return []
+        start = len(self._ends) // _STANZA * _STANZA
+        position = len(self._ends) - start
+        if position < 2:
+            return []
+        open_ = [self._ends[i] for i in range(start, len(self._ends)) if i not in self._rhymed]
+        open_ = [word for word in open_ if self._rhymes.knows(word)]
+        if position == 2:
+            return open_[:1] if len(open_) == 2 else []
+        return open_
+
+    def answers(self, line: str, partners: Sequence[str]) -> bool:
+        """Whether a line ends with a rhyme on one of these words, and with a word this stanza has not ended on."""
+        word = last_word(line)
+        used = {end.lower() for end in self._ends}
+        return word.lower() not in used and any(self._rhymes.rhyme(word, other) for other in partners)
+
+    # What was written -------------------------------------------------------------------------------------------
+
+    def write(self, *tokens: int) -> None:
+        """Read tokens that were written."""
+        for token in tokens:
+            self._must_break = False
+            self._block.append(token)
+            *complete, self._line = (self._line + self._tokenizer.decode_single_token_bytes(token)).split(
+                b"\n"
+            )
+            for line in complete:
+                self._end_line(line.decode("utf-8", "replace").strip())
+
+    def repeat(self, tokens: Sequence[int]) -> None:
+        """Read a chorus that came back; only a line break or the end may follow."""
+        self.write(*tokens)
+        self._must_break = True
+
+    def breaks_line(self, token: int) -> bool:
+        """Whether a line ends with this token."""
+        return b"\n" in self._tokenizer.decode_single_token_bytes(token)
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """The text of tokens that are not written yet."""
+        return b"".join(map(self._tokenizer.decode_single_token_bytes, tokens)).decode("utf-8", "replace")
+
+    def _end_line(self, line: str) -> None:
+        label = _LABEL.fullmatch(line)
+        if not line:
+            self._end_stanza()
+        elif label is not None:
+            self._end_stanza()
+            self._label = label[1].strip().lower()
+        else:
+            self.lines += 1
+            word = last_word(line)
+            for place in range(len(self._ends) // _STANZA * _STANZA, len(self._ends)):
+                if self._rhymes.rhyme(word, self._ends[place]):
+                    self._rhymed |= {place, len(self._ends)}
+            self._ends.append(word)
+            return
+        self._block = []
+
+    def _end_stanza(self) -> None:
+        if self._label and self._ends:
+            self._sung.setdefault(self._label, self._without_breaks(self._block))
+        if self._ends:
+            self._label = ""
+        self._ends, self._rhymed = [], set()
+
+    def _without_breaks(self, tokens: Sequence[int]) -> list[int]:
+        kept = list(tokens)
+        while kept and not self._tokenizer.decode_single_token_bytes(kept[-1]).strip():
+            kept.pop()
+        return kept

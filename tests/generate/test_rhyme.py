@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from gpt2x.generate.rhyme import Rhymes, last_word, packaged_rhymes
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "rhymes"),
+    [
+        ("night", "light", True),
+        ("Night", "write", True),
+        ("night", "night", False),
+        ("running", "runnin'", False),
+        ("singin'", "bringing", True),
+        ("heart", "hat", False),
+        ("again", "pen", True),
+        ("again", "rain", True),
+        ("yesterday", "say", True),
+        ("flooring", "boring", True),
+        ("xqzzy", "fizzy", False),
+    ],
+)
+def test_words_rhyme_that_sound_alike_from_the_stressed_vowel_on(one: str, other: str, rhymes: bool) -> None:
+    table = packaged_rhymes()
+    assert table.rhyme(one, other) is rhymes
+    assert table.rhyme(other, one) is rhymes
+
+
+def test_the_table_knows_the_words_of_songs_and_no_others() -> None:
+    table = packaged_rhymes()
+    assert all(map(table.knows, ["love", "mother's", "dancin'", "don’t"]))
+    assert not any(map(table.knows, ["", "lorest", "gleebrose"]))
+
+
+def test_a_word_with_two_pronunciations_rhymes_with_both() -> None:
+    table = Rhymes("IY D\tread need\nEH D\tread bed")
+    assert table.rhyme("read", "need")
+    assert table.rhyme("bed", "read")
+    assert not table.rhyme("bed", "need")
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ('I said, "Don\'t go!"', "go"),
+        ("rock 'n' roll —", "roll"),
+        ("(haul away)", "away"),
+        ("1999", ""),
+        ("", ""),
+    ],
+)
+def test_the_last_word_of_a_line_is_found_behind_punctuation(line: str, word: str) -> None:
+    assert last_word(line) == word
