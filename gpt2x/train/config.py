@@ -17,11 +17,18 @@ FREE_TO_CHANGE = frozenset(
         *("out", "device", "dtype", "compile", "batch_size", "optimizer"),
         *("bf16_weights", "cuda_graphs", "keep_memory"),
         *("log_every", "eval_every", "eval_batches", "save_every", "keep", "sample_every"),
+        *("publish", "patience"),
     )
 )
 """Settings that say how or where a run computes and reports, not what it learns: a resumed run may change them.
 
 (The dtype and the micro-batch do change the rounding, and so the last digits of the loss.)"""
+
+MAY_GROW = frozenset(("steps", "epochs", "lr", "min_lr", "warmup", "schedule"))
+"""Settings that say how long a run learns and at what rate: ``--resume`` with another value goes on with that one."""
+
+SCHEDULES = ("cosine", "wsd")
+PUBLISH = ("best", "last")
 
 POSITIVE = (
     *("vocab", "steps", "batch_size", "total_batch_tokens", "eval_batches", "keep", "log_every"),
@@ -36,7 +43,9 @@ AT_MOST = {
 }
 """What no machine has the memory for, or the time to build."""
 
-NOT_NEGATIVE = ("warmup", "eval_every", "save_every", "sample_every", "seed", "grad_clip", "weight_decay")
+NOT_NEGATIVE = (
+    *("warmup", "eval_every", "save_every", "sample_every", "patience", "seed", "grad_clip", "weight_decay"),
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -82,6 +91,13 @@ class TrainConfig:
     lr: float = setting(6e-4, "highest learning rate")
     min_lr: float = setting(6e-5, "learning rate at the end")
     warmup: int = setting(10, "steps in which the learning rate rises to its highest")
+    schedule: str = setting(
+        "cosine",
+        "how the rate falls: cosine (half a wave over all steps), or wsd (stays, falls in a line over the last fifth)",
+    )
+    patience: int = setting(
+        0, "stop after so many validations in a row that were no better than the best; 0: never"
+    )
     beta1: float = setting(0.9, "AdamW: memory of the mean gradient")
     beta2: float = setting(0.95, "AdamW: memory of the squared gradient")
     eps: float = setting(1e-8, "AdamW: added to the denominator")
@@ -120,6 +136,10 @@ class TrainConfig:
     )
     save_every: int = setting(200, "steps between two checkpoints; 0: only at the end")
     keep: int = setting(2, "how many checkpoints to keep")
+    publish: str = setting(
+        "best",
+        "the weights on top of the run folder, which all commands take: best (by validation loss), or last",
+    )
     sample_every: int = setting(0, "steps between two samples of what the model writes; 0: none")
 
     def __post_init__(self) -> None:
@@ -140,6 +160,8 @@ class TrainConfig:
         self._demand("min_lr", 0 <= self.min_lr <= self.lr, f"give 0 to lr, which is {self.lr}")
         self._demand("eps", self.eps > 0, "give more than 0, such as 1e-8")
         self._demand("dtype", self.dtype in DTYPES, f"choose one of {', '.join(DTYPES)}")
+        self._demand("schedule", self.schedule in SCHEDULES, f"choose one of {', '.join(SCHEDULES)}")
+        self._demand("publish", self.publish in PUBLISH, f"choose one of {', '.join(PUBLISH)}")
         self._demand("optimizer", self.optimizer in OPTIMIZERS, f"choose one of {', '.join(OPTIMIZERS)}")
 
     def _demand(self, name: str, holds: bool, remedy: str) -> None:
@@ -156,14 +178,22 @@ def _shown(value: object) -> str:
     return quoted(value) if isinstance(value, str) and len(value) > 40 else str(value)
 
 
-def differences(old: dict[str, Any], new: TrainConfig) -> list[str]:
+def differences(old: dict[str, Any], new: TrainConfig, *, may_grow: bool = False) -> list[str]:
     """The settings that forbid to go on with an old run, as ``lr = 0.0006, not 0.001``.
 
-    The path of the data may differ; whether its content does is for the caller to compare.
+    The path of the data may differ; whether its content does is for the caller to compare. A setting that the old run
+    does not know had what is its default now.
+
+    Args:
+        old: the settings of the run, by name.
+        new: those that are asked for.
+        may_grow: whether what `MAY_GROW` names is free to change too.
+
     """
-    fresh = new.to_dict()
+    free = FREE_TO_CHANGE | {"data"} | (MAY_GROW if may_grow else frozenset())
+    before = TrainConfig().to_dict() | old
     return [
-        f"{name} = {old.get(name)}, not {value}"
-        for name, value in fresh.items()
-        if name not in FREE_TO_CHANGE and name != "data" and old.get(name) != value
+        f"{name} = {before[name]}, not {value}"
+        for name, value in new.to_dict().items()
+        if name not in free and before[name] != value
     ]

@@ -6,7 +6,7 @@ import math
 import os
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from gpt2x.data.sources import find_file
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.paths import cache_dir, check_can_write
+from gpt2x.train.best import Best
 from gpt2x.train.checkpoint import Checkpoint, RunFolder
 from gpt2x.train.config import TrainConfig, differences
 from gpt2x.train.distributed import Ranks
@@ -35,6 +36,7 @@ from gpt2x.train.plan import (
     with_vocabulary,
 )
 from gpt2x.train.recipe import Recipe
+from gpt2x.train.schedule import fitted_warmup
 from gpt2x.train.step import Batch, TrainingStep
 from gpt2x.train.step_options import StepOptions
 
@@ -65,11 +67,20 @@ class Setup:
     """Time that was spent before the run was resumed."""
     losses_before: tuple[float, float] = (math.nan, math.nan)
     """Loss and validation loss as last measured before the run was resumed."""
+    window_before: dict[str, float] | None = None
+    """What was not yet logged then."""
+    best: Best = field(default_factory=Best)
+    """The lowest validation loss so far."""
 
     @property
     def model(self) -> GPT:
         """The model with the float32 weights."""
         return self.training.model
+
+    @property
+    def is_over(self) -> bool:
+        """True when there is nothing left to train."""
+        return self.first_step >= self.steps or self.best.is_hopeless(self.config.patience)
 
     @property
     def tokens_per_step(self) -> int:
@@ -143,6 +154,8 @@ def prepare(
         first_step=first_step,
         seconds_before=seconds_before,
         losses_before=losses_before,
+        window_before=checkpoint.state.get("window") if checkpoint else None,
+        best=Best.from_state(checkpoint.state.get("best")) if checkpoint else Best(),
     )
     _describe(prepared, streams, data_file, dtype, why)
     return prepared
@@ -168,7 +181,7 @@ def _find_checkpoint(
             return None
         checkpoint = folder.newest_whole()
         if checkpoint is not None:
-            _check_same_run(folder, config, data_digest, checkpoint)
+            _check_same_run(folder, config, data_digest, checkpoint, resume=resume)
         return checkpoint
 
     checkpoint = ranks.together(look)
@@ -189,8 +202,15 @@ def _start(folder: RunFolder, config: TrainConfig, ranks: Ranks, *, overwrite: b
     folder.start(config.to_dict())
 
 
-def _check_same_run(folder: RunFolder, config: TrainConfig, data_digest: str, checkpoint: Checkpoint) -> None:
-    changed = differences(checkpoint.state["config"], config)
+def _check_same_run(
+    folder: RunFolder, config: TrainConfig, data_digest: str, checkpoint: Checkpoint, *, resume: bool
+) -> None:
+    if resume and config.epochs is None and config.steps < checkpoint.step:
+        raise UsageError(
+            f"{checkpoint.step} steps are done in {folder.path}, and steps = {config.steps}; give at least "
+            f"--steps {checkpoint.step}"
+        )
+    changed = differences(checkpoint.state["config"], config, may_grow=resume)
     if checkpoint.state["data_digest"] != data_digest:
         changed.append(f"another content of the data than {config.data} has now")
     if changed:
@@ -272,6 +292,9 @@ def _describe(
         f"computes   on {setup.ranks.device}{threads}, products in {str(dtype).removeprefix('torch.')} ({why})"
     )
     say(f"step       {_step_in_words(setup.training.options)}")
+    warmup = fitted_warmup(c.warmup, setup.steps)
+    if warmup != c.warmup:
+        say(f"warm-up    {warmup} steps: {c.warmup} do not fit into {setup.steps}")
     if setup.first_step:
         say(f"resumes    after step {setup.first_step} of {setup.steps}")
 
