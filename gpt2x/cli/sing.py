@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpt2x import child
-from gpt2x.cli.options import Device, Json, Quiet, examples
+from gpt2x.cli.options import Device, Json, Quiet, WeightsFrom, examples
 from gpt2x.console import emit, emit_json, emit_piece, is_quiet, say
 from gpt2x.errors import Gpt2xError, InputDataError, UsageError
 
@@ -89,6 +89,7 @@ def sing(
             help="On a CPU: float32, exact and the default; bfloat16, faster; int8, fastest and smallest.",
         ),
     ] = None,
+    weights_from: WeightsFrom = "best",
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -101,6 +102,7 @@ def sing(
     """
     from gpt2x.generate.lyrics import title_of
     from gpt2x.generate.sampling import SamplingConfig
+    from gpt2x.model.runs import weights_of
 
     title = title_of(topic)
     sampling = SamplingConfig(
@@ -109,7 +111,7 @@ def sing(
     if weights is not None:
         _check_weights(weights)
     folder = _choose_run(run)
-    engine = _load(folder, device, weights)
+    engine = _load(weights_of(folder, weights_from), device, weights)
     index = _songs_to_check(folder, data) if check or data is not None else None
     seed = secrets.randbelow(10**6) if seed is None else seed
     songs: list[dict[str, Any]] = []

@@ -11,8 +11,8 @@
 
 A checkpoint is written under a temporary name, synced and renamed, and `state.json` says what the other files must
 be: one that a crash cut short or a disk damaged is not taken, the one before is. The Hugging Face files on top are
-files of their own, so that nothing that is done to them reaches a checkpoint. There is no pickle anywhere, and no random
-state: every step seeds its own randomness from (seed, step, rank).
+files of their own, so that nothing that is done to them reaches a checkpoint. There is no pickle anywhere, and no
+random state: every step seeds its own randomness from (seed, step, rank).
 """
 
 from __future__ import annotations
@@ -270,6 +270,27 @@ def saved_settings(path: Path) -> dict[str, Any]:
         raise InputDataError(
             f"{file} is damaged and the run cannot go on; --overwrite starts anew"
         ) from error
+
+
+BYTES_A_PARAMETER = 12
+"""Of a checkpoint: the weight and AdamW's two moments, in float32."""
+
+
+def check_space(path: Path, num_parameters: int) -> None:
+    """Refuse a disk that has no room for one checkpoint and the weights on top, before the first step.
+
+    Raises:
+        OutputError: it has not.
+
+    """
+    needed = num_parameters * (BYTES_A_PARAMETER + 4)
+    place = next(place for place in (path, *path.absolute().parents) if place.is_dir())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise OutputError(
+            f"{place} has {free / 1e6:.0f} MB free and a checkpoint needs {needed / 1e6:.0f} MB; free some space, or "
+            "give another --out"
+        )
 
 
 def digest(file: Path) -> str:

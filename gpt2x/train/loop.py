@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,9 +72,20 @@ def prepare_and_train(
 
     if config.keep_memory:
         keep_freed_memory()
+    overwrite = overwrite and not _is_restarted()
     with all_ranks(config.device) as ranks:
-        result = train(prepare(config, recipe, ranks, resume=resume, overwrite=overwrite))
+        setup = prepare(config, recipe, ranks, resume=resume, overwrite=overwrite)
+        try:
+            result = train(setup)
+        finally:
+            if setup.lock is not None:
+                setup.lock.release()
         return result if ranks.is_first else None
+
+
+def _is_restarted() -> bool:
+    """True when torchrun has started this process anew after a failure: what it saved by then is not to be lost."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def train(setup: Setup) -> Result:
@@ -88,12 +100,12 @@ def train(setup: Setup) -> Result:
 
     """
     config, ranks, steps = setup.config, setup.ranks, setup.steps
-    window = Window(setup)
+    window, is_over = Window(setup), setup.is_over
     loss, validation_loss = setup.losses_before
     with _loggers(setup) as loggers, interrupts() as stop, progress("training", steps, "steps") as advance:
         advance(setup.first_step)
         batches = _until(stop, setup)
-        for step in range(setup.first_step, 0 if setup.is_over else steps):
+        for step in range(setup.first_step, 0 if is_over else steps):
             done, last = step + 1, step + 1 == steps
             must_log, must_save = last or done % config.log_every == 0, last or _due(done, config.save_every)
             must_validate = last or _due(done, config.eval_every)
@@ -135,20 +147,21 @@ def train(setup: Setup) -> Result:
                 sample(setup)
             advance(note=f"loss {loss:.3f}" if math.isfinite(loss) else "")
             if last and done < steps:
-                say(f"stopped     after step {done}: {setup.best.stale} validations were no better than the best")
+                say(
+                    f"stopped    after step {done}: {setup.best.stale} validations were no better than the best"
+                )
                 steps = done
                 break
-    if setup.is_over:
-        say(
-            f"the run in {setup.folder.path} is finished: {setup.first_step} steps are done; --resume --steps N makes "
-            "it longer, --overwrite starts anew"
-        )
-        loss, validation_loss = setup.losses_before
+    if is_over:
         steps = setup.first_step
+        say(
+            f"the run in {setup.folder.path} is finished: {steps} steps are done; --resume --steps N makes it longer, "
+            "--overwrite starts anew"
+        )
     return _finish(setup, window, steps, loss, validation_loss)
 
 
-class _StepGivenUp(Exception):  # noqa: N818  (no error)
+class _StepGivenUp(Exception):
     """A stop was asked for between two micro-batches."""
 
 
@@ -226,6 +239,7 @@ def save(setup: Setup, step: int, window: Window, loss: float, validation_loss: 
     """
     state: dict[str, Any] = {
         "step": step,
+        "steps": setup.steps,
         "data": setup.batches.state_dict(),
         "data_digest": setup.data_digest,
         "config": setup.config.to_dict(),
@@ -241,9 +255,7 @@ def save(setup: Setup, step: int, window: Window, loss: float, validation_loss: 
         if not setup.ranks.is_first:
             return
         folder, model, tokenizer = setup.folder, setup.model, setup.tokenizer
-        folder.save(
-            model, tokenizer, setup.training.optimizer, state, keep=setup.config.keep, about=about
-        )
+        folder.save(model, tokenizer, setup.training.optimizer, state, keep=setup.config.keep, about=about)
         if setup.config.publish == "best" and setup.best.step is not None and folder.has_published():
             folder.tell({"last_step": step, "steps": setup.steps, "finished": about["finished"]})
         else:
@@ -395,7 +407,9 @@ def _finish(setup: Setup, window: Window, steps: int, loss: float, validation_lo
     )
     if setup.best.step is not None and setup.best.step != steps:
         kept = "kept in the run" if setup.config.publish == "best" else "not kept (publish = last)"
-        say(f"best       validation loss {setup.best.loss:.3f}, after step {setup.best.step}; its weights are {kept}")
+        say(
+            f"best       validation loss {setup.best.loss:.3f}, after step {setup.best.step}; its weights are {kept}"
+        )
     say(f"run        {result.run}")
     say(f"next       {setup.recipe.next_command.format(run=result.run)}")
     return result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-
 DECAY_SHARE = 0.2
 """Of all steps, those over which `wsd` falls: 10 to 20 % reach what a cosine does (Hägele et al. 2024, section 4)."""
 

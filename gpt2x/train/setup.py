@@ -24,9 +24,10 @@ from gpt2x.errors import InputDataError, UsageError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.paths import cache_dir, check_can_write
 from gpt2x.train.best import Best
-from gpt2x.train.checkpoint import Checkpoint, RunFolder
+from gpt2x.train.checkpoint import Checkpoint, RunFolder, check_space
 from gpt2x.train.config import TrainConfig, differences
 from gpt2x.train.distributed import Ranks
+from gpt2x.train.lock import RunLock
 from gpt2x.train.plan import (
     choose_dtype,
     model_shape,
@@ -36,7 +37,7 @@ from gpt2x.train.plan import (
     with_vocabulary,
 )
 from gpt2x.train.recipe import Recipe
-from gpt2x.train.schedule import fitted_warmup
+from gpt2x.train.schedule import fitted_warmup, learning_rate
 from gpt2x.train.step import Batch, TrainingStep
 from gpt2x.train.step_options import StepOptions
 
@@ -69,6 +70,10 @@ class Setup:
     """Loss and validation loss as last measured before the run was resumed."""
     window_before: dict[str, float] | None = None
     """What was not yet logged then."""
+    steps_before: int | None = None
+    """How long the run was to be when its checkpoint was saved."""
+    lock: RunLock | None = None
+    """Keeps other trainers out of the folder; on rank 0."""
     best: Best = field(default_factory=Best)
     """The lowest validation loss so far."""
 
@@ -139,7 +144,9 @@ def prepare(
         first_step, seconds_before = checkpoint.step, float(checkpoint.state["seconds"])
         loss, validation_loss = (math.nan if value is None else value for value in checkpoint.state["losses"])
         losses_before = (loss, validation_loss)
-    ranks.together(lambda: _start(folder, config, ranks, overwrite=overwrite and not resume))
+    lock = ranks.together(
+        lambda: _start(folder, config, ranks, model.num_parameters(), overwrite=overwrite and not resume)
+    )
     prepared = Setup(
         config=config,
         recipe=recipe,
@@ -154,6 +161,8 @@ def prepare(
         first_step=first_step,
         seconds_before=seconds_before,
         losses_before=losses_before,
+        steps_before=checkpoint.state.get("steps") if checkpoint else None,
+        lock=lock,
         window_before=checkpoint.state.get("window") if checkpoint else None,
         best=Best.from_state(checkpoint.state.get("best")) if checkpoint else Best(),
     )
@@ -193,13 +202,23 @@ def _find_checkpoint(
     return checkpoint
 
 
-def _start(folder: RunFolder, config: TrainConfig, ranks: Ranks, *, overwrite: bool) -> None:
+def _start(
+    folder: RunFolder, config: TrainConfig, ranks: Ranks, num_parameters: int, *, overwrite: bool
+) -> RunLock | None:
     """Begin to write, on rank 0, now that everything has been looked at that could be refused."""
     if not ranks.is_first:
-        return
-    if overwrite and folder.holds_a_run():
-        folder.clear()
-    folder.start(config.to_dict())
+        return None
+    check_space(folder.path, num_parameters)
+    lock = RunLock(folder.trainer)
+    try:
+        if overwrite and folder.holds_a_run():
+            folder.clear()
+        folder.sweep()
+        folder.start(config.to_dict())
+    except BaseException:
+        lock.release()
+        raise
+    return lock
 
 
 def _check_same_run(
@@ -297,6 +316,23 @@ def _describe(
         say(f"warm-up    {warmup} steps: {c.warmup} do not fit into {setup.steps}")
     if setup.first_step:
         say(f"resumes    after step {setup.first_step} of {setup.steps}")
+    if setup.steps_before not in (None, setup.steps):
+        say(f"longer     {setup.steps} steps instead of {setup.steps_before}: {_rate_from_here(setup)}")
+
+
+def _rate_from_here(setup: Setup) -> str:
+    """What the schedule does where a run is made longer."""
+    c = setup.config
+    rate = learning_rate(
+        setup.first_step, steps=setup.steps, lr=c.lr, min_lr=c.min_lr, warmup=fitted_warmup(c.warmup, setup.steps),
+        schedule=c.schedule,
+    )  # fmt: skip
+    drawn = (
+        "the cosine is drawn anew over all of them"
+        if c.schedule == "cosine"
+        else "the decay comes at their end"
+    )
+    return f"{drawn}, and the learning rate goes on at {rate:.2e}"
 
 
 def _step_in_words(options: StepOptions) -> str:
