@@ -23,8 +23,8 @@ from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import all_ranks
 from gpt2x.train.interrupts import Stop, interrupts
 from gpt2x.train.metrics import Console, JsonLines, Loggers
+from gpt2x.train.plan import scheduled_rate
 from gpt2x.train.recipe import Recipe
-from gpt2x.train.schedule import fitted_warmup, learning_rate
 from gpt2x.train.setup import VALIDATION_BATCH, Setup, prepare, versions
 from gpt2x.train.step import Batch, StepResult
 
@@ -114,7 +114,7 @@ def train(setup: Setup) -> Result:
             try:
                 with window.step():
                     _seed_step(setup, step)
-                    lr = _learning_rate(setup, step)
+                    lr = scheduled_rate(config, step, setup.steps)
                     result = setup.training(batches, lr)
                     window.add(result.loss)
             except _StepGivenUp:
@@ -334,18 +334,6 @@ class Window:
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _learning_rate(setup: Setup, step: int) -> float:
-    c = setup.config
-    return learning_rate(
-        step,
-        steps=setup.steps,
-        lr=c.lr,
-        min_lr=c.min_lr,
-        warmup=fitted_warmup(c.warmup, setup.steps),
-        schedule=c.schedule,
-    )
 
 
 def _seed_step(setup: Setup, step: int) -> None:

@@ -27,17 +27,19 @@ from gpt2x.train.best import Best
 from gpt2x.train.checkpoint import Checkpoint, RunFolder, check_space
 from gpt2x.train.config import TrainConfig, differences
 from gpt2x.train.distributed import Ranks
+from gpt2x.train.initial import find_initial, initial_tokenizer, shape_from, start_from
 from gpt2x.train.lock import RunLock
 from gpt2x.train.plan import (
     choose_dtype,
     model_shape,
     num_steps,
+    scheduled_rate,
     share_batch,
     step_options,
     with_vocabulary,
 )
 from gpt2x.train.recipe import Recipe
-from gpt2x.train.schedule import fitted_warmup, learning_rate
+from gpt2x.train.schedule import fitted_warmup
 from gpt2x.train.step import Batch, TrainingStep
 from gpt2x.train.step_options import StepOptions
 
@@ -120,13 +122,18 @@ def prepare(
     ranks.together(lambda: _check_places(folder, ranks))
     data_file = ranks.first_then_all(lambda: find_file(config.data))
     data_digest = ranks.together(lambda: shards.file_digest(data_file))
-    shape = ranks.together(lambda: model_shape(config))
-    micro_batch, micro_steps = ranks.together(lambda: share_batch(config, shape.block_size, ranks.world_size))
+    ranks.together(lambda: model_shape(config))
     checkpoint = _find_checkpoint(folder, config, data_digest, ranks, resume=resume, overwrite=overwrite)
+    initial = None if config.init_from is None or checkpoint else config.init_from
+    given = None if initial is None else ranks.first_then_all(lambda: find_initial(initial))
+    shape = ranks.together(lambda: _shape(config, checkpoint, given))
+    micro_batch, micro_steps = ranks.together(lambda: share_batch(config, shape.block_size, ranks.world_size))
 
-    tokenizer, streams = ranks.first_then_all(lambda: _data(config, recipe, data_file, checkpoint))
+    tokenizer, streams = ranks.first_then_all(lambda: _data(config, recipe, data_file, checkpoint, given))
     torch.manual_seed(config.seed)
-    model = ranks.together(lambda: _model(with_vocabulary(shape, tokenizer.n_vocab), checkpoint))
+    model = ranks.together(
+        lambda: _model(with_vocabulary(shape, tokenizer.n_vocab), checkpoint, given, tokenizer)
+    )
     dtype, why = choose_dtype(config.dtype, ranks.device)
     options = ranks.together(
         lambda: step_options(config, ranks.device, dtype, world_size=ranks.world_size, num_passes=micro_steps)
@@ -239,7 +246,7 @@ def _check_same_run(
 
 
 def _data(
-    config: TrainConfig, recipe: Recipe, data_file: Path, checkpoint: Checkpoint | None
+    config: TrainConfig, recipe: Recipe, data_file: Path, checkpoint: Checkpoint | None, given: Path | None
 ) -> tuple[Tokenizer, shards.TokenStreams]:
     """The tokenizer and the streams; a resumed run keeps the tokenizer that it was started with."""
     from gpt2x.tokenizer import Tokenizer
@@ -253,6 +260,8 @@ def _data(
 
     if checkpoint is not None:
         tokenizer = Tokenizer.load(checkpoint.folder)
+    elif config.tokenizer == "auto" and given is not None:
+        tokenizer = initial_tokenizer(given)
     elif config.tokenizer == "train":
         from gpt2x.tokenizer import train
 
@@ -269,9 +278,20 @@ def _data(
     return tokenizer, shards.cached(data_file, read, tokenizer, config.validation_share, config.seed)
 
 
-def _model(config: GPTConfig, checkpoint: Checkpoint | None) -> GPT:
-    """A fresh model, or the weights of a checkpoint in a model that trains as the settings say."""
+def _shape(config: TrainConfig, checkpoint: Checkpoint | None, given: Path | None) -> GPTConfig:
+    """The model's configuration but for its vocabulary; a run that goes on no longer needs what it started from."""
+    if config.init_from is None:
+        return model_shape(config)
+    source = checkpoint.folder if checkpoint is not None else given
+    assert source is not None
+    return shape_from(config, source)
+
+
+def _model(config: GPTConfig, checkpoint: Checkpoint | None, given: Path | None, tokenizer: Tokenizer) -> GPT:
+    """A fresh model, or the weights of a checkpoint or a given model in one that trains as the settings say."""
     model = GPT(config)
+    if checkpoint is None and given is not None:
+        start_from(model, tokenizer, given)
     if checkpoint is not None:
         from gpt2x.model import load_folder
 
@@ -300,6 +320,8 @@ def _describe(
         f"model      {format_count(setup.model.num_parameters())} parameters: {m.n_layer} layers, {m.n_head} heads, "
         f"width {m.n_embd}, context {m.block_size}, vocabulary {m.vocab_size}"
     )
+    if c.init_from is not None and not setup.first_step:
+        say(f"starts     from the weights of {c.init_from}")
     epochs = setup.steps * c.total_batch_tokens / len(streams.train)
     say(
         f"steps      {setup.steps} of {c.total_batch_tokens} tokens ({epochs:.1f} epochs): "
@@ -323,10 +345,7 @@ def _describe(
 def _rate_from_here(setup: Setup) -> str:
     """What the schedule does where a run is made longer."""
     c = setup.config
-    rate = learning_rate(
-        setup.first_step, steps=setup.steps, lr=c.lr, min_lr=c.min_lr, warmup=fitted_warmup(c.warmup, setup.steps),
-        schedule=c.schedule,
-    )  # fmt: skip
+    rate = scheduled_rate(c, setup.first_step, setup.steps)
     drawn = (
         "the cosine is drawn anew over all of them"
         if c.schedule == "cosine"
@@ -343,6 +362,7 @@ def _step_in_words(options: StepOptions) -> str:
         "bf16 autocast": options.autocast is not None,
         "torch.compile": options.compile,
         "CUDA graphs": options.cuda_graphs,
+        "Muon for the hidden matrices": options.muon,
         adamw[options.optimizer]: True,
     }
     return ", ".join(word for word, holds in parts.items() if holds)

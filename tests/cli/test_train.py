@@ -77,6 +77,63 @@ def test_show_config_names_the_source_of_each_value(tmp_path: Path, monkeypatch:
     assert "preset lyrics" in table
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--lr", "5e-5"], (5e-5, 2.5e-6, "follows lr")),
+        ([], (2e-3, 1e-4, "preset lyrics")),
+        (["--lr", "1e-3", "--min-lr", "1e-3"], (1e-3, 1e-3, "flag")),
+        (["--preset", "gpt2", "--lr", "0.1"], (0.1, 0.01, "follows lr")),
+    ],
+    ids=str,
+)
+def test_the_last_learning_rate_follows_the_highest(
+    flags: list[str], expected: tuple[float, float, str]
+) -> None:
+    shown = json.loads(invoke(app, ["train", "lyrics", *flags, "--show-config", "--json"]).stdout)
+    assert shown["lr"]["value"] == expected[0]
+    assert shown["min_lr"] == {"value": pytest.approx(expected[1]), "source": expected[2]}
+
+
+def test_the_weights_that_a_run_starts_from_decide_its_shape_and_tokenizer() -> None:
+    arguments = ["train", "lyrics", "--init-from", "runs/x", "--show-config", "--json"]
+    shown = json.loads(invoke(app, arguments).stdout)
+    for name in ("n_layer", "n_head", "n_embd", "block_size"):
+        assert shown[name] == {"value": None, "source": "default"}
+    assert shown["tokenizer"]["value"] == "auto"
+    assert shown["steps"]["source"] == "preset lyrics"
+
+
+def test_two_files_are_two_stages(songs: Path, tmp_path: Path) -> None:
+    """The second names the run of the first by `init_from`."""
+    first, second = tmp_path / "pretrain.toml", tmp_path / "finetune.toml"
+    first.write_text(f'[train]\nout = "{tmp_path / "one"}"\n', encoding="utf-8")
+    second.write_text(
+        f'[train]\ninit_from = "{tmp_path / "one"}"\nout = "{tmp_path / "two"}"\nlr = 1e-3\n',
+        encoding="utf-8",
+    )
+    shape = ("--n-layer", "--n-head", "--n-embd", "--block-size")
+    without_shape = [
+        word
+        for flag, value in zip(TINY[::2], TINY[1::2], strict=True)
+        for word in (flag, value)
+        if flag not in shape
+    ]
+    for file, flags in ((first, TINY), (second, without_shape)):
+        arguments = ["train", "lyrics", "--data", str(songs), "--config", str(file), *flags]
+        result = invoke(app, arguments)
+        assert result.exit_code == 0, result.stderr
+    assert f"starts     from the weights of {tmp_path / 'one'}" in result.stderr
+    assert (tmp_path / "two" / "model.safetensors").is_file()
+
+
+def test_a_variable_that_is_no_setting_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPT2X_TRAIN_STEP", "5")
+    result = invoke(app, ["train", "lyrics", "--show-config"])
+    assert result.exit_code == 2
+    assert "GPT2X_TRAIN_STEP, which is no setting; did you mean GPT2X_TRAIN_STEPS?" in result.stderr
+
+
 def test_steps_given_by_hand_beat_epochs_of_a_preset() -> None:
     shown = json.loads(
         invoke(app, ["train", "lyrics", "--preset", "gpt2", "--steps", "5", "--show-config", "--json"]).stdout
@@ -101,9 +158,19 @@ def test_training_prints_the_run_and_how_to_sing_from_it(songs: Path, tmp_path: 
     assert again.exit_code == 0, again.stderr
     assert again.stderr == ""
     shape = json.loads(again.stdout)
-    assert set(shape) == set(
-        ["run", "steps", "loss", "validation_loss", "parameters", "tokens", "seconds", "tokens_per_second"]
-    )
+    assert set(shape) == {
+        *(
+            "run",
+            "steps",
+            "loss",
+            "validation_loss",
+            "best_step",
+            "best_validation_loss",
+            "parameters",
+            "tokens",
+        ),
+        *("seconds", "tokens_per_second"),
+    }
     assert (shape["run"], shape["steps"], shape["tokens"]) == (run, 5, 320)
 
 
