@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from gpt2x.boundary import exit_with_one_sentence
-from gpt2x.cli.train_options import with_settings
+from gpt2x.cli.train_options import DEFAULT_PRESET, HelpOfPreset, with_settings
 from gpt2x.console import emit, emit_json, format_table, set_quiet
 from gpt2x.errors import Gpt2xError, UsageError
 from gpt2x.settings import Resolved, resolve
@@ -51,13 +51,13 @@ def root() -> None:
     """Train a GPT-2; the same code as `python -m gpt2x.train` and `torchrun -m gpt2x.train`."""
 
 
-@app.command("lyrics", epilog=LYRICS_EPILOG)
+@app.command("lyrics", cls=HelpOfPreset, epilog=LYRICS_EPILOG)
 @with_settings
 def lyrics(  # noqa: PLR0917  (every one is an option with a name)
     flags: dict[str, Any],
     preset: Annotated[
         str, typer.Option("--preset", metavar="NAME", help="One of the presets that `presets` lists.")
-    ] = "lyrics",
+    ] = DEFAULT_PRESET,
     resume: Annotated[
         bool,
         typer.Option(
@@ -78,7 +78,7 @@ def lyrics(  # noqa: PLR0917  (every one is an option with a name)
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No talk and no progress on stderr.")] = False,
 ) -> None:
-    """Train a writer of songs; what stands in square brackets is the default where the preset says nothing.
+    """Train a writer of songs; what stands in square brackets is what holds with the preset (--preset NAME --help).
 
     A run that was interrupted goes on where it was when the same command is given again. The run folder is a Hugging
     Face folder and grows a `trainer/` folder with checkpoints; its path is printed on stdout. JSON: {run, steps, loss,

@@ -127,6 +127,22 @@ def test_two_files_are_two_stages(songs: Path, tmp_path: Path) -> None:
     assert (tmp_path / "two" / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize(("preset", "steps"), [([], 1500), (["--preset", "first-song"], 2400)], ids=str)
+def test_help_shows_the_values_of_the_preset(preset: list[str], steps: int) -> None:
+    result = invoke(app, ["train", "lyrics", *preset, "--help"])
+    assert result.exit_code == 0, result.stderr
+    words = " ".join(result.stdout.split())
+    assert f"optimizer steps [{steps}]" in words
+    assert "AdamW: memory of the mean gradient [0.9]" in words
+    assert "[none]" not in words.lower()
+
+
+def test_help_of_an_unknown_preset_suggests_the_nearest() -> None:
+    result = invoke(app, ["train", "lyrics", "--preset", "first-sng", "--help"])
+    assert result.exit_code == 2
+    assert "did you mean 'first-song'" in result.stderr
+
+
 def test_a_variable_that_is_no_setting_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPT2X_TRAIN_STEP", "5")
     result = invoke(app, ["train", "lyrics", "--show-config"])
