@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import IO
 
 from gpt2x.errors import UsageError
 from gpt2x.paths import output_errors
@@ -31,26 +30,30 @@ class RunLock:
     def __init__(self, folder: Path) -> None:
         with output_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self.file: IO[str] = (folder / LOCK).open("a+", encoding="ascii")
-        if not _try_lock(self.file):
-            self.file.seek(0)
-            holder = self.file.read(20).strip() or "unknown"
-            self.file.close()
+            self.descriptor: int | None = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        if not _try_lock(self.descriptor):
+            holder = os.read(self.descriptor, 20).decode("ascii", "replace").strip() or "unknown"
+            self.release()
             raise UsageError(
                 f"another process trains in {folder.parent} (pid {holder}); wait for it, or give another --out"
             )
         with output_errors(folder):
-            self.file.truncate(0)
-            self.file.write(f"{os.getpid()}\n")
-            self.file.flush()
+            os.truncate(self.descriptor, 0)
+            os.write(self.descriptor, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         """Let others in. The file stays: who removed it could take it from under one that has just locked it."""
-        with contextlib.suppress(OSError):
-            self.file.close()
+        descriptor, self.descriptor = getattr(self, "descriptor", None), None
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+    def __del__(self) -> None:
+        """A lock that nobody holds any more is none."""
+        self.release()
 
 
-def _try_lock(file: IO[str]) -> bool:
+def _try_lock(file: int) -> bool:
     """Lock a file without waiting; False if another process, or another opening in this one, has it."""
     if sys.platform == "win32":
         return True
