@@ -75,6 +75,12 @@ def lyrics(  # noqa: PLR0917  (every one is an option with a name)
         bool,
         typer.Option("--show-config", help="Print each setting, its value and where it came from, and stop."),
     ] = False,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="Compute a few steps, print what the run will need (time, memory, disk), and stop."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No talk and no progress on stderr.")] = False,
 ) -> None:
@@ -94,6 +100,9 @@ def lyrics(  # noqa: PLR0917  (every one is an option with a name)
             raise
         if show_config:
             _show(resolved, as_json)
+            return
+        if plan:
+            _plan(resolved.values, as_json)
             return
         # Threads that wait should sleep: spinning, OpenMP's default, is a little faster on an idle machine and ten
         # times slower where another program wants a core too. It has to be said before torch is loaded.
@@ -195,6 +204,27 @@ def _show(resolved: Resolved[TrainConfig], as_json: bool) -> None:
         emit_json({name: {"value": value, "source": source} for name, value, source in resolved.table()})
     else:
         emit(format_table(["setting", "value", "source"], resolved.table(), right=[False] * 3))
+
+
+def _plan(config: TrainConfig, as_json: bool) -> None:
+    from gpt2x.train.estimate import estimate
+
+    needs = estimate(config)
+    if as_json:
+        emit_json(needs.to_dict())
+        return
+    unknown = "known once the data are read (epochs)"
+    rows = [
+        ("parameters", f"{needs.parameters:,}"),
+        ("steps", unknown if needs.steps is None else f"{needs.steps:,} of {needs.tokens_a_step:,} tokens"),
+        ("operations", f"{needs.flops_a_step:.2e} a step (matrix products)"),
+        ("speed", f"{needs.flops_a_step / needs.step_s / 1e9:.3g} GFLOP/s, as measured now"),
+        ("memory", f"{needs.memory_bytes / 1e6:,.0f} MB at the peak of a micro-batch"),
+        ("disk", f"{needs.disk_bytes / 1e6:,.0f} MB of checkpoints"),
+        ("a step", f"{needs.step_s:.3g} s"),
+        ("the run", unknown if needs.run_s is None else f"{needs.run_s:,.0f} s, validating and saving apart"),
+    ]
+    emit(format_table(["what", "needs"], rows, right=[False] * 2))
 
 
 def _silence_other_ranks(error: Gpt2xError) -> None:

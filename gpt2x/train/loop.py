@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
 import os
 import time
@@ -124,7 +125,7 @@ def train(setup: Setup) -> Result:
 
             interrupted = ranks.any(stop.requested)
             if must_log or must_save or must_validate or interrupted or ranks.device.type == "cpu":
-                _check_finite(setup, result, done)
+                _check_finite(setup, result, done, position)
             metrics: dict[str, float] = {}
             if must_log:
                 metrics = {"learning_rate": lr, "grad_norm": _grad_norm(result), **window.read()}
@@ -347,7 +348,7 @@ def _grad_norm(result: StepResult) -> float:
     return float(result.grad_norm)
 
 
-def _check_finite(setup: Setup, result: StepResult, step: int) -> None:
+def _check_finite(setup: Setup, result: StepResult, step: int, position: dict[str, Any]) -> None:
     """Stop all ranks before a broken model is logged as a result or saved over a good one."""
     loss, norm = float(result.loss), _grad_norm(result)
     if setup.ranks.any(not (math.isfinite(loss) and math.isfinite(norm))):
@@ -355,7 +356,8 @@ def _check_finite(setup: Setup, result: StepResult, step: int) -> None:
         where = f"; {kept[-1]} is the last good checkpoint" if kept else ""
         raise Gpt2xError(
             f"the loss or its gradient is no longer a finite number at step {step} (loss {loss:.4g}, gradient "
-            f"norm {norm:.4g}); try a smaller --lr than {setup.config.lr:g}, or --dtype float32{where}"
+            f"norm {norm:.4g}, data {json.dumps(position)}); try a smaller --lr than {setup.config.lr:g}, or --dtype "
+            f"float32{where}"
         )
 
 

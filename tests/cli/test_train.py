@@ -137,6 +137,23 @@ def test_help_shows_the_values_of_the_preset(preset: list[str], steps: int) -> N
     assert "[none]" not in words.lower()
 
 
+def test_plan_tells_what_a_run_needs_and_writes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = invoke(app, ["train", "lyrics", "--plan", "--json", "--out", str(out), *TINY])
+    assert result.exit_code == 0, result.stderr
+    needs = json.loads(result.stdout)
+    parameters = 320 * 16 + 16 * 16 + 12 * 16**2 + 9 * 16 + 3 * 2 * 16  # matrices, biases, norms
+    assert needs["parameters"] == parameters
+    assert needs["steps"] == 5
+    assert needs["flops_a_step"] == 64 * (6 * (12 * 16**2 + 16 * 320) + 12 * 16 * 16)
+    assert needs["disk_bytes"] == parameters * (12 * 3 + 4)
+    assert needs["run_s"] == pytest.approx(5 * needs["step_s"])
+    assert needs["memory_bytes"] > 10**7
+    assert not out.exists()
+    table = invoke(app, ["train", "lyrics", "--plan", "--epochs", "2", *TINY]).stdout
+    assert "known once the data are read" in table
+
+
 def test_help_of_an_unknown_preset_suggests_the_nearest() -> None:
     result = invoke(app, ["train", "lyrics", "--preset", "first-sng", "--help"])
     assert result.exit_code == 2
