@@ -74,6 +74,25 @@ def test_the_last_weights_can_be_on_top_instead(tiny: Tiny, measured: Callable[[
     assert about(result.run)["step"] == 12
 
 
+def test_commands_take_the_best_weights_or_on_demand_the_last(
+    tiny: Tiny, measured: Callable[[list[float]], None], tmp_path: Path
+) -> None:
+    from typer.testing import CliRunner
+
+    from gpt2x.cli.app import app
+
+    measured([3.0, 2.0, 2.5])
+    result = trained(tiny())
+    for which, flags in (("best", []), ("last", ["--weights-from", "last"])):
+        out = tmp_path / f"{which}-hf"
+        done = CliRunner().invoke(app, ["export", "hf", str(result.run), "--out", str(out), *flags])
+        assert done.exit_code == 0, done.stderr
+        assert torch.equal(wte(out), wte(weights_of(result.run, which)))
+        words = ["sing", "rain", "--run", str(result.run), "--max-tokens", "4", "--seed", "1", *flags]
+        assert CliRunner().invoke(app, words).exit_code == 0
+    assert not torch.equal(wte(tmp_path / "best-hf"), wte(tmp_path / "last-hf"))
+
+
 def test_a_folder_without_checkpoints_has_but_one_kind_of_weights(tmp_path: Path) -> None:
     assert weights_of(tmp_path, "last") == weights_of(tmp_path, "best") == tmp_path
     with pytest.raises(UsageError, match="weights-from 'worst' is unknown; give best or last"):
