@@ -234,7 +234,7 @@ def test_a_folder_is_no_file(tmp_path: Path, way: Way) -> None:
 
 
 def test_other_hard_links_keep_the_old_content(tmp_path: Path) -> None:
-    """The files on top of a run folder are hard links to those of its checkpoints, which must not change with them."""
+    """Whoever linked to a file, such as a backup, keeps what it held."""
     (tmp_path / "one").write_text("old")
     (tmp_path / "two").hardlink_to(tmp_path / "one")
     write(tmp_path / "one")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gpt2x.cli.options import Json, Out, Quiet, examples
+from gpt2x.cli.options import Json, Out, Quiet, WeightsFrom, examples
 from gpt2x.console import emit, emit_json, say
 from gpt2x.errors import UsageError, quoted
 from gpt2x.paths import is_standard_output
@@ -37,37 +37,49 @@ GgufDtype = Annotated[
 
 
 @app.command(epilog=examples("gpt2x export hf runs/lyrics --out lyrics-hf"))
-def hf(run: Run, out: Out = None, dtype: Dtype = "f32", as_json: Json = False, quiet: Quiet = False) -> None:
+def hf(  # noqa: PLR0917  (every one but the first is an option with a name)
+    run: Run,
+    out: Out = None,
+    dtype: Dtype = "f32",
+    weights_from: WeightsFrom = "best",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Write a clean Hugging Face folder: model and tokenizer without the trainer's state.
 
     By default it is called RUN-hf. An earlier export is replaced; a folder with anything else in it is refused. JSON:
     {run, out, dtype, bytes}.
     """
     from gpt2x.export.hf import export_hf
-    from gpt2x.model.runs import find_run
+    from gpt2x.model.runs import find_run, weights_of
 
     _check_dtype(dtype, ("f32", "f16"))
     source = find_run(run)
     target = out or Path(f"{source.resolve().name}-hf")
-    export_hf(source, target, dtype=dtype)
+    export_hf(weights_of(source, weights_from), target, dtype=dtype)
     _report(source, target, dtype, as_json)
 
 
 @app.command(epilog=examples("gpt2x export gguf runs/lyrics --out lyrics.gguf --type q8_0"))
-def gguf(
-    run: Run, out: Out = None, dtype: GgufDtype = "f32", as_json: Json = False, quiet: Quiet = False
+def gguf(  # noqa: PLR0917  (every one but the first is an option with a name)
+    run: Run,
+    out: Out = None,
+    dtype: GgufDtype = "f32",
+    weights_from: WeightsFrom = "best",
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write one GGUF file, for llama.cpp and what is built on it.
 
     By default it is called RUN.gguf. JSON: {run, out, dtype, bytes}.
     """
     from gpt2x.export.gguf import DTYPES, export_gguf
-    from gpt2x.model.runs import find_run
+    from gpt2x.model.runs import find_run, weights_of
 
     _check_dtype(dtype, DTYPES)
     source = find_run(run)
     target = out or Path(f"{source.resolve().name}.gguf")
-    export_gguf(source, target, dtype=dtype)
+    export_gguf(weights_of(source, weights_from), target, dtype=dtype)
     _report(source, target, dtype, as_json)
 
 

@@ -26,6 +26,14 @@ Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="No talk and no progress on stderr.", callback=silence),
 ]
+WeightsFrom = Annotated[
+    str,
+    typer.Option(
+        "--weights-from",
+        metavar="best|last",
+        help="Of a run: its best weights by validation loss, or the last that were saved.",
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the result.", metavar="PATH")]
 Config = Annotated[
     Path | None,

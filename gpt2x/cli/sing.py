@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpt2x import child
-from gpt2x.cli.options import Device, Json, Out, Quiet, examples
+from gpt2x.cli.options import Device, Json, Out, Quiet, WeightsFrom, examples
 from gpt2x.console import emit, emit_json, emit_piece, is_quiet, is_terminal, say
 from gpt2x.errors import Gpt2xError, InputDataError, UsageError, quoted
 
@@ -129,6 +129,7 @@ def sing(
             help="On a CPU: float32, exact and the default; bfloat16, faster; int8, fastest and smallest.",
         ),
     ] = None,
+    weights_from: WeightsFrom = "best",
     device: Device = "auto",
     out: Out = None,
     as_json: Json = False,
@@ -143,6 +144,7 @@ def sing(
     from gpt2x.generate.lyrics import MAX_LINES, MIN_LINES, SongRequest, title_of
     from gpt2x.generate.lyrics import sing as write_song
     from gpt2x.generate.sampling import SamplingConfig
+    from gpt2x.model.runs import weights_of
     from gpt2x.paths import check_can_write
 
     seed = secrets.randbelow(10**6) if seed is None else seed
@@ -173,7 +175,7 @@ def sing(
     if out is not None:
         check_can_write(out, "--out")
     folder = _choose_run(run)
-    engine = _load(folder, device, weights)
+    engine = _load(weights_of(folder, weights_from), device, weights)
     index = _songs_to_check(folder, data) if check or data is not None else None
     songs: list[dict[str, Any]] = []
     for number in range(count):

@@ -5,6 +5,8 @@ It reads the settings and loads no torch before there is something to compute.
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,9 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from gpt2x.boundary import exit_with_one_sentence
-from gpt2x.cli.train_options import with_settings
+from gpt2x.cli.train_options import DEFAULT_PRESET, HelpOfPreset, with_settings
 from gpt2x.console import emit, emit_json, format_table, set_quiet
-from gpt2x.errors import Gpt2xError
+from gpt2x.errors import Gpt2xError, UsageError
 from gpt2x.settings import Resolved, resolve
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.presets import PRESETS, Preset, find_preset
@@ -28,6 +30,7 @@ app = typer.Typer(
     help="Train a GPT-2; the same code as `python -m gpt2x.train` and `torchrun -m gpt2x.train`.",
 )
 
+PREFIX = "GPT2X_TRAIN_"
 LYRICS_EPILOG = """\b
 Settings: default < preset < --config FILE < environment (GPT2X_TRAIN_STEPS=…) < flag; --show-config shows which held.
 
@@ -37,6 +40,8 @@ Examples:
   gpt2x train lyrics --data songs.csv.xz --steps 300 --out runs/mine
   torchrun --nproc-per-node 2 -m gpt2x.train lyrics --data songs.csv.xz
   gpt2x train lyrics --resume --out runs/mine
+  gpt2x train lyrics --resume --out runs/mine --steps 600
+  gpt2x train lyrics --init-from openai-community/gpt2 --lr 5e-5 --out runs/tuned
   gpt2x train lyrics --preset gpt2 --show-config
 """
 
@@ -46,13 +51,13 @@ def root() -> None:
     """Train a GPT-2; the same code as `python -m gpt2x.train` and `torchrun -m gpt2x.train`."""
 
 
-@app.command("lyrics", epilog=LYRICS_EPILOG)
+@app.command("lyrics", cls=HelpOfPreset, epilog=LYRICS_EPILOG)
 @with_settings
 def lyrics(  # noqa: PLR0917  (every one is an option with a name)
     flags: dict[str, Any],
     preset: Annotated[
         str, typer.Option("--preset", metavar="NAME", help="One of the presets that `presets` lists.")
-    ] = "lyrics",
+    ] = DEFAULT_PRESET,
     resume: Annotated[
         bool,
         typer.Option(
@@ -70,14 +75,20 @@ def lyrics(  # noqa: PLR0917  (every one is an option with a name)
         bool,
         typer.Option("--show-config", help="Print each setting, its value and where it came from, and stop."),
     ] = False,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="Compute a few steps, print what the run will need (time, memory, disk), and stop."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No talk and no progress on stderr.")] = False,
 ) -> None:
-    """Train a writer of songs; what stands in square brackets is the default where the preset says nothing.
+    """Train a writer of songs; what stands in square brackets is what holds with the preset (--preset NAME --help).
 
     A run that was interrupted goes on where it was when the same command is given again. The run folder is a Hugging
     Face folder and grows a `trainer/` folder with checkpoints; its path is printed on stdout. JSON: {run, steps, loss,
-    validation_loss, parameters, tokens, seconds, tokens_per_second}.
+    validation_loss, best_step, best_validation_loss, parameters, tokens, seconds, tokens_per_second}.
     """
     with exit_with_one_sentence():
         set_quiet(quiet)
@@ -89,6 +100,9 @@ def lyrics(  # noqa: PLR0917  (every one is an option with a name)
             raise
         if show_config:
             _show(resolved, as_json)
+            return
+        if plan:
+            _plan(resolved.values, as_json)
             return
         # Threads that wait should sleep: spinning, OpenMP's default, is a little faster on an idle machine and ten
         # times slower where another program wants a core too. It has to be said before torch is loaded.
@@ -131,8 +145,20 @@ def _resolve(
 
         out = Path(flags.get("out") or chosen.default_out)
         preset = (f"of {out}", saved_settings(out))
-    resolved = resolve(TrainConfig, preset=preset, config_file=config, section="train", flags=flags)
+    _check_environment()
+
+    def lay(but: frozenset[str]) -> Resolved[TrainConfig]:
+        kept = {name: value for name, value in preset[1].items() if name not in but}
+        return resolve(
+            TrainConfig, preset=(preset[0], kept), config_file=config, section="train", flags=flags
+        )
+
+    resolved = lay(frozenset(("min_lr",)))
+    if resolved.values.init_from is not None and not resume:
+        resolved = lay(SHAPE | {"min_lr"})
     values, sources = resolved.values, resolved.sources
+    if sources["min_lr"] == "default":
+        _follow(resolved, preset)
     if values.epochs is not None and sources["steps"] == "flag" and sources["epochs"] != "flag":
         values.epochs, sources["epochs"] = None, "flag --steps"
     if values.out is None:
@@ -140,11 +166,65 @@ def _resolve(
     return resolved
 
 
+SHAPE = frozenset(("model", "n_layer", "n_head", "n_embd", "block_size", "tokenizer"))
+"""What a preset says of the model; where a run starts from given weights, these say it."""
+
+
+def _follow(resolved: Resolved[TrainConfig], preset: tuple[str, Any]) -> None:
+    """Set the last learning rate that nobody gave: the preset's, or where lr is another, the same share of that."""
+    values, sources = resolved.values, resolved.sources
+    usual = TrainConfig()
+    lr, min_lr = preset[1].get("lr", usual.lr), preset[1].get("min_lr", usual.min_lr)
+    if values.lr == lr:
+        values.min_lr, sources["min_lr"] = (
+            min_lr,
+            f"preset {preset[0]}" if "min_lr" in preset[1] else "default",
+        )
+    else:
+        values.min_lr, sources["min_lr"] = values.lr * (min_lr / lr), "follows lr"
+
+
+def _check_environment() -> None:
+    """Refuse a variable that looks like a setting and is none.
+
+    Raises:
+        UsageError: there is one; the nearest name is suggested.
+
+    """
+    known = [PREFIX + field.name.upper() for field in dataclasses.fields(TrainConfig)]
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "`gpt2x train lyrics --help` names all settings"
+            raise UsageError(f"the environment has {name}, which is no setting; {hint}")
+
+
 def _show(resolved: Resolved[TrainConfig], as_json: bool) -> None:
     if as_json:
         emit_json({name: {"value": value, "source": source} for name, value, source in resolved.table()})
     else:
         emit(format_table(["setting", "value", "source"], resolved.table(), right=[False] * 3))
+
+
+def _plan(config: TrainConfig, as_json: bool) -> None:
+    from gpt2x.train.estimate import estimate
+
+    needs = estimate(config)
+    if as_json:
+        emit_json(needs.to_dict())
+        return
+    unknown = "known once the data are read (epochs)"
+    rows = [
+        ("parameters", f"{needs.parameters:,}"),
+        ("steps", unknown if needs.steps is None else f"{needs.steps:,} of {needs.tokens_a_step:,} tokens"),
+        ("operations", f"{needs.flops_a_step:.2e} a step (matrix products)"),
+        ("speed", f"{needs.flops_a_step / needs.step_s / 1e9:.3g} GFLOP/s, as measured now"),
+        ("memory", f"{needs.memory_bytes / 1e6:,.0f} MB at the peak of a micro-batch"),
+        ("disk", f"{needs.disk_bytes / 1e6:,.0f} MB of checkpoints"),
+        ("a step", f"{needs.step_s:.3g} s"),
+        ("the run", unknown if needs.run_s is None else f"{needs.run_s:,.0f} s, validating and saving apart"),
+    ]
+    emit(format_table(["what", "needs"], rows, right=[False] * 2))
 
 
 def _silence_other_ranks(error: Gpt2xError) -> None:

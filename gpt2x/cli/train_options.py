@@ -9,9 +9,12 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from gpt2x.train.config import TrainConfig
+from gpt2x.train.presets import Preset, find_preset
 
+DEFAULT_PRESET = "lyrics"
 SHORT = {"out": ["-o"]}
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 
@@ -38,14 +41,50 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
+class HelpOfPreset(TyperCommand):
+    """A command whose help shows each setting's value in the preset that is chosen beside ``--help``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as ever, but for help put the preset's values into the options first."""
+        if {"-h", "--help"} & set(args):
+            self._show_values(find_preset(_preset_in(args)))
+        return super().parse_args(ctx, args)
+
+    def _show_values(self, preset: Preset) -> None:
+        fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+        values = {"out": str(preset.default_out), **preset.settings}
+        for option in self.params:
+            if option.name in fields:
+                field = fields[option.name]
+                option.help = _help(field, values.get(field.name, field.default))  # type: ignore[attr-defined]
+
+
+def _preset_in(args: list[str]) -> str:
+    """The preset that a command line names, before it is parsed.
+
+    >>> _preset_in(["--preset=gpt2", "--help"]), _preset_in(["--preset", "gpt2"]), _preset_in(["--help"])
+    ('gpt2', 'gpt2', 'lyrics')
+    """
+    for word, following in zip(args, [*args[1:], ""], strict=True):
+        if word == "--preset" and following:
+            return following
+        if word.startswith("--preset="):
+            return word.removeprefix("--preset=")
+    return DEFAULT_PRESET
+
+
+def _help(field: dataclasses.Field[Any], value: object) -> str:
+    shown = str(value).lower() if isinstance(value, bool) else value
+    return str(field.metadata["help"]) + ("" if value is None else f" [{shown}]")
+
+
 def _option(field: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
     """``--name`` for a field, typed as the field, with None for "not given"."""
     target = next((k for k in typing.get_args(kind) if k is not type(None)), kind)
     flag = field.name.replace("_", "-")
-    default = str(field.default).lower() if target is bool else field.default
     option = typer.Option(
         *([f"--{flag}/--no-{flag}"] if target is bool else [f"--{flag}", *SHORT.get(field.name, [])]),
-        help=field.metadata["help"] + ("" if default is None else f" [{default}]"),
+        help=_help(field, field.default),
         show_default=False,
         metavar=None if target is bool else METAVARS[target],
     )

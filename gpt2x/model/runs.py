@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gpt2x.errors import InputDataError, quoted
+from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import CONFIG_BYTES, data_home, read_text, runs_dir
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -105,6 +105,27 @@ def find_run(name: str) -> Path:
         if path.is_dir():
             return path
     raise InputDataError(f"there is no run {quoted(name)}; give a folder, or the name of one in {runs_dir()}")
+
+
+WEIGHTS_FROM = ("best", "last")
+
+
+def weights_of(run: Path, which: str) -> Path:
+    """The folder with the weights of a run that are wanted.
+
+    Args:
+        run: a run, or any model folder, which has but one kind of weights.
+        which: ``best``, what is on top of the run: the best by validation loss, unless it was told to publish the last;
+            ``last``, those of its newest checkpoint.
+
+    Raises:
+        UsageError: `which` is something else.
+
+    """
+    if which not in WEIGHTS_FROM:
+        raise UsageError(f"weights-from {quoted(which)} is unknown; give {' or '.join(WEIGHTS_FROM)}")
+    checkpoints = sorted((run / TRAINER).glob("step-*")) if which == "last" else []
+    return next((path for path in reversed(checkpoints) if is_model_folder(path)), run)
 
 
 def _saved_at(path: Path) -> int:

@@ -1,17 +1,18 @@
-"""The run folder: a Hugging Face folder with the newest weights, and the trainer's own state beside it.
+"""The run folder: a Hugging Face folder with the best weights, and the trainer's own state beside it.
 
-    RUN/config.json, model.safetensors, tokenizer.json, …   the newest weights, for everyone
+    RUN/config.json, model.safetensors, tokenizer.json, …   the best weights by validation loss, for everyone
     RUN/metrics.jsonl                                       what was logged
     RUN/trainer/config.json                                 the settings of the run
-    RUN/trainer/step-00000200/                              one checkpoint:
+    RUN/trainer/lock                                        held by the process that trains here
+    RUN/trainer/step-00000200/                              one checkpoint, the newest of which has the last weights:
         config.json, model.safetensors, …                     a Hugging Face folder too
         optimizer.safetensors                                 AdamW's moments
         state.json                                            step, data position, and a digest of each file
 
 A checkpoint is written under a temporary name, synced and renamed, and `state.json` says what the other files must
 be: one that a crash cut short or a disk damaged is not taken, the one before is. The Hugging Face files on top are
-hard links to those of the newest checkpoint. There is no pickle anywhere, and no random state: every step seeds its
-own randomness from (seed, step, rank).
+files of their own, so that nothing that is done to them reaches a checkpoint. There is no pickle anywhere, and no
+random state: every step seeds its own randomness from (seed, step, rank).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,17 @@ from typing import TYPE_CHECKING, Any
 
 from gpt2x.console import say
 from gpt2x.errors import InputDataError, OutputError, UsageError, quoted
-from gpt2x.model.runs import MODEL_FILES, RUN_FORMAT, SETTINGS, STATE, TRAINER, foreign_in_run, holds_a_run
+from gpt2x.model.runs import (
+    CONFIG,
+    MODEL_FILES,
+    RUN_FORMAT,
+    SETTINGS,
+    STATE,
+    TRAINER,
+    foreign_in_run,
+    holds_a_run,
+    is_model_folder,
+)
 from gpt2x.paths import CONFIG_BYTES, atomic_folder, atomic_write, output_errors, read_text, remove_ours
 
 if TYPE_CHECKING:
@@ -37,6 +49,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 OPTIMIZER, METRICS = "optimizer.safetensors", "metrics.jsonl"
+_HALF_CHECKPOINT = re.compile(r"\.step-\d{8,}\.[^.]*\.partial$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +112,8 @@ class RunFolder:
         foreign = foreign_in_run(self.path)
         if foreign is not None:
             raise UsageError(
-                f"{self.path} holds files that are not of a gpt2x run ({foreign}); give another folder as --out"
+                f"{self.path} holds files that are not of a gpt2x run ({foreign}); move them away, or give another "
+                "folder as --out"
             )
 
     def clear(self) -> None:
@@ -146,7 +160,7 @@ class RunFolder:
         keep: int,
         about: dict[str, Any],
     ) -> Path:
-        """Write a checkpoint, show its weights at the top of the run folder, and remove old ones.
+        """Write a checkpoint and remove old ones.
 
         Args:
             model: the weights.
@@ -171,25 +185,39 @@ class RunFolder:
             files = {file.name: digest(file) for file in sorted(temporary.iterdir())}
             text = json.dumps({"format": FORMAT, **state, "files": files}, indent=2) + "\n"
             (temporary / STATE).write_text(text, encoding="utf-8")
-        self._publish(folder, [name for name in files if name != OPTIMIZER])
         for old in self.checkpoints()[:-keep]:
             with contextlib.suppress(OSError):
                 remove_ours(old, files_of_checkpoint(old))
         return folder
 
-    def _publish(self, folder: Path, names: list[str]) -> None:
-        """Show a checkpoint's Hugging Face files at the top of the run folder, the weights last."""
-        with output_errors(self.path):
-            for file in sorted(
-                (folder / name for name in names), key=lambda file: file.suffix == ".safetensors"
-            ):
-                temporary = self.path / f".{file.name}.partial"
-                temporary.unlink(missing_ok=True)
-                try:
-                    os.link(file, temporary)
-                except OSError:  # a file system without hard links
-                    shutil.copyfile(file, temporary)
-                temporary.replace(self.path / file.name)
+    def publish(self, model: GPT, tokenizer: Tokenizer, about: dict[str, Any]) -> None:
+        """Put weights on top of the run folder, where everyone looks for them.
+
+        Raises:
+            OutputError: it cannot be written; what was there before still is.
+
+        """
+        from gpt2x.model import save_folder
+
+        save_folder(model, tokenizer, self.path, extra=about)
+
+    def tell(self, about: dict[str, Any]) -> None:
+        """Change what config.json on top tells of the run, and leave its weights."""
+        values = json.loads(read_text(self.path / CONFIG, limit=CONFIG_BYTES, regular=True))
+        values["gpt2x"] |= about
+        with atomic_write(self.path / CONFIG, text=True) as file:
+            file.write(json.dumps(values, indent=2) + "\n")
+
+    def has_published(self) -> bool:
+        """True when there are weights of ours on top."""
+        return is_model_folder(self.path)
+
+    def sweep(self) -> None:
+        """Remove what a killed process had begun to write; only the holder of the lock may."""
+        halves = [path for path in self.trainer.glob(".step-*.partial") if _HALF_CHECKPOINT.match(path.name)]
+        for path in (*halves, *self.path.glob(".saving.*")):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def files_of_checkpoint(folder: Path) -> list[str]:
@@ -242,6 +270,27 @@ def saved_settings(path: Path) -> dict[str, Any]:
         raise InputDataError(
             f"{file} is damaged and the run cannot go on; --overwrite starts anew"
         ) from error
+
+
+BYTES_A_PARAMETER = 12
+"""Of a checkpoint: the weight and AdamW's two moments, in float32."""
+
+
+def check_space(path: Path, num_parameters: int) -> None:
+    """Refuse a disk that has no room for one checkpoint and the weights on top, before the first step.
+
+    Raises:
+        OutputError: it has not.
+
+    """
+    needed = num_parameters * (BYTES_A_PARAMETER + 4)
+    place = next(place for place in (path, *path.absolute().parents) if place.is_dir())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise OutputError(
+            f"{place} has {free / 1e6:.0f} MB free and a checkpoint needs {needed / 1e6:.0f} MB; free some space, or "
+            "give another --out"
+        )
 
 
 def digest(file: Path) -> str:

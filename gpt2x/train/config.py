@@ -10,18 +10,25 @@ from gpt2x.errors import UsageError, quoted
 from gpt2x.settings import check_number, setting
 
 DTYPES = ("auto", "float32", "bfloat16")
-OPTIMIZERS = ("auto", "torch", "gpt2x", "adamw")
+OPTIMIZERS = ("auto", "torch", "gpt2x", "adamw", "muon")
 
 FREE_TO_CHANGE = frozenset(
     (
         *("out", "device", "dtype", "compile", "batch_size", "optimizer"),
         *("bf16_weights", "cuda_graphs", "keep_memory"),
         *("log_every", "eval_every", "eval_batches", "save_every", "keep", "sample_every"),
+        *("publish", "patience"),
     )
 )
 """Settings that say how or where a run computes and reports, not what it learns: a resumed run may change them.
 
 (The dtype and the micro-batch do change the rounding, and so the last digits of the loss.)"""
+
+MAY_GROW = frozenset(("steps", "epochs", "lr", "min_lr", "warmup", "schedule"))
+"""Settings that say how long a run learns and at what rate: ``--resume`` with another value goes on with that one."""
+
+SCHEDULES = ("cosine", "wsd")
+PUBLISH = ("best", "last")
 
 POSITIVE = (
     *("vocab", "steps", "batch_size", "total_batch_tokens", "eval_batches", "keep", "log_every"),
@@ -36,7 +43,9 @@ AT_MOST = {
 }
 """What no machine has the memory for, or the time to build."""
 
-NOT_NEGATIVE = ("warmup", "eval_every", "save_every", "sample_every", "seed", "grad_clip", "weight_decay")
+NOT_NEGATIVE = (
+    *("warmup", "eval_every", "save_every", "sample_every", "patience", "seed", "grad_clip", "weight_decay"),
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -53,12 +62,18 @@ class TrainConfig:
         "songs", "a csv file of songs (.csv, .xz, .gz) or the name of a data set (`gpt2x data list`)"
     )
     tokenizer: str = setting(
-        "train", "train (learn a vocabulary from the data), gpt2, or a file or folder with one"
+        "auto",
+        "train (learn a vocabulary from the data), gpt2, or a file or folder with one; auto: that of init_from, else "
+        "train",
     )
     vocab: int = setting(4096, "size of the vocabulary that is learned, with tokenizer = train")
     validation_share: float = setting(0.05, "share of the documents that is kept for validation")
 
     # The model.
+    init_from: str | None = setting(
+        None,
+        "start from these weights: a model folder, a run (its best), or a name such as openai-community/gpt2",
+    )
     model: str = setting("micro", "the preset whose shape the model has: gpt2, gpt2-medium, …, mini, micro")
     n_layer: int | None = setting(None, "blocks, if other than the model preset's")
     n_head: int | None = setting(None, "attention heads in a block, if other than the model preset's")
@@ -80,12 +95,22 @@ class TrainConfig:
     batch_size: int = setting(8, "sequences that one rank computes at once, at most (the micro-batch)")
     total_batch_tokens: int = setting(16384, "tokens in one optimizer step, over all ranks and micro-batches")
     lr: float = setting(6e-4, "highest learning rate")
-    min_lr: float = setting(6e-5, "learning rate at the end")
+    min_lr: float | None = setting(None, "learning rate at the end; by default a tenth of lr")
     warmup: int = setting(10, "steps in which the learning rate rises to its highest")
+    schedule: str = setting(
+        "cosine",
+        "how the rate falls: cosine (half a wave over all steps), or wsd (stays, falls in a line over the last fifth)",
+    )
+    patience: int = setting(
+        0, "stop after so many validations in a row that were no better than the best; 0: never"
+    )
     beta1: float = setting(0.9, "AdamW: memory of the mean gradient")
     beta2: float = setting(0.95, "AdamW: memory of the squared gradient")
     eps: float = setting(1e-8, "AdamW: added to the denominator")
     weight_decay: float = setting(0.1, "AdamW: decay of tensors with two or more dimensions")
+    muon_lr: float = setting(0.02, "Muon: highest learning rate of the hidden matrices; falls as lr does")
+    muon_momentum: float = setting(0.95, "Muon: memory of the gradient")
+    muon_weight_decay: float = setting(0.01, "Muon: decay of the hidden matrices")
     grad_clip: float = setting(1.0, "highest global norm of the gradient; 0 means no clipping")
     seed: int = setting(1, "decides the split, the first weights, the order of the data and the dropout")
 
@@ -98,7 +123,7 @@ class TrainConfig:
     optimizer: str = setting(
         "auto",
         "who computes AdamW: gpt2x (gpt2x.ops.adamw_), torch (its fused one), adamw (torch's plain one); auto: ours "
-        "if native",
+        "if native; muon: Muon for the hidden matrices, beside AdamW for the rest",
     )
     bf16_weights: bool | None = setting(
         None,
@@ -120,9 +145,18 @@ class TrainConfig:
     )
     save_every: int = setting(200, "steps between two checkpoints; 0: only at the end")
     keep: int = setting(2, "how many checkpoints to keep")
+    publish: str = setting(
+        "best",
+        "the weights on top of the run folder, which all commands take: best (by validation loss), or last",
+    )
     sample_every: int = setting(0, "steps between two samples of what the model writes; 0: none")
 
     def __post_init__(self) -> None:
+        if self.tokenizer == "auto" and self.init_from is None:
+            self.tokenizer = "train"
+        if self.min_lr is None:
+            check_number("lr", self.lr)
+            self.min_lr = float(f"{self.lr / 10:.12g}")
         for field in dataclasses.fields(self):
             check_number(field.name, getattr(self, field.name))
         for name in POSITIVE:
@@ -132,14 +166,18 @@ class TrainConfig:
             self._demand(name, value is None or value <= largest, f"give at most {largest}")
         for name in NOT_NEGATIVE:
             self._demand(name, getattr(self, name) >= 0, "give 0 or more")
-        for name in ("beta1", "beta2", "dropout"):
+        for name in ("beta1", "beta2", "muon_momentum", "dropout"):
             self._demand(name, 0 <= getattr(self, name) < 1, "give a number from 0 to below 1")
         self._demand("validation_share", 0 < self.validation_share < 1, "give a share such as 0.05")
         self._demand("epochs", self.epochs is None or self.epochs > 0, "give more than 0")
         self._demand("lr", self.lr > 0, "give more than 0, such as 6e-4")
-        self._demand("min_lr", 0 <= self.min_lr <= self.lr, f"give 0 to lr, which is {self.lr}")
+        self._demand("min_lr", 0 <= (self.min_lr or 0.0) <= self.lr, f"give 0 to lr, which is {self.lr}")
+        self._demand("muon_lr", self.muon_lr > 0, "give more than 0, such as 0.02")
+        self._demand("muon_weight_decay", self.muon_weight_decay >= 0, "give 0 or more")
         self._demand("eps", self.eps > 0, "give more than 0, such as 1e-8")
         self._demand("dtype", self.dtype in DTYPES, f"choose one of {', '.join(DTYPES)}")
+        self._demand("schedule", self.schedule in SCHEDULES, f"choose one of {', '.join(SCHEDULES)}")
+        self._demand("publish", self.publish in PUBLISH, f"choose one of {', '.join(PUBLISH)}")
         self._demand("optimizer", self.optimizer in OPTIMIZERS, f"choose one of {', '.join(OPTIMIZERS)}")
 
     def _demand(self, name: str, holds: bool, remedy: str) -> None:
@@ -156,14 +194,24 @@ def _shown(value: object) -> str:
     return quoted(value) if isinstance(value, str) and len(value) > 40 else str(value)
 
 
-def differences(old: dict[str, Any], new: TrainConfig) -> list[str]:
+def differences(old: dict[str, Any], new: TrainConfig, *, may_grow: bool = False) -> list[str]:
     """The settings that forbid to go on with an old run, as ``lr = 0.0006, not 0.001``.
 
-    The path of the data may differ; whether its content does is for the caller to compare.
+    The path of the data may differ; whether its content does is for the caller to compare. A setting that the old run
+    does not know had what is its default now.
+
+    Args:
+        old: the settings of the run, by name.
+        new: those that are asked for.
+        may_grow: whether what `MAY_GROW` names is free to change too.
+
     """
-    fresh = new.to_dict()
+    free = FREE_TO_CHANGE | {"data"} | (MAY_GROW if may_grow else frozenset())
+    before = TrainConfig().to_dict() | old
+    if (before["optimizer"] == "muon") != (new.optimizer == "muon"):
+        free -= {"optimizer"}  # the AdamWs share one state, Muon has another
     return [
-        f"{name} = {old.get(name)}, not {value}"
-        for name, value in fresh.items()
-        if name not in FREE_TO_CHANGE and name != "data" and old.get(name) != value
+        f"{name} = {before[name]}, not {value}"
+        for name, value in new.to_dict().items()
+        if name not in free and before[name] != value
     ]

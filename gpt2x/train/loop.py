@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -20,12 +22,12 @@ from gpt2x.errors import Gpt2xError
 from gpt2x.train.checkpoint import METRICS
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import all_ranks
-from gpt2x.train.interrupts import interrupts
+from gpt2x.train.interrupts import Stop, interrupts
 from gpt2x.train.metrics import Console, JsonLines, Loggers
+from gpt2x.train.plan import scheduled_rate
 from gpt2x.train.recipe import Recipe
-from gpt2x.train.schedule import learning_rate
 from gpt2x.train.setup import VALIDATION_BATCH, Setup, prepare, versions
-from gpt2x.train.step import StepResult
+from gpt2x.train.step import Batch, StepResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Result:
     steps: int
     loss: float
     validation_loss: float
+    best_step: int | None
+    best_validation_loss: float | None
     parameters: int
     tokens: int
     seconds: float
@@ -69,9 +73,20 @@ def prepare_and_train(
 
     if config.keep_memory:
         keep_freed_memory()
+    overwrite = overwrite and not _is_restarted()
     with all_ranks(config.device) as ranks:
-        result = train(prepare(config, recipe, ranks, resume=resume, overwrite=overwrite))
+        setup = prepare(config, recipe, ranks, resume=resume, overwrite=overwrite)
+        try:
+            result = train(setup)
+        finally:
+            if setup.lock is not None:
+                setup.lock.release()
         return result if ranks.is_first else None
+
+
+def _is_restarted() -> bool:
+    """True when torchrun has started this process anew after a failure: what it saved by then is not to be lost."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def train(setup: Setup) -> Result:
@@ -86,48 +101,86 @@ def train(setup: Setup) -> Result:
 
     """
     config, ranks, steps = setup.config, setup.ranks, setup.steps
-    window, batches = Window(setup), setup.device_batches()
+    window, is_over = Window(setup), setup.is_over
     loss, validation_loss = setup.losses_before
     with _loggers(setup) as loggers, interrupts() as stop, progress("training", steps, "steps") as advance:
         advance(setup.first_step)
-        for step in range(setup.first_step, steps):
+        batches = _until(stop, setup)
+        for step in range(setup.first_step, 0 if is_over else steps):
             done, last = step + 1, step + 1 == steps
             must_log, must_save = last or done % config.log_every == 0, last or _due(done, config.save_every)
             must_validate = last or _due(done, config.eval_every)
 
-            with window.step():
-                _seed_step(setup, step)
-                lr = _learning_rate(setup, step)
-                result = setup.training(batches, lr)
-                window.add(result.loss)
+            position = setup.batches.state_dict()
+            try:
+                with window.step():
+                    _seed_step(setup, step)
+                    lr = scheduled_rate(config, step, setup.steps)
+                    result = setup.training(batches, lr)
+                    window.add(result.loss)
+            except _StepGivenUp:
+                setup.batches.load_state_dict(position)
+                save(setup, step, window, loss, validation_loss)
+                _leave(step, steps)
 
             interrupted = ranks.any(stop.requested)
             if must_log or must_save or must_validate or interrupted or ranks.device.type == "cpu":
-                _check_finite(setup, result, done)
+                _check_finite(setup, result, done, position)
             metrics: dict[str, float] = {}
             if must_log:
                 metrics = {"learning_rate": lr, "grad_norm": _grad_norm(result), **window.read()}
                 loss = metrics["loss"]
             if must_validate:
                 metrics["validation_loss"] = validation_loss = validate(setup)
+                if setup.best.update(validation_loss, done):
+                    keep_best(setup, loss)
+                hopeless = setup.best.is_hopeless(config.patience)
+                last, must_save = last or hopeless, must_save or hopeless
             if metrics:
                 loggers.log(
                     {**metrics, "epoch": setup.batches.epoch, "tokens": done * setup.tokens_per_step}, done
                 )
             if must_save or interrupted:
-                save(setup, done, window.seconds, loss, validation_loss)
+                save(setup, done, window, loss, validation_loss)
             if interrupted and not last:
-                say(f"interrupted after step {done} of {steps}; the same command goes on from there")
-                raise KeyboardInterrupt
+                _leave(done, steps)
             if _due(done, config.sample_every) or (last and config.sample_every):
                 sample(setup)
             advance(note=f"loss {loss:.3f}" if math.isfinite(loss) else "")
-    if setup.first_step >= steps:
+            if last and done < steps:
+                say(
+                    f"stopped    after step {done}: {setup.best.stale} validations were no better than the best"
+                )
+                steps = done
+                break
+    if is_over:
+        steps = setup.first_step
         say(
-            f"the run in {setup.folder.path} is finished: {setup.first_step} steps are done; --overwrite starts anew"
+            f"the run in {setup.folder.path} is finished: {steps} steps are done; --resume --steps N makes it longer, "
+            "--overwrite starts anew"
         )
-        loss, validation_loss = setup.losses_before
-    return _finish(setup, window, loss, validation_loss)
+    return _finish(setup, window, steps, loss, validation_loss)
+
+
+class _StepGivenUp(Exception):
+    """A stop was asked for between two micro-batches."""
+
+
+def _until(stop: Stop, setup: Setup) -> Iterator[Batch]:
+    """The micro-batches, up to a request to stop in the middle of a step.
+
+    Ranks agree on a stop only between steps: in the middle of one, the others would wait for this one's gradients.
+    """
+    passes = setup.training.options.num_passes
+    for number, batch in enumerate(setup.device_batches()):
+        if stop.requested and number % passes and setup.ranks.world_size == 1:
+            raise _StepGivenUp
+        yield batch
+
+
+def _leave(step: int, steps: int) -> NoReturn:
+    say(f"interrupted after step {step} of {steps}; the same command goes on from there")
+    raise KeyboardInterrupt
 
 
 @torch.no_grad()
@@ -148,8 +201,38 @@ def validate(setup: Setup) -> float:
     return total / count
 
 
-def save(setup: Setup, step: int, seconds: float, loss: float, validation_loss: float) -> None:
+def keep_best(setup: Setup, loss: float) -> None:
+    """Put the weights on top of the run folder, on rank 0, if the best are wanted there; a failure stops all."""
+    best = setup.best
+    assert best.step is not None
+    about = _about(setup, best.step, loss, best.loss) | {"finished": False}
+
+    def write() -> None:
+        if setup.ranks.is_first and setup.config.publish == "best":
+            setup.folder.publish(setup.model, setup.tokenizer, about)
+
+    setup.ranks.together(write)
+
+
+def _about(setup: Setup, step: int, loss: float, validation_loss: float) -> dict[str, Any]:
+    """What config.json tells of the weights beside it."""
+    return {
+        "step": step,
+        "steps": setup.steps,
+        "finished": step >= setup.steps or setup.best.is_hopeless(setup.config.patience),
+        "loss": _finite(loss),
+        "validation_loss": _finite(validation_loss),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def save(setup: Setup, step: int, window: Window, loss: float, validation_loss: float) -> None:
     """Write a checkpoint, on rank 0; a failure there stops all.
+
+    Its weights are shown on top of the run folder, unless the best of a validation are there.
 
     Raises:
         OutputError: it cannot be written.
@@ -157,27 +240,27 @@ def save(setup: Setup, step: int, seconds: float, loss: float, validation_loss: 
     """
     state: dict[str, Any] = {
         "step": step,
+        "steps": setup.steps,
         "data": setup.batches.state_dict(),
         "data_digest": setup.data_digest,
         "config": setup.config.to_dict(),
-        "seconds": seconds,
-        "losses": [value if math.isfinite(value) else None for value in (loss, validation_loss)],
+        "seconds": window.seconds,
+        "window": window.state_dict(),
+        "losses": [_finite(loss), _finite(validation_loss)],
+        "best": setup.best.state_dict(),
         "versions": versions(),
     }
-    about = {
-        "step": step,
-        "steps": setup.steps,
-        "finished": step == setup.steps,
-        "loss": state["losses"][0],
-        "validation_loss": state["losses"][1],
-    }
+    about = _about(setup, step, loss, validation_loss)
 
     def write() -> None:
-        if setup.ranks.is_first:
-            optimizer = setup.training.optimizer
-            setup.folder.save(
-                setup.model, setup.tokenizer, optimizer, state, keep=setup.config.keep, about=about
-            )
+        if not setup.ranks.is_first:
+            return
+        folder, model, tokenizer = setup.folder, setup.model, setup.tokenizer
+        folder.save(model, tokenizer, setup.training.optimizer, state, keep=setup.config.keep, about=about)
+        if setup.config.publish == "best" and setup.best.step is not None and folder.has_published():
+            folder.tell({"last_step": step, "steps": setup.steps, "finished": about["finished"]})
+        else:
+            folder.publish(model, tokenizer, about | {"last_step": step})
 
     setup.ranks.together(write)
 
@@ -203,10 +286,19 @@ class Window:
         self.seconds = setup.seconds_before
         self.trained_seconds = 0.0
         self._reset()
+        if setup.window_before is not None:
+            self.num_steps = int(setup.window_before["num_steps"])
+            self.window_seconds = float(setup.window_before["seconds"])
+            self.loss_sum += float(setup.window_before["loss_sum"])
 
     def _reset(self) -> None:
         self.num_steps, self.window_seconds = 0, 0.0
         self.loss_sum = torch.zeros((), device=self.setup.ranks.device)
+
+    def state_dict(self) -> dict[str, float]:
+        """What the next line of the log still has to tell of the steps so far; the losses are means of the ranks."""
+        loss_sum = self.setup.ranks.mean([float(self.loss_sum)])[0]
+        return {"num_steps": self.num_steps, "seconds": self.window_seconds, "loss_sum": loss_sum}
 
     @contextlib.contextmanager
     def step(self) -> Iterator[None]:
@@ -245,11 +337,6 @@ def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _learning_rate(setup: Setup, step: int) -> float:
-    c = setup.config
-    return learning_rate(step, steps=setup.steps, lr=c.lr, min_lr=c.min_lr, warmup=c.warmup)
-
-
 def _seed_step(setup: Setup, step: int) -> None:
     """Make the randomness of a step (dropout) depend on nothing but seed, step and rank: nothing to save."""
     sequence = np.random.SeedSequence([setup.config.seed, step, setup.ranks.rank])
@@ -261,7 +348,7 @@ def _grad_norm(result: StepResult) -> float:
     return float(result.grad_norm)
 
 
-def _check_finite(setup: Setup, result: StepResult, step: int) -> None:
+def _check_finite(setup: Setup, result: StepResult, step: int, position: dict[str, Any]) -> None:
     """Stop all ranks before a broken model is logged as a result or saved over a good one."""
     loss, norm = float(result.loss), _grad_norm(result)
     if setup.ranks.any(not (math.isfinite(loss) and math.isfinite(norm))):
@@ -269,7 +356,8 @@ def _check_finite(setup: Setup, result: StepResult, step: int) -> None:
         where = f"; {kept[-1]} is the last good checkpoint" if kept else ""
         raise Gpt2xError(
             f"the loss or its gradient is no longer a finite number at step {step} (loss {loss:.4g}, gradient "
-            f"norm {norm:.4g}); try a smaller --lr than {setup.config.lr:g}, or --dtype float32{where}"
+            f"norm {norm:.4g}, data {json.dumps(position)}); try a smaller --lr than {setup.config.lr:g}, or --dtype "
+            f"float32{where}"
         )
 
 
@@ -286,17 +374,19 @@ def _loggers(setup: Setup) -> Iterator[Loggers]:
         loggers.close()
 
 
-def _finish(setup: Setup, window: Window, loss: float, validation_loss: float) -> Result:
+def _finish(setup: Setup, window: Window, steps: int, loss: float, validation_loss: float) -> Result:
     """Sum up and say what to do next."""
-    new_steps = max(0, setup.steps - setup.first_step)
+    new_steps = max(0, steps - setup.first_step)
     speed = new_steps * setup.tokens_per_step / window.trained_seconds if window.trained_seconds else 0.0
     result = Result(
         run=setup.folder.path,
-        steps=setup.steps,
+        steps=steps,
         loss=loss,
         validation_loss=validation_loss,
+        best_step=setup.best.step,
+        best_validation_loss=_finite(setup.best.loss),
         parameters=setup.model.num_parameters(),
-        tokens=setup.steps * setup.tokens_per_step,
+        tokens=steps * setup.tokens_per_step,
         seconds=window.seconds,
         tokens_per_second=speed,
     )
@@ -305,6 +395,11 @@ def _finish(setup: Setup, window: Window, loss: float, validation_loss: float) -
         + (f" ({format_count(round(speed))} tokens/s)" if speed else "")
         + f": loss {loss:.3f}, validation loss {validation_loss:.3f}"
     )
+    if setup.best.step is not None and setup.best.step != steps:
+        kept = "kept in the run" if setup.config.publish == "best" else "not kept (publish = last)"
+        say(
+            f"best       validation loss {setup.best.loss:.3f}, after step {setup.best.step}; its weights are {kept}"
+        )
     say(f"run        {result.run}")
     say(f"next       {setup.recipe.next_command.format(run=result.run)}")
     return result

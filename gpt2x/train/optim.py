@@ -20,15 +20,25 @@ from gpt2x.train.step_options import StepOptions
 
 
 class Optimizer(ABC):
-    """AdamW with a clip of the global gradient norm in the step."""
+    """AdamW with a clip of the global gradient norm in the step.
 
-    def __init__(self, model: GPT, options: StepOptions) -> None:
+    Args:
+        model: whose parameters are trained.
+        options: how a step is computed.
+        but: parameters that are somebody else's.
+
+    """
+
+    def __init__(
+        self, model: GPT, options: StepOptions, *, but: frozenset[nn.Parameter] = frozenset()
+    ) -> None:
         self.options = options
-        self.groups: list[dict[str, Any]] = (
+        groups: list[dict[str, Any]] = (
             model.optimizer_groups(options.weight_decay)
             if options.decay_groups
             else [{"params": list(model.parameters()), "weight_decay": options.weight_decay}]
         )
+        self.groups = [{**group, "params": [p for p in group["params"] if p not in but]} for group in groups]
         names = {parameter: name for name, parameter in model.named_parameters()}
         self.names = [names[parameter] for group in self.groups for parameter in group["params"]]
         self.parameters: list[nn.Parameter] = [p for group in self.groups for p in group["params"]]
@@ -100,8 +110,10 @@ class Optimizer(ABC):
 class TorchAdamW(Optimizer):
     """torch.optim.AdamW: plain, or fused, which is one kernel for all tensors on a GPU and vectorised on a CPU."""
 
-    def __init__(self, model: GPT, options: StepOptions) -> None:
-        super().__init__(model, options)
+    def __init__(
+        self, model: GPT, options: StepOptions, *, but: frozenset[nn.Parameter] = frozenset()
+    ) -> None:
+        super().__init__(model, options, but=but)
         fused = {"fused": True} if options.optimizer == "fused" else {}
         self.inner = torch.optim.AdamW(self.groups, betas=options.betas, eps=options.eps, **fused)
 
@@ -115,6 +127,14 @@ class TorchAdamW(Optimizer):
             group["lr"] = lr
         self.inner.step()
         return norm
+
+    def gradients(self) -> list[Tensor]:
+        """The gradients that the next step takes; what is done to them in place, it sees."""
+        return [p.grad for p in self.parameters if p.grad is not None]
+
+    def step_with(self, gradients: list[Tensor], lr: float) -> None:
+        """A step by what `gradients` gave."""
+        self.step(lr)
 
     def moments(self) -> list[tuple[Tensor, Tensor]]:
         """AdamW's moments; torch makes them at the first step, we make them when they are asked for."""
@@ -176,8 +196,15 @@ class Float32Sums:
 class OpsAdamW(Optimizer):
     """gpt2x.ops.adamw_: all tensors at once, and the clip costs no pass of its own over the gradients."""
 
-    def __init__(self, model: GPT, options: StepOptions, bf16: Bf16Weights | None = None) -> None:
-        super().__init__(model, options)
+    def __init__(
+        self,
+        model: GPT,
+        options: StepOptions,
+        bf16: Bf16Weights | None = None,
+        *,
+        but: frozenset[nn.Parameter] = frozenset(),
+    ) -> None:
+        super().__init__(model, options, but=but)
         self.shadows = [bf16.copy_of(p) if bf16 else None for p in self.parameters]
         self.decays = [float(group["weight_decay"]) for group in self.groups for _ in group["params"]]
         self.exp_avgs, self.exp_avg_sqs = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
@@ -195,9 +222,17 @@ class OpsAdamW(Optimizer):
             self.sums.forget()
 
     def _step(self, lr: float) -> Tensor | None:
+        return self._step_by(self.gradients(), lr)
+
+    def step_with(self, gradients: list[Tensor], lr: float) -> None:
+        """A step by what `gradients` gave, and whatever was done to it since."""
+        self.num_steps += 1
+        self._step_by(gradients, lr)
+
+    def _step_by(self, gradients: list[Tensor], lr: float) -> Tensor | None:
         from gpt2x import ops
 
-        gradients, clip = self._gradients(), self.options.grad_clip
+        clip = self.options.grad_clip
         norm = ops.global_norm(gradients) if clip is not None or self.options.grad_norm else None
         ops.adamw_(
             [parameter.data for parameter in self.parameters],
@@ -215,7 +250,8 @@ class OpsAdamW(Optimizer):
         )
         return norm
 
-    def _gradients(self) -> list[Tensor]:
+    def gradients(self) -> list[Tensor]:
+        """Of each parameter, the mean over micro-batches and ranks."""
         if self.sums is None:
             return [leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for leaf in self.leaves()]
         sums = self.sums.all()
@@ -229,7 +265,7 @@ class OpsAdamW(Optimizer):
 
 
 def make_optimizer(model: GPT, options: StepOptions, bf16: Bf16Weights | None = None) -> Optimizer:
-    """The optimizer that the options name.
+    """The AdamW that the options name.
 
     Args:
         model: whose parameters are trained.

@@ -12,6 +12,7 @@ import torch
 from gpt2x.errors import UsageError
 from gpt2x.model.config import PRESETS, GPTConfig, fused
 from gpt2x.train.config import TrainConfig
+from gpt2x.train.schedule import fitted_warmup, learning_rate
 from gpt2x.train.step_options import StepOptions
 
 ROUND_VOCABULARY_TO = 64  # rows of the embedding: 50,257 becomes 50,304, which fits the hardware's tiles
@@ -118,6 +119,18 @@ def num_steps(config: TrainConfig, num_blocks: int, block_size: int) -> int:
     return max(1, math.ceil(config.epochs * num_blocks / blocks_per_step))
 
 
+def scheduled_rate(config: TrainConfig, step: int, steps: int) -> float:
+    """The learning rate of a step of a run of so many, the first of which is 0."""
+    return learning_rate(
+        step,
+        steps=steps,
+        lr=config.lr,
+        min_lr=config.min_lr or 0.0,
+        warmup=fitted_warmup(config.warmup, steps),
+        schedule=config.schedule,
+    )
+
+
 def step_options(
     config: TrainConfig, device: torch.device, dtype: torch.dtype, *, world_size: int, num_passes: int
 ) -> StepOptions:
@@ -135,7 +148,7 @@ def step_options(
 
     """
     is_bfloat16 = dtype == torch.bfloat16
-    ours = config.optimizer == "gpt2x" or (config.optimizer == "auto" and _serves_natively(device))
+    ours = config.optimizer == "gpt2x" or (config.optimizer in ("auto", "muon") and _serves_natively(device))
     bf16_weights = config.bf16_weights
     if bf16_weights is None:  # on a GPU the casts of autocast cost little
         bf16_weights = is_bfloat16 and device.type == "cpu" and model_shape(config).fused_layers and ours
@@ -153,6 +166,10 @@ def step_options(
         compile=config.compile,
         cuda_graphs=cuda_graphs,
         optimizer="gpt2x" if ours else "adamw" if config.optimizer == "adamw" else "fused",
+        muon=config.optimizer == "muon",
+        muon_lr_ratio=config.muon_lr / config.lr if config.optimizer == "muon" else 1.0,
+        muon_momentum=config.muon_momentum,
+        muon_weight_decay=config.muon_weight_decay,
         betas=(config.beta1, config.beta2),
         eps=config.eps,
         weight_decay=config.weight_decay,

@@ -44,7 +44,7 @@ PRESETS = (
         settings=dict(
             data="songs", vocab=1536, n_layer=2, n_head=4, n_embd=192, block_size=128, dropout=0.0,
             batch_size=4, total_batch_tokens=512, steps=2400, lr=3e-3, min_lr=1e-4, warmup=40,
-            beta2=0.99, eval_every=600, save_every=0, keep=1, log_every=100,
+            beta2=0.99, eval_every=600, save_every=0, keep=1, log_every=100, publish="last",
         ),
         own=True,
     ),

@@ -6,7 +6,7 @@ import math
 import os
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,18 +23,23 @@ from gpt2x.data.sources import find_file
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.paths import cache_dir, check_can_write
-from gpt2x.train.checkpoint import Checkpoint, RunFolder
+from gpt2x.train.best import Best
+from gpt2x.train.checkpoint import Checkpoint, RunFolder, check_space
 from gpt2x.train.config import TrainConfig, differences
 from gpt2x.train.distributed import Ranks
+from gpt2x.train.initial import find_initial, initial_tokenizer, shape_from, start_from
+from gpt2x.train.lock import RunLock
 from gpt2x.train.plan import (
     choose_dtype,
     model_shape,
     num_steps,
+    scheduled_rate,
     share_batch,
     step_options,
     with_vocabulary,
 )
 from gpt2x.train.recipe import Recipe
+from gpt2x.train.schedule import fitted_warmup
 from gpt2x.train.step import Batch, TrainingStep
 from gpt2x.train.step_options import StepOptions
 
@@ -65,11 +70,24 @@ class Setup:
     """Time that was spent before the run was resumed."""
     losses_before: tuple[float, float] = (math.nan, math.nan)
     """Loss and validation loss as last measured before the run was resumed."""
+    window_before: dict[str, float] | None = None
+    """What was not yet logged then."""
+    steps_before: int | None = None
+    """How long the run was to be when its checkpoint was saved."""
+    lock: RunLock | None = None
+    """Keeps other trainers out of the folder; on rank 0."""
+    best: Best = field(default_factory=Best)
+    """The lowest validation loss so far."""
 
     @property
     def model(self) -> GPT:
         """The model with the float32 weights."""
         return self.training.model
+
+    @property
+    def is_over(self) -> bool:
+        """True when there is nothing left to train."""
+        return self.first_step >= self.steps or self.best.is_hopeless(self.config.patience)
 
     @property
     def tokens_per_step(self) -> int:
@@ -104,13 +122,18 @@ def prepare(
     ranks.together(lambda: _check_places(folder, ranks))
     data_file = ranks.first_then_all(lambda: find_file(config.data))
     data_digest = ranks.together(lambda: shards.file_digest(data_file))
-    shape = ranks.together(lambda: model_shape(config))
-    micro_batch, micro_steps = ranks.together(lambda: share_batch(config, shape.block_size, ranks.world_size))
+    ranks.together(lambda: model_shape(config))
     checkpoint = _find_checkpoint(folder, config, data_digest, ranks, resume=resume, overwrite=overwrite)
+    initial = None if config.init_from is None or checkpoint else config.init_from
+    given = None if initial is None else ranks.first_then_all(lambda: find_initial(initial))
+    shape = ranks.together(lambda: _shape(config, checkpoint, given))
+    micro_batch, micro_steps = ranks.together(lambda: share_batch(config, shape.block_size, ranks.world_size))
 
-    tokenizer, streams = ranks.first_then_all(lambda: _data(config, recipe, data_file, checkpoint))
+    tokenizer, streams = ranks.first_then_all(lambda: _data(config, recipe, data_file, checkpoint, given))
     torch.manual_seed(config.seed)
-    model = ranks.together(lambda: _model(with_vocabulary(shape, tokenizer.n_vocab), checkpoint))
+    model = ranks.together(
+        lambda: _model(with_vocabulary(shape, tokenizer.n_vocab), checkpoint, given, tokenizer)
+    )
     dtype, why = choose_dtype(config.dtype, ranks.device)
     options = ranks.together(
         lambda: step_options(config, ranks.device, dtype, world_size=ranks.world_size, num_passes=micro_steps)
@@ -128,7 +151,9 @@ def prepare(
         first_step, seconds_before = checkpoint.step, float(checkpoint.state["seconds"])
         loss, validation_loss = (math.nan if value is None else value for value in checkpoint.state["losses"])
         losses_before = (loss, validation_loss)
-    ranks.together(lambda: _start(folder, config, ranks, overwrite=overwrite and not resume))
+    lock = ranks.together(
+        lambda: _start(folder, config, ranks, model.num_parameters(), overwrite=overwrite and not resume)
+    )
     prepared = Setup(
         config=config,
         recipe=recipe,
@@ -143,6 +168,10 @@ def prepare(
         first_step=first_step,
         seconds_before=seconds_before,
         losses_before=losses_before,
+        steps_before=checkpoint.state.get("steps") if checkpoint else None,
+        lock=lock,
+        window_before=checkpoint.state.get("window") if checkpoint else None,
+        best=Best.from_state(checkpoint.state.get("best")) if checkpoint else Best(),
     )
     _describe(prepared, streams, data_file, dtype, why)
     return prepared
@@ -168,7 +197,7 @@ def _find_checkpoint(
             return None
         checkpoint = folder.newest_whole()
         if checkpoint is not None:
-            _check_same_run(folder, config, data_digest, checkpoint)
+            _check_same_run(folder, config, data_digest, checkpoint, resume=resume)
         return checkpoint
 
     checkpoint = ranks.together(look)
@@ -180,17 +209,34 @@ def _find_checkpoint(
     return checkpoint
 
 
-def _start(folder: RunFolder, config: TrainConfig, ranks: Ranks, *, overwrite: bool) -> None:
+def _start(
+    folder: RunFolder, config: TrainConfig, ranks: Ranks, num_parameters: int, *, overwrite: bool
+) -> RunLock | None:
     """Begin to write, on rank 0, now that everything has been looked at that could be refused."""
     if not ranks.is_first:
-        return
-    if overwrite and folder.holds_a_run():
-        folder.clear()
-    folder.start(config.to_dict())
+        return None
+    check_space(folder.path, num_parameters)
+    lock = RunLock(folder.trainer)
+    try:
+        if overwrite and folder.holds_a_run():
+            folder.clear()
+        folder.sweep()
+        folder.start(config.to_dict())
+    except BaseException:
+        lock.release()
+        raise
+    return lock
 
 
-def _check_same_run(folder: RunFolder, config: TrainConfig, data_digest: str, checkpoint: Checkpoint) -> None:
-    changed = differences(checkpoint.state["config"], config)
+def _check_same_run(
+    folder: RunFolder, config: TrainConfig, data_digest: str, checkpoint: Checkpoint, *, resume: bool
+) -> None:
+    if resume and config.epochs is None and config.steps < checkpoint.step:
+        raise UsageError(
+            f"{checkpoint.step} steps are done in {folder.path}, and steps = {config.steps}; give at least "
+            f"--steps {checkpoint.step}"
+        )
+    changed = differences(checkpoint.state["config"], config, may_grow=resume)
     if checkpoint.state["data_digest"] != data_digest:
         changed.append(f"another content of the data than {config.data} has now")
     if changed:
@@ -200,7 +246,7 @@ def _check_same_run(folder: RunFolder, config: TrainConfig, data_digest: str, ch
 
 
 def _data(
-    config: TrainConfig, recipe: Recipe, data_file: Path, checkpoint: Checkpoint | None
+    config: TrainConfig, recipe: Recipe, data_file: Path, checkpoint: Checkpoint | None, given: Path | None
 ) -> tuple[Tokenizer, shards.TokenStreams]:
     """The tokenizer and the streams; a resumed run keeps the tokenizer that it was started with."""
     from gpt2x.tokenizer import Tokenizer
@@ -214,6 +260,8 @@ def _data(
 
     if checkpoint is not None:
         tokenizer = Tokenizer.load(checkpoint.folder)
+    elif config.tokenizer == "auto" and given is not None:
+        tokenizer = initial_tokenizer(given)
     elif config.tokenizer == "train":
         from gpt2x.tokenizer import train
 
@@ -230,9 +278,20 @@ def _data(
     return tokenizer, shards.cached(data_file, read, tokenizer, config.validation_share, config.seed)
 
 
-def _model(config: GPTConfig, checkpoint: Checkpoint | None) -> GPT:
-    """A fresh model, or the weights of a checkpoint in a model that trains as the settings say."""
+def _shape(config: TrainConfig, checkpoint: Checkpoint | None, given: Path | None) -> GPTConfig:
+    """The model's configuration but for its vocabulary; a run that goes on no longer needs what it started from."""
+    if config.init_from is None:
+        return model_shape(config)
+    source = checkpoint.folder if checkpoint is not None else given
+    assert source is not None
+    return shape_from(config, source)
+
+
+def _model(config: GPTConfig, checkpoint: Checkpoint | None, given: Path | None, tokenizer: Tokenizer) -> GPT:
+    """A fresh model, or the weights of a checkpoint or a given model in one that trains as the settings say."""
     model = GPT(config)
+    if checkpoint is None and given is not None:
+        start_from(model, tokenizer, given)
     if checkpoint is not None:
         from gpt2x.model import load_folder
 
@@ -261,6 +320,8 @@ def _describe(
         f"model      {format_count(setup.model.num_parameters())} parameters: {m.n_layer} layers, {m.n_head} heads, "
         f"width {m.n_embd}, context {m.block_size}, vocabulary {m.vocab_size}"
     )
+    if c.init_from is not None and not setup.first_step:
+        say(f"starts     from the weights of {c.init_from}")
     epochs = setup.steps * c.total_batch_tokens / len(streams.train)
     say(
         f"steps      {setup.steps} of {c.total_batch_tokens} tokens ({epochs:.1f} epochs): "
@@ -272,8 +333,25 @@ def _describe(
         f"computes   on {setup.ranks.device}{threads}, products in {str(dtype).removeprefix('torch.')} ({why})"
     )
     say(f"step       {_step_in_words(setup.training.options)}")
+    warmup = fitted_warmup(c.warmup, setup.steps)
+    if warmup != c.warmup:
+        say(f"warm-up    {warmup} steps: {c.warmup} do not fit into {setup.steps}")
     if setup.first_step:
         say(f"resumes    after step {setup.first_step} of {setup.steps}")
+    if setup.steps_before not in (None, setup.steps):
+        say(f"longer     {setup.steps} steps instead of {setup.steps_before}: {_rate_from_here(setup)}")
+
+
+def _rate_from_here(setup: Setup) -> str:
+    """What the schedule does where a run is made longer."""
+    c = setup.config
+    rate = scheduled_rate(c, setup.first_step, setup.steps)
+    drawn = (
+        "the cosine is drawn anew over all of them"
+        if c.schedule == "cosine"
+        else "the decay comes at their end"
+    )
+    return f"{drawn}, and the learning rate goes on at {rate:.2e}"
 
 
 def _step_in_words(options: StepOptions) -> str:
@@ -284,6 +362,7 @@ def _step_in_words(options: StepOptions) -> str:
         "bf16 autocast": options.autocast is not None,
         "torch.compile": options.compile,
         "CUDA graphs": options.cuda_graphs,
+        "Muon for the hidden matrices": options.muon,
         adamw[options.optimizer]: True,
     }
     return ", ".join(word for word, holds in parts.items() if holds)

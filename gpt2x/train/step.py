@@ -18,7 +18,8 @@ from gpt2x.errors import UsageError
 from gpt2x.model import GPT
 from gpt2x.model.bf16_weights import Bf16Weights
 from gpt2x.train.graphs import Recorded
-from gpt2x.train.optim import make_optimizer
+from gpt2x.train.muon import Muon
+from gpt2x.train.optim import Optimizer, make_optimizer
 from gpt2x.train.step_options import StepOptions
 
 Batch = tuple[Tensor, Tensor]
@@ -55,7 +56,7 @@ class TrainingStep:
     Attributes:
         model: the float32 weights, which are saved and generated from.
         loss: what is called for the loss of a micro-batch: compiled, and wrapped for DDP, where asked for.
-        optimizer: AdamW.
+        optimizer: AdamW, or Muon with AdamW.
 
     Raises:
         UsageError: options that contradict one another.
@@ -73,7 +74,8 @@ class TrainingStep:
         # DDP averages the gradients of parameters; those of bf16 weights are averaged by the optimizer.
         self.is_ddp = options.world_size > 1 and self.bf16 is None
         self.loss = self._wrap(Loss(self.bf16 or self.model))
-        self.optimizer = make_optimizer(self.model, options, self.bf16)
+        make = Muon if options.muon else make_optimizer
+        self.optimizer: Optimizer = make(self.model, options, self.bf16)
         self.recorded: Recorded | None = None
 
     def __call__(

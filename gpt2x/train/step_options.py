@@ -27,6 +27,12 @@ class StepOptions:
     """Record forward and backward of a micro-batch once and replay them."""
     optimizer: str = "fused"
     """Who computes AdamW: one of `OPTIMIZERS`."""
+    muon: bool = False
+    """Move the hidden matrices by Muon, and only what is left by AdamW."""
+    muon_lr_ratio: float = 1.0
+    """Muon's learning rate over AdamW's."""
+    muon_momentum: float = 0.95
+    muon_weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     weight_decay: float = 0.1

@@ -77,6 +77,96 @@ def test_show_config_names_the_source_of_each_value(tmp_path: Path, monkeypatch:
     assert "preset lyrics" in table
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--lr", "5e-5"], (5e-5, 2.5e-6, "follows lr")),
+        ([], (2e-3, 1e-4, "preset lyrics")),
+        (["--lr", "1e-3", "--min-lr", "1e-3"], (1e-3, 1e-3, "flag")),
+        (["--preset", "gpt2", "--lr", "0.1"], (0.1, 0.01, "follows lr")),
+    ],
+    ids=str,
+)
+def test_the_last_learning_rate_follows_the_highest(
+    flags: list[str], expected: tuple[float, float, str]
+) -> None:
+    shown = json.loads(invoke(app, ["train", "lyrics", *flags, "--show-config", "--json"]).stdout)
+    assert shown["lr"]["value"] == expected[0]
+    assert shown["min_lr"] == {"value": pytest.approx(expected[1]), "source": expected[2]}
+
+
+def test_the_weights_that_a_run_starts_from_decide_its_shape_and_tokenizer() -> None:
+    arguments = ["train", "lyrics", "--init-from", "runs/x", "--show-config", "--json"]
+    shown = json.loads(invoke(app, arguments).stdout)
+    for name in ("n_layer", "n_head", "n_embd", "block_size"):
+        assert shown[name] == {"value": None, "source": "default"}
+    assert shown["tokenizer"]["value"] == "auto"
+    assert shown["steps"]["source"] == "preset lyrics"
+
+
+def test_two_files_are_two_stages(songs: Path, tmp_path: Path) -> None:
+    """The second names the run of the first by `init_from`."""
+    first, second = tmp_path / "pretrain.toml", tmp_path / "finetune.toml"
+    first.write_text(f'[train]\nout = "{tmp_path / "one"}"\n', encoding="utf-8")
+    second.write_text(
+        f'[train]\ninit_from = "{tmp_path / "one"}"\nout = "{tmp_path / "two"}"\nlr = 1e-3\n',
+        encoding="utf-8",
+    )
+    shape = ("--n-layer", "--n-head", "--n-embd", "--block-size")
+    without_shape = [
+        word
+        for flag, value in zip(TINY[::2], TINY[1::2], strict=True)
+        for word in (flag, value)
+        if flag not in shape
+    ]
+    for file, flags in ((first, TINY), (second, without_shape)):
+        arguments = ["train", "lyrics", "--data", str(songs), "--config", str(file), *flags]
+        result = invoke(app, arguments)
+        assert result.exit_code == 0, result.stderr
+    assert f"starts     from the weights of {tmp_path / 'one'}" in result.stderr
+    assert (tmp_path / "two" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(("preset", "steps"), [([], 1500), (["--preset", "first-song"], 2400)], ids=str)
+def test_help_shows_the_values_of_the_preset(preset: list[str], steps: int) -> None:
+    result = invoke(app, ["train", "lyrics", *preset, "--help"])
+    assert result.exit_code == 0, result.stderr
+    words = " ".join(result.stdout.split())
+    assert f"optimizer steps [{steps}]" in words
+    assert "AdamW: memory of the mean gradient [0.9]" in words
+    assert "[none]" not in words.lower()
+
+
+def test_plan_tells_what_a_run_needs_and_writes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = invoke(app, ["train", "lyrics", "--plan", "--json", "--out", str(out), *TINY])
+    assert result.exit_code == 0, result.stderr
+    needs = json.loads(result.stdout)
+    parameters = 320 * 16 + 16 * 16 + 12 * 16**2 + 9 * 16 + 3 * 2 * 16  # matrices, biases, norms
+    assert needs["parameters"] == parameters
+    assert needs["steps"] == 5
+    assert needs["flops_a_step"] == 64 * (6 * (12 * 16**2 + 16 * 320) + 12 * 16 * 16)
+    assert needs["disk_bytes"] == parameters * (12 * 3 + 4)
+    assert needs["run_s"] == pytest.approx(5 * needs["step_s"])
+    assert needs["memory_bytes"] > 10**7
+    assert not out.exists()
+    table = invoke(app, ["train", "lyrics", "--plan", "--epochs", "2", *TINY]).stdout
+    assert "known once the data are read" in table
+
+
+def test_help_of_an_unknown_preset_suggests_the_nearest() -> None:
+    result = invoke(app, ["train", "lyrics", "--preset", "first-sng", "--help"])
+    assert result.exit_code == 2
+    assert "did you mean 'first-song'" in result.stderr
+
+
+def test_a_variable_that_is_no_setting_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPT2X_TRAIN_STEP", "5")
+    result = invoke(app, ["train", "lyrics", "--show-config"])
+    assert result.exit_code == 2
+    assert "GPT2X_TRAIN_STEP, which is no setting; did you mean GPT2X_TRAIN_STEPS?" in result.stderr
+
+
 def test_steps_given_by_hand_beat_epochs_of_a_preset() -> None:
     shown = json.loads(
         invoke(app, ["train", "lyrics", "--preset", "gpt2", "--steps", "5", "--show-config", "--json"]).stdout
@@ -101,9 +191,19 @@ def test_training_prints_the_run_and_how_to_sing_from_it(songs: Path, tmp_path: 
     assert again.exit_code == 0, again.stderr
     assert again.stderr == ""
     shape = json.loads(again.stdout)
-    assert set(shape) == set(
-        ["run", "steps", "loss", "validation_loss", "parameters", "tokens", "seconds", "tokens_per_second"]
-    )
+    assert set(shape) == {
+        *(
+            "run",
+            "steps",
+            "loss",
+            "validation_loss",
+            "best_step",
+            "best_validation_loss",
+            "parameters",
+            "tokens",
+        ),
+        *("seconds", "tokens_per_second"),
+    }
     assert (shape["run"], shape["steps"], shape["tokens"]) == (run, 5, 320)
 
 

@@ -124,4 +124,4 @@ def test_a_batch_that_does_not_divide_is_refused_with_one_that_does() -> None:
 def test_a_resumed_run_may_move_but_not_learn_something_else() -> None:
     old = TrainConfig(out="a", device="cpu").to_dict()
     assert differences(old, TrainConfig(out="b", device="cuda", batch_size=2, data="elsewhere.csv")) == []
-    assert differences(old, TrainConfig(lr=1e-3)) == ["lr = 0.0006, not 0.001"]
+    assert differences(old, TrainConfig(lr=1e-3, min_lr=6e-5)) == ["lr = 0.0006, not 0.001"]

@@ -94,6 +94,24 @@ def test_two_ranks_train_as_one_and_one_may_go_on_where_two_stopped(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes", [{}, {"fused_ops": True, "dtype": "bfloat16"}], ids=["DDP", "bf16 weights"]
+)
+def test_two_ranks_train_with_muon_as_one(
+    tiny: Callable[..., TrainConfig], songs: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    run(tiny("one", optimizer="muon", batch_size=2, **changes))
+    settings = {**TINY, "data": str(songs), "optimizer": "muon", "batch_size": 2, **changes}
+    arguments = flags(**TrainConfig(**settings).to_dict())
+    result = torchrun(*arguments, "--out", str(tmp_path / "two"), cwd=Path(__file__).parents[2])
+    assert result.returncode == 0, result.stderr
+    tolerance = (
+        2e-2 if changes else 1e-4
+    )  # bfloat16 rounds a sum that is made in another order to another number
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=tolerance)
+
+
+@pytest.mark.slow
 def test_an_error_ends_all_ranks_with_one_sentence(tmp_path: Path) -> None:
     result = torchrun(
         "--data", str(tmp_path / "nowhere.csv"), "--out", str(tmp_path / "run"), cwd=Path(__file__).parents[2]

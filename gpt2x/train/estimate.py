@@ -1,0 +1,127 @@
+"""What a run will need, before it is begun: parameters, operations, memory, disk and time.
+
+Time and memory are not guessed from tables: a few steps are computed with random tokens, on the device and in the way
+of the run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gpt2x.model import GPT, GPTConfig
+from gpt2x.train.checkpoint import BYTES_A_PARAMETER
+from gpt2x.train.config import TrainConfig
+from gpt2x.train.distributed import choose_device
+from gpt2x.train.initial import find_initial, initial_tokenizer, shape_from
+from gpt2x.train.plan import choose_dtype, model_shape, share_batch, step_options, with_vocabulary
+from gpt2x.train.step import TrainingStep
+
+GPT2_VOCABULARY = 50257
+PROBES = 4
+"""Steps that are computed; the first warms up and is not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will need on one rank."""
+
+    parameters: int
+    steps: int | None
+    """None where epochs are given: that takes the tokens of the data to know."""
+    tokens_a_step: int
+    flops_a_step: float
+    """Floating-point operations of all matrix products."""
+    step_s: float
+    """As measured now, for all micro-batches of a step."""
+    run_s: float | None
+    memory_bytes: int
+    """Peak of the process, or on a GPU of what was allocated there."""
+    disk_bytes: int
+    """The checkpoints that are kept, one while it is written, and the weights on top."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return dataclasses.asdict(self)
+
+
+def flops_a_token(shape: GPTConfig) -> int:
+    """Operations of the matrix products for one token, forward and backward: 6 for each weight, and the attention's.
+
+    Chowdhery et al. 2022, "PaLM", appendix B: 6 N + 12 L H Q T, where H Q is the width. Positions are looked up, not
+    multiplied with, and the embedding counts as the output layer.
+
+    >>> flops_a_token(GPTConfig(vocab_size=64, block_size=8, n_layer=1, n_head=1, n_embd=4))
+    3072
+    """
+    L, C, T = shape.n_layer, shape.n_embd, shape.block_size
+    weights = L * (4 * C * C + 2 * C * shape.inner_size) + C * shape.num_rows
+    return 6 * weights + 12 * L * C * T
+
+
+def estimate(config: TrainConfig) -> Estimate:
+    """Compute a few steps of the run with random tokens, and say what all of them will need.
+
+    Raises:
+        Gpt2xError: the settings cannot work here.
+
+    """
+    device = choose_device(config.device)
+    shape = _shape(config)
+    micro_batch, num_passes = share_batch(config, shape.block_size, 1)
+    dtype, _ = choose_dtype(config.dtype, device)
+    options = step_options(config, device, dtype, world_size=1, num_passes=1)
+    torch.manual_seed(config.seed)
+    training = TrainingStep(GPT(shape).train(), options, device)
+    idx = torch.randint(shape.vocab_size, (micro_batch, shape.block_size), device=device)
+    seconds = []
+    for _ in range(PROBES):
+        started = time.perf_counter()
+        float(training([(idx, idx)], 1e-6).loss)  # waits for a GPU
+        seconds.append(time.perf_counter() - started)
+    step_s = statistics.median(seconds[1:]) * num_passes
+    parameters = training.model.num_parameters()
+    steps = config.steps if config.epochs is None else None
+    kept = 1 if not config.save_every else config.keep + 1
+    return Estimate(
+        parameters=parameters,
+        steps=steps,
+        tokens_a_step=config.total_batch_tokens,
+        flops_a_step=float(flops_a_token(shape)) * config.total_batch_tokens,
+        step_s=step_s,
+        run_s=None if steps is None else steps * step_s,
+        memory_bytes=_peak_memory(device),
+        disk_bytes=parameters * (BYTES_A_PARAMETER * kept + 4),
+    )
+
+
+def _shape(config: TrainConfig) -> GPTConfig:
+    """The whole shape; a vocabulary that is yet to be learned has the size that is asked for."""
+    from gpt2x.tokenizer import Tokenizer
+
+    given = None if config.init_from is None else find_initial(config.init_from)
+    shape = model_shape(config) if given is None else shape_from(config, given)
+    if config.tokenizer == "train":
+        size = config.vocab
+    elif config.tokenizer == "auto" and given is not None:
+        size = initial_tokenizer(given).n_vocab
+    else:
+        size = GPT2_VOCABULARY if config.tokenizer == "gpt2" else Tokenizer.load(config.tokenizer).n_vocab
+    return with_vocabulary(shape, size)
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
