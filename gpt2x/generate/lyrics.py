@@ -1,7 +1,7 @@
 """Songs: a topic becomes a title, and a title is the prompt that a model trained on songs answers with a song.
 
-In training a song is the document "title, empty line, words", after the end-of-text token of the song before; a
-prompt is the beginning of such a document, cut into the same tokens.
+In training a song is the document "`song_prompt`, words", after the end-of-text token of the song before; a prompt is
+the beginning of such a document, cut into the same tokens.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from gpt2x.data.lyrics import song_prompt
 from gpt2x.errors import UsageError
 from gpt2x.generate.engine import Engine, TextStream
 from gpt2x.generate.sampling import SamplingConfig
@@ -51,7 +52,7 @@ def prompt_for(topic: str) -> str:
     >>> prompt_for("ex-girlfriend")
     'Ex-Girlfriend\n\n'
     """
-    return title_of(topic) + "\n\n"
+    return song_prompt(title_of(topic))
 
 
 def prompt_ids(tokenizer: Any, topic: str) -> list[int]:
