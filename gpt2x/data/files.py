@@ -142,9 +142,9 @@ def content_digest(path: str | os.PathLike[str]) -> str:
     unpacked = _digest(blocks_of(path))
     with (
         contextlib.suppress(OutputError),
-        atomic_write(memory, text=True) as file,
-    ):  # it is computed again, else
-        file.write(unpacked)
+        atomic_write(memory, text=True) as out,
+    ):  # else it is computed again
+        out.write(unpacked)
     return unpacked
 
 
@@ -176,8 +176,8 @@ def _raw_blocks(path: Path) -> Iterator[bytes]:
     if path.exists() and not path.is_file():
         raise InputDataError(f"{path} is no regular file; give one in its place")
     try:
-        with path.open("rb") as file:
-            while block := file.read(BLOCK_BYTES):
+        with path.open("rb") as opened:
+            while block := opened.read(BLOCK_BYTES):
                 yield block
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
