@@ -163,7 +163,7 @@ def _run(  # noqa: PLR0917  (they come from the command line)
     try:
         resolved = _resolve(find_preset(preset), resume, config, flags)
         if not resolved.values.data and not show_config:
-            raise UsageError("there is nothing to train on; give --data, a file or folder of tokens")
+            raise UsageError("there is nothing to train on; give --data, a file or folder")
     except Gpt2xError as error:
         _silence_other_ranks(error)
         raise
