@@ -8,13 +8,15 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gpt2x.boundary import exit_with_one_sentence
-from gpt2x.cli.train_options import DEFAULT_PRESET, HelpOfPreset, with_settings
+from gpt2x.cli.options import examples
+from gpt2x.cli.train_options import HelpOfPreset, with_settings
 from gpt2x.console import emit, emit_json, format_table, set_quiet
 from gpt2x.errors import Gpt2xError, UsageError
 from gpt2x.settings import Resolved, resolve
@@ -31,19 +33,60 @@ app = typer.Typer(
 )
 
 PREFIX = "GPT2X_TRAIN_"
-LYRICS_EPILOG = """\b
-Settings: default < preset < --config FILE < environment (GPT2X_TRAIN_STEPS=…) < flag; --show-config shows which held.
+SETTINGS_FROM = (
+    "Settings: default < preset < --config FILE < environment (GPT2X_TRAIN_STEPS=…) < flag; --show-config shows which "
+    "held."
+)
 
-\b
-Examples:
-  gpt2x train lyrics
-  gpt2x train lyrics --data songs.csv.xz --steps 300 --out runs/mine
-  torchrun --nproc-per-node 2 -m gpt2x.train lyrics --data songs.csv.xz
-  gpt2x train lyrics --resume --out runs/mine
-  gpt2x train lyrics --resume --out runs/mine --steps 600
-  gpt2x train lyrics --init-from openai-community/gpt2 --lr 5e-5 --out runs/tuned
-  gpt2x train lyrics --preset gpt2 --show-config
-"""
+
+@dataclass(frozen=True)
+class Command:
+    """What one command says of its recipe, and the preset it takes when none is given."""
+
+    recipe: str
+    preset: str
+    help: str
+    examples: tuple[str, ...]
+
+
+COMMANDS = (
+    Command(
+        "lyrics",
+        "lyrics",
+        "Train a writer of songs, from a table with a text column (song, artist, link and tags too): csv (commas, "
+        "semicolons, tabs), also as .xz, .gz or .zip, or .parquet.",
+        (
+            "gpt2x train lyrics",
+            "gpt2x train lyrics --data songs.csv.xz --steps 300 --out runs/mine",
+            "torchrun --nproc-per-node 2 -m gpt2x.train lyrics --data songs.csv.xz",
+            "gpt2x train lyrics --resume --out runs/mine",
+            "gpt2x train lyrics --resume --out runs/mine --steps 600",
+            "gpt2x train lyrics --init-from openai-community/gpt2 --lr 5e-5 --out runs/tuned",
+            "gpt2x train lyrics --preset gpt2 --show-config",
+        ),
+    ),
+    Command(
+        "text",
+        "text",
+        "Train on text: a text file (<|endoftext|> ends a document), a .jsonl file (objects with a field text), or a "
+        "folder of both; .xz, .gz and .zip are unpacked.",
+        (
+            "gpt2x train text --data tiny-shakespeare",
+            "gpt2x train text --data book.txt --steps 300 --out runs/book",
+            "torchrun --nproc-per-node 2 -m gpt2x.train text --data stories.jsonl.gz",
+        ),
+    ),
+    Command(
+        "tokens",
+        "tokens",
+        "Train on token ids: a .bin file or a folder of them, as nanoGPT (bare uint16), llm.c (with its header) and "
+        "`gpt2x bpe encode` write them; val in a name means validation.",
+        (
+            "gpt2x train tokens --data fineweb10B --model gpt2",
+            "gpt2x train tokens --data train.bin --tokenizer my-vocabulary",
+        ),
+    ),
+)
 
 
 @app.callback()
@@ -51,72 +94,117 @@ def root() -> None:
     """Train a GPT-2; the same code as `python -m gpt2x.train` and `torchrun -m gpt2x.train`."""
 
 
-@app.command("lyrics", cls=HelpOfPreset, epilog=LYRICS_EPILOG)
-@with_settings
-def lyrics(  # noqa: PLR0917  (every one is an option with a name)
+ABOUT_RUNS = (
+    "\n\nWhat stands in square brackets is what holds with the preset (--preset NAME --help). A run that was "
+    "interrupted goes on where it was when the same command is given again. The run folder is a Hugging Face folder "
+    "and grows a `trainer/` folder with checkpoints; its path is printed on stdout. JSON: {run, steps, loss, "
+    "validation_loss, best_step, best_validation_loss, parameters, tokens, seconds, tokens_per_second}."
+)
+
+
+def _add(command: Command) -> None:
+    """Give the command line a command for a recipe."""
+
+    @app.command(
+        command.recipe,
+        cls=HelpOfPreset,
+        epilog="\b\n" + SETTINGS_FROM + "\n\n" + examples(*command.examples),
+        help=command.help + ABOUT_RUNS,
+    )
+    @with_settings
+    def train(  # noqa: PLR0917  (every one is an option with a name)
+        flags: dict[str, Any],
+        preset: Annotated[
+            str, typer.Option("--preset", metavar="NAME", help="One of the presets that `presets` lists.")
+        ] = command.preset,
+        resume: Annotated[
+            bool,
+            typer.Option(
+                "--resume", help="Go on with the run in --out, with the settings that it was started with."
+            ),
+        ] = False,
+        overwrite: Annotated[
+            bool, typer.Option("--overwrite", help="Start anew where --out holds a run.")
+        ] = False,
+        config: Annotated[
+            Path | None,
+            typer.Option("--config", metavar="FILE", help="A TOML file with settings.", show_default=False),
+        ] = None,
+        show_config: Annotated[
+            bool,
+            typer.Option(
+                "--show-config", help="Print each setting, its value and where it came from, and stop."
+            ),
+        ] = False,
+        plan: Annotated[
+            bool,
+            typer.Option(
+                "--plan",
+                help="Compute a few steps, print what the run will need (time, memory, disk), and stop.",
+            ),
+        ] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
+        quiet: Annotated[
+            bool, typer.Option("--quiet", "-q", help="No talk and no progress on stderr.")
+        ] = False,
+    ) -> None:
+        with exit_with_one_sentence():
+            set_quiet(quiet)
+            _run(
+                command.recipe,
+                preset,
+                resume,
+                overwrite,
+                config,
+                flags,
+                show_config=show_config,
+                plan=plan,
+                as_json=as_json,
+            )
+
+
+def _run(  # noqa: PLR0917  (they come from the command line)
+    recipe: str,
+    preset: str,
+    resume: bool,
+    overwrite: bool,
+    config: Path | None,
     flags: dict[str, Any],
-    preset: Annotated[
-        str, typer.Option("--preset", metavar="NAME", help="One of the presets that `presets` lists.")
-    ] = DEFAULT_PRESET,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Go on with the run in --out, with the settings that it was started with."
-        ),
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew where --out holds a run.")
-    ] = False,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", metavar="FILE", help="A TOML file with settings.", show_default=False),
-    ] = None,
-    show_config: Annotated[
-        bool,
-        typer.Option("--show-config", help="Print each setting, its value and where it came from, and stop."),
-    ] = False,
-    plan: Annotated[
-        bool,
-        typer.Option(
-            "--plan", help="Compute a few steps, print what the run will need (time, memory, disk), and stop."
-        ),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No talk and no progress on stderr.")] = False,
+    *,
+    show_config: bool,
+    plan: bool,
+    as_json: bool,
 ) -> None:
-    """Train a writer of songs; what stands in square brackets is what holds with the preset (--preset NAME --help).
+    try:
+        resolved = _resolve(find_preset(preset), resume, config, flags)
+        if not resolved.values.data and not show_config:
+            raise UsageError("there is nothing to train on; give --data, a file or folder")
+    except Gpt2xError as error:
+        _silence_other_ranks(error)
+        raise
+    if show_config:
+        _show(resolved, as_json)
+        return
+    if plan:
+        _plan(resolved.values, as_json)
+        return
+    # Threads that wait should sleep: spinning, OpenMP's default, is a little faster on an idle machine and ten
+    # times slower where another program wants a core too. It has to be said before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from gpt2x.train.loop import prepare_and_train
+    from gpt2x.train.recipe import RECIPES
 
-    A run that was interrupted goes on where it was when the same command is given again. The run folder is a Hugging
-    Face folder and grows a `trainer/` folder with checkpoints; its path is printed on stdout. JSON: {run, steps, loss,
-    validation_loss, best_step, best_validation_loss, parameters, tokens, seconds, tokens_per_second}.
-    """
-    with exit_with_one_sentence():
-        set_quiet(quiet)
-        try:
-            chosen = find_preset(preset)
-            resolved = _resolve(chosen, resume, config, flags)
-        except Gpt2xError as error:
-            _silence_other_ranks(error)
-            raise
-        if show_config:
-            _show(resolved, as_json)
-            return
-        if plan:
-            _plan(resolved.values, as_json)
-            return
-        # Threads that wait should sleep: spinning, OpenMP's default, is a little faster on an idle machine and ten
-        # times slower where another program wants a core too. It has to be said before torch is loaded.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from gpt2x.train.loop import prepare_and_train
-        from gpt2x.train.recipe import LYRICS
+    result = prepare_and_train(resolved.values, RECIPES[recipe], resume=resume, overwrite=overwrite)
+    if result is None:  # another rank reports
+        return
+    if as_json:
+        emit_json(result.to_dict())
+    else:
+        emit(str(result.run))
 
-        result = prepare_and_train(resolved.values, LYRICS, resume=resume, overwrite=overwrite)
-        if result is None:  # another rank reports
-            return
-        if as_json:
-            emit_json(result.to_dict())
-        else:
-            emit(str(result.run))
+
+for _command in COMMANDS:
+    _add(_command)
 
 
 @app.command("presets")

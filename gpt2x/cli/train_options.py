@@ -14,7 +14,6 @@ from typer.core import TyperCommand
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.presets import Preset, find_preset
 
-DEFAULT_PRESET = "lyrics"
 SHORT = {"out": ["-o"]}
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 
@@ -47,7 +46,8 @@ class HelpOfPreset(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse as ever, but for help put the preset's values into the options first."""
         if {"-h", "--help"} & set(args):
-            self._show_values(find_preset(_preset_in(args)))
+            usual = next(str(option.default) for option in self.params if option.name == "preset")
+            self._show_values(find_preset(_preset_in(args, usual)))
         return super().parse_args(ctx, args)
 
     def _show_values(self, preset: Preset) -> None:
@@ -59,18 +59,18 @@ class HelpOfPreset(TyperCommand):
                 option.help = _help(field, values.get(field.name, field.default))  # type: ignore[attr-defined]
 
 
-def _preset_in(args: list[str]) -> str:
+def _preset_in(args: list[str], usual: str) -> str:
     """The preset that a command line names, before it is parsed.
 
-    >>> _preset_in(["--preset=gpt2", "--help"]), _preset_in(["--preset", "gpt2"]), _preset_in(["--help"])
-    ('gpt2', 'gpt2', 'lyrics')
+    >>> [_preset_in(words.split(), "text") for words in ("--preset=gpt2 --help", "--preset gpt2", "--help")]
+    ['gpt2', 'gpt2', 'text']
     """
     for word, following in zip(args, [*args[1:], ""], strict=True):
         if word == "--preset" and following:
             return following
         if word.startswith("--preset="):
             return word.removeprefix("--preset=")
-    return DEFAULT_PRESET
+    return usual
 
 
 def _help(field: dataclasses.Field[Any], value: object) -> str:

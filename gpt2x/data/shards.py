@@ -2,35 +2,47 @@
 
 Documents (not tokens) are split, by a hash of their text: the split does not depend on their order, a song that
 occurs twice never stands on both sides, and adding songs hardly moves the others. Each document is preceded by
-``<|endoftext|>``, which is how a model learns where one begins. The streams are kept in the cache as plain NumPy
-files, keyed by what they are made of, and memory-mapped: ranks share the pages, and a resumed run starts at once.
+``<|endoftext|>``, which is how a model learns where one begins.
+
+The streams are kept in the cache as files of bare ids, keyed by what they are made of, and memory-mapped: ranks share
+the pages, and a resumed run starts at once. So is a vocabulary that was learned from the documents. Neither documents
+nor ids are ever held in memory as a whole. One process prepares data at a time; it removes what a killed one left.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpt2x.errors import InputDataError, UsageError
-from gpt2x.paths import anything, atomic_folder, cache_dir, read_blocks, read_text
+from gpt2x.console import progress, say
+from gpt2x.data.store import DocumentStore
+from gpt2x.errors import Gpt2xError, InputDataError, UsageError
+from gpt2x.paths import anything, atomic_folder, cache_dir, output_errors, read_text
 
 if TYPE_CHECKING:
     from gpt2x.tokenizer import Tokenizer
 
-FORMAT = 1
-"""Part of the cache key: raise it when the files of a shard folder change their meaning."""
+FORMAT = 2
+"""Part of the cache keys: raise it when the files change their meaning."""
 
-ENCODE_AT_ONCE = 1024
-"""Documents given to the tokenizer together: enough for all cores, few enough to hold their ids as Python lists."""
+ENCODE_BYTES = 4 << 20
+"""How much text is given to the tokenizer together: enough for all cores, little enough to hold."""
+
+END_OF_TEXT = "<|endoftext|>"
+PARTS = ("train", "validation")
 
 Tokens = npt.NDArray[Any]
 
@@ -45,102 +57,203 @@ class TokenStreams:
     num_validation_documents: int
 
 
-def split_documents(documents: Sequence[str], share: float, seed: int = 0) -> tuple[list[str], list[str]]:
-    """Split into (train, validation); the validation part has about `share` of the documents, and at least one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where documents come from.
+
+    Attributes:
+        digest: of the content that they are made of.
+        kind: how they are made of it: the name of the recipe.
+        documents: reads them; called only when the cache has nothing.
+        word: what they are called, in the plural.
+
+    """
+
+    digest: str
+    kind: str
+    documents: Callable[[], Iterable[str]]
+    word: str = "documents"
+
+
+def is_validation(hashes: npt.NDArray[np.uint64], share: float) -> npt.NDArray[np.bool_]:
+    """Which documents validate: about `share` of the different ones, those with the smallest hashes, at least one.
 
     Raises:
         UsageError: `share` is not between 0 and 1.
         InputDataError: there are no two different documents.
 
-    >>> train, validation = split_documents([f"song {i}" for i in range(20)], 0.1)
-    >>> len(train), len(validation)
-    (18, 2)
+    >>> is_validation(np.array([7, 3, 9, 3], np.uint64), 0.3).tolist()
+    [False, True, False, True]
     """
     if not 0 < share < 1:
         raise UsageError(
             f"a validation share of {share} leaves one side empty; give a number between 0 and 1"
         )
-    hashes = [
-        hashlib.blake2b(f"{seed}:{text}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        for text in documents
-    ]
-    different = sorted(set(hashes))
+    different = np.unique(hashes)
     if len(different) < 2:
         raise InputDataError(
             f"{len(different)} different document{'s' * (len(different) != 1)} cannot be split into a part to train "
             "on and a part to validate with; give at least two"
         )
     count = min(max(1, round(len(different) * share)), len(different) - 1)
-    chosen = set(different[:count])
-    train = [text for text, key in zip(documents, hashes, strict=True) if key not in chosen]
-    validation = [text for text, key in zip(documents, hashes, strict=True) if key in chosen]
-    return train, validation
+    return hashes <= different[count - 1]
 
 
-def _hash(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
-def to_stream(documents: Iterable[str], tokenizer: Tokenizer) -> Tokens:
-    """One stream of ids, with ``<|endoftext|>`` before each document; uint16 where all ids fit, else uint32."""
-    dtype = np.uint16 if tokenizer.n_vocab <= 1 << 16 else np.uint32
-    start = np.array([tokenizer.eot_token], dtype)
-    pieces: list[Tokens] = [np.empty(0, dtype)]
-    for batch in _batched(documents, ENCODE_AT_ONCE):
-        for ids in tokenizer.encode_ordinary_batch(batch):
-            pieces += [start, np.asarray(ids, dtype)]
-    return np.concatenate(pieces)
-
-
-def build(documents: Sequence[str], tokenizer: Tokenizer, share: float, seed: int = 0) -> TokenStreams:
-    """Split and tokenise, in memory."""
-    train, validation = split_documents(documents, share, seed)
-    return TokenStreams(
-        to_stream(train, tokenizer), to_stream(validation, tokenizer), len(train), len(validation)
-    )
-
-
-def cached(
-    path: Path, documents: Callable[[], Sequence[str]], tokenizer: Tokenizer, share: float, seed: int = 0
-) -> TokenStreams:
-    """The streams of a file, memory-mapped from the cache; built and kept there the first time.
+def prepared(
+    source: Source, tokenizer: Tokenizer | int, share: float, seed: int = 0
+) -> tuple[Tokenizer, TokenStreams]:
+    """The tokenizer and the streams of some documents, from the cache; built and kept there the first time.
 
     Args:
-        path: the file that the documents come from; its content is part of the key.
-        documents: reads them; called only when the cache has nothing.
-        tokenizer: turns them into ids; its vocabulary is part of the key.
+        source: the documents; their digest and kind are part of the key.
+        tokenizer: turns them into ids, and its vocabulary is part of the key; or the size of a vocabulary to learn
+            from the documents that are trained on: what validates the model must not have shaped it.
         share: how much of the documents is for validation.
         seed: of the split.
 
     Raises:
-        InputDataError: the file cannot be read or split.
+        InputDataError: the documents cannot be read or split.
         OutputError: the cache cannot be written.
 
     """
-    parts = f"{FORMAT}:{file_digest(path)}:{vocabulary_digest(tokenizer)}:{share}:{seed}"
-    folder = cache_dir() / "tokens" / hashlib.sha256(parts.encode()).hexdigest()[:32]
-    streams = _open(folder)
-    if streams is None:
-        _write(build(documents(), tokenizer, share, seed), folder)
-        streams = _open(folder)
-    if streams is None:
+    work = _Preparation(source, tokenizer, share, seed)
+    found = work.find()
+    if found is not None:
+        return found
+    place = cache_dir() / "tokens"
+    with output_errors(place):
+        place.mkdir(parents=True, exist_ok=True)
+    with _alone(place):
+        found = work.find()  # another process may have been faster
+        if found is None:
+            with output_errors(place):
+                folder = Path(tempfile.mkdtemp(prefix=".gpt2x.", suffix=".partial", dir=place))
+            try:
+                work.build(folder)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            found = work.find()
+    if found is None:
         raise InputDataError(
-            f"the cache folder {folder} was changed while it was written; remove it and try again"
+            f"the cache in {place} was changed while it was written; remove it and try again"
         )
-    return streams
+    return found
 
 
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """sha256 of a file's content (unpacked, so that songs.csv and songs.csv.xz are the same data).
+class _Preparation:
+    """What `prepared` is asked for, and the two places in the cache where it is."""
 
-    Raises:
-        InputDataError: it cannot be read, or is no regular file: what a pipe gives cannot be read again.
+    def __init__(self, source: Source, tokenizer: Tokenizer | int, share: float, seed: int) -> None:
+        self.source, self.tokenizer, self.share, self.seed = source, tokenizer, share, seed
 
-    """
-    digest = hashlib.sha256()
-    for block in read_blocks(path, regular=True):
-        digest.update(block)
-    return digest.hexdigest()
+    def find(self) -> tuple[Tokenizer, TokenStreams] | None:
+        """Both, if they are in the cache."""
+        tokenizer = self._find_tokenizer()
+        streams = _open(self._tokens_folder(tokenizer)) if tokenizer is not None else None
+        return (tokenizer, streams) if tokenizer is not None and streams is not None else None
+
+    def build(self, folder: Path) -> None:
+        """Put into the cache what is missing; `folder` takes the documents meanwhile."""
+        with output_errors(folder):
+            store = DocumentStore(self.source.documents(), folder / "documents", self.seed, self.source.word)
+        validation = is_validation(store.hashes, self.share)
+        tokenizer = self._find_tokenizer()
+        if tokenizer is None:
+            tokenizer = _learn(store.read(~validation), self.tokenizer)  # type: ignore[arg-type]
+            with atomic_folder(self._vocabulary_folder(), anything) as temporary:
+                tokenizer.save(temporary)
+        with (
+            atomic_folder(self._tokens_folder(tokenizer), anything) as temporary,
+            progress("tokenising", total=store.num_bytes, unit="bytes") as advance,
+        ):
+            about: dict[str, Any] = {"dtype": token_dtype(tokenizer.n_vocab).name}
+            for part, chosen in zip(PARTS, (~validation, validation), strict=True):
+                with (temporary / f"{part}.bin").open("wb") as file:
+                    num_tokens = write_stream(store.read(chosen), tokenizer, file, advance)
+                about[part] = {"documents": int(chosen.sum()), "tokens": num_tokens}
+            (temporary / "documents.json").write_text(json.dumps(about), encoding="utf-8")
+
+    def _find_tokenizer(self) -> Tokenizer | None:
+        from gpt2x.tokenizer import Tokenizer
+
+        if not isinstance(self.tokenizer, int):
+            return self.tokenizer
+        try:
+            return Tokenizer.load(self._vocabulary_folder())
+        except Gpt2xError:
+            return None
+
+    def _vocabulary_folder(self) -> Path:
+        return cache_dir() / "vocabularies" / self._key(f"learn {self.tokenizer}")
+
+    def _tokens_folder(self, tokenizer: Tokenizer) -> Path:
+        return cache_dir() / "tokens" / self._key(vocabulary_digest(tokenizer))
+
+    def _key(self, vocabulary: str) -> str:
+        s = self.source
+        parts = f"{FORMAT}:{s.kind}:{s.digest}:{vocabulary}:{self.share}:{self.seed}"
+        return hashlib.sha256(parts.encode()).hexdigest()[:32]
+
+
+def _learn(texts: Iterator[bytes], size: int) -> Tokenizer:
+    from gpt2x.tokenizer import train
+
+    return train(texts, size, special_tokens=(END_OF_TEXT,), allow_fewer=True)
+
+
+def token_dtype(n_vocab: int) -> np.dtype[Any]:
+    """uint16 where all ids of a vocabulary fit, else uint32; little-endian, as in the files."""
+    return np.dtype("<u2" if n_vocab <= 1 << 16 else "<u4")
+
+
+def write_stream(
+    documents: Iterable[bytes],
+    tokenizer: Tokenizer,
+    file: IO[bytes],
+    advance: Callable[..., None] = lambda amount=1: None,
+) -> int:
+    """Write the ids of documents (UTF-8), each preceded by ``<|endoftext|>``, and give how many they are."""
+    dtype = token_dtype(tokenizer.n_vocab)
+    start = np.array([tokenizer.eot_token], dtype).tobytes()
+    num_tokens = 0
+    for batch in _batched(documents):
+        for ids in _encode(batch, tokenizer, dtype):
+            if ids is None:
+                file.write(start)
+                num_tokens += 1
+            else:
+                file.write(ids.astype(dtype, copy=False).tobytes())
+                num_tokens += len(ids)
+        advance(sum(map(len, batch)))
+    return num_tokens
+
+
+def _encode(batch: list[bytes], tokenizer: Tokenizer, dtype: np.dtype[Any]) -> Iterator[Tokens | None]:
+    """None where a document begins, then its ids; a document that is a batch by itself in several arrays."""
+    if len(batch) == 1 and len(batch[0]) > ENCODE_BYTES:
+        yield None
+        reader = tokenizer.text_reader(disallowed_special=())
+        for ids, _ in reader.encode(io.BytesIO(batch[0]), "document", dtype, os.cpu_count() or 1):
+            yield ids
+        return
+    texts = [data.decode() for data in batch]
+    for ids in tokenizer.encode_ordinary_batch_to_numpy(texts, dtype=dtype.name):
+        yield None
+        yield ids
+
+
+def _batched(documents: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Documents of about `ENCODE_BYTES` together; one that is longer comes alone."""
+    batch: list[bytes] = []
+    size = 0
+    for data in documents:
+        if batch and size + len(data) > ENCODE_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(data)
+        size += len(data)
+    if batch:
+        yield batch
 
 
 def vocabulary_digest(tokenizer: Tokenizer) -> str:
@@ -155,27 +268,44 @@ def vocabulary_digest(tokenizer: Tokenizer) -> str:
     return digest.hexdigest()
 
 
-def _batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
+@contextlib.contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Be the only process that prepares data in this cache, and begin with removing what others left half-written.
 
-
-def _write(streams: TokenStreams, folder: Path) -> None:
-    with atomic_folder(folder, anything) as temporary:
-        np.save(temporary / "train.npy", streams.train)
-        np.save(temporary / "validation.npy", streams.validation)
-        counts = {"train": streams.num_train_documents, "validation": streams.num_validation_documents}
-        (temporary / "documents.json").write_text(json.dumps(counts), encoding="utf-8")
+    Where files cannot be locked (Windows, some network file systems) nothing waits and nothing is removed.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with output_errors(place):
+        lock = (place / ".lock").open("wb")
+    with lock:
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("another process prepares data in the same cache; waiting for it to finish …")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            yield
+            return
+        for left in itertools.chain(place.glob(".*.partial"), place.parent.glob("vocabularies/.*.partial")):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
 
 
 def _open(folder: Path) -> TokenStreams | None:
     """The streams in a cache folder; None if it is not there or damaged, so that it is built (again)."""
     try:
-        counts = json.loads(read_text(folder / "documents.json", regular=True))
-        train, validation = (
-            np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("train", "validation")
+        about = json.loads(read_text(folder / "documents.json", regular=True))
+        dtype = np.dtype(about["dtype"]).newbyteorder("<")
+        train, validation = (np.memmap(folder / f"{part}.bin", dtype, "r") for part in PARTS)
+        if (len(train), len(validation)) != tuple(about[part]["tokens"] for part in PARTS):
+            return None
+        return TokenStreams(
+            train, validation, int(about["train"]["documents"]), int(about["validation"]["documents"])
         )
-        return TokenStreams(train, validation, int(counts["train"]), int(counts["validation"]))
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None

@@ -1,4 +1,4 @@
-"""Csv files, read once with the same care for songs and for news.
+"""Tables in csv files, read with the same care for songs and for news; of songs also in Parquet files.
 
 Three things differ from the bare csv module. A cell may be as long as it likes. Fields may be separated by commas,
 semicolons, tabs or bars: the first row decides, being a header or not. And each row comes with the line it starts on,
@@ -10,14 +10,16 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from gpt2x.console import say
-from gpt2x.errors import InputDataError, quoted
+from gpt2x.data.files import lines_of
+from gpt2x.errors import InputDataError, MissingComponentError, quoted
 from gpt2x.paths import read_text
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -26,6 +28,7 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 LONGEST_CELL = 2**31 - 1  # the largest limit that the csv module takes on every platform
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_ROWS_AT_ONCE = 256
 _limit_lock = threading.Lock()
 
 Row = tuple[int, list[str]]
@@ -69,26 +72,80 @@ def csv_rows(content: str, path: Path, is_head: Callable[[list[str]], bool]) -> 
             the line.
 
     """
-    file = io.StringIO(content, newline="")
-    with _cells_of_any_length():
-        separator = _find_separator(file, is_head)
-        file.seek(0)
-        reader = _reader(file, separator)
-        rows, line = [], 1
-        try:
-            for cells in reader:
-                if not _is_blank(cells):
+    return list(_rows_of_lines(io.StringIO(content, newline=""), path, is_head))
+
+
+def table_rows(path: Path, is_head: Callable[[list[str]], bool], remedy: str) -> Iterator[Row]:
+    """The rows of a csv or ``.parquet`` file, one after the other, in memory for a few of them; the header comes first.
+
+    Args:
+        path: a csv file, also packed (``.xz``, ``.gz``, ``.zip``), or a Parquet file.
+        is_head: as in `csv_rows`.
+        remedy: what to give instead of an empty file.
+
+    Raises:
+        InputDataError: as `csv_rows`; missing, damaged, empty, not UTF-8.
+        MissingComponentError: a Parquet file, and pyarrow is not installed.
+
+    """
+    if path.suffix.lower() == ".parquet":
+        yield from _parquet_rows(path)
+        return
+    lines = lines_of(path)
+    blank = []
+    for line in lines:
+        blank.append(line)
+        if line.strip():
+            break
+    else:
+        raise InputDataError(f"{path} is empty; {remedy}")
+    yield from _rows_of_lines(itertools.chain(blank, lines), path, is_head)
+
+
+def _rows_of_lines(lines: Iterable[str], path: Path, is_head: Callable[[list[str]], bool]) -> Iterator[Row]:
+    separator, lines = _find_separator(iter(lines), is_head)
+    reader, line, found = _reader(lines, separator), 1, False
+    at_end = False
+    while not at_end:
+        rows: list[Row] = []
+        with _cells_of_any_length():  # for a few rows at a time, since others may read meanwhile
+            try:
+                for cells in itertools.islice(reader, _ROWS_AT_ONCE):
                     rows.append((line, cells))
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise InputDataError(
-                f"{path} is not a csv file: {_explain(error)} in the row that starts on line {line}"
-            ) from error
-    if not rows:
+                    line = reader.line_num + 1
+            except csv.Error as error:
+                raise InputDataError(
+                    f"{path} is not a csv file: {_explain(error)} in the row that starts on line {line}"
+                ) from error
+        at_end = len(rows) < _ROWS_AT_ONCE
+        filled = [row for row in rows if not _is_blank(row[1])]
+        found = found or bool(filled)
+        yield from filled
+    if not found:
         raise InputDataError(f"{path} holds nothing but empty rows; give a csv file with a header")
     if separator != ",":
         say(f"{path}: its fields are separated by {SEPARATORS[separator]}")
-    return rows
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    """The columns' names, then the rows, as text; a row's line is its number, the names being line 1."""
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise MissingComponentError(
+            f"{path}: reading Parquet needs pyarrow: pip install pyarrow, or give a csv file"
+        ) from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            yield 1, list(file.schema_arrow.names)
+            line = 2
+            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    yield line, ["" if cell is None else str(cell) for cell in cells]
+                    line += 1
+    except (OSError, ArrowException) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputDataError(f"cannot read {path}: {reason[:120]}; is the file complete?") from error
 
 
 def check_width(row: Row, width: int, path: Path) -> None:
@@ -134,22 +191,33 @@ def _cells_of_any_length() -> Iterator[None]:
             csv.field_size_limit(before)
 
 
-def _find_separator(file: io.StringIO, is_head: Callable[[list[str]], bool]) -> str:
-    """The first of `SEPARATORS` under which the first row is a head; a comma if there is none."""
+def _find_separator(lines: Iterator[str], is_head: Callable[[list[str]], bool]) -> tuple[str, Iterator[str]]:
+    """The first of `SEPARATORS` under which the first row is a head (a comma if there is none), and all lines again."""
+    read: list[str] = []
+
+    def from_start() -> Iterator[str]:
+        yield from read
+        for line in lines:
+            read.append(line)
+            yield line
+
     for separator in SEPARATORS:
-        file.seek(0)
         try:
-            first: list[str] = next((cells for cells in _reader(file, separator) if not _is_blank(cells)), [])
+            with _cells_of_any_length():
+                rows = _reader(from_start(), separator)
+                first: list[str] = next((cells for cells in rows if not _is_blank(cells)), [])
         except csv.Error:
             continue
         if is_head(first):
-            return separator
-    return ","
+            break
+    else:
+        separator = ","
+    return separator, itertools.chain(read, lines)
 
 
-def _reader(file: io.StringIO, separator: str) -> Any:
+def _reader(lines: Iterable[str], separator: str) -> Any:
     # Strict, because a quote that is never closed would otherwise swallow the rest of the file in silence.
-    return csv.reader(file, strict=True, delimiter=separator)
+    return csv.reader(lines, strict=True, delimiter=separator)
 
 
 def _is_blank(cells: list[str]) -> bool:

@@ -1,8 +1,8 @@
 """Songs: a topic becomes a title, and a title is the prompt that a model trained on songs answers with a song.
 
-In training a song is the document "title, tags, empty line, words" (`gpt2x.data.lyrics.song_document`), after the
-end-of-text token of the song before; a prompt is the beginning of such a document, cut into the same tokens. Tags are
-asked of a model that has learned them: those that the caller leaves open it writes itself, before the words.
+In training a song is the document "`song_prompt`, words", after the end-of-text token of the song before; a prompt is
+the beginning of such a document, cut into the same tokens. Tags are asked of a model that has learned them: those that
+the caller leaves open it writes itself, before the words.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Generator
 
-from gpt2x.data.lyrics import Tags
+from gpt2x.data.lyrics import Tags, song_prompt
 from gpt2x.errors import UsageError
 from gpt2x.generate.engine import Engine, Session, TextStream, new_generator
 from gpt2x.generate.form import SongForm
@@ -63,7 +63,7 @@ def prompt_for(topic: str) -> str:
     >>> prompt_for("ex-girlfriend")
     'Ex-Girlfriend\n\n'
     """
-    return title_of(topic) + "\n\n"
+    return song_prompt(title_of(topic))
 
 
 def prompt_ids(tokenizer: Any, topic: str) -> list[int]:

@@ -82,8 +82,11 @@ def read_blocks(
     limit: int | None = None,
     regular: bool = False,
     block_bytes: int = _BLOCK_BYTES,
+    streamed: bool = False,
 ) -> Iterator[bytes]:
     """What `read_bytes` reads, one block after the other; with -1 for its size, all at once where that is safe.
+
+    With `streamed` a packed file may unpack to any length, because the caller holds no more than a few blocks.
 
     Raises:
         InputDataError: as `read_bytes`.
@@ -91,6 +94,8 @@ def read_blocks(
     """
     path = Path(path)
     bound, has_length = _bound(path, limit, regular)
+    if streamed and path.suffix in PACKED:
+        bound = limit
     size = block_bytes if has_length else _BLOCK_BYTES
     with open_input(path) as file:
         try:

@@ -59,7 +59,7 @@ class TrainConfig:
 
     # What is learned.
     data: str = setting(
-        "songs", "a csv file of songs (.csv, .xz, .gz) or the name of a data set (`gpt2x data list`)"
+        "songs", "a file or folder that the recipe can read, or the name of a data set (`gpt2x data list`)"
     )
     tokenizer: str = setting(
         "auto",

@@ -59,6 +59,26 @@ PRESETS = (
         ),
     ),
     Preset(
+        name="text",
+        what="a writer of any text, from tiny Shakespeare or from --data",
+        expect="a few minutes on 2 cores",
+        settings=dict(
+            data="tiny-shakespeare", vocab=2048, n_layer=3, n_head=4, n_embd=256, block_size=256, dropout=0.1,
+            batch_size=8, total_batch_tokens=2048, steps=1500, lr=2e-3, min_lr=1e-4, warmup=50,
+            beta2=0.99, eval_every=250, save_every=250, log_every=25,
+        ),
+    ),
+    Preset(
+        name="tokens",
+        what="a small GPT-2 from token files of GPT-2's vocabulary, which --data names",
+        expect="a few minutes on 2 cores; for more, give --model gpt2",
+        settings=dict(
+            data="", tokenizer="gpt2", n_layer=3, n_head=4, n_embd=256, block_size=256, dropout=0.0,
+            batch_size=8, total_batch_tokens=2048, steps=1500, lr=2e-3, min_lr=1e-4, warmup=50,
+            beta2=0.99, eval_every=250, save_every=250, log_every=25,
+        ),
+    ),
+    Preset(
         name="gpt2",
         what="the playground's lyric writer: GPT-2 124M on the Spotify songs, 50 epochs, 524,288 tokens a step",
         expect="needs a GPU; torchrun shares it among several",

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from gpt2x._version import __version__
 from gpt2x.console import format_count, say
-from gpt2x.data import shards
 from gpt2x.data.batches import TokenBatches, fixed_blocks
+from gpt2x.data.shards import TokenStreams
 from gpt2x.data.sources import find_file
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.model import GPT, GPTConfig
@@ -121,7 +121,7 @@ def prepare(
     folder = RunFolder(Path(config.out))
     ranks.together(lambda: _check_places(folder, ranks))
     data_file = ranks.first_then_all(lambda: find_file(config.data))
-    data_digest = ranks.together(lambda: shards.file_digest(data_file))
+    data_digest = ranks.first_then_all(lambda: recipe.digest(data_file))
     ranks.together(lambda: model_shape(config))
     checkpoint = _find_checkpoint(folder, config, data_digest, ranks, resume=resume, overwrite=overwrite)
     initial = None if config.init_from is None or checkpoint else config.init_from
@@ -129,7 +129,9 @@ def prepare(
     shape = ranks.together(lambda: _shape(config, checkpoint, given))
     micro_batch, micro_steps = ranks.together(lambda: share_batch(config, shape.block_size, ranks.world_size))
 
-    tokenizer, streams = ranks.first_then_all(lambda: _data(config, recipe, data_file, checkpoint, given))
+    tokenizer, streams = ranks.first_then_all(
+        lambda: _data(config, recipe, data_file, data_digest, _wanted(config, checkpoint, given))
+    )
     torch.manual_seed(config.seed)
     model = ranks.together(
         lambda: _model(with_vocabulary(shape, tokenizer.n_vocab), checkpoint, given, tokenizer)
@@ -246,36 +248,26 @@ def _check_same_run(
 
 
 def _data(
-    config: TrainConfig, recipe: Recipe, data_file: Path, checkpoint: Checkpoint | None, given: Path | None
-) -> tuple[Tokenizer, shards.TokenStreams]:
-    """The tokenizer and the streams; a resumed run keeps the tokenizer that it was started with."""
+    config: TrainConfig, recipe: Recipe, data_file: Path, data_digest: str, wanted: Tokenizer | int
+) -> tuple[Tokenizer, TokenStreams]:
+    """The tokenizer, wanted or learned from the data, and the streams."""
+    tokenizer, streams = recipe.streams(data_file, data_digest, wanted, config.validation_share, config.seed)
+    if isinstance(wanted, int) and tokenizer.n_vocab < wanted:
+        say(
+            f"the {recipe.documents_word} give a vocabulary of {tokenizer.n_vocab}, not of {wanted}; that one is used"
+        )
+    return tokenizer, streams
+
+
+def _wanted(config: TrainConfig, checkpoint: Checkpoint | None, given: Path | None) -> Tokenizer | int:
+    """The tokenizer to use, or the size of the one to learn; a resumed run keeps the one it was started with."""
     from gpt2x.tokenizer import Tokenizer
 
-    documents: list[str] = []
-
-    def read() -> list[str]:
-        if not documents:
-            documents.extend(recipe.documents(data_file))
-        return documents
-
     if checkpoint is not None:
-        tokenizer = Tokenizer.load(checkpoint.folder)
-    elif config.tokenizer == "auto" and given is not None:
-        tokenizer = initial_tokenizer(given)
-    elif config.tokenizer == "train":
-        from gpt2x.tokenizer import train
-
-        # From the training part alone: what validates the model must not have shaped its vocabulary.
-        texts, _ = shards.split_documents(read(), config.validation_share, config.seed)
-        tokenizer = train(texts, config.vocab, special_tokens=("<|endoftext|>",), allow_fewer=True)
-        if tokenizer.n_vocab < config.vocab:
-            say(
-                f"the {recipe.documents_word} give a vocabulary of {tokenizer.n_vocab}, not of {config.vocab}; "
-                "that one is used"
-            )
-    else:
-        tokenizer = Tokenizer.load(config.tokenizer)
-    return tokenizer, shards.cached(data_file, read, tokenizer, config.validation_share, config.seed)
+        return Tokenizer.load(checkpoint.folder)
+    if config.tokenizer == "auto" and given is not None:
+        return initial_tokenizer(given)
+    return config.vocab if config.tokenizer in ("auto", "train") else Tokenizer.load(config.tokenizer)
 
 
 def _shape(config: TrainConfig, checkpoint: Checkpoint | None, given: Path | None) -> GPTConfig:
@@ -306,9 +298,7 @@ def _model(config: GPTConfig, checkpoint: Checkpoint | None, given: Path | None,
     return model
 
 
-def _describe(
-    setup: Setup, streams: shards.TokenStreams, data_file: Path, dtype: torch.dtype, why: str
-) -> None:
+def _describe(setup: Setup, streams: TokenStreams, data_file: Path, dtype: torch.dtype, why: str) -> None:
     """Say what will be trained on what, and how it is computed."""
     c, m = setup.config, setup.model.config
     say(

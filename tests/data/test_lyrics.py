@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import lzma
-from collections.abc import Callable
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpt2x.data.lyrics import Song, read_songs, song_document, tidy
-from gpt2x.errors import InputDataError
+from gpt2x.data.lyrics import FORMS, Song, Tags, iterate_songs, read_songs, song_document, song_prompt, tidy
+from gpt2x.errors import InputDataError, MissingComponentError, UsageError
 
 SONGS = 'artist,song,link,text\nAnn,Rain,/a,"It falls,\non me"\nBo,Sun,/b,It shines\n'
 
@@ -56,6 +59,148 @@ def test_songs_without_text_are_skipped_and_counted(
 
 def test_a_document_is_the_title_an_empty_line_and_the_words() -> None:
     assert song_document(Song("Ann", "Rain", "", "It falls\non me")) == "Rain\n\nIt falls\non me"
+
+
+TAGGED = (
+    'song,text,tags\nRain,It falls,"topic: ex-girlfriend, Letting  go; mood: wistful; form: verse-chorus"\n'
+)
+
+
+def test_tags_stand_between_title_and_words(tmp_path: Path) -> None:
+    (song,) = read_songs(write(tmp_path / "songs.csv", TAGGED))
+    assert song.tags == Tags(("ex-girlfriend", "letting go"), "wistful", "verse-chorus")
+    assert song_document(song) == (
+        "Rain\ntopic: ex-girlfriend, letting go\nmood: wistful\nform: verse-chorus\n\nIt falls"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tags", "head"),
+    [
+        ("", "Rain\n\n"),
+        (" ; ", "Rain\n\n"),
+        ("mood: calm", "Rain\nmood: calm\n\n"),
+        ("form: free; topic: sea", "Rain\ntopic: sea\nform: free\n\n"),
+        ("topic: , ; mood:", "Rain\n\n"),
+    ],
+)
+def test_a_tag_that_is_missing_has_no_line(tags: str, head: str) -> None:
+    assert song_document(Song("", "Rain", "", "It falls", Tags.parse(tags))) == head + "It falls"
+    assert song_prompt("Rain", Tags.parse(tags)) == head
+
+
+words = st.text(st.characters(blacklist_characters=",;", blacklist_categories=["Cs", "Cc"]), max_size=12)
+
+
+@given(
+    title=st.text(max_size=10),
+    topics=st.lists(words, max_size=3),
+    mood=words,
+    form=st.sampled_from(["", *FORMS]),
+)
+def test_what_is_asked_for_is_how_the_document_begins(
+    title: str, topics: list[str], mood: str, form: str
+) -> None:
+    asked = Tags(tuple(topics), mood, form)
+    cell = f"topic: {','.join(topics)}; mood: {mood}; form: {form}"
+    assert Tags.parse(cell) == asked
+    song = Song("", title, "", "words", Tags.parse(cell))
+    assert song_document(song) == song_prompt(title, asked) + "words"
+
+
+def test_an_unknown_form_is_refused_where_it_is_asked_for() -> None:
+    with pytest.raises(
+        UsageError, match="form 'sonnet' is unknown; choose one of verse-chorus, ballad, free"
+    ):
+        Tags(form="sonnet")
+
+
+@pytest.mark.parametrize("tags", ["form: sonnet", "sad", "colour: blue", "mood: sad; mood: glad"])
+def test_bad_tags_are_ignored_and_counted_and_the_first_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tags: str
+) -> None:
+    path = write(tmp_path / "songs.csv", f'{TAGGED}Sun,"It\nshines",{tags}\nMoon,It glows,{tags}\n')
+    songs = read_songs(path)
+    assert [song.tags == Tags() for song in songs] == [False, True, True]
+    assert song_document(songs[1]) == "Sun\n\nIt\nshines"
+    told = capsys.readouterr().err
+    assert "ignored the tags of 2 of 3 songs; the first stand in the row that starts on line 3" in told
+
+
+def test_songs_come_one_after_the_other_and_several_files_may_be_read_at_a_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "songs.csv", "song,text\n" + "".join(f"S{i},la {i}\n" for i in range(1000)))
+    pairs = list(zip(iterate_songs(path), iterate_songs(path), strict=True))
+    assert len(pairs) == 1000
+    assert all(one == other for one, other in pairs)
+
+
+def zipped(**files: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_a_zip_of_one_csv_file_is_unpacked(tmp_path: Path) -> None:
+    packed = zipped(**{"songs/songs.csv": SONGS.encode(), "__MACOSX/songs/._songs.csv": b"?"})
+    assert [song.song for song in read_songs(write(tmp_path / "songs.zip", packed))] == ["Rain", "Sun"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (zipped(a=b"song,text", b=b"song,text"), "holds 2 files: 'a', 'b'; unpack it"),
+        (zipped(), "holds 0 files; unpack it"),
+        (zipped(a=SONGS.encode() * 99)[:-40], "cannot unpack"),
+        (b"song,text\nA,B\n", "cannot unpack"),
+    ],
+)
+def test_a_zip_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    with pytest.raises(InputDataError, match=reason):
+        read_songs(write(tmp_path / "songs.zip", content))
+
+
+def test_a_parquet_file_is_read_like_a_csv_file(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "songs.parquet"
+    columns = {
+        "song": ["Rain", None],
+        "text": ["It falls", "la"],
+        "tags": ["mood: calm", None],
+        "year": [1, 2],
+    }
+    parquet.write_table(pyarrow.table(columns), path)
+    assert read_songs(path) == [Song("", "Rain", "", "It falls", Tags(mood="calm")), Song("", "", "", "la")]
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputDataError, match="is the file complete"):
+        read_songs(path)
+
+
+def test_a_parquet_file_without_pyarrow_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingComponentError, match="pip install pyarrow"):
+        read_songs(write(tmp_path / "songs.parquet", b"PAR1"))
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("block", [1, 2, 3, 7])
+def test_where_a_file_is_cut_into_blocks_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line_end: str, block: int
+) -> None:
+    content = (SONGS + "Cé,\u2028Mün,/c,愛\n").replace("\n", line_end)
+    expected = [*read_songs(write(tmp_path / "plain.csv", SONGS)), Song("Cé", "Mün", "/c", "愛")]
+
+    def in_blocks(path: Path) -> Iterator[bytes]:
+        whole = path.read_bytes()
+        return (whole[i : i + block] for i in range(0, len(whole), block))
+
+    monkeypatch.setattr("gpt2x.data.files.blocks_of", in_blocks)
+    assert read_songs(write(tmp_path / "songs.csv", content)) == expected
 
 
 def test_tidy_text_has_no_blanks_at_line_ends_and_no_runs_of_empty_lines() -> None:
@@ -114,6 +259,7 @@ BAD_FILES = {
     "row too short": (b"artist,song,text\nA,B,C\nD,E\n", "the row that starts on line 3 has 2 fields"),
     "row too long": (b"song,text\nA,one, two\n", "the row that starts on line 2 has 3 fields"),
     "junk after a quote": (b'song,text\nA,"B"C\n', "in the row that starts on line 2"),
+    "tags twice": (b"song,text,tags,Tags\nA,B,,\n", "names the column 'tags' 2 times"),
     "text twice": (b"song,text,Text\nA,B,C\n", "names the column 'text' 2 times"),
     "UTF-16": ("song,text\nA,B\n".encode("utf-16"), "is UTF-16 and not UTF-8"),
     "UTF-16 without a mark": ("song,text\nA,B\n".encode("utf-16-le"), "NUL character on line 1"),
