@@ -107,6 +107,7 @@ class SongRequest:
 
     def __post_init__(self) -> None:
         title_of(self.topic)
+        Tags(mood=self.mood, form=self.form)  # refuses a form that there is not
         if not 0 <= self.min_lines <= self.max_lines or not self.max_lines:
             raise UsageError(
                 f"min_lines = {self.min_lines} and max_lines = {self.max_lines} fit no song; give min_lines from 0 on "

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2x import tokenizer as tokenizer_room
+from gpt2x.data.lyrics import Tags, song_prompt
 from gpt2x.errors import UsageError
 from gpt2x.generate import Engine
 from gpt2x.generate.lyrics import SongRequest, knows_tags, prompt_for, prompt_ids, sing, title_of
@@ -141,14 +142,17 @@ def test_tags_of_the_request_go_before_those_of_the_model(tokenizer: Any) -> Non
     model = Tagged(WITH_TAGS.replace("calm", "funny").replace("free", "ballad"))
     engine = Engine(model, tokenizer)  # type: ignore[arg-type]
     "".join(sing(engine, SongRequest(topic="rain", mood="funny", form="ballad", min_lines=0)))
-    assert model.read.decode() == "Rain\ntopic: rain\nmood: funny\nform: ballad\n\nIt falls"
+    head = song_prompt("Rain", Tags(("rain",), "funny", "ballad"))
+    assert model.read.decode() == f"{head}It falls", "asked as it was learned"
 
 
 def test_a_model_without_tags_is_asked_by_title_alone(parrot: Any) -> None:
     assert not knows_tags(parrot("\nIt falls"))
 
 
-@pytest.mark.parametrize("options", [{"min_lines": 9, "max_lines": 8}, {"max_lines": 0}, {"candidates": 0}])
-def test_a_song_that_cannot_be_is_refused(options: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "options", [{"min_lines": 9, "max_lines": 8}, {"max_lines": 0}, {"candidates": 0}, {"form": "sonnet"}]
+)
+def test_a_song_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         SongRequest(topic="rain", **options)  # type: ignore[arg-type]
