@@ -18,7 +18,7 @@ def silence(quiet: bool) -> bool:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result tomorrow.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Random seed.")]
 Device = Annotated[
     str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or cuda:N.", metavar="DEVICE")
 ]
@@ -35,14 +35,6 @@ WeightsFrom = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write the result.", metavar="PATH")]
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", help="A TOML file with settings.", metavar="FILE", show_default=False),
-]
-ShowConfig = Annotated[
-    bool,
-    typer.Option("--show-config", help="Print each setting, its value and where it came from, and stop."),
-]
 
 
 def examples(*lines: str) -> str:
