@@ -33,20 +33,16 @@ class Command:
 
 
 COMMANDS = (
-    Command(
-        "bench", "gpt2x.cli.bench", "Climb the training-optimisation ladder and show what each rung buys."
-    ),
-    Command("bpe", "gpt2x.cli.bpe", "Learn a byte-level BPE vocabulary; encode, decode and count with one."),
-    Command("train", "gpt2x.cli.train", "Train a GPT-2 (the same code as torchrun -m gpt2x.train)."),
-    Command("eval", "gpt2x.cli.eval", "Measure a model: loss, perplexity, bits per byte, multiple choice."),
-    Command("sing", "gpt2x.cli.sing", "Write lyrics about a topic, streamed as they come."),
-    Command("classify", "gpt2x.cli.classify", "Compare, train and use the four document classifiers."),
+    Command("bench", "gpt2x.cli.bench", "Climb the ladder of a faster training step."),
+    Command("bpe", "gpt2x.cli.bpe", "Learn and use a byte-level BPE vocabulary."),
+    Command("train", "gpt2x.cli.train", "Train a GPT-2 on songs, text or tokens."),
+    Command("eval", "gpt2x.cli.eval", "Measure a model: loss, bits per byte."),
+    Command("sing", "gpt2x.cli.sing", "Write a song about a topic."),
+    Command("classify", "gpt2x.cli.classify", "Train and compare document classifiers."),
     Command("data", "gpt2x.cli.data", "List the data sets and fetch one."),
-    Command("export", "gpt2x.cli.export", "Write a run as a Hugging Face folder or a GGUF file."),
-    Command("ops", "gpt2x.cli.ops", "The fused operators: which implementation runs here, and why."),
-    Command(
-        "env", "gpt2x.cli.env", "Report versions, hardware, operators, and where data and vocabularies are."
-    ),
+    Command("export", "gpt2x.cli.export", "Write a run for other programs."),
+    Command("ops", "gpt2x.cli.ops", "Say which fused operators run here."),
+    Command("env", "gpt2x.cli.env", "Report versions, hardware and folders."),
 )
 
 EPILOG = """\b
@@ -77,7 +73,7 @@ class LazyGroup(typer.core.TyperGroup):
         if found is None:
             return None
         loaded = typer.main.get_command(importlib.import_module(found.module).app)
-        loaded.name = found.name
+        loaded.name, loaded.short_help = found.name, found.help
         _check_numbers(loaded)
         return loaded
 
@@ -127,7 +123,6 @@ def _print_version(value: bool) -> None:
 app = typer.Typer(
     cls=LazyGroup,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -203,7 +203,7 @@ def _finish(results: Results, folder: Path, *, as_json: bool) -> None:
 
 
 bench_show.add_to(app)
-app.command(epilog=bench_decode.EPILOG)(bench_decode.decode)
-app.command(epilog=bench_ops.EPILOG)(bench_ops.ops)
-app.command(epilog=bench_step.EPILOG)(bench_step.step)
-app.command(epilog=bench_bpe.EPILOG)(bench_bpe.bpe)
+app.command(epilog=bench_decode.EPILOG, short_help="Time writing token by token.")(bench_decode.decode)
+app.command(epilog=bench_ops.EPILOG, short_help="Time each fused operator.")(bench_ops.ops)
+app.command(epilog=bench_step.EPILOG, short_help="Time a training step beside its peers.")(bench_step.step)
+app.command(epilog=bench_bpe.EPILOG, short_help="Time the tokenizer beside its peers.")(bench_bpe.bpe)

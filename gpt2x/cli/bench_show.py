@@ -28,23 +28,26 @@ ResultFile = Annotated[Path, typer.Argument(help=HELP["file"], metavar="FILE")]
 def add_to(app: typer.Typer) -> None:
     """Make the three commands part of `gpt2x bench`."""
     app.command(
+        short_help="Redraw a result from its file.",
         epilog=examples(
             "gpt2x bench show bench-results/before", "gpt2x bench show results.json --out pictures"
-        )
+        ),
     )(show)
     app.command(
+        short_help="Put two results side by side.",
         epilog=examples(
             "gpt2x bench compare before after",
             "gpt2x bench compare before after --fail-below 0.95",
             "gpt2x bench compare a.json b.json --json",
-        )
+        ),
     )(compare)
     app.command(
+        short_help="Explain a rung: idea, code, figures.",
         epilog=examples(
             "gpt2x bench explain",
             "gpt2x bench explain flash",
             "gpt2x bench explain 7 --results bench-results/before",
-        )
+        ),
     )(explain)
 
 

@@ -21,7 +21,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command(name="train", epilog=bpe_train.EXAMPLES)(bpe_train.train)
+app.command(name="train", epilog=bpe_train.EXAMPLES, short_help="Learn vocabularies from text.")(
+    bpe_train.train
+)
 
 
 def _typed(command: bpe_table.Command) -> Callable[..., None]:
@@ -63,4 +65,6 @@ def _option(command: bpe_table.Command, name: str) -> inspect.Parameter:
 
 
 for _command in bpe_table.COMMANDS:
-    app.command(name=_command.name, epilog=examples(*_command.examples))(_typed(_command))
+    app.command(name=_command.name, epilog=examples(*_command.examples), short_help=_command.summary)(
+        _typed(_command)
+    )

@@ -76,6 +76,8 @@ class Command(NamedTuple):
     """A command; ``options`` are names in `OPTIONS`, ``defaults`` replace the defaults there."""
 
     name: str
+    summary: str
+    """For the list of commands, at most 45 characters."""
     help: str
     argument: Argument
     options: tuple[str, ...]
@@ -148,6 +150,7 @@ _FILES = Argument("files", "Text files; '-' is standard input.", "FILES")
 COMMANDS = (
     Command(
         "encode",
+        "Turn text into token ids.",
         "Turn text into ids: a line of numbers for each input, or a binary file with --out.",
         _FILES,
         (
@@ -171,6 +174,7 @@ COMMANDS = (
     ),
     Command(
         "decode",
+        "Turn token ids back into text.",
         "Turn ids back into exactly the bytes that they stand for.",
         Argument(
             "ids",
@@ -187,6 +191,7 @@ COMMANDS = (
     ),
     Command(
         "count",
+        "Count the tokens of text.",
         "Count tokens; special tokens in the text count as text unless --specials says otherwise.",
         _FILES,
         ("text", "tokenizer", "vocab_pattern", "specials", "any_bytes", "threads", "json", "quiet"),
@@ -199,6 +204,7 @@ COMMANDS = (
     ),
     Command(
         "explain",
+        "Show how a word becomes tokens.",
         "Show merge by merge how a word becomes tokens.",
         Argument("text", "A word or a short text; '-', or nothing, is standard input.", "[TEXT]", many=False),
         ("tokenizer", "vocab_pattern", "json", "quiet"),
@@ -206,6 +212,7 @@ COMMANDS = (
     ),
     Command(
         "count-pieces",
+        "Count pieces, to learn from elsewhere.",
         "Count the pieces of some text and save the counts, for `gpt2x bpe train --counts` on any machine.",
         _FILES,
         (
@@ -221,6 +228,7 @@ COMMANDS = (
     ),
     Command(
         "diff",
+        "Compare two vocabularies or patterns.",
         "Show where two vocabularies or splitting patterns differ, and what that costs in tokens.",
         Argument(
             "sides",
@@ -239,6 +247,7 @@ COMMANDS = (
     ),
     Command(
         "stats",
+        "Describe a vocabulary.",
         "Describe a vocabulary, and how it serves a text: bytes per token, unused tokens, scripts.",
         Argument(
             "words", "A vocabulary, and text files to try it on; '-' is standard input.", "VOCAB [FILES]"

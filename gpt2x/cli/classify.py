@@ -71,11 +71,12 @@ Epochs = Annotated[
 
 
 @app.command(
+    short_help="Train and compare the classifiers.",
     epilog=examples(
         "gpt2x classify compare --data news.jsonl.xz --limit 20000",
         "gpt2x classify compare --data news.jsonl.xz --models nb,tfidf --out report",
         "gpt2x classify compare --data ag_news.csv --gpt2 runs/lyrics --json",
-    )
+    ),
 )
 def compare(
     *,
@@ -146,10 +147,11 @@ def compare(
 
 
 @app.command(
+    short_help="Train one classifier and keep it.",
     epilog=examples(
         "gpt2x classify train --model tfidf --data news.jsonl.xz --out news-classifier",
         "gpt2x classify train --model rnn --data ag_news.csv --epochs 3 --out ag-rnn",
-    )
+    ),
 )
 def train(
     *,
@@ -211,10 +213,11 @@ def train(
 
 
 @app.command(
+    short_help="Label texts with a trained classifier.",
     epilog=examples(
         'gpt2x classify predict news-classifier "senate passes climate bill"',
         "gpt2x classify predict news-classifier --top-k 3 - < headlines.txt",
-    )
+    ),
 )
 def predict(
     folder: Annotated[Path, typer.Argument(help="A classifier that classify train kept.", metavar="FOLDER")],

@@ -23,6 +23,7 @@ app = typer.Typer(
 
 @app.command(
     "list",
+    short_help="List the known data sets.",
     epilog=examples("gpt2x data list", "gpt2x data list --json | jq -r '.[].name'"),
 )
 def list_data_sets(as_json: Json = False) -> None:
@@ -49,6 +50,7 @@ def list_data_sets(as_json: Json = False) -> None:
 
 @app.command(
     "get",
+    short_help="Fetch a data set and print its path.",
     epilog=examples("gpt2x data get songs --out songs.csv", "gpt2x data get tiny-shakespeare"),
 )
 def get_data_set(

@@ -36,7 +36,9 @@ GgufDtype = Annotated[
 ]
 
 
-@app.command(epilog=examples("gpt2x export hf runs/lyrics --out lyrics-hf"))
+@app.command(
+    short_help="Write a Hugging Face folder.", epilog=examples("gpt2x export hf runs/lyrics --out lyrics-hf")
+)
 def hf(  # noqa: PLR0917  (every one but the first is an option with a name)
     run: Run,
     out: Out = None,
@@ -60,7 +62,10 @@ def hf(  # noqa: PLR0917  (every one but the first is an option with a name)
     _report(source, target, dtype, as_json)
 
 
-@app.command(epilog=examples("gpt2x export gguf runs/lyrics --out lyrics.gguf --type q8_0"))
+@app.command(
+    short_help="Write a GGUF file, for llama.cpp.",
+    epilog=examples("gpt2x export gguf runs/lyrics --out lyrics.gguf --type q8_0"),
+)
 def gguf(  # noqa: PLR0917  (every one but the first is an option with a name)
     run: Run,
     out: Out = None,

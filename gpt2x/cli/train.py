@@ -45,6 +45,7 @@ class Command:
 
     recipe: str
     preset: str
+    summary: str
     help: str
     examples: tuple[str, ...]
 
@@ -53,6 +54,7 @@ COMMANDS = (
     Command(
         "lyrics",
         "lyrics",
+        "Train a writer of songs.",
         "Train a writer of songs, from a table with a text column (song, artist, link and tags too): csv (commas, "
         "semicolons, tabs), also as .xz, .gz or .zip, or .parquet.",
         (
@@ -68,6 +70,7 @@ COMMANDS = (
     Command(
         "text",
         "text",
+        "Train on text files or JSON lines.",
         "Train on text: a text file (<|endoftext|> ends a document), a .jsonl file (objects with a field text), or a "
         "folder of both; .xz, .gz and .zip are unpacked.",
         (
@@ -79,6 +82,7 @@ COMMANDS = (
     Command(
         "tokens",
         "tokens",
+        "Train on files of token ids.",
         "Train on token ids: a .bin file or a folder of them, as nanoGPT (bare uint16), llm.c (with its header) and "
         "`gpt2x bpe encode` write them; val in a name means validation.",
         (
@@ -110,6 +114,7 @@ def _add(command: Command) -> None:
         cls=HelpOfPreset,
         epilog="\b\n" + SETTINGS_FROM + "\n\n" + examples(*command.examples),
         help=command.help + ABOUT_RUNS,
+        short_help=command.summary,
     )
     @with_settings
     def train(  # noqa: PLR0917  (every one is an option with a name)
