@@ -1,5 +1,5 @@
-// The signature of every operator. Kernels: cpu/<name>.cpp and, through gpt2x/ops/cuda.py, cuda/<name>.cu.
-// Shapes without data and gradients: gpt2x/ops/registration.py. What they compute: gpt2x/ops/reference.py.
+// The signature of every operator. Kernels: cpu/<name>.cpp and, through gpt2x/ops/<name>.py, cuda/<name>.cu.
+// Shapes without data and gradients: gpt2x/ops/<name>.py. What they compute: gpt2x/ops/reference.py.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(gpt2x, m) {

@@ -16,7 +16,7 @@ from torch import Tensor
 from gpt2x import ops
 from gpt2x.bench.ops.cases import CASES, Case, Draw, Sizes
 from gpt2x.bench.ops.report import label
-from gpt2x.ops import backend, functional, reference, selfcheck
+from gpt2x.ops import library, reference, selfcheck
 
 pytestmark = [
     pytest.mark.cuda,
@@ -49,10 +49,10 @@ def _build(case: Case, dtype: torch.dtype, device: str) -> Any:
 
 
 def _results(call: Any) -> list[Tensor]:
-    return [t.detach().clone() for t in call.run(functional, call.prepare(functional))]
+    return [t.detach().clone() for t in call.run(ops, call.prepare(ops))]
 
 
-@pytest.mark.parametrize("name", backend.OPERATORS)
+@pytest.mark.parametrize("name", library.OPERATORS)
 @dtypes
 @pytest.mark.parametrize("size", [(1, 2), (31, 127), (33, 1601), (1000, 768)], ids=str)
 def test_every_operator_is_as_exact_as_its_twin(
@@ -94,14 +94,14 @@ def test_a_cuda_graph_replays_it(device: str, case: Case, dtype: torch.dtype) ->
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):  # libraries make their workspaces here, not while the graph is recorded
         for _ in range(3):
-            call.run(functional, call.prepare(functional))
+            call.run(ops, call.prepare(ops))
     torch.cuda.current_stream().wait_stream(side)
-    prepared = call.prepare(functional)
+    prepared = call.prepare(ops)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        got = call.run(functional, prepared)
+        got = call.run(ops, prepared)
     for _ in range(2):
-        call.prepare(functional)  # what it updates in place starts anew
+        call.prepare(ops)  # what it updates in place starts anew
         graph.replay()
         for one, other in zip(got, expected, strict=True):
             torch.testing.assert_close(one.detach(), other, rtol=1e-5, atol=1e-6)

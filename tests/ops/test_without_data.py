@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gpt2x import ops
-from gpt2x.ops import backend
+from gpt2x.ops import backend, library
 
 C, V = 6, 9
 MODES = pytest.mark.parametrize("mode", ["auto", "reference"])
@@ -69,7 +69,7 @@ def _described(results: Any) -> list[tuple[Any, ...]]:
 
 
 def test_every_operator_is_tried_here() -> None:
-    assert {name.partition(",")[0] for name in CASES} == set(backend.OPERATORS)
+    assert {name.partition(",")[0] for name in CASES} == set(library.OPERATORS)
 
 
 @MODES

@@ -20,8 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt2x.ops import reference
-from gpt2x.ops.functional import quantize_rows
+from gpt2x.ops import quantize_rows, reference
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Ops = Any
