@@ -27,11 +27,11 @@ STABLE_TORCH_LIBRARY(gpt2x, m) {
   m.def("global_norm(Tensor[] tensors) -> Tensor");
 
   // What changes from step to step is not a constant of a compiled graph: a symbol, and one number on the
-  // CPU. max_norm <= 0 or no grad_norm: no clipping. shadows: none, or one a parameter (empty where it has
-  // none)
+  // CPU. max_norm <= 0 or no grad_norm: no clipping. bf16_params: none, or one a parameter (empty where it
+  // has none)
   m.def(
       "adamw_(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs,"
-      " Tensor(d!)[] shadows, SymInt step, Tensor lr, float beta1, float beta2, float eps, float[] "
+      " Tensor(d!)[] bf16_params, SymInt step, Tensor lr, float beta1, float beta2, float eps, float[] "
       "weight_decay,"
       " Tensor? grad_norm, float max_norm) -> ()");
 

@@ -43,7 +43,7 @@ def adamw_(
     weight_decay: float | Sequence[float] = 0.0,
     grad_norm: Tensor | None = None,
     max_norm: float | None = None,
-    shadows: Sequence[Tensor | None] | None = None,
+    bf16_params: Sequence[Tensor | None] | None = None,
 ) -> None:
     """One AdamW step on all tensors in one call, in place; clipping by the global norm costs no extra pass.
 
@@ -63,8 +63,8 @@ def adamw_(
         grad_norm: 0-dim result of `global_norm`; with `max_norm` the gradients count as multiplied by
             ``min(1, max_norm / (grad_norm + 1e-6))``.
         max_norm: bound of the gradient norm, above 0.
-        shadows: for each float32 parameter a bfloat16 copy that follows it, or None; the next step then computes with
-            the copies and casts nothing.
+        bf16_params: for each float32 parameter a bfloat16 copy that follows it, or None; the next step then computes
+            with the copies and casts nothing.
 
     Raises:
         ValueError: lists that do not fit each other, a number out of its range (NaN and infinity are), or tensors that
@@ -81,8 +81,8 @@ def adamw_(
     )
     options: dict[str, Any] = {"step": step, "lr": lr, "betas": betas, "eps": eps, "weight_decay": decays}
     _check_options(**options, grad_norm=grad_norm, max_norm=max_norm)
-    followers: list[Tensor | None] = [None] * len(params) if shadows is None else list(shadows)
-    _check_shadows(params, followers)
+    followers: list[Tensor | None] = [None] * len(params) if bf16_params is None else list(bf16_params)
+    _check_bf16_params(params, followers)
     if not params:
         return
     if grad_norm is not None:
@@ -91,7 +91,7 @@ def adamw_(
         "params": params,
         "exp_avgs": exp_avgs,
         "exp_avg_sqs": exp_avg_sqs,
-        "shadows": followers,
+        "bf16_params": followers,
     }
     check_apart(updated, {"grads": grads})
     if not _are_flat_and_native(params, exp_avgs, exp_avg_sqs):
@@ -100,11 +100,15 @@ def adamw_(
             lambda: "grads: adamw_ has no derivative in reverse mode; take torch.func.grad of the loss alone",
         )
         lists = (params, grads, exp_avgs, exp_avg_sqs)
-        reference.adamw_(*lists, **options, grad_norm=grad_norm, max_norm=max_norm, shadows=followers)
+        reference.adamw_(*lists, **options, grad_norm=grad_norm, max_norm=max_norm, bf16_params=followers)
         return
-    kept = [shadow for shadow in followers if shadow is not None]
+    kept = [bf16_param for bf16_param in followers if bf16_param is not None]
     # The schema has no "tensor or nothing" that can be written: nothing is a tensor without elements.
-    written = [params[0].new_empty(0) if shadow is None else shadow for shadow in followers] if kept else []
+    written = (
+        [params[0].new_empty(0) if bf16_param is None else bf16_param for bf16_param in followers]
+        if kept
+        else []
+    )
     # As a product the compiler keeps a number that changes in the graph; in torch.tensor(lr) it would be a constant.
     rate = lr if isinstance(lr, Tensor) else torch.ones((), dtype=torch.float64) * lr
     with torch.no_grad():
@@ -158,34 +162,34 @@ def _check_dtypes(i: int, param: Tensor, grad: Tensor, m: Tensor, v: Tensor) -> 
     )
 
 
-def _check_shadows(params: Sequence[Tensor], shadows: Sequence[Tensor | None]) -> None:
-    """One shadow, or None, for each parameter: bfloat16 beside float32, of its shape, contiguous."""
+def _check_bf16_params(params: Sequence[Tensor], bf16_params: Sequence[Tensor | None]) -> None:
+    """One bf16 copy, or None, for each parameter: bfloat16 beside float32, of its shape, contiguous."""
     require(
-        len(shadows) == len(params),
-        lambda: f"shadows: expected {len(params)} tensors or None as params, got {len(shadows)}",
+        len(bf16_params) == len(params),
+        lambda: f"bf16_params: expected {len(params)} tensors or None as params, got {len(bf16_params)}",
     )
-    for i, (param, shadow) in enumerate(zip(params, shadows, strict=True)):
-        if shadow is not None:
-            _check_shadow(f"shadows[{i}]", shadow, f"params[{i}]", param)
+    for i, (param, bf16_param) in enumerate(zip(params, bf16_params, strict=True)):
+        if bf16_param is not None:
+            _check_bf16_param(f"bf16_params[{i}]", bf16_param, f"params[{i}]", param)
 
 
-def _check_shadow(name: str, shadow: Tensor, like_name: str, param: Tensor) -> None:
-    check_storage(name, shadow)
+def _check_bf16_param(name: str, bf16_param: Tensor, like_name: str, param: Tensor) -> None:
+    check_storage(name, bf16_param)
     require(
-        shadow.dtype == torch.bfloat16 and param.dtype == torch.float32,
+        bf16_param.dtype == torch.bfloat16 and param.dtype == torch.float32,
         lambda: (
             f"{name}: expected bfloat16 beside a float32 parameter, "
-            f"got {dtype_name(shadow.dtype)} beside {dtype_name(param.dtype)}"
+            f"got {dtype_name(bf16_param.dtype)} beside {dtype_name(param.dtype)}"
         ),
     )
     require(
-        shadow.shape == param.shape and shadow.is_contiguous(),
+        bf16_param.shape == param.shape and bf16_param.is_contiguous(),
         lambda: (
             f"{name}: expected a contiguous tensor of shape {tuple(param.shape)} as {like_name}, "
-            f"got shape {tuple(shadow.shape)}"
+            f"got shape {tuple(bf16_param.shape)}"
         ),
     )
-    check_device(name, shadow, like_name, param)
+    check_device(name, bf16_param, like_name, param)
 
 
 def _check_options(
@@ -261,7 +265,7 @@ def _fake(
     grads: list[Tensor],
     exp_avgs: list[Tensor],
     exp_avg_sqs: list[Tensor],
-    shadows: list[Tensor],
+    bf16_params: list[Tensor],
     step: int,
     lr: Tensor,
     beta1: float,
@@ -291,7 +295,7 @@ def _cuda(
     grads: list[Tensor],
     exp_avgs: list[Tensor],
     exp_avg_sqs: list[Tensor],
-    shadows: list[Tensor],
+    bf16_params: list[Tensor],
     step: int,
     lr: Tensor,
     beta1: float,
@@ -322,6 +326,6 @@ def _cuda(
         decays = (ctypes.c_double * len(members))(*(weight_decay[i] for i in members))
         numbers = (step, lr.item(), beta1, beta2, eps, norm, max_norm if norm is not None else 0.0)
         _kernel(device, *codes, len(members), *lists, sizes, decays, *numbers)
-    for p, shadow in zip(params, shadows, strict=False):
-        if shadow.numel() > 0:
-            shadow.copy_(p)
+    for p, bf16_param in zip(params, bf16_params, strict=False):
+        if bf16_param.numel() > 0:
+            bf16_param.copy_(p)

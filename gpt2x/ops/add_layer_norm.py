@@ -116,13 +116,13 @@ def _differentiable_gradient(ctx: Any, dy: Tensor, dsum: Tensor | None) -> tuple
     total, weight, _, _ = ctx.saved_tensors
     needs_x, needs_residual, needs_weight, needs_bias, _ = ctx.needs_input_grad
 
-    def twin(total: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def expected(total: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return reference.add_layer_norm(total, None, weight, bias, ctx.eps)[0]
 
     # The bias was not kept, as no derivative depends on its value.
     inputs = (total, weight, torch.zeros_like(weight.detach()) if ctx.has_bias else None)
     needed = (needs_x or needs_residual, needs_weight, needs_bias)
-    dx, dweight, dbias = derivatives.through_twin(twin, inputs, needed, dy)
+    dx, dweight, dbias = derivatives.through_reference(expected, inputs, needed, dy)
     if dx is not None and dsum is not None:
         dx = dx + dsum
     return dx, dx if ctx.has_residual else None, dweight, dbias, None

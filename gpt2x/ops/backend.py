@@ -8,7 +8,7 @@ Three sources, looked at once, when `gpt2x.ops` is imported (`gpt2x.ops.library`
 
 ``GPT2X_OPS`` chooses: ``auto`` (native where it can, the default), ``native`` (an error where it cannot) or
 ``reference``. A native library that is missing or does not load never breaks anything: one warning says what to do,
-and the plain-torch twins serve.
+and the plain-torch references serve.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REMEDY = (
     "python setup.py build_ext --inplace), or set GPT2X_OPS=reference to choose plain torch knowingly"
 )
 
-# What the native kernels are compiled for; every other dtype is served by the twins.
+# What the native kernels are compiled for; every other dtype is served by the references.
 _CPU_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 _CUDA_DTYPES = (torch.float32, torch.bfloat16)
 

@@ -1,7 +1,7 @@
 """Checks of operator arguments; each message names the argument, what was expected and what came.
 
-They run in Python before any implementation, so that the fused operators and their plain-torch twins refuse the same
-things in the same words. `csrc/ops/checks.h` repeats only what keeps the native code inside its buffers.
+They run in Python before any implementation, so that the fused operators and plain torch refuse the same things in
+the same words. `csrc/ops/checks.h` repeats only what keeps the native code inside its buffers.
 """
 
 from __future__ import annotations

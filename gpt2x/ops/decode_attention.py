@@ -19,7 +19,7 @@ def decode_attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     Keys and values are read where they are; a view of a longer cache costs no copy.
 
     Args:
-        query: (B, H, D). Where autograd records and an input needs a gradient, the plain-torch twin serves.
+        query: (B, H, D). Where autograd records and an input needs a gradient, the plain-torch reference serves.
         keys: (B, H, S, D) with S > 0, the new token's own among them, in query's dtype.
         values: like keys.
 

@@ -65,7 +65,7 @@ def _fake(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
 
 @operator.torch_on_cuda
 def _cuda(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
-    """The twin: torch sorts the ids and adds a token's rows one after the other, the same bits in every run."""
+    """The reference: torch sorts the ids and adds a token's rows one after the other, the same bits in every run."""
     cuda.require_on(dweight.device, dy=dy, ids=ids)
     cuda.require_shape((ids.numel(), dweight.shape[1]), dy=dy)
     cuda.require_dtype(torch.int64, ids=ids)

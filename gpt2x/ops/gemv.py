@@ -24,7 +24,7 @@ def gemv(x: Tensor, weight: Tensor, scale: Tensor | None = None, bias: Tensor | 
     """``x @ weight.T + bias`` for the few rows of a decoding step, where the time is that of reading the weight.
 
     Args:
-        x: (..., I), few rows. Where autograd records and an input needs a gradient, the plain-torch twin serves.
+        x: (..., I), few rows. Where autograd records and an input needs a gradient, the plain-torch reference serves.
         weight: (O, I): in x's dtype, bfloat16 beside a float32 x, float32 beside a 16-bit x, or int8.
         scale: (O,) float32 beside an int8 weight, whose row o stands for ``weight[o] * scale[o]`` (see
             `quantize_rows`); else None.

@@ -22,7 +22,7 @@ def global_norm(tensors: Sequence[Tensor]) -> Tensor:
 
     Returns:
         0-dim float32 (float64 when the tensors are); 0 for an empty list. Where autograd records and a tensor needs a
-        gradient, the plain-torch twin serves, so that the gradient flows.
+        gradient, the plain-torch reference serves, so that the gradient flows.
 
     Raises:
         ValueError: a tensor has another dtype or device; the message names it.

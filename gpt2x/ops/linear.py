@@ -118,4 +118,4 @@ def _differentiable_gradient(
 ) -> list[Tensor | None]:
     # The bias was not kept, as no derivative depends on its value.
     bias = weight.new_zeros(weight.shape[0]) if needed[2] else None
-    return derivatives.through_twin(reference.linear, (x, weight, bias), needed, dy)
+    return derivatives.through_reference(reference.linear, (x, weight, bias), needed, dy)

@@ -222,11 +222,11 @@ def _differentiable_gradient(ctx: Any, dloss: Tensor, needs: tuple[bool, ...]) -
     reduction, ignore_index, vocab_size, label_smoothing, z_loss = ctx.numbers
     name = next(name for name, code in REDUCTIONS.items() if code == reduction)
 
-    def twin(hidden: Tensor, weight: Tensor) -> Tensor:
+    def expected(hidden: Tensor, weight: Tensor) -> Tensor:
         terms: dict[str, Any] = {"label_smoothing": label_smoothing, "z_loss": z_loss, "reduction": name}
         return reference.linear_cross_entropy(hidden, weight, targets, ignore_index, vocab_size, **terms)
 
-    return derivatives.through_twin(twin, (hidden, weight), needs, dloss)
+    return derivatives.through_reference(expected, (hidden, weight), needs, dloss)
 
 
 def _scaled(gradient: Tensor, dloss: Tensor) -> Tensor:

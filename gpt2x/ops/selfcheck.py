@@ -1,4 +1,4 @@
-"""How far each operator is from the truth on this machine: its error against its plain-torch twin in float64.
+"""How far each operator is from the truth on this machine: its error against its plain-torch reference in float64.
 
 A few small inputs, forward and backward, on whatever implementation serves here. `gpt2x ops` prints the figures beside
 the error that plain torch itself makes in the same dtype, which is what they should be judged by.
@@ -48,7 +48,7 @@ def measure_errors(
     names: Sequence[str] = tuple(library.OPERATORS),
     shape: Shape | None = None,
 ) -> list[OpError]:
-    """Run every operator, its twin, and its twin in float64 on the same small inputs.
+    """Run every operator, its reference, and its reference in float64 on the same small inputs.
 
     Args:
         device: where to run.
@@ -63,9 +63,11 @@ def measure_errors(
             case = _CASES[name]
             truth = case(reference, _inputs(device, dtype, torch.float64), shape)
             served = case(fused, _inputs(device, dtype, dtype), shape)
-            twin = case(reference, _inputs(device, dtype, dtype), shape)
+            expected = case(reference, _inputs(device, dtype, dtype), shape)
             label = str(dtype).removeprefix("torch.")
-            errors.append(OpError(name, label, _largest_error(served, truth), _largest_error(twin, truth)))
+            errors.append(
+                OpError(name, label, _largest_error(served, truth), _largest_error(expected, truth))
+            )
     return errors
 
 

@@ -53,7 +53,7 @@ def _run(how: str, **environment: str) -> dict:
     return json.loads(done.stdout)
 
 
-def test_a_missing_library_gives_one_warning_with_the_remedy_and_the_twins_serve() -> None:
+def test_a_missing_library_gives_one_warning_with_the_remedy_and_the_references_serve() -> None:
     found = _run("missing")
     assert len(found["warnings"]) == 1
     assert "gpt2x._ops is not built" in found["warnings"][0]
@@ -62,7 +62,7 @@ def test_a_missing_library_gives_one_warning_with_the_remedy_and_the_twins_serve
     assert found["reason"] == "gpt2x._ops is not built"
 
 
-def test_a_broken_library_gives_one_warning_and_the_twins_serve(tmp_path: Path) -> None:
+def test_a_broken_library_gives_one_warning_and_the_references_serve(tmp_path: Path) -> None:
     (tmp_path / "_ops.abi3.so").write_bytes(b"\x7fELF but no more")
     found = _run(str(tmp_path))
     assert len(found["warnings"]) == 1
@@ -70,7 +70,7 @@ def test_a_broken_library_gives_one_warning_and_the_twins_serve(tmp_path: Path) 
     assert found["implementation"] == "reference"
 
 
-def test_choosing_the_twins_is_silent_even_without_the_library() -> None:
+def test_choosing_the_references_is_silent_even_without_the_library() -> None:
     found = _run("missing", GPT2X_OPS="reference")
     assert found == {"warnings": [], "implementation": "reference", "reason": "GPT2X_OPS=reference"}
 

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from ops_support import DTYPES, assert_as_exact_as_twin, draw, dtype_id, require_native, run_with_gradients
+from ops_support import (
+    DTYPES,
+    assert_as_exact_as_reference,
+    draw,
+    dtype_id,
+    require_native,
+    run_with_gradients,
+)
 from torch import Tensor
 
 from gpt2x import ops
@@ -55,7 +62,7 @@ def _results(call: Any) -> list[Tensor]:
 @pytest.mark.parametrize("name", library.OPERATORS)
 @dtypes
 @pytest.mark.parametrize("size", [(1, 2), (31, 127), (33, 1601), (1000, 768)], ids=str)
-def test_every_operator_is_as_exact_as_its_twin(
+def test_every_operator_is_as_exact_as_its_reference(
     device: str, name: str, dtype: torch.dtype, size: tuple[int, int]
 ) -> None:
     rows, channels = size
@@ -149,8 +156,8 @@ def test_any_layout_gives_what_a_plain_one_gives(
         return [*(out.detach() for out in outputs), *gradients]
 
     truth = run([tensor.double() for tensor in plain], reference)
-    twin = run(plain, reference)
-    assert_as_exact_as_twin(run([layout(tensor) for tensor in plain], ops), twin, truth, dtype)
+    by_reference = run(plain, reference)
+    assert_as_exact_as_reference(run([layout(tensor) for tensor in plain], ops), by_reference, truth, dtype)
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
@@ -160,9 +167,9 @@ def test_no_rows_are_no_work(device: str, name: str, dtype: torch.dtype) -> None
     shapes = tuple((0, *shape[1:]) if i < with_rows else shape for i, shape in enumerate(shapes))
     inputs = [draw(i, *shape, dtype=dtype, device=device) for i, shape in enumerate(shapes)]
     native = run_with_gradients(lambda *t: call(ops, *t), inputs)
-    twin = run_with_gradients(lambda *t: call(reference, *t), inputs)
+    by_reference = run_with_gradients(lambda *t: call(reference, *t), inputs)
     torch.cuda.synchronize()
-    for one, other in zip(native, twin, strict=True):
+    for one, other in zip(native, by_reference, strict=True):
         torch.testing.assert_close(one, other, equal_nan=True)
 
 

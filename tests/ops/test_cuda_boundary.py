@@ -100,10 +100,10 @@ def test_every_implementation_calls_with_arguments_of_the_declared_types(calls: 
         assert (loss.shape, dhidden.shape, dhead.shape) == (shape, (5, 8), (12, 8))
     assert GLOBAL_NORM._cuda([x, weight.bfloat16()]).shape == ()
     lists = [[draw(i, 4), draw(i, 2, 3)] for i in range(4)]
-    shadows = [torch.zeros(4, dtype=torch.bfloat16), torch.zeros(0, dtype=torch.bfloat16)]
+    bf16_params = [torch.zeros(4, dtype=torch.bfloat16), torch.zeros(0, dtype=torch.bfloat16)]
     ADAMW._cuda(*lists, [], 1, torch.tensor(0.1), 0.9, 0.95, 1e-8, [0.1, 0.0], torch.tensor(1.0), 1.0)
-    ADAMW._cuda(*lists, shadows, 1, torch.tensor(0.1), 0.9, 0.95, 1e-8, [0.1, 0.0], None, 0.0)
-    assert torch.equal(shadows[0], lists[0][0].bfloat16())
+    ADAMW._cuda(*lists, bf16_params, 1, torch.tensor(0.1), 0.9, 0.95, 1e-8, [0.1, 0.0], None, 0.0)
+    assert torch.equal(bf16_params[0], lists[0][0].bfloat16())
     assert set(calls) == set(cuda.KERNELS)
 
 
@@ -122,15 +122,17 @@ def test_the_chunks_of_logits_cover_every_row_once(calls: list[str], monkeypatch
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("weight_dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_an_embeddings_gradient_is_added_as_by_the_twin(
+def test_an_embeddings_gradient_is_added_as_by_the_reference(
     dtype: torch.dtype, weight_dtype: torch.dtype
 ) -> None:
     ids = torch.arange(60) ** 2 % 17
     dy, before = draw(1, 60, 8, dtype=dtype), draw(2, 20, 8, dtype=weight_dtype)
-    mine, twin = before.clone(), before.clone()
+    mine, expected = before.clone(), before.clone()
     EMBEDDING_BACKWARD._cuda(mine, dy, ids)
-    reference.embedding_backward_(twin, dy, ids)
-    torch.testing.assert_close(mine, twin, rtol=1e-6 if weight_dtype == torch.float32 else 2.0**-8, atol=1e-6)
+    reference.embedding_backward_(expected, dy, ids)
+    torch.testing.assert_close(
+        mine, expected, rtol=1e-6 if weight_dtype == torch.float32 else 2.0**-8, atol=1e-6
+    )
     assert torch.equal(mine[19], before[19])  # no row of token 19
 
 

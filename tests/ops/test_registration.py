@@ -60,7 +60,7 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
             (
                 *lists,
                 squares,
-                shadows,
+                bf16_params,
                 1,
                 torch.tensor(0.1),
                 0.9,
@@ -70,7 +70,7 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
                 torch.tensor(2.0),
                 1.0,
             )
-            for shadows in ([], [t.bfloat16() for t in lists[0]])
+            for bf16_params in ([], [t.bfloat16() for t in lists[0]])
         ],
         "linear": [(rows, matrix, draw(6, 10).requires_grad_()), (rows, matrix, None)],
         "linear_backward": [
@@ -209,7 +209,7 @@ def test_the_optimizer_step_compiles_as_one_graph() -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_float16_is_served_by_the_twin() -> None:
+def test_float16_is_served_by_the_reference() -> None:
     x = draw(1, 2, 8, dtype=torch.float16)
     assert ops.bias_gelu(x).dtype == torch.float16
     assert ops.add_layer_norm(x, None, torch.ones(8))[0].dtype == torch.float16

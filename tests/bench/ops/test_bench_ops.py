@@ -32,7 +32,7 @@ def _known_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "measure_peak", lambda device: {"float32": 2e11, "bfloat16": 8e11})
 
 
-def test_every_operator_is_measured_in_both_dtypes_and_equals_its_twin() -> None:
+def test_every_operator_is_measured_in_both_dtypes_and_equals_its_reference() -> None:
     found = bench.bench_ops("cpu", sizes=TINY, effort=FEW)
     assert not found.failed
     assert {(op.name, op.dtype) for op in found.operators} == {
@@ -59,7 +59,7 @@ def _native() -> bool:
         if case.in_torch
     ],
 )
-def test_torchs_own_functions_do_the_work_of_the_twin(case, dtype: str) -> None:
+def test_torchs_own_functions_do_the_work_of_the_reference(case, dtype: str) -> None:
     def results(ops) -> list[torch.Tensor]:
         call = case.build(TINY_SIZES, Draw(torch.device("cpu"), DTYPES[dtype]))
         return [t.detach().float() for t in call.run(ops, call.prepare(ops))]
@@ -165,7 +165,7 @@ def test_an_operator_that_is_slower_than_torch_is_seen_to_be() -> None:
     assert (row["ms"], row["torch ms"], row["reference ms"]) == ("2.000", "1.000", "8.000")
 
 
-def test_without_native_operators_the_twin_has_the_rate() -> None:
+def test_without_native_operators_the_reference_has_the_rate() -> None:
     op = _op(times={"reference": _op().times["reference"]}, difference=None)
     assert (op.served, op.speedup("torch"), op.rate) == ("reference", None, 50_000_000 / 8e-3)
     assert report.table_rows(_results(op), "float32")[0][3] == "–"
