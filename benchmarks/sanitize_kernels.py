@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from gpt2x.ops import backend, selfcheck
+from gpt2x.ops import backend, library, selfcheck
 from gpt2x.ops.selfcheck import Shape
 
 SHAPES = (
@@ -37,7 +37,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--op", action="append", choices=backend.OPERATORS)
+    parser.add_argument("--op", action="append", choices=list(library.OPERATORS))
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         print("torch sees no CUDA device; --device cpu runs the CPU kernels", file=sys.stderr)

@@ -1,5 +1,5 @@
 // Checks that keep the native code inside its buffers, for calls that do not come through
-// gpt2x/ops/functional.py.
+// gpt2x/ops/<name>.py.
 //
 // std::invalid_argument arrives in Python as ValueError, std::out_of_range as IndexError. Each message names
 // the argument, what was expected and what came.

@@ -1,5 +1,5 @@
-// The signature of every operator. Kernels: cpu/<name>.cpp and, through gpt2x/ops/cuda.py, cuda/<name>.cu.
-// Shapes without data and gradients: gpt2x/ops/registration.py. What they compute: gpt2x/ops/reference.py.
+// The signature of every operator. Kernels: cpu/<name>.cpp and, through gpt2x/ops/<name>.py, cuda/<name>.cu.
+// Shapes without data and gradients: gpt2x/ops/<name>.py. What they compute: gpt2x/ops/reference.py.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(gpt2x, m) {
@@ -27,11 +27,11 @@ STABLE_TORCH_LIBRARY(gpt2x, m) {
   m.def("global_norm(Tensor[] tensors) -> Tensor");
 
   // What changes from step to step is not a constant of a compiled graph: a symbol, and one number on the
-  // CPU. max_norm <= 0 or no grad_norm: no clipping. shadows: none, or one a parameter (empty where it has
-  // none)
+  // CPU. max_norm <= 0 or no grad_norm: no clipping. bf16_params: none, or one a parameter (empty where it
+  // has none)
   m.def(
       "adamw_(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs,"
-      " Tensor(d!)[] shadows, SymInt step, Tensor lr, float beta1, float beta2, float eps, float[] "
+      " Tensor(d!)[] bf16_params, SymInt step, Tensor lr, float beta1, float beta2, float eps, float[] "
       "weight_decay,"
       " Tensor? grad_norm, float max_norm) -> ()");
 

@@ -3,7 +3,7 @@
 // one file for many Pythons and many torches.
 #include <Python.h>
 
-// Raised by one whenever a signature in csrc/ops/schema.cpp changes; gpt2x/ops/registration.py names the one
+// Raised by one whenever a signature in csrc/ops/schema.cpp changes; gpt2x/ops/library.py names the one
 // it fits.
 constexpr long kInterface = 4;
 

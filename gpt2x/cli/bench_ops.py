@@ -39,7 +39,7 @@ def ops(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Time each operator of gpt2x.ops, forward and backward, beside torch's own functions and its plain-torch twin.
+    """Time each operator of gpt2x.ops, forward and backward, beside torch's own functions and plain torch.
 
     Rates are held against the memory bandwidth and the matrix products that this machine was measured to reach. JSON:
     see docs/reference/bench.md.

@@ -2,7 +2,7 @@
 
 Autocast rounds every weight to bfloat16 in every step and widens every gradient again; for GPT-2 124M on a CPU that
 is a tenth of a short step, and two gigabytes of traffic. Here the rounded copy is kept: the optimizer
-updates the float32 weight and writes the copy in the same pass (`gpt2x.ops.adamw_` with `shadows`), and gradients
+updates the float32 weight and writes the copy in the same pass (`gpt2x.ops.adamw_` with `bf16_params`), and gradients
 stay as the products made them. What is saved, resumed and generated from are the float32 weights, as ever.
 
 What differs from autocast: the residual stream is bfloat16 too, as in llm.c; statistics, softmax and loss stay float32.

@@ -1,22 +1,19 @@
-"""Fused operators of a GPT's training and decoding step; each has a plain-torch twin in `gpt2x.ops.reference`.
+"""Fused operators of a GPT's training and decoding step; each has a plain-torch reference in `gpt2x.ops.reference`.
 
 >>> from gpt2x.ops import backend
 >>> [status.name for status in backend.report()][:3]
-['add_layer_norm', 'bias_gelu', 'linear']
+['adamw_', 'add_layer_norm', 'bias_gelu']
 """
 
-from gpt2x.ops.functional import (
-    adamw_,
-    add_layer_norm,
-    bias_gelu,
-    decode_attention,
-    embedding_backward_,
-    gemv,
-    global_norm,
-    linear,
-    linear_cross_entropy,
-    quantize_rows,
-)
+from gpt2x.ops.adamw import adamw_
+from gpt2x.ops.add_layer_norm import add_layer_norm
+from gpt2x.ops.bias_gelu import bias_gelu
+from gpt2x.ops.decode_attention import decode_attention
+from gpt2x.ops.embedding_backward import embedding_backward_
+from gpt2x.ops.gemv import gemv, quantize_rows
+from gpt2x.ops.global_norm import global_norm
+from gpt2x.ops.linear import linear
+from gpt2x.ops.linear_cross_entropy import linear_cross_entropy
 from gpt2x.ops.memory import keep_freed_memory
 
 __all__ = [

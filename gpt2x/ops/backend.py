@@ -1,20 +1,19 @@
 """Which implementation of the operators serves here, and why.
 
-Three sources, looked at once, when `gpt2x.ops` is imported:
+Three sources, looked at once, when `gpt2x.ops` is imported (`gpt2x.ops.library`):
 
 - ``gpt2x._ops``: schemas and CPU kernels, on torch's stable ABI, so one file serves torch 2.10 and later;
-- ``gpt2x._cuda``: CUDA kernels behind a C boundary that knows no torch (`gpt2x.ops.cuda` calls it);
+- ``gpt2x._cuda``: CUDA kernels behind a C boundary that knows no torch (called through `gpt2x.ops.cuda`);
 - `gpt2x.ops.reference`: plain torch, always there.
 
 ``GPT2X_OPS`` chooses: ``auto`` (native where it can, the default), ``native`` (an error where it cannot) or
 ``reference``. A native library that is missing or does not load never breaks anything: one warning says what to do,
-and the plain-torch twins serve.
+and the plain-torch references serve.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -23,11 +22,8 @@ from dataclasses import dataclass
 import torch
 
 from gpt2x.errors import MissingComponentError, UsageError
+from gpt2x.ops import library
 
-OPERATORS = (
-    *("add_layer_norm", "bias_gelu", "linear", "linear_cross_entropy", "embedding_backward_"),
-    *("adamw_", "global_norm", "gemv", "decode_attention"),
-)
 GEMMS = ("auto", "torch", "onednn")
 MODES = ("auto", "native", "reference")
 REMEDY = (
@@ -35,15 +31,12 @@ REMEDY = (
     "python setup.py build_ext --inplace), or set GPT2X_OPS=reference to choose plain torch knowingly"
 )
 
-# What the native kernels are compiled for; every other dtype is served by the twins.
+# What the native kernels are compiled for; every other dtype is served by the references.
 _CPU_DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 _CUDA_DTYPES = (torch.float32, torch.bfloat16)
 
 _MIN_CAPABILITY = (8, 0)
 """Of a GPU: what the CUDA kernels are compiled for at least (``CUDA_TARGETS`` in setup.py)."""
-
-TORCH_ON_CUDA = frozenset({"linear", "embedding_backward_", "gemv", "decode_attention"})
-"""Operators that have no kernel of ours on a GPU: torch's own operations serve, by way of the twins or as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,44 +76,9 @@ def _word_from_environment(variable: str, words: tuple[str, ...]) -> str:
     return word
 
 
-def _load_cpu() -> str:
-    """Load ``gpt2x._ops``; the reason why it cannot be used, or an empty text."""
-    if _torch_version() < (2, 10):
-        return f"gpt2x._ops needs torch 2.10 or later and this is {torch.__version__}"
-    try:
-        library = importlib.import_module("gpt2x._ops")
-    except ModuleNotFoundError:
-        return "gpt2x._ops is not built"
-    except (ImportError, OSError) as error:
-        return f"gpt2x._ops does not load: {str(error).splitlines()[0]}"
-    from gpt2x.ops import registration
-
-    if library.interface != registration.INTERFACE:
-        return "gpt2x._ops is of another version of gpt2x"
-    registration.register()
-    return ""
-
-
-def _load_cuda(cpu_reason: str) -> str:
-    """Load ``gpt2x._cuda``; the reason why it cannot be used, or an empty text. Does not initialise CUDA."""
-    if torch.version.cuda is None:
-        return "this torch is built without CUDA"
-    if cpu_reason:
-        return cpu_reason  # the schemas live there
-    from gpt2x.ops import cuda
-
-    return cuda.load()
-
-
-def _torch_version() -> tuple[int, int]:
-    major, minor = torch.__version__.split(".")[:2]
-    return int(major), int(minor)
-
-
 _mode = mode_from_environment()
 check_gemm()
-_missing: dict[str, str] = {"cpu": _load_cpu()}
-_missing["cuda"] = _load_cuda(_missing["cpu"])
+_missing: dict[str, str] = {"cpu": library.WHY_NO_CPU, "cuda": library.WHY_NO_CUDA}
 _native_dtypes: dict[str, tuple[torch.dtype, ...]] = {
     "cpu": () if _missing["cpu"] else _CPU_DTYPES,
     "cuda": () if _missing["cuda"] else _CUDA_DTYPES,
@@ -164,16 +122,17 @@ def multiplies(device: torch.device | str, dtype: torch.dtype) -> bool:
 
 def report(device: str = "cpu", dtype: torch.dtype = torch.float32) -> list[OpStatus]:
     """For each operator: what serves tensors of this dtype on this device, and why."""
-    return [_status(name, torch.device(device), dtype) for name in OPERATORS]
+    return [_status(operator, torch.device(device), dtype) for operator in library.OPERATORS.values()]
 
 
-def _status(name: str, device: torch.device, dtype: torch.dtype) -> OpStatus:
+def _status(operator: library.Operator, device: torch.device, dtype: torch.dtype) -> OpStatus:
+    name = operator.name
     if _mode == "reference":
         return OpStatus(name, "reference", "GPT2X_OPS=reference")
     reason = _why_not(device, dtype)
     if reason:
         return OpStatus(name, "reference", reason)
-    if device.type == "cuda" and name in TORCH_ON_CUDA:
+    if device.type == "cuda" and not operator.has_cuda_kernel:
         return OpStatus(name, "reference", "on a GPU torch's own operations serve")
     return OpStatus(name, "native", "GPT2X_OPS=native" if _mode == "native" else "built and loaded")
 

@@ -1,11 +1,11 @@
-"""Derivatives beyond the first, forward mode, and the transforms of `torch.func`: the plain-torch twins compute them.
+"""Derivatives beyond the first, forward mode, and the transforms of `torch.func`: plain torch computes them.
 
 The native kernels know one derivative, in reverse mode, outside of `torch.func`. Whatever asks for more is noticed in
 two places, and both go on in plain torch, which differentiates any number of times in any mode:
 
-- `gpt2x.ops` asks `transformed` before it calls a kernel, and calls the twin instead;
+- `gpt2x.ops` asks `transformed` before it calls a kernel, and calls the reference instead;
 - a registered backward formula asks `asked_again`: with ``create_graph=True`` its result must itself have a derivative,
-  and `through_twin` gives one.
+  and `through_reference` gives one.
 
 A kernel that is reached past both (``torch.ops.gpt2x…`` inside a `torch.func` transform) refuses: `refuse_transforms`.
 """
@@ -44,16 +44,16 @@ def differentiates(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
-def through_twin(
+def through_reference(
     function: Callable[..., Tensor],
     inputs: Sequence[Tensor | None],
     needed: Sequence[bool],
     upstream: Tensor,
 ) -> list[Tensor | None]:
-    """Gradients of a twin as autograd computes them, so that they can be differentiated again.
+    """Gradients of a reference as autograd computes them, so that they can be differentiated again.
 
     Args:
-        function: the twin, from the inputs to one result.
+        function: the reference, from the inputs to one result.
         inputs: what was saved from forward.
         needed: for each input, whether its gradient is asked for.
         upstream: the gradient of the result.

@@ -1,6 +1,6 @@
 """The operators in plain torch: specification, fallback and test oracle of everything in `gpt2x.ops`.
 
-Each function here has the name, the arguments and the result of its fused twin, and says in a few lines what that one
+Each function here has the name, the arguments and the result of its fused operator, and says in a few lines what it
 computes. Autograd differentiates them as they stand. They are used where no native operator serves (no compiler at
 install time, a device or dtype without a kernel, ``GPT2X_OPS=reference``), and in float64 they are the truth that the
 tests measure the fused ones against.
@@ -115,12 +115,12 @@ def adamw_(
     weight_decay: float | Sequence[float] = 0.0,
     grad_norm: Tensor | None = None,
     max_norm: float | None = None,
-    shadows: Sequence[Tensor | None] | None = None,
+    bf16_params: Sequence[Tensor | None] | None = None,
 ) -> None:
     """One AdamW step on every tensor, in place (Loshchilov and Hutter 2019, algorithm 2, decoupled decay).
 
-    With `grad_norm` and `max_norm` the gradients count as multiplied by `clip_factor`; they are not written. A shadow
-    receives the new parameter, rounded to its dtype.
+    With `grad_norm` and `max_norm` the gradients count as multiplied by `clip_factor`; they are not written. A bf16
+    copy receives the new parameter, rounded to its dtype.
     """
     beta1, beta2 = betas
     correction1, correction2 = 1 - beta1**step, 1 - beta2**step
@@ -136,9 +136,9 @@ def adamw_(
         for stored, wide in ((p, wide_p), (m, wide_m), (v, wide_v)):
             if stored is not wide:
                 stored.copy_(wide)
-    for p, shadow in zip(params, shadows or (), strict=False):
-        if shadow is not None:
-            shadow.copy_(p)
+    for p, bf16_param in zip(params, bf16_params or (), strict=False):
+        if bf16_param is not None:
+            bf16_param.copy_(p)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""How far each operator is from the truth on this machine: its error against its plain-torch twin in float64.
+"""How far each operator is from the truth on this machine: its error against its plain-torch reference in float64.
 
 A few small inputs, forward and backward, on whatever implementation serves here. `gpt2x ops` prints the figures beside
 the error that plain torch itself makes in the same dtype, which is what they should be judged by.
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt2x.ops import backend, functional, reference
+from gpt2x import ops as fused
+from gpt2x.ops import library, reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,10 @@ def measure_errors(
     device: str = "cpu",
     dtypes: Sequence[torch.dtype] = (torch.float32, torch.bfloat16),
     *,
-    names: Sequence[str] = backend.OPERATORS,
+    names: Sequence[str] = tuple(library.OPERATORS),
     shape: Shape | None = None,
 ) -> list[OpError]:
-    """Run every operator, its twin, and its twin in float64 on the same small inputs.
+    """Run every operator, its reference, and its reference in float64 on the same small inputs.
 
     Args:
         device: where to run.
@@ -61,10 +62,12 @@ def measure_errors(
         for dtype in dtypes:
             case = _CASES[name]
             truth = case(reference, _inputs(device, dtype, torch.float64), shape)
-            served = case(functional, _inputs(device, dtype, dtype), shape)
-            twin = case(reference, _inputs(device, dtype, dtype), shape)
+            served = case(fused, _inputs(device, dtype, dtype), shape)
+            expected = case(reference, _inputs(device, dtype, dtype), shape)
             label = str(dtype).removeprefix("torch.")
-            errors.append(OpError(name, label, _largest_error(served, truth), _largest_error(twin, truth)))
+            errors.append(
+                OpError(name, label, _largest_error(served, truth), _largest_error(expected, truth))
+            )
     return errors
 
 
@@ -149,7 +152,7 @@ def _gemv(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
     return [
         ops.gemv(x, weight, None, bias),
         ops.gemv(x, narrow, None, bias),
-        ops.gemv(x, *functional.quantize_rows(weight), bias),
+        ops.gemv(x, *fused.quantize_rows(weight), bias),
     ]
 
 

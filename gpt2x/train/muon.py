@@ -70,14 +70,14 @@ class Muon(Optimizer):
             if options.optimizer == "gpt2x"
             else TorchAdamW(model, rest, but=theirs)
         )
-        self.shadows = [bf16.copy_of(p) if bf16 else None for p in self.matrices.values()]
+        self.bf16_params = [bf16.copy_of(p) if bf16 else None for p in self.matrices.values()]
         self.momenta = [torch.zeros_like(p) for p in self.matrices.values()]
         several = options.num_passes * options.world_size > 1
         self.sums = Float32Sums(self._matrix_leaves()) if bf16 and several else None
         self.dtype = torch.bfloat16 if options.autocast or options.bf16_weights else torch.float32
 
     def _matrix_leaves(self) -> list[Tensor]:
-        return [p if s is None else s for p, s in zip(self.matrices.values(), self.shadows, strict=True)]
+        return [p if s is None else s for p, s in zip(self.matrices.values(), self.bf16_params, strict=True)]
 
     def leaves(self) -> list[Tensor]:
         """What the backward pass computes gradients of."""
@@ -135,9 +135,9 @@ class Muon(Optimizer):
             parameter.mul_(1 - lr * self.options.muon_weight_decay)
             for part in _split(name, parameter):
                 part.add_(next(moved), alpha=-lr * max(1.0, part.size(0) / part.size(1)) ** 0.5)
-        for parameter, shadow in zip(self.matrices.values(), self.shadows, strict=True):
-            if shadow is not None:
-                shadow.copy_(parameter)
+        for parameter, bf16_param in zip(self.matrices.values(), self.bf16_params, strict=True):
+            if bf16_param is not None:
+                bf16_param.copy_(parameter)
 
     def moments(self) -> list[tuple[Tensor, Tensor]]:
         """AdamW's moments, of what is AdamW's."""

@@ -205,7 +205,7 @@ class OpsAdamW(Optimizer):
         but: frozenset[nn.Parameter] = frozenset(),
     ) -> None:
         super().__init__(model, options, but=but)
-        self.shadows = [bf16.copy_of(p) if bf16 else None for p in self.parameters]
+        self.bf16_params = [bf16.copy_of(p) if bf16 else None for p in self.parameters]
         self.decays = [float(group["weight_decay"]) for group in self.groups for _ in group["params"]]
         self.exp_avgs, self.exp_avg_sqs = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
         several = options.num_passes * options.world_size > 1
@@ -213,7 +213,7 @@ class OpsAdamW(Optimizer):
 
     def leaves(self) -> list[Tensor]:
         """The bfloat16 copies, and parameters that have none."""
-        return [p if s is None else s for p, s in zip(self.parameters, self.shadows, strict=True)]
+        return [p if s is None else s for p, s in zip(self.parameters, self.bf16_params, strict=True)]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -246,7 +246,9 @@ class OpsAdamW(Optimizer):
             weight_decay=self.decays,
             grad_norm=None if clip is None else norm,
             max_norm=clip,
-            shadows=self.shadows if any(shadow is not None for shadow in self.shadows) else None,
+            bf16_params=self.bf16_params
+            if any(bf16_param is not None for bf16_param in self.bf16_params)
+            else None,
         )
         return norm
 

@@ -12,13 +12,13 @@ from gpt2x.bench.ops import measure as bench
 from gpt2x.cli import ops as cli
 from gpt2x.cli.ops import app
 from gpt2x.errors import UsageError
-from gpt2x.ops import backend
+from gpt2x.ops import library
 
 
 def test_the_table_has_a_line_for_every_operator() -> None:
     done = CliRunner().invoke(app, ["--device", "cpu"])
     assert done.exit_code == 0, done.output
-    for name in backend.OPERATORS:
+    for name in library.OPERATORS:
         assert name in done.output
 
 
@@ -26,7 +26,7 @@ def test_json_gives_the_errors_that_were_measured() -> None:
     done = CliRunner().invoke(app, ["--json", "--device", "cpu", "--quiet"])
     found = json.loads(done.stdout)
     assert found["device"] == "cpu"
-    assert [op["name"] for op in found["operators"]] == list(backend.OPERATORS)
+    assert [op["name"] for op in found["operators"]] == list(library.OPERATORS)
     for op in found["operators"]:
         assert op["implementation"] in ("native", "reference")
         for dtype, largest in (("float32", 1e-5), ("bfloat16", 0.05)):

@@ -1,4 +1,4 @@
-"""Training in bfloat16 with shadows of float32 weights: the same losses as autocast, and weights that stay in step."""
+"""Training with bfloat16 copies of float32 weights: the same losses as autocast, and weights that stay in step."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_without_the_fused_loss_the_logits_of_the_padding_are_left_out_too(tiny:
     assert loss.item() == pytest.approx(bf16(*batch)[1].item(), abs=2e-3)
 
 
-def test_layer_norms_stay_in_float32_and_the_tied_matrix_has_one_shadow(tiny: GPTConfig) -> None:
+def test_layer_norms_stay_in_float32_and_the_tied_matrix_has_one_bf16(tiny: GPTConfig) -> None:
     _, bf16 = _models(tiny)
     assert "wte.weight" in bf16.copies
     assert "lm_head.weight" not in bf16.copies
@@ -76,31 +76,31 @@ def test_layer_norms_stay_in_float32_and_the_tied_matrix_has_one_shadow(tiny: GP
     assert all(t.dtype == torch.bfloat16 and t.is_leaf for t in bf16.copies.values())
 
 
-def test_training_with_shadows_learns_as_training_with_autocast_does(tiny: GPTConfig) -> None:
+def test_training_with_bf16_params_learns_as_training_with_autocast_does(tiny: GPTConfig) -> None:
     plain, bf16 = _models(tiny)
     batch = _batch(plain.config)
-    losses: dict[str, list[float]] = {"autocast": [], "shadow": []}
-    for kind, model in (("autocast", plain), ("shadow", bf16.model)):
+    losses: dict[str, list[float]] = {"autocast": [], "bf16 copy": []}
+    for kind, model in (("autocast", plain), ("bf16 copy", bf16.model)):
         params = list(model.parameters())
-        shadows = [bf16.copy_of(p) if kind == "shadow" else None for p in params]
+        bf16_params = [bf16.copy_of(p) if kind == "bf16 copy" else None for p in params]
         averages = [[torch.zeros_like(p) for p in params] for _ in range(2)]
         for step in range(1, 41):
-            leaves = [p if s is None else s for p, s in zip(params, shadows, strict=True)]
+            leaves = [p if s is None else s for p, s in zip(params, bf16_params, strict=True)]
             for leaf in leaves:
                 leaf.grad = None
             with torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"):
-                loss = (bf16 if kind == "shadow" else model)(*batch)[1]
+                loss = (bf16 if kind == "bf16 copy" else model)(*batch)[1]
             loss.backward()
             losses[kind].append(loss.item())
             grads = [leaf.grad for leaf in leaves]
-            adamw_([p.data for p in params], grads, *averages, step=step, lr=3e-3, shadows=shadows)
-    assert losses["shadow"][-1] < losses["shadow"][0] - 2
-    assert abs(losses["shadow"][-1] - losses["autocast"][-1]) < 0.05
+            adamw_([p.data for p in params], grads, *averages, step=step, lr=3e-3, bf16_params=bf16_params)
+    assert losses["bf16 copy"][-1] < losses["bf16 copy"][0] - 2
+    assert abs(losses["bf16 copy"][-1] - losses["autocast"][-1]) < 0.05
     for name, copied in bf16.copies.items():
         assert torch.equal(copied, dict(bf16.model.named_parameters())[name].bfloat16()), name
 
 
-def test_what_cannot_have_shadows_is_refused(tiny: GPTConfig) -> None:
+def test_what_cannot_have_bf16_params_is_refused(tiny: GPTConfig) -> None:
     with pytest.raises(UsageError, match="fused_layers = true"):
         Bf16Weights(GPT(tiny))
     with pytest.raises(UsageError, match="need a float32 model, this one is torch.bfloat16"):

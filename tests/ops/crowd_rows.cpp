@@ -192,7 +192,7 @@ int both_aligned_for_packs(const void* first, const void* second) {
 
 // For the tests of rounding and of the exponential.
 void round_to_bfloat16(const float* x, int64_t n, uint16_t* out) {
-  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<uint16_t>(gpt2x::rows::narrow<bfloat16>(x[i]));
+  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<uint16_t>(gpt2x::rows::to_storage<bfloat16>(x[i]));
 }
 
 void exponentials(const float* x, int64_t n, float* out) {

@@ -13,9 +13,9 @@ from gpt2x.ops import backend
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 
-# The one tolerance table: how far a native result may be from the float64 twin, relative to the largest true element.
-#   factor: times the error that the twin itself makes in that dtype (so no magic number for low precision),
-#   floor:  plus this much, for small inputs on which the twin happens to be exact: rounding once more.
+# The one tolerance table: how far a native result may be from the truth in float64, relative to its largest element.
+#   factor: times the error that the reference itself makes in that dtype (so no magic number for low precision),
+#   floor:  plus this much, for small inputs on which the reference happens to be exact: rounding once more.
 TOLERANCES = {
     torch.float64: {"factor": 2.0, "floor": 1e-12},
     torch.float32: {"factor": 2.0, "floor": 2e-6},  # a different order of summation, and e^x within 2 ulp
@@ -52,7 +52,7 @@ def run_with_gradients(
     outputs = function(*copies)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     storage = next((t.dtype for t in inputs if t is not None), torch.float32)
-    upstream = [  # numbers that the storage type can hold, so that native, twin and truth get the same ones
+    upstream = [  # numbers that the storage type can hold, so that native, reference and truth get the same ones
         draw(99 + i, *out.shape, dtype=storage, device=str(out.device)).to(out.dtype)
         for i, out in enumerate(outputs)
     ]
@@ -66,14 +66,14 @@ def relative_error(result: Tensor, truth: Tensor) -> float:
     return float((result.double() - truth.double()).abs().max() / truth.double().abs().max().clamp(min=1e-2))
 
 
-def assert_as_exact_as_twin(
-    native: Sequence[Tensor], twin: Sequence[Tensor], truth: Sequence[Tensor], dtype: torch.dtype
+def assert_as_exact_as_reference(
+    native: Sequence[Tensor], expected: Sequence[Tensor], truth: Sequence[Tensor], dtype: torch.dtype
 ) -> None:
     """Each native tensor is within the table's bound of the truth; a failure names the tensor and both errors."""
     bound = TOLERANCES[dtype]
-    for i, (one, other, exact) in enumerate(zip(native, twin, truth, strict=True)):
+    for i, (one, other, exact) in enumerate(zip(native, expected, truth, strict=True)):
         assert one.shape == exact.shape, f"tensor {i}: shape {one.shape} instead of {exact.shape}"
-        assert one.dtype == other.dtype, f"tensor {i}: {one.dtype} where the twin gives {other.dtype}"
+        assert one.dtype == other.dtype, f"tensor {i}: {one.dtype} where the reference gives {other.dtype}"
         error, allowed = (
             relative_error(one, exact),
             bound["factor"] * relative_error(other, exact) + bound["floor"],

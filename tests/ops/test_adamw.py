@@ -1,4 +1,4 @@
-"""adamw_: native against its twin and torch's own AdamW, clipping, layouts, bad input."""
+"""adamw_: native against its reference and torch's own AdamW, clipping, layouts, bad input."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def _train(ops: Any, lists: list[list[Tensor]], steps: int = 3) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("name", COMBINATIONS)
-def test_three_clipped_steps_are_as_exact_as_the_twins(device: str, name: str) -> None:
+def test_three_clipped_steps_are_as_exact_as_the_references(device: str, name: str) -> None:
     params, moments, floor = COMBINATIONS[name]
     require_native(device, params)
     import gpt2x.ops as native
 
     got = _train(native, _tensors(params, moments, device))
-    twin = _train(reference, _tensors(params, moments, device))
+    expected = _train(reference, _tensors(params, moments, device))
     truth = _train(reference, [[t.double() for t in group] for group in _tensors(params, moments, device)])
-    for one, other, exact in zip(got, twin, truth, strict=True):
+    for one, other, exact in zip(got, expected, truth, strict=True):
         assert one.dtype == other.dtype
         assert relative_error(one, exact) <= 2 * relative_error(other, exact) + floor
 
@@ -239,7 +239,11 @@ GOOD = {"step": 1, "lr": 0.1}
         ((one, one, zero, zero), {"step": 1, "lr": "a"}, "lr: expected a finite number from 0 on, got 'a'"),
         ((one, one, zero, zero), {"step": None, "lr": 0.1}, "step: expected a count from 1 on, got None"),
         ((one, one, zero, zero), {**GOOD, "betas": None}, "betas: expected two numbers"),
-        ((one, one, zero, zero), {**GOOD, "shadows": ["a"]}, r"shadows\[0\]: expected a tensor, got str"),
+        (
+            (one, one, zero, zero),
+            {**GOOD, "bf16_params": ["a"]},
+            r"bf16_params\[0\]: expected a tensor, got str",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(mode: str, lists: tuple, options: dict, words: str) -> None:
@@ -318,11 +322,11 @@ def test_an_expanded_parameter_is_refused_by_name(mode: str) -> None:
         adamw_([torch.ones(1).expand(3)], [torch.ones(3)], [torch.zeros(3)], [torch.zeros(3)], **GOOD)
 
 
-def test_a_shadow_in_a_parameters_memory_is_refused() -> None:
+def test_a_bf16_copy_in_its_parameters_memory_is_refused() -> None:
     p = torch.ones(4)
-    shadow = p[:2].view(torch.bfloat16)
-    with pytest.raises(ValueError, match=re.escape("params[0] and shadows[0] share memory")):
-        adamw_([p], [torch.ones(4)], [torch.zeros(4)], [torch.zeros(4)], **GOOD, shadows=[shadow])
+    bf16_param = p[:2].view(torch.bfloat16)
+    with pytest.raises(ValueError, match=re.escape("bf16_params[0] and params[0] share memory")):
+        adamw_([p], [torch.ones(4)], [torch.zeros(4)], [torch.zeros(4)], **GOOD, bf16_params=[bf16_param])
 
 
 def test_neighbours_in_one_memory_and_one_gradient_for_two_are_no_sharing() -> None:
@@ -381,10 +385,10 @@ def test_the_kernel_itself_refuses_lists_that_do_not_fit() -> None:
         )
 
 
-def test_shadows_follow_their_parameters_and_bfloat16_gradients_serve_float32_ones(device: str) -> None:
+def test_bf16_params_follow_their_parameters_and_bfloat16_gradients_serve_float32_ones(device: str) -> None:
     lists, again = (_tensors(torch.float32, torch.float32, device) for _ in range(2))
     short = [grad.bfloat16() for grad in lists[1]]
-    shadows = [p.bfloat16() if i % 2 == 0 else None for i, p in enumerate(lists[0])]
+    bf16_params = [p.bfloat16() if i % 2 == 0 else None for i, p in enumerate(lists[0])]
     for step in (1, 2, 3):
         options = {"step": step, "lr": 0.01, "weight_decay": 0.1}
         adamw_(
@@ -394,24 +398,24 @@ def test_shadows_follow_their_parameters_and_bfloat16_gradients_serve_float32_on
             **options,
             grad_norm=global_norm(short),
             max_norm=1.0,
-            shadows=shadows,
+            bf16_params=bf16_params,
         )
         wide = [grad.float() for grad in short]
         adamw_(again[0], wide, *again[2:], **options, grad_norm=global_norm(wide), max_norm=1.0)
-    for one, other, shadow in zip(lists[0], again[0], shadows, strict=True):
+    for one, other, bf16_param in zip(lists[0], again[0], bf16_params, strict=True):
         assert torch.equal(one, other)
-        assert shadow is None or torch.equal(shadow, one.bfloat16())
+        assert bf16_param is None or torch.equal(bf16_param, one.bfloat16())
 
 
 @pytest.mark.parametrize("mode", ["auto", "reference"])
 @pytest.mark.parametrize(
-    ("shadows", "words"),
+    ("bf16_params", "words"),
     [
-        ([], "shadows: expected 1 tensors or None as params, got 0"),
-        ([torch.ones(3)], r"shadows\[0\]: expected bfloat16 beside a float32 parameter, got float32"),
-        ([torch.ones(2).bfloat16()], r"shadows\[0\]: expected a contiguous tensor of shape \(3,\)"),
+        ([], "bf16_params: expected 1 tensors or None as params, got 0"),
+        ([torch.ones(3)], r"bf16_params\[0\]: expected bfloat16 beside a float32 parameter, got float32"),
+        ([torch.ones(2).bfloat16()], r"bf16_params\[0\]: expected a contiguous tensor of shape \(3,\)"),
     ],
 )
-def test_shadows_that_do_not_fit_are_refused_by_name(mode: str, shadows: list, words: str) -> None:
+def test_bf16_params_that_do_not_fit_are_refused_by_name(mode: str, bf16_params: list, words: str) -> None:
     with backend.using(mode), pytest.raises(ValueError, match=words):
-        adamw_(one, one, zero, zero, **GOOD, shadows=shadows)
+        adamw_(one, one, zero, zero, **GOOD, bf16_params=bf16_params)

@@ -1,4 +1,4 @@
-"""add_layer_norm: native against its twin, gradients, edges, bad input."""
+"""add_layer_norm: native against its reference, gradients, edges, bad input."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from ops_support import (
     DTYPES,
     SHAPES,
-    assert_as_exact_as_twin,
+    assert_as_exact_as_reference,
     draw,
     dtype_id,
     require_native,
@@ -30,7 +30,7 @@ def _inputs(
 @pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("given", ["residual+bias", "residual", "bias", "neither"])
-def test_results_and_gradients_are_as_exact_as_the_twins(
+def test_results_and_gradients_are_as_exact_as_the_references(
     device: str, shape: tuple[int, ...], dtype: torch.dtype, given: str
 ) -> None:
     require_native(device, dtype)
@@ -41,17 +41,17 @@ def test_results_and_gradients_are_as_exact_as_the_twins(
         return lambda *tensors: f(*tensors) if tensors[1] is not None else f(*tensors)[0]
 
     native = run_with_gradients(only_y_without_residual(add_layer_norm), inputs)
-    twin = run_with_gradients(only_y_without_residual(reference.add_layer_norm), inputs)
+    by_reference = run_with_gradients(only_y_without_residual(reference.add_layer_norm), inputs)
     truth = run_with_gradients(only_y_without_residual(reference.add_layer_norm), inputs, torch.float64)
-    assert_as_exact_as_twin(native, twin, truth, dtype)
+    assert_as_exact_as_reference(native, by_reference, truth, dtype)
 
 
 def test_float32_parameters_serve_beside_bfloat16_activations(device: str) -> None:
     inputs = _inputs((9, 64), torch.bfloat16, torch.float32, device)
     native = run_with_gradients(add_layer_norm, inputs)
-    twin = run_with_gradients(reference.add_layer_norm, inputs)
+    by_reference = run_with_gradients(reference.add_layer_norm, inputs)
     truth = run_with_gradients(reference.add_layer_norm, inputs, torch.float64)
-    assert_as_exact_as_twin(native, twin, truth, torch.bfloat16)
+    assert_as_exact_as_reference(native, by_reference, truth, torch.bfloat16)
     assert native[-1].dtype == torch.float32
 
 
@@ -84,10 +84,10 @@ def test_gradients_agree_with_finite_differences_in_float64(device: str) -> None
 def test_either_output_may_go_unused(device: str, used: int) -> None:
     inputs = _inputs((5, 12), torch.float32, torch.float32, device)
     native = [t.clone().requires_grad_() for t in inputs]
-    twin = [t.clone().requires_grad_() for t in inputs]
+    by_reference = [t.clone().requires_grad_() for t in inputs]
     add_layer_norm(*native)[used].square().sum().backward()
-    reference.add_layer_norm(*twin)[used].square().sum().backward()
-    for one, other in zip(native, twin, strict=True):
+    reference.add_layer_norm(*by_reference)[used].square().sum().backward()
+    for one, other in zip(native, by_reference, strict=True):
         if other.grad is None:
             assert one.grad is None
         else:

@@ -12,7 +12,7 @@ import torch
 from ops_support import require_native
 
 from gpt2x.errors import MissingComponentError, UsageError
-from gpt2x.ops import backend, bias_gelu, reference
+from gpt2x.ops import backend, bias_gelu, library, reference
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -53,7 +53,7 @@ def _run(how: str, **environment: str) -> dict:
     return json.loads(done.stdout)
 
 
-def test_a_missing_library_gives_one_warning_with_the_remedy_and_the_twins_serve() -> None:
+def test_a_missing_library_gives_one_warning_with_the_remedy_and_the_references_serve() -> None:
     found = _run("missing")
     assert len(found["warnings"]) == 1
     assert "gpt2x._ops is not built" in found["warnings"][0]
@@ -62,7 +62,7 @@ def test_a_missing_library_gives_one_warning_with_the_remedy_and_the_twins_serve
     assert found["reason"] == "gpt2x._ops is not built"
 
 
-def test_a_broken_library_gives_one_warning_and_the_twins_serve(tmp_path: Path) -> None:
+def test_a_broken_library_gives_one_warning_and_the_references_serve(tmp_path: Path) -> None:
     (tmp_path / "_ops.abi3.so").write_bytes(b"\x7fELF but no more")
     found = _run(str(tmp_path))
     assert len(found["warnings"]) == 1
@@ -70,7 +70,7 @@ def test_a_broken_library_gives_one_warning_and_the_twins_serve(tmp_path: Path) 
     assert found["implementation"] == "reference"
 
 
-def test_choosing_the_twins_is_silent_even_without_the_library() -> None:
+def test_choosing_the_references_is_silent_even_without_the_library() -> None:
     found = _run("missing", GPT2X_OPS="reference")
     assert found == {"warnings": [], "implementation": "reference", "reason": "GPT2X_OPS=reference"}
 
@@ -108,7 +108,7 @@ def test_the_report_covers_every_operator_and_says_why() -> None:
     for mode in ("auto", "reference"):
         with backend.using(mode):
             report = backend.report()
-        assert [status.name for status in report] == list(backend.OPERATORS)
+        assert [status.name for status in report] == list(library.OPERATORS)
         assert all(status.reason for status in report)
     for device in ("cuda", "mps"):
         assert all(status.reason for status in backend.report(device))
@@ -117,7 +117,9 @@ def test_the_report_covers_every_operator_and_says_why() -> None:
 def test_on_a_gpu_the_report_tells_our_kernels_from_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
     _with_a_gpu(monkeypatch, (9, 0))
     kinds = {status.name: status.implementation for status in backend.report("cuda")}
-    assert {name for name, kind in kinds.items() if kind == "reference"} == set(backend.TORCH_ON_CUDA)
+    assert {name for name, kind in kinds.items() if kind == "reference"} == {
+        name for name, operator in library.OPERATORS.items() if not operator.has_cuda_kernel
+    }
 
 
 def _with_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
@@ -169,18 +171,3 @@ def test_switching_takes_effect_and_is_undone() -> None:
         assert torch.equal(bias_gelu(x), reference.bias_gelu(x))
     assert backend.current_mode() == before
     assert backend.serves("cpu", torch.float32)
-
-
-def test_every_operator_has_one_name_in_every_folder() -> None:
-    csrc = REPOSITORY / "csrc" / "ops"
-    if not csrc.exists():
-        pytest.skip("the sources are not here")
-    schema = (csrc / "schema.cpp").read_text()
-    for operator in backend.OPERATORS:
-        name = operator.rstrip("_")
-        own_cuda = [] if operator in backend.TORCH_ON_CUDA else [f"cuda/{name}.cu"]
-        for path in (f"rows/{name}.h", f"cpu/{name}.cpp", *own_cuda):
-            assert (csrc / path).exists(), f"{operator} has no {path}"
-        assert f'"{operator}(' in schema
-        assert hasattr(reference, operator)
-        assert (Path(__file__).parent / f"test_{name}.py").exists()

@@ -1,4 +1,4 @@
-"""bias_gelu: native against its twin, gradients, tails, bad input."""
+"""bias_gelu: native against its reference, gradients, tails, bad input."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from ops_support import (
     DTYPES,
     SHAPES,
-    assert_as_exact_as_twin,
+    assert_as_exact_as_reference,
     draw,
     dtype_id,
     require_native,
@@ -21,24 +21,24 @@ from gpt2x.ops import backend, bias_gelu, reference
 @pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("with_bias", [True, False], ids=["bias", "no bias"])
-def test_results_and_gradients_are_as_exact_as_the_twins(
+def test_results_and_gradients_are_as_exact_as_the_references(
     device: str, shape: tuple[int, ...], dtype: torch.dtype, with_bias: bool
 ) -> None:
     require_native(device, dtype)
     x = draw(1, *shape, dtype=dtype, scale=2.0, device=device)
     inputs = [x, draw(2, shape[-1], dtype=dtype, device=device) if with_bias else None]
     native = run_with_gradients(bias_gelu, inputs)
-    twin = run_with_gradients(reference.bias_gelu, inputs)
+    expected = run_with_gradients(reference.bias_gelu, inputs)
     truth = run_with_gradients(reference.bias_gelu, inputs, torch.float64)
-    assert_as_exact_as_twin(native, twin, truth, dtype)
+    assert_as_exact_as_reference(native, expected, truth, dtype)
 
 
 def test_a_float32_bias_serves_beside_bfloat16_activations(device: str) -> None:
     inputs = [draw(1, 7, 24, dtype=torch.bfloat16, device=device), draw(2, 24, device=device)]
     native = run_with_gradients(bias_gelu, inputs)
-    twin = run_with_gradients(reference.bias_gelu, inputs)
+    expected = run_with_gradients(reference.bias_gelu, inputs)
     truth = run_with_gradients(reference.bias_gelu, inputs, torch.float64)
-    assert_as_exact_as_twin(native, twin, truth, torch.bfloat16)
+    assert_as_exact_as_reference(native, expected, truth, torch.bfloat16)
     assert native[-1].dtype == torch.float32
 
 
@@ -62,7 +62,7 @@ def test_the_left_tail_keeps_its_relative_precision(device: str) -> None:
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), 1e20, -1e20, 3e38, -3e38, 0.0, -0.0, 88.0, -88.0]
 )
-def test_extreme_numbers_come_out_as_from_the_twin(device: str, value: float) -> None:
+def test_extreme_numbers_come_out_as_from_the_reference(device: str, value: float) -> None:
     x = torch.full((3,), value, device=device)
     torch.testing.assert_close(bias_gelu(x), reference.bias_gelu(x), equal_nan=True, rtol=1e-6, atol=1e-30)
 

@@ -10,13 +10,20 @@ from typing import Any
 
 import pytest
 import torch
-from ops_support import DTYPES, assert_as_exact_as_twin, draw, dtype_id, require_native, run_with_gradients
+from ops_support import (
+    DTYPES,
+    assert_as_exact_as_reference,
+    draw,
+    dtype_id,
+    require_native,
+    run_with_gradients,
+)
 from torch import Tensor
 
 from gpt2x import ops
 from gpt2x.bench.ops.cases import CASES, Case, Draw, Sizes
 from gpt2x.bench.ops.report import label
-from gpt2x.ops import backend, functional, reference, selfcheck
+from gpt2x.ops import library, reference, selfcheck
 
 pytestmark = [
     pytest.mark.cuda,
@@ -49,13 +56,13 @@ def _build(case: Case, dtype: torch.dtype, device: str) -> Any:
 
 
 def _results(call: Any) -> list[Tensor]:
-    return [t.detach().clone() for t in call.run(functional, call.prepare(functional))]
+    return [t.detach().clone() for t in call.run(ops, call.prepare(ops))]
 
 
-@pytest.mark.parametrize("name", backend.OPERATORS)
+@pytest.mark.parametrize("name", library.OPERATORS)
 @dtypes
 @pytest.mark.parametrize("size", [(1, 2), (31, 127), (33, 1601), (1000, 768)], ids=str)
-def test_every_operator_is_as_exact_as_its_twin(
+def test_every_operator_is_as_exact_as_its_reference(
     device: str, name: str, dtype: torch.dtype, size: tuple[int, int]
 ) -> None:
     rows, channels = size
@@ -94,14 +101,14 @@ def test_a_cuda_graph_replays_it(device: str, case: Case, dtype: torch.dtype) ->
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):  # libraries make their workspaces here, not while the graph is recorded
         for _ in range(3):
-            call.run(functional, call.prepare(functional))
+            call.run(ops, call.prepare(ops))
     torch.cuda.current_stream().wait_stream(side)
-    prepared = call.prepare(functional)
+    prepared = call.prepare(ops)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        got = call.run(functional, prepared)
+        got = call.run(ops, prepared)
     for _ in range(2):
-        call.prepare(functional)  # what it updates in place starts anew
+        call.prepare(ops)  # what it updates in place starts anew
         graph.replay()
         for one, other in zip(got, expected, strict=True):
             torch.testing.assert_close(one.detach(), other, rtol=1e-5, atol=1e-6)
@@ -149,8 +156,8 @@ def test_any_layout_gives_what_a_plain_one_gives(
         return [*(out.detach() for out in outputs), *gradients]
 
     truth = run([tensor.double() for tensor in plain], reference)
-    twin = run(plain, reference)
-    assert_as_exact_as_twin(run([layout(tensor) for tensor in plain], ops), twin, truth, dtype)
+    by_reference = run(plain, reference)
+    assert_as_exact_as_reference(run([layout(tensor) for tensor in plain], ops), by_reference, truth, dtype)
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
@@ -160,9 +167,9 @@ def test_no_rows_are_no_work(device: str, name: str, dtype: torch.dtype) -> None
     shapes = tuple((0, *shape[1:]) if i < with_rows else shape for i, shape in enumerate(shapes))
     inputs = [draw(i, *shape, dtype=dtype, device=device) for i, shape in enumerate(shapes)]
     native = run_with_gradients(lambda *t: call(ops, *t), inputs)
-    twin = run_with_gradients(lambda *t: call(reference, *t), inputs)
+    by_reference = run_with_gradients(lambda *t: call(reference, *t), inputs)
     torch.cuda.synchronize()
-    for one, other in zip(native, twin, strict=True):
+    for one, other in zip(native, by_reference, strict=True):
         torch.testing.assert_close(one, other, equal_nan=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,19 @@ from torch import Tensor
 from gpt2x.ops import cuda, reference
 
 HEADER = Path(__file__).parent.parent.parent / "csrc" / "ops" / "cuda" / "gpt2x_cuda.h"
+ADAMW, ADD_LAYER_NORM, BIAS_GELU, EMBEDDING_BACKWARD, GLOBAL_NORM, LINEAR_CROSS_ENTROPY = (
+    importlib.import_module(f"gpt2x.ops.{name}")  # the package gives the functions these names
+    for name in (
+        *(
+            "adamw",
+            "add_layer_norm",
+            "bias_gelu",
+            "embedding_backward",
+            "global_norm",
+            "linear_cross_entropy",
+        ),
+    )
+)
 KINDS = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "double": ctypes.c_double}
 
 
@@ -30,7 +44,7 @@ def test_python_declares_every_function_as_the_header_does() -> None:
         kinds = [" ".join(argument.split()) for argument in arguments.split(",")]
         declared[name] = [ctypes.c_void_p if "*" in kind else KINDS.get(kind.split()[0]) for kind in kinds]
     del declared["interface"]
-    assert declared == cuda._SIGNATURES
+    assert declared == {name: kernel.arguments for name, kernel in cuda.KERNELS.items()}
 
 
 def test_python_and_the_header_agree_on_the_interface() -> None:
@@ -44,8 +58,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Catch the calls into the library and check their arguments against the declared types."""
     seen: list[str] = []
 
-    def check(name: str, device: torch.device, *arguments: Any) -> None:
-        kinds = cuda._SIGNATURES[name][:-1]  # without the stream
+    def check(kernel: cuda.Kernel, device: torch.device, *arguments: Any) -> None:
+        name, kinds = kernel.name, kernel.arguments[:-1]  # without the stream
         assert len(arguments) == len(kinds), name
         for place, (argument, kind) in enumerate(zip(arguments, kinds, strict=True)):
             if kind is ctypes.c_void_p:
@@ -61,45 +75,45 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def gpt2x_cuda_norm_blocks() -> int:
             return 64
 
-    monkeypatch.setattr(cuda, "_call", check)
+    monkeypatch.setattr(cuda.Kernel, "__call__", check)
     monkeypatch.setattr(cuda, "_library", Library())
-    monkeypatch.setattr(cuda, "_num_blocks", lambda rows, device: min(rows, 4))
+    monkeypatch.setattr(cuda, "num_blocks", lambda rows, device: min(rows, 4))
     return seen
 
 
 def test_every_implementation_calls_with_arguments_of_the_declared_types(calls: list[str]) -> None:
     x, weight = draw(1, 3, 2, 8), draw(2, 8)
-    y, total, mean, rstd = cuda._add_layer_norm(x, x, weight, weight, 1e-5)
+    y, total, mean, rstd = ADD_LAYER_NORM._cuda(x, x, weight, weight, 1e-5)
     assert (y.shape, total.shape, mean.shape) == (x.shape, x.shape, (3, 2))
-    assert cuda._add_layer_norm(x.bfloat16(), None, weight, None, 1e-5)[1].numel() == 0
-    dx, dweight, dbias = cuda._add_layer_norm_backward(x, None, x, weight, mean, rstd, False)
+    assert ADD_LAYER_NORM._cuda(x.bfloat16(), None, weight, None, 1e-5)[1].numel() == 0
+    dx, dweight, dbias = ADD_LAYER_NORM._cuda_backward(x, None, x, weight, mean, rstd, False)
     assert (dx.shape, dweight.shape, dbias.numel()) == (x.shape, (8,), 0)
-    cuda._bias_gelu(x.transpose(0, 1), weight)
-    assert cuda._bias_gelu_backward(x, x, None)[1].numel() == 0
-    assert cuda._bias_gelu_backward(x, x, weight)[1].shape == (8,)
+    BIAS_GELU._cuda(x.transpose(0, 1), weight)
+    assert BIAS_GELU._cuda_backward(x, x, None)[1].numel() == 0
+    assert BIAS_GELU._cuda_backward(x, x, weight)[1].shape == (8,)
     rows, head = draw(3, 5, 8), draw(4, 12, 8)
     targets = torch.tensor([0, 1, 2, -100, 4])
     for row_scale, reduction, shape in ((None, 1, ()), (None, 2, ()), (torch.ones(1).expand(5), 0, (5,))):
-        loss, dhidden, dhead = cuda._linear_cross_entropy(
+        loss, dhidden, dhead = LINEAR_CROSS_ENTROPY._cuda(
             rows, head, targets, row_scale, reduction, -100, 9, 0.1, 1e-4, True, True
         )
         assert (loss.shape, dhidden.shape, dhead.shape) == (shape, (5, 8), (12, 8))
-    assert cuda._global_norm([x, weight.bfloat16()]).shape == ()
+    assert GLOBAL_NORM._cuda([x, weight.bfloat16()]).shape == ()
     lists = [[draw(i, 4), draw(i, 2, 3)] for i in range(4)]
-    shadows = [torch.zeros(4, dtype=torch.bfloat16), torch.zeros(0, dtype=torch.bfloat16)]
-    cuda._adamw(*lists, [], 1, torch.tensor(0.1), 0.9, 0.95, 1e-8, [0.1, 0.0], torch.tensor(1.0), 1.0)
-    cuda._adamw(*lists, shadows, 1, torch.tensor(0.1), 0.9, 0.95, 1e-8, [0.1, 0.0], None, 0.0)
-    assert torch.equal(shadows[0], lists[0][0].bfloat16())
-    assert set(calls) == set(cuda._SIGNATURES)
+    bf16_params = [torch.zeros(4, dtype=torch.bfloat16), torch.zeros(0, dtype=torch.bfloat16)]
+    ADAMW._cuda(*lists, [], 1, torch.tensor(0.1), 0.9, 0.95, 1e-8, [0.1, 0.0], torch.tensor(1.0), 1.0)
+    ADAMW._cuda(*lists, bf16_params, 1, torch.tensor(0.1), 0.9, 0.95, 1e-8, [0.1, 0.0], None, 0.0)
+    assert torch.equal(bf16_params[0], lists[0][0].bfloat16())
+    assert set(calls) == set(cuda.KERNELS)
 
 
 def test_the_chunks_of_logits_cover_every_row_once(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "_MIN_CHUNK_ROWS", 4)
-    monkeypatch.setattr(cuda, "_MAX_CHUNK_LOGITS", 1)
+    monkeypatch.setattr(LINEAR_CROSS_ENTROPY, "_MIN_CHUNK_ROWS", 4)
+    monkeypatch.setattr(LINEAR_CROSS_ENTROPY, "_MAX_CHUNK_LOGITS", 1)
     hidden, weight = draw(1, 11, 8), draw(2, 12, 8)
     targets = torch.zeros(11, dtype=torch.int64)
     numbers = (1, -100, 12, 0.0, 0.0, True, True)
-    _, dhidden, dweight = cuda._linear_cross_entropy(hidden, weight, targets, None, *numbers)
+    _, dhidden, dweight = LINEAR_CROSS_ENTROPY._cuda(hidden, weight, targets, None, *numbers)
     assert calls == ["linear_cross_entropy"] * 3
     logits = hidden @ weight.T  # the kernel is not there, so the logits stand for their own gradient
     torch.testing.assert_close(dhidden, logits @ weight)
@@ -108,35 +122,37 @@ def test_the_chunks_of_logits_cover_every_row_once(calls: list[str], monkeypatch
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("weight_dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_an_embeddings_gradient_is_added_as_by_the_twin(
+def test_an_embeddings_gradient_is_added_as_by_the_reference(
     dtype: torch.dtype, weight_dtype: torch.dtype
 ) -> None:
     ids = torch.arange(60) ** 2 % 17
     dy, before = draw(1, 60, 8, dtype=dtype), draw(2, 20, 8, dtype=weight_dtype)
-    mine, twin = before.clone(), before.clone()
-    cuda._embedding_backward(mine, dy, ids)
-    reference.embedding_backward_(twin, dy, ids)
-    torch.testing.assert_close(mine, twin, rtol=1e-6 if weight_dtype == torch.float32 else 2.0**-8, atol=1e-6)
+    mine, expected = before.clone(), before.clone()
+    EMBEDDING_BACKWARD._cuda(mine, dy, ids)
+    reference.embedding_backward_(expected, dy, ids)
+    torch.testing.assert_close(
+        mine, expected, rtol=1e-6 if weight_dtype == torch.float32 else 2.0**-8, atol=1e-6
+    )
     assert torch.equal(mine[19], before[19])  # no row of token 19
 
 
 @pytest.mark.parametrize(
-    ("function", "arguments", "words"),
+    ("operator", "arguments", "words"),
     [
         (
-            "_add_layer_norm",
+            ADD_LAYER_NORM,
             (draw(1, 2, 8), draw(1, 2, 7), draw(2, 8), None, 1e-5),
             "residual: expected shape",
         ),
-        ("_add_layer_norm", (draw(1, 2, 8).double(), None, draw(2, 8), None, 1e-5), "x: expected dtype"),
-        ("_bias_gelu", (draw(1, 2, 8), draw(2, 7)), "bias: expected shape"),
+        (ADD_LAYER_NORM, (draw(1, 2, 8).double(), None, draw(2, 8), None, 1e-5), "x: expected dtype"),
+        (BIAS_GELU, (draw(1, 2, 8), draw(2, 7)), "bias: expected shape"),
         (
-            "_linear_cross_entropy",
+            LINEAR_CROSS_ENTROPY,
             (draw(1, 2, 8), draw(2, 9, 8), torch.zeros(2), None, 1, -100, 9, 0.0, 0.0, True, True),
             "targets: .*dtype",
         ),
         (
-            "_linear_cross_entropy",
+            LINEAR_CROSS_ENTROPY,
             (
                 draw(1, 2, 8),
                 draw(2, 9, 8),
@@ -152,13 +168,13 @@ def test_an_embeddings_gradient_is_added_as_by_the_twin(
             ),
             "row_scale: expected shape",
         ),
-        ("_embedding_backward", (draw(1, 9, 8), draw(2, 3, 8), torch.zeros(2).long()), "dy: expected shape"),
-        ("_embedding_backward", (draw(1, 9, 8), draw(2, 2, 8), torch.zeros(2)), "ids: .*dtype"),
+        (EMBEDDING_BACKWARD, (draw(1, 9, 8), draw(2, 3, 8), torch.zeros(2).long()), "dy: expected shape"),
+        (EMBEDDING_BACKWARD, (draw(1, 9, 8), draw(2, 2, 8), torch.zeros(2)), "ids: .*dtype"),
     ],
 )
 def test_what_would_leave_its_buffer_is_refused(
-    calls: list[str], function: str, arguments: tuple, words: str
+    calls: list[str], operator: Any, arguments: tuple, words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
-        getattr(cuda, function)(*arguments)
+        operator._cuda(*arguments)
     assert calls == []

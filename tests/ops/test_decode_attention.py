@@ -1,4 +1,4 @@
-"""decode_attention: one token over a cache, against its twin and torch's own attention."""
+"""decode_attention: one token over a cache, against its reference and torch's own attention."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ FLOORS = {torch.float64: 1e-14, torch.float32: 2e-6, torch.bfloat16: 2.0**-9}
     ],
     ids=str,
 )
-def test_it_is_as_exact_as_the_twin(device: str, dtype: torch.dtype, size: tuple[int, ...]) -> None:
+def test_it_is_as_exact_as_the_reference(device: str, dtype: torch.dtype, size: tuple[int, ...]) -> None:
     require_native(device, dtype)
     B, H, S, D = size
     query = draw(1, B, H, D, dtype=dtype, device=device)
     keys, values = (draw(k, B, H, S, D, dtype=dtype, device=device) for k in (2, 3))
-    got, twin = decode_attention(query, keys, values), reference.decode_attention(query, keys, values)
+    got, by_reference = decode_attention(query, keys, values), reference.decode_attention(query, keys, values)
     truth = reference.decode_attention(query.double(), keys.double(), values.double())
     assert got.dtype == dtype
-    assert relative_error(got, truth) <= 2 * relative_error(twin, truth) + FLOORS[dtype]
+    assert relative_error(got, truth) <= 2 * relative_error(by_reference, truth) + FLOORS[dtype]
 
 
 def test_it_is_torchs_attention_of_the_last_token_over_a_part_of_a_longer_cache(device: str) -> None:

@@ -1,4 +1,4 @@
-"""Derivatives beyond the first, forward mode and torch.func: those of the twin in every mode, never silently zero."""
+"""Derivatives beyond the first, forward mode and torch.func: the reference's in every mode, never silently zero."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HEAD, SHIFT, CACHE = draw(2, V, C), draw(3, V), [draw(k, N, 1, 5, C) for k in (2
 UPSTREAM = draw(9, 4096)
 QUANTIZED = ops.quantize_rows(HEAD)
 Function = Callable[[Any, Tensor], Tensor]
-"""Of a module (`ops` or its twin) and of x (N, C); what else the operator takes depends on x too."""
+"""Of a module (`ops` or its reference) and of x (N, C); what else the operator takes depends on x too."""
 
 
 def _loss(reduction: str) -> Function:
@@ -122,7 +122,7 @@ DERIVATIVES: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]] =
 @MODES
 @BY_NAME
 @pytest.mark.parametrize("derivative", DERIVATIVES)
-def test_every_derivative_is_that_of_the_twin(
+def test_every_derivative_is_that_of_the_reference(
     mode: str, name: str, derivative: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backend, "_onednn", True)  # so that `linear` is native on every processor
@@ -141,7 +141,7 @@ def test_second_derivatives_agree_with_finite_differences_in_float64(name: str) 
     assert torch.autograd.gradgradcheck(lambda x: CASES[name](ops, x), [x])
 
 
-def test_adamw_carries_forward_derivatives_as_its_twin_does() -> None:
+def test_adamw_carries_forward_derivatives_as_its_reference_does() -> None:
     def step(module: Any, grad: Tensor) -> Tensor:
         p, m, v = draw(2, N, C), torch.zeros(N, C), torch.ones(N, C)
         module.adamw_([p], [grad], [m], [v], step=1, lr=0.1)
@@ -189,7 +189,7 @@ def test_every_kernel_refuses_a_transform() -> None:
 
 
 @pytest.mark.parametrize("derivative", ["hessian", "jvp", "jacrev", "vmap"])
-def test_transforms_inside_a_compiled_function_are_those_of_the_twin(derivative: str) -> None:
+def test_transforms_inside_a_compiled_function_are_those_of_the_reference(derivative: str) -> None:
     require_native("cpu")
     take, case = DERIVATIVES[derivative], CASES["bias_gelu"]
     torch._dynamo.reset()
@@ -207,7 +207,7 @@ def test_a_compiled_function_notices_dual_numbers() -> None:
 
 
 def test_first_derivatives_stay_with_the_kernels() -> None:
-    """What the twin is for must not cost what everybody does."""
+    """What the reference is for must not cost what everybody does."""
     require_native("cpu")
     seen: list[str] = []
 

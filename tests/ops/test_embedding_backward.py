@@ -18,13 +18,13 @@ def test_it_is_torchs_embedding_gradient_on_top_of_what_is_there(
     V, C = 23, 17
     ids = (torch.arange(count, device=device) ** 2) % 19
     dy, before = draw(1, count, C, dtype=dtype, device=device), draw(2, V, C, dtype=dtype, device=device)
-    got, twin = before.clone(), before.clone()
+    got, expected = before.clone(), before.clone()
     embedding_backward_(got, dy, ids)
-    reference.embedding_backward_(twin, dy, ids)
+    reference.embedding_backward_(expected, dy, ids)
     truth = before.double()
     truth += torch.ops.aten.embedding_dense_backward(dy.double(), ids, V, -1, False)
     floor = {torch.float64: 1e-14, torch.float32: 1e-6, torch.bfloat16: 2.0**-9}[dtype]
-    assert relative_error(got, truth) <= 2 * relative_error(twin, truth) + floor
+    assert relative_error(got, truth) <= 2 * relative_error(expected, truth) + floor
     assert torch.equal(got[19:], before[19:])
 
 

@@ -60,7 +60,7 @@ def test_the_loss_counts_the_products_that_it_computes(reduction: str, needs: st
     assert _flops(step) == 2 * N * C * Vp * (1 + gradients + again)
 
 
-def test_what_decodes_counts_what_its_twin_counts() -> None:
+def test_what_decodes_counts_what_its_reference_counts() -> None:
     require_native("cpu")
     x, weight = draw(1, 2, 8), draw(2, 11, 8)
     query, keys, values = draw(3, 2, 3, 8), draw(4, 2, 3, 5, 8), draw(5, 2, 3, 5, 8)

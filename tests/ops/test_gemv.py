@@ -1,4 +1,4 @@
-"""gemv: every storage of the weight against its twin, and int8 against the matrix it stands for."""
+"""gemv: every storage of the weight against its reference, and int8 against the matrix it stands for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STORAGES = {
 
 @pytest.mark.parametrize("name", STORAGES)
 @pytest.mark.parametrize("size", [(1, 1, 1), (1, 768, 33), (3, 65, 127), (2, 0, 4), (0, 4, 4)], ids=str)
-def test_it_is_as_exact_as_the_twin(device: str, name: str, size: tuple[int, int, int]) -> None:
+def test_it_is_as_exact_as_the_reference(device: str, name: str, size: tuple[int, int, int]) -> None:
     x_dtype, weight_dtype, floor = STORAGES[name]
     require_native(device, x_dtype)
     N, num_in, num_out = size
@@ -32,10 +32,10 @@ def test_it_is_as_exact_as_the_twin(device: str, name: str, size: tuple[int, int
         weight, scale = quantize_rows(weight)
     else:
         weight = weight.to(weight_dtype)
-    got, twin = gemv(x, weight, scale, bias), reference.gemv(x, weight, scale, bias)
+    got, expected = gemv(x, weight, scale, bias), reference.gemv(x, weight, scale, bias)
     truth = x.double() @ weight.double().T * (1 if scale is None else scale.double()) + bias.double()
     assert got.dtype == x_dtype
-    assert relative_error(got, truth) <= 2 * relative_error(twin, truth) + floor
+    assert relative_error(got, truth) <= 2 * relative_error(expected, truth) + floor
 
 
 def test_any_strides_and_leading_dimensions() -> None:

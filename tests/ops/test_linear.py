@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import torch
-from ops_support import DTYPES, assert_as_exact_as_twin, draw, dtype_id, run_with_gradients
+from ops_support import DTYPES, assert_as_exact_as_reference, draw, dtype_id, run_with_gradients
 
 from gpt2x.errors import UsageError
 from gpt2x.ops import backend, linear, reference
@@ -20,7 +20,7 @@ SIZES = ((1, 1, 1), (1, 64, 48), (7, 13, 11), (130, 33, 65), (0, 8, 5))
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
 @pytest.mark.parametrize("with_bias", [True, False], ids=["bias", "no bias"])
-def test_results_and_gradients_are_as_exact_as_the_twins(
+def test_results_and_gradients_are_as_exact_as_the_references(
     device: str, size: tuple[int, int, int], dtype: torch.dtype, with_bias: bool
 ) -> None:
     N, num_in, num_out = size
@@ -30,9 +30,9 @@ def test_results_and_gradients_are_as_exact_as_the_twins(
     ]
     inputs.append(draw(3, num_out, dtype=dtype, device=device) if with_bias else None)
     native = run_with_gradients(linear, inputs)
-    twin = run_with_gradients(reference.linear, inputs)
+    expected = run_with_gradients(reference.linear, inputs)
     truth = run_with_gradients(reference.linear, inputs, torch.float64)
-    assert_as_exact_as_twin(native, twin, truth, dtype)
+    assert_as_exact_as_reference(native, expected, truth, dtype)
 
 
 def test_any_strides_and_leading_dimensions(device: str) -> None:

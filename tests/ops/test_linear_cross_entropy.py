@@ -1,4 +1,4 @@
-"""linear_cross_entropy: native against its twin, padding, ignored rows, chunks, smoothing, z-loss, bad targets."""
+"""linear_cross_entropy: native against its reference, padding, ignored rows, chunks, smoothing, z-loss, bad targets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from ops_support import (
     DTYPES,
-    assert_as_exact_as_twin,
+    assert_as_exact_as_reference,
     draw,
     dtype_id,
     relative_error,
@@ -39,7 +39,7 @@ def _targets(rows: int, vocabulary: int, device: str, ignore_index: int | None =
     ("dtype", "weight_dtype"), [*((d, d) for d in DTYPES), (torch.bfloat16, torch.float32)], ids=dtype_id
 )
 @pytest.mark.parametrize("terms", TERMS, ids=lambda terms: "smoothing{}-z{}".format(*terms))
-def test_loss_and_gradients_are_as_exact_as_the_twins(
+def test_loss_and_gradients_are_as_exact_as_the_references(
     device: str,
     sizes: tuple[int, ...],
     dtype: torch.dtype,
@@ -66,7 +66,7 @@ def test_loss_and_gradients_are_as_exact_as_the_twins(
         return [torch.stack(tensors) for tensors in zip(*drawn, strict=True)]
 
     truth = run(reference.linear_cross_entropy, torch.float64)
-    assert_as_exact_as_twin(run(linear_cross_entropy), run(reference.linear_cross_entropy), truth, dtype)
+    assert_as_exact_as_reference(run(linear_cross_entropy), run(reference.linear_cross_entropy), truth, dtype)
 
 
 REDUCTIONS = pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -100,7 +100,7 @@ def test_loss_and_gradients_are_those_of_torch(
     ("dtype", "weight_dtype"), [*((d, d) for d in DTYPES), (torch.bfloat16, torch.float32)], ids=dtype_id
 )
 @pytest.mark.parametrize("sizes", [(7, 33, 131, 100), (1025, 8, 37, 37)], ids=str)
-def test_without_a_mean_loss_and_gradients_are_as_exact_as_the_twins(
+def test_without_a_mean_loss_and_gradients_are_as_exact_as_the_references(
     device: str, reduction: str, dtype: torch.dtype, weight_dtype: torch.dtype, sizes: tuple[int, ...]
 ) -> None:
     require_native(device, dtype)
@@ -116,7 +116,7 @@ def test_without_a_mean_loss_and_gradients_are_as_exact_as_the_twins(
         return run_with_gradients(lambda h, w: f(h, w, targets, **options), inputs, compute)
 
     truth = run(reference.linear_cross_entropy, torch.float64)
-    assert_as_exact_as_twin(run(linear_cross_entropy), run(reference.linear_cross_entropy), truth, dtype)
+    assert_as_exact_as_reference(run(linear_cross_entropy), run(reference.linear_cross_entropy), truth, dtype)
 
 
 def test_batches_of_different_lengths_add_up_with_sums_and_not_with_means(device: str) -> None:
@@ -289,9 +289,9 @@ def test_only_what_needs_a_gradient_gets_one(device: str, needs: str) -> None:
     if needs != "neither":
         (3 * loss).backward()
         mine = (hidden if needs == "hidden" else weight).grad
-        twins = [t.detach().clone().requires_grad_() for t in (hidden, weight)]
-        (3 * reference.linear_cross_entropy(*twins, targets)).backward()
-        assert relative_error(mine, twins[0 if needs == "hidden" else 1].grad) < 1e-5
+        by_references = [t.detach().clone().requires_grad_() for t in (hidden, weight)]
+        (3 * reference.linear_cross_entropy(*by_references, targets)).backward()
+        assert relative_error(mine, by_references[0 if needs == "hidden" else 1].grad) < 1e-5
 
 
 def test_huge_logits_neither_overflow_nor_lose_the_loss(device: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from ops_support import draw, require_native
 
 from gpt2x import ops
-from gpt2x.ops import backend
+from gpt2x.ops import backend, library
 
 
 def _samples() -> dict[str, list[tuple[Any, ...]]]:
@@ -60,7 +60,7 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
             (
                 *lists,
                 squares,
-                shadows,
+                bf16_params,
                 1,
                 torch.tensor(0.1),
                 0.9,
@@ -70,7 +70,7 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
                 torch.tensor(2.0),
                 1.0,
             )
-            for shadows in ([], [t.bfloat16() for t in lists[0]])
+            for bf16_params in ([], [t.bfloat16() for t in lists[0]])
         ],
         "linear": [(rows, matrix, draw(6, 10).requires_grad_()), (rows, matrix, None)],
         "linear_backward": [
@@ -89,7 +89,7 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
 BACKWARD = ["add_layer_norm_backward", "bias_gelu_backward", "linear_backward"]
 
 
-@pytest.mark.parametrize("name", [*backend.OPERATORS, *BACKWARD])
+@pytest.mark.parametrize("name", [*library.OPERATORS, *BACKWARD])
 def test_opcheck_finds_nothing(name: str) -> None:
     require_native("cpu")
     for sample in _samples()[name]:
@@ -209,7 +209,7 @@ def test_the_optimizer_step_compiles_as_one_graph() -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_float16_is_served_by_the_twin() -> None:
+def test_float16_is_served_by_the_reference() -> None:
     x = draw(1, 2, 8, dtype=torch.float16)
     assert ops.bias_gelu(x).dtype == torch.float16
     assert ops.add_layer_norm(x, None, torch.ones(8))[0].dtype == torch.float16

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from ops_support import assert_as_exact_as_twin, draw, dtype_id
+from ops_support import assert_as_exact_as_reference, draw, dtype_id
 from torch import Tensor
 
 from gpt2x.ops import reference
@@ -77,13 +77,15 @@ CHANNELS = pytest.mark.parametrize("channels", [37, 72, 320])
 @CROWDS
 @CHANNELS
 @pytest.mark.parametrize("plain", [False, True], ids=["residual-and-bias", "neither"])
-def test_any_team_normalises_a_row_as_the_twin(rows: Any, crowd: Crowd, channels: int, plain: bool) -> None:
+def test_any_team_normalises_a_row_as_the_reference(
+    rows: Any, crowd: Crowd, channels: int, plain: bool
+) -> None:
     dtype, parameter_dtype = STORAGES[crowd.storage]
     x, residual, dy, dsum = (draw(seed, channels, dtype=dtype) for seed in range(4))
     weight, bias = (draw(seed, channels, dtype=parameter_dtype) for seed in (5, 6))
     inputs = [x, None if plain else residual, weight, None if plain else bias]
 
-    def twin(dtype: torch.dtype | None) -> list[Tensor]:
+    def expected(dtype: torch.dtype | None) -> list[Tensor]:
         leaves = [None if t is None else t.to(dtype or t.dtype).clone().requires_grad_() for t in inputs]
         y, total = reference.add_layer_norm(*leaves)
         upstream = [dy.to(y.dtype)] if plain else [dy.to(y.dtype), dsum.to(total.dtype)]
@@ -107,18 +109,20 @@ def test_any_team_normalises_a_row_as_the_twin(rows: Any, crowd: Crowd, channels
     )
     gradients = [dweight - 1] if plain else [dweight - 1, dbias]  # they accumulate onto what is there
     mine = [y, stored, dx, *(gradient.to(parameter_dtype) for gradient in gradients)]
-    assert_as_exact_as_twin(mine, twin(None), twin(torch.float64), dtype)
+    assert_as_exact_as_reference(mine, expected(None), expected(torch.float64), dtype)
 
 
 @CROWDS
 @CHANNELS
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_any_team_computes_gelu_as_the_twin(rows: Any, crowd: Crowd, channels: int, with_bias: bool) -> None:
+def test_any_team_computes_gelu_as_the_reference(
+    rows: Any, crowd: Crowd, channels: int, with_bias: bool
+) -> None:
     dtype, parameter_dtype = STORAGES[crowd.storage]
     x, dy = draw(1, channels, dtype=dtype), draw(2, channels, dtype=dtype)
     bias = draw(3, channels, dtype=parameter_dtype) if with_bias else None
 
-    def twin(dtype: torch.dtype | None) -> list[Tensor]:
+    def expected(dtype: torch.dtype | None) -> list[Tensor]:
         leaf = x.to(dtype or x.dtype).clone().requires_grad_()
         y = reference.bias_gelu(leaf, None if bias is None else bias.to(dtype or bias.dtype))
         y.backward(dy.to(y.dtype))
@@ -127,7 +131,7 @@ def test_any_team_computes_gelu_as_the_twin(rows: Any, crowd: Crowd, channels: i
     y, dx, dbias = torch.empty_like(x), torch.empty_like(x), torch.zeros(channels)
     count = ctypes.c_int64(channels)
     rows.crowd_bias_gelu(*crowd, *map(_pointer, (x, bias, dy)), count, *map(_pointer, (y, dx, dbias)))
-    assert_as_exact_as_twin([y, dx], twin(None), twin(torch.float64), dtype)
+    assert_as_exact_as_reference([y, dx], expected(None), expected(torch.float64), dtype)
     assert torch.equal(dbias.to(dtype), dx if with_bias else torch.zeros_like(dx))
 
 
@@ -153,7 +157,7 @@ def test_any_team_turns_logits_into_loss_and_gradient(
     assert torch.equal(work, logits)
     got = rows.crowd_cross_entropy(*crowd, _pointer(work), *numbers, *floats, 1)
     assert got == only == pytest.approx(loss.item(), rel=2e-6)
-    assert_as_exact_as_twin([work[:vocabulary]], [truth.grad.to(dtype)], [truth.grad], dtype)
+    assert_as_exact_as_reference([work[:vocabulary]], [truth.grad.to(dtype)], [truth.grad], dtype)
     assert (work[vocabulary:] == 0).all()
 
 
@@ -168,19 +172,19 @@ def test_any_team_clears_a_row_and_no_more(rows: Any, crowd: Crowd, channels: in
 
 @CROWDS
 @CHANNELS
-def test_any_team_updates_a_span_as_the_twin(rows: Any, crowd: Crowd, channels: int) -> None:
+def test_any_team_updates_a_span_as_the_reference(rows: Any, crowd: Crowd, channels: int) -> None:
     dtype, moment_dtype = STORAGES[crowd.storage]
     mine = [draw(seed, channels, dtype=dtype) for seed in (1, 2)]
     mine += [draw(3, channels, dtype=moment_dtype), draw(4, channels, dtype=moment_dtype).square()]
-    twin, truth = ([[t.to(to or t.dtype, copy=True)] for t in mine] for to in (None, torch.float64))
+    expected, truth = ([[t.to(to or t.dtype, copy=True)] for t in mine] for to in (None, torch.float64))
     norm = reference.global_norm(mine[1:2]).float()
-    for lists in (twin, truth):
+    for lists in (expected, truth):
         reference.adamw_(*lists, step=3, lr=0.1, weight_decay=0.2, grad_norm=norm, max_norm=1.0)
     count, step = ctypes.c_int64(channels), ctypes.c_int64(3)
     doubles = [ctypes.c_double(value) for value in (0.1, 0.9, 0.95, 1e-8)]
     floats = [ctypes.c_float(value) for value in (1 - 0.1 * 0.2, norm.item(), 1.0)]
     rows.crowd_adamw(*crowd, *map(_pointer, mine), count, step, *doubles, *floats)
-    assert_as_exact_as_twin(mine, [one for (one,) in twin], [one for (one,) in truth], dtype)
+    assert_as_exact_as_reference(mine, [one for (one,) in expected], [one for (one,) in truth], dtype)
 
 
 @CROWDS
@@ -201,7 +205,7 @@ def test_single_elements_serve_arrays_that_are_not_aligned(rows: Any, storage: i
     count = ctypes.c_int64(64)
     rows.crowd_bias_gelu(*crowd, *map(_pointer, (x, bias, x)), count, *map(_pointer, (y, dx, dbias)))
     truth = reference.bias_gelu(x.double(), bias.double())
-    assert_as_exact_as_twin([y], [reference.bias_gelu(x, bias)], [truth], dtype)
+    assert_as_exact_as_reference([y], [reference.bias_gelu(x, bias)], [truth], dtype)
 
 
 def test_packs_are_taken_only_where_every_array_is_aligned(rows: Any) -> None:

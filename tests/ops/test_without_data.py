@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gpt2x import ops
-from gpt2x.ops import backend
+from gpt2x.ops import backend, library
 
 C, V = 6, 9
 MODES = pytest.mark.parametrize("mode", ["auto", "reference"])
@@ -22,9 +22,11 @@ Results = tuple[Tensor, ...]
 def _adamw(x: Tensor) -> Results:
     lists = [[x.abs()] for _ in range(4)]
     norm = ops.global_norm(lists[1])
-    shadows = [x.to(torch.bfloat16)] if x.dtype == torch.float32 else None
-    ops.adamw_(*lists, step=1, lr=0.1, weight_decay=0.1, grad_norm=norm, max_norm=1.0, shadows=shadows)
-    return lists[0][0], *(shadows or ())
+    bf16_params = [x.to(torch.bfloat16)] if x.dtype == torch.float32 else None
+    ops.adamw_(
+        *lists, step=1, lr=0.1, weight_decay=0.1, grad_norm=norm, max_norm=1.0, bf16_params=bf16_params
+    )
+    return lists[0][0], *(bf16_params or ())
 
 
 def _embedding_backward(x: Tensor) -> Results:
@@ -69,7 +71,7 @@ def _described(results: Any) -> list[tuple[Any, ...]]:
 
 
 def test_every_operator_is_tried_here() -> None:
-    assert {name.partition(",")[0] for name in CASES} == set(backend.OPERATORS)
+    assert {name.partition(",")[0] for name in CASES} == set(library.OPERATORS)
 
 
 @MODES
@@ -108,7 +110,7 @@ def test_quantizing_gives_shapes_and_dtypes(device: str) -> None:
 @MODES
 @BY_NAME
 @DTYPES
-def test_no_rows_give_what_the_twin_gives(mode: str, name: str, dtype: torch.dtype) -> None:
+def test_no_rows_give_what_the_reference_gives(mode: str, name: str, dtype: torch.dtype) -> None:
     if name == "global_norm":
         pytest.skip("its second tensor is a row")
     with backend.using(mode):

@@ -64,7 +64,7 @@ def test_merges_of_a_play_equal_those_of_hugging_face_tokenizers(
         st.text("ab ", min_size=1, max_size=12).map(str.encode), st.integers(1, 2**40), max_size=12
     )
 )
-def test_merges_equal_those_of_the_readable_twin(counts: dict[bytes, int]) -> None:
+def test_merges_equal_those_of_the_readable_reference(counts: dict[bytes, int]) -> None:
     counter = _bpe.PieceCounter("gpt2")
     counter.add_counts(list(counts.items()))
     merges = _bpe.learn_merges(counter, 30, 1, None)

@@ -116,7 +116,7 @@ def tiktoken_other(other: Tokenizer) -> tiktoken.Encoding:
 
 
 def check_pieces(native: Tokenizer, texts: Sequence[str]) -> None:
-    """Core, readable twin and tiktoken cut each of some short texts into the same pieces."""
+    """Core, readable reference and tiktoken cut each of some short texts into the same pieces."""
     candidates = {part for text in texts for part in parts(text)}
     expected = tiktoken_pieces(native.pat_str, texts, candidates)
     for text, pieces in zip(texts, expected, strict=True):
@@ -271,7 +271,7 @@ class TestNative:
 
     @settings(max_examples=300, deadline=None)
     @given(text=awkward_text() | any_text() | st.text("".join(EVERY_KIND + DEEPSEEK_KINDS), max_size=40))
-    def test_the_core_splits_as_the_twin_does(self, native: Tokenizer, text: str) -> None:
+    def test_the_core_splits_as_the_reference_does(self, native: Tokenizer, text: str) -> None:
         pieces = reference.split(text, native.name)
         assert native.split(text) == pieces
         assert "".join(pieces) == text

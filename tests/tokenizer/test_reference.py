@@ -1,4 +1,4 @@
-"""The readable twin is the specification: the core and tiktoken must equal it."""
+"""The readable reference is the specification: the core and tiktoken must equal it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class TestClasses:
 class TestSplit:
     @settings(max_examples=300, deadline=None)
     @given(text=awkward_text() | any_text())
-    def test_the_core_splits_as_the_twin_does(self, songs: Tokenizer, text: str) -> None:
+    def test_the_core_splits_as_the_reference_does(self, songs: Tokenizer, text: str) -> None:
         pieces = reference.split(text)
         assert songs.split(text) == pieces
         assert "".join(pieces) == text
@@ -161,7 +161,7 @@ class TestMerge:
         tokens=st.lists(st.text("abé ", min_size=2, max_size=6), unique=True, max_size=25),
         texts=st.lists(st.text("abé x", max_size=60), min_size=1, max_size=5),
     )
-    def test_core_and_tiktoken_agree_with_the_twin_on_any_ranks(
+    def test_core_and_tiktoken_agree_with_the_reference_on_any_ranks(
         self, tokens: list[str], texts: list[str]
     ) -> None:
         """Also on vocabularies that no training would give, where tokens cannot be reached by merges."""
@@ -176,7 +176,7 @@ class TestMerge:
 
     @settings(max_examples=150, deadline=None)
     @given(data=awkward_bytes())
-    def test_core_and_tiktoken_agree_with_the_twin_on_any_bytes(
+    def test_core_and_tiktoken_agree_with_the_reference_on_any_bytes(
         self, songs: Tokenizer, tiktoken_songs: tiktoken.Encoding, data: bytes
     ) -> None:
         expected = reference.encode_bytes(data, songs.mergeable_ranks)

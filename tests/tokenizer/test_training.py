@@ -1,4 +1,4 @@
-"""Learning merges: equal to the twin and to Hugging Face, whatever the order, the threads and the chunks."""
+"""Learning merges: equal to the reference and to Hugging Face, whatever the order, the threads and the chunks."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class TestMerges:
         texts=st.lists(st.text("aab 'sé\n", max_size=80) | awkward_text(), min_size=1, max_size=4),
         num=st.integers(1, 40),
     )
-    def test_equal_the_twins(self, texts: list[str], num: int) -> None:
+    def test_equal_the_references(self, texts: list[str], num: int) -> None:
         pieces = reference.count_pieces(texts)
         expected = reference.tokens_of(reference.learn_merges(pieces, num))
         if not any(texts):
@@ -103,7 +103,7 @@ class TestMerges:
         learned = train(texts, 256 + num, special_tokens=(), allow_fewer=True)
         assert tokens_of(learned) == expected
 
-    def test_come_with_the_twins_counts(self) -> None:
+    def test_come_with_the_references_counts(self) -> None:
         merges = training.learn(corpus_of(TEXT), 40)
         expected = reference.learn_merges(reference.count_pieces([TEXT]), 40)
         assert [merge.count for merge in merges] == [count for _, _, count in expected]

@@ -96,7 +96,7 @@ def test_the_state_of_another_model_is_refused() -> None:
         optimizer.load_state_dict(state, 1)
 
 
-def test_a_step_with_shadows_moves_the_weights_and_their_shadows_together() -> None:
+def test_a_step_with_bf16_params_moves_the_weights_and_their_bf16_params_together() -> None:
     network = GPT(dataclasses.replace(model().config, **fused()))
     bf16 = Bf16Weights(network)
     optimizer = make_optimizer(network, StepOptions(optimizer="gpt2x", bf16_weights=True), bf16)

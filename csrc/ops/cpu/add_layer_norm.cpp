@@ -16,23 +16,23 @@
 namespace gpt2x::cpu {
 namespace {
 
-template <class T, class P, class W = rows::Wide<T>>
+template <class T, class P, class W = rows::Accumulation<T>>
 GPT2X_CLONES void forward_rows(int64_t begin, int64_t end, const T* x, const T* residual, const P* weight,
                                const P* bias, int64_t C, double eps, T* sum, T* y, W* mean, W* rstd) {
   for (int64_t n = begin; n < end; ++n) {
-    rows::add_layer_norm_row(rows::Solo{}, x + n * C, residual ? residual + n * C : nullptr, weight, bias, C,
-                             static_cast<W>(eps), residual ? sum + n * C : nullptr, y + n * C, mean + n,
-                             rstd + n);
+    rows::add_layer_norm_row(rows::SingleThread{}, x + n * C, residual ? residual + n * C : nullptr, weight,
+                             bias, C, static_cast<W>(eps), residual ? sum + n * C : nullptr, y + n * C,
+                             mean + n, rstd + n);
   }
 }
 
-template <class T, class P, class W = rows::Wide<T>>
+template <class T, class P, class W = rows::Accumulation<T>>
 GPT2X_CLONES void backward_rows(int64_t begin, int64_t end, const T* dy, const T* dsum, const T* sum,
                                 const P* weight, const W* mean, const W* rstd, int64_t C, T* dx, W* dweight,
                                 W* dbias) {
   for (int64_t n = begin; n < end; ++n) {
-    rows::add_layer_norm_backward_row(rows::Solo{}, dy + n * C, dsum ? dsum + n * C : nullptr, sum + n * C,
-                                      weight, mean[n], rstd[n], C, dx + n * C, dweight, dbias);
+    rows::add_layer_norm_backward_row(rows::SingleThread{}, dy + n * C, dsum ? dsum + n * C : nullptr,
+                                      sum + n * C, weight, mean[n], rstd[n], C, dx + n * C, dweight, dbias);
   }
 }
 
@@ -67,7 +67,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> add_layer_norm(const Tensor& x, std::
   with_storage("x", dtype, weight.scalar_type(), [&](auto activation, auto parameter) {
     using T = decltype(activation);
     using P = decltype(parameter);
-    using W = rows::Wide<T>;
+    using W = rows::Accumulation<T>;
     const T *from = read<T>(rows_in), *plus = read<T>(added);
     const P *by = read<P>(scale), *offset = read<P>(shift);
     T *to_sum = write<T>(sum), *to_y = write<T>(y);
@@ -106,7 +106,7 @@ std::tuple<Tensor, Tensor, Tensor> add_layer_norm_backward(const Tensor& dy, std
   with_storage("sum", dtype, weight.scalar_type(), [&](auto activation, auto parameter) {
     using T = decltype(activation);
     using P = decltype(parameter);
-    using W = rows::Wide<T>;
+    using W = rows::Accumulation<T>;
     const RowBlocks blocks(N);
     Partials<W> partials(blocks.count(), 2 * C);  // a block's dweight, then its dbias
     const T *from_dy = read<T>(upstream), *from_dsum = read<T>(upstream_sum), *from_sum = read<T>(rows_in);

@@ -15,14 +15,15 @@ namespace {
 
 template <class T, class P>
 GPT2X_CLONES void forward_rows(int64_t begin, int64_t end, const T* x, const P* bias, int64_t C, T* y) {
-  for (int64_t n = begin; n < end; ++n) rows::bias_gelu_row(rows::Solo{}, x + n * C, bias, C, y + n * C);
+  for (int64_t n = begin; n < end; ++n)
+    rows::bias_gelu_row(rows::SingleThread{}, x + n * C, bias, C, y + n * C);
 }
 
-template <class T, class P, class W = rows::Wide<T>>
+template <class T, class P, class W = rows::Accumulation<T>>
 GPT2X_CLONES void backward_rows(int64_t begin, int64_t end, const T* dy, const T* x, const P* bias, int64_t C,
                                 T* dx, W* dbias) {
   for (int64_t n = begin; n < end; ++n) {
-    rows::bias_gelu_backward_row(rows::Solo{}, dy + n * C, x + n * C, bias, C, dx + n * C, dbias);
+    rows::bias_gelu_backward_row(rows::SingleThread{}, dy + n * C, x + n * C, bias, C, dx + n * C, dbias);
   }
 }
 
@@ -71,7 +72,7 @@ std::tuple<Tensor, Tensor> bias_gelu_backward(const Tensor& dy, const Tensor& x,
                [&](auto activation, auto parameter) {
                  using T = decltype(activation);
                  using P = decltype(parameter);
-                 using W = rows::Wide<T>;
+                 using W = rows::Accumulation<T>;
                  Partials<W> partials(blocks.count(), bias ? C : 0);
                  const T *from_dy = read<T>(upstream), *from = read<T>(rows_in);
                  const P* plus = read<P>(shift);

@@ -30,7 +30,7 @@ Layout layout_of(const char* name, const Tensor& tensor) {
 constexpr int64_t kTokensPerPart = 512;
 
 // Parts begin..end of all heads' parts, `count` to a head.
-template <class T, class W = rows::Wide<T>>
+template <class T, class W = rows::Accumulation<T>>
 GPT2X_CLONES void parts(int64_t begin, int64_t end, int64_t H, const T* query, const T* keys, Layout key,
                         const T* values, Layout value, int64_t S, int64_t D, int64_t count, W* scores,
                         rows::AttentionPart<W>* found, W* totals) {
@@ -38,18 +38,18 @@ GPT2X_CLONES void parts(int64_t begin, int64_t end, int64_t H, const T* query, c
   for (int64_t i = begin; i < end; ++i) {
     const int64_t head = i / count, first = i % count * kTokensPerPart, b = head / H, h = head % H;
     found[i] = rows::decode_attention_part(
-        rows::Solo{}, query + head * D, keys + b * key.batch + h * key.head + first * key.token, key.token,
-        values + b * value.batch + h * value.head + first * value.token, value.token,
+        rows::SingleThread{}, query + head * D, keys + b * key.batch + h * key.head + first * key.token,
+        key.token, values + b * value.batch + h * value.head + first * value.token, value.token,
         std::min(kTokensPerPart, S - first), D, scale, scores, totals + i * D);
   }
 }
 
-template <class T, class W = rows::Wide<T>>
+template <class T, class W = rows::Accumulation<T>>
 GPT2X_CLONES void merge(int64_t num_heads, const rows::AttentionPart<W>* found, const W* totals,
                         int64_t count, int64_t D, T* y) {
   for (int64_t head = 0; head < num_heads; ++head) {
-    rows::decode_attention_merge(rows::Solo{}, found + head * count, totals + head * count * D, count, D,
-                                 y + head * D);
+    rows::decode_attention_merge(rows::SingleThread{}, found + head * count, totals + head * count * D, count,
+                                 D, y + head * D);
   }
 }
 
@@ -70,7 +70,7 @@ Tensor decode_attention(const Tensor& query, const Tensor& keys, const Tensor& v
   Tensor y = torch::stable::new_empty(asked, {B, H, D});
   with_storage("query", query.scalar_type(), [&](auto activation) {
     using T = decltype(activation);
-    using W = rows::Wide<T>;
+    using W = rows::Accumulation<T>;
     const T *from = read<T>(asked), *from_keys = read<T>(keys), *from_values = read<T>(values);
     T* to = write<T>(y);
     const int64_t count = (S + kTokensPerPart - 1) / kTokensPerPart, num_parts = B * H * count;

@@ -41,7 +41,7 @@ GPT2X_CLONES void add_tokens(int64_t begin, int64_t end, const Places& places, c
                              const int64_t* ids, int64_t C, P* dweight) {
   for (int64_t t = begin; t < end; ++t) {
     const int64_t* first = places.order.data() + places.starts[t];
-    rows::embedding_backward_row(rows::Solo{}, dy, first, places.starts[t + 1] - places.starts[t], C,
+    rows::embedding_backward_row(rows::SingleThread{}, dy, first, places.starts[t + 1] - places.starts[t], C,
                                  dweight + ids[*first] * C);
   }
 }

@@ -14,15 +14,15 @@ namespace gpt2x::cpu {
 namespace {
 
 // y[n][o] for the weight rows begin..end and all N vectors; a weight row stays in the cache between vectors.
-template <class P, class T, class W = rows::Wide<T>>
+template <class P, class T, class W = rows::Accumulation<T>>
 GPT2X_CLONES void dot_rows(int64_t begin, int64_t end, const T* x, int64_t N, const P* weight, int64_t I,
                            int64_t O, const float* scale, const T* bias, T* y) {
   for (int64_t o = begin; o < end; ++o) {
     for (int64_t n = 0; n < N; ++n) {
-      W sum = rows::dot<W>(rows::Solo{}, weight + o * I, x + n * I, I);
+      W sum = rows::dot<W>(rows::SingleThread{}, weight + o * I, x + n * I, I);
       if (scale != nullptr) sum *= static_cast<W>(scale[o]);
-      if (bias != nullptr) sum += rows::widen_to<W>(bias[o]);
-      y[n * O + o] = rows::narrow<T>(sum);
+      if (bias != nullptr) sum += rows::convert_to<W>(bias[o]);
+      y[n * O + o] = rows::to_storage<T>(sum);
     }
   }
 }

@@ -21,7 +21,8 @@ GPT2X_CLONES double span_squares(const T* x, int64_t n) {
   constexpr int64_t kPiece = 1024;
   double total = 0;
   for (int64_t begin = 0; begin < n; begin += kPiece) {
-    total += static_cast<double>(rows::sum_of_squares(rows::Solo{}, x + begin, std::min(kPiece, n - begin)));
+    total += static_cast<double>(
+        rows::sum_of_squares(rows::SingleThread{}, x + begin, std::min(kPiece, n - begin)));
   }
   return total;
 }

@@ -15,10 +15,10 @@
 namespace gpt2x::cpu {
 namespace {
 
-template <class T, class W = rows::Wide<T>>
+template <class T, class W = rows::Accumulation<T>>
 GPT2X_CLONES void bias_rows(int64_t begin, int64_t end, const T* dy, int64_t C, W* dbias) {
   for (int64_t n = begin; n < end; ++n) {
-    rows::linear_bias_backward_row(rows::Solo{}, dy + n * C, C, dbias);
+    rows::linear_bias_backward_row(rows::SingleThread{}, dy + n * C, C, dbias);
   }
 }
 
@@ -48,7 +48,7 @@ Tensor bias_gradient(const Tensor& dy) {
   with_storage("dy", dy.scalar_type(), [&](auto value) {
     using T = decltype(value);
     const RowBlocks blocks(N);
-    Partials<rows::Wide<T>> partials(blocks.count(), C);
+    Partials<rows::Accumulation<T>> partials(blocks.count(), C);
     const T* from = read<T>(dy);
     parallel_for(0, blocks.count(), 1, [&](int64_t first, int64_t last) {
       for (int64_t block = first; block < last; ++block) {

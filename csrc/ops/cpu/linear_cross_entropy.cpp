@@ -31,17 +31,17 @@ constexpr int64_t kColumnsPerSlice = 4096;
 enum Reduction : int64_t { kNone = 0, kMean = 1, kSum = 2 };
 
 // `row_scale`, where there is one, stands for `scale`: one number a row.
-template <class T, class W = rows::Wide<T>>
+template <class T, class W = rows::Accumulation<T>>
 GPT2X_CLONES void loss_rows(int64_t begin, int64_t end, T* logits, int64_t V, int64_t Vp,
                             const int64_t* targets, int64_t ignore_index, rows::CrossEntropyTerms<W> terms,
                             W scale, const W* row_scale, bool write_gradient, W* losses) {
   for (int64_t n = begin; n < end; ++n) {
     T* row = logits + n * Vp;
     if (targets[n] == ignore_index) {
-      if (write_gradient) rows::clear_row(rows::Solo{}, row, Vp);
+      if (write_gradient) rows::clear_row(rows::SingleThread{}, row, Vp);
       losses[n] = 0;
     } else {
-      losses[n] = rows::cross_entropy_row(rows::Solo{}, row, V, Vp, targets[n], terms,
+      losses[n] = rows::cross_entropy_row(rows::SingleThread{}, row, V, Vp, targets[n], terms,
                                           row_scale != nullptr ? row_scale[n] : scale, write_gradient);
     }
   }
@@ -50,13 +50,13 @@ GPT2X_CLONES void loss_rows(int64_t begin, int64_t end, T* logits, int64_t V, in
 // to[i] = from[i], or += it.
 template <class To, class From>
 GPT2X_CLONES void carry(const From* from, To* to, int64_t begin, int64_t end, bool add) {
-  using W = rows::Wide<To>;
+  using W = rows::Accumulation<To>;
   if (add) {
     for (int64_t i = begin; i < end; ++i) {
-      to[i] = rows::narrow<To>(rows::widen(to[i]) + rows::widen_to<W>(from[i]));
+      to[i] = rows::to_storage<To>(rows::to_accumulation(to[i]) + rows::convert_to<W>(from[i]));
     }
   } else {
-    for (int64_t i = begin; i < end; ++i) to[i] = rows::narrow<To>(rows::widen_to<W>(from[i]));
+    for (int64_t i = begin; i < end; ++i) to[i] = rows::to_storage<To>(rows::convert_to<W>(from[i]));
   }
 }
 
@@ -125,7 +125,7 @@ class WeightGradient {
   Tensor finish() {
     if (total_->scalar_type() == weight_.scalar_type()) return *total_;
     const Tensor rounded = torch::stable::new_empty(weight_, weight_.sizes());
-    carry_all<P, rows::Wide<T>>(*total_, rounded, false);
+    carry_all<P, rows::Accumulation<T>>(*total_, rounded, false);
     return rounded;
   }
 
@@ -138,7 +138,7 @@ class WeightGradient {
       const int64_t length = std::min(kColumnsPerSlice, Vp - start);
       if (product && product->size(0) != length) product = part(*product, 0, 0, length);
       product = multiply(transposed(part(dlogits, 1, start, length)), hidden, std::move(product));
-      carry_all<rows::Wide<T>, T>(*product, part(*total_, 0, start, length), !empty_);
+      carry_all<rows::Accumulation<T>, T>(*product, part(*total_, 0, start, length), !empty_);
     }
   }
 
@@ -200,7 +200,7 @@ std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, co
   with_storage("hidden", dtype, weight.scalar_type(), [&](auto activation, auto parameter) {
     using T = decltype(activation);
     using P = decltype(parameter);
-    using W = rows::Wide<T>;
+    using W = rows::Accumulation<T>;
     const rows::CrossEntropyTerms<W> terms{static_cast<W>(label_smoothing), static_cast<W>(z_loss)};
     const double divisor = reduction == kMean ? static_cast<double>(counted) : 1.0;
     const W scale = static_cast<W>(1.0 / divisor);

@@ -43,7 +43,7 @@ GPT2X_CLONES void add_partials(const W* partials, int64_t count, int64_t stride,
   for (int64_t i = begin; i < end; ++i) {
     W total = 0;
     for (int64_t block = 0; block < count; ++block) total += partials[block * stride + i];
-    out[i] = rows::narrow<P>(static_cast<rows::Wide<P>>(total));
+    out[i] = rows::to_storage<P>(static_cast<rows::Accumulation<P>>(total));
   }
 }
 

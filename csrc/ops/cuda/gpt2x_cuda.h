@@ -1,7 +1,7 @@
 /* The C boundary of the CUDA kernels: raw device pointers, sizes, and the stream as a pointer-sized integer.
  *
  * It knows neither torch nor Python, so one library serves any version of both; it links the CUDA runtime
- * statically and loads on a machine without a GPU. gpt2x/ops/cuda.py allocates, checks and calls.
+ * statically and loads on a machine without a GPU. gpt2x/ops/<name>.py allocates, checks and calls.
  *
  * Every function launches on `stream`, does not wait, and returns 0 or a cudaError_t (gpt2x_cuda_error gives
  * its text). dtype: 0 is float32, 1 is bfloat16. All arrays are contiguous, and aligned to their elements;

@@ -1,7 +1,7 @@
 // The softmax, loss and in-place gradient of linear_cross_entropy on CUDA: a block per row of logits; torch's
-// GEMMs stand before and after it (gpt2x/ops/cuda.py). Memory sees one read of the logits and one write of
-// their gradient; a row of 50304 bfloat16 (98 KiB) stays in L2, largely in L1, between the three passes. A
-// thread takes 128 bits of a row at a time.
+// GEMMs stand before and after it (gpt2x/ops/linear_cross_entropy.py). Memory sees one read of the logits and
+// one write of their gradient; a row of 50304 bfloat16 (98 KiB) stays in L2, largely in L1, between the three
+// passes. A thread takes 128 bits of a row at a time.
 #include "../rows/linear_cross_entropy.h"
 
 #include "team.cuh"

@@ -147,7 +147,7 @@ __global__ void sum_partials(const float* partials, int64_t num_blocks, int64_t 
   __syncthreads();
   if (threadIdx.y != 0 || c >= C) return;
   for (int y = 1; y < 8; ++y) total += tile[y][threadIdx.x];
-  out[c] = rows::narrow<P>(total);
+  out[c] = rows::to_storage<P>(total);
 }
 
 template <class P>

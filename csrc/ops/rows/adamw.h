@@ -48,32 +48,32 @@ GPT2X_HD W clip_factor(W norm, W max_norm) {
 }
 
 // P stores parameters, G gradients, S the moments. `shrink` is 1 - lr * weight_decay, `clip` multiplies
-// gradients. With kShadow every new parameter is also written, rounded, to `shadow`, the copy that the next
-// step computes with.
-template <bool kShadow, class Team, class P, class G, class S, class W = Wide<P>>
+// gradients. With kBf16Param every new parameter is also written, rounded, to `bf16_param`, the copy that the
+// next step computes with.
+template <bool kBf16Param, class Team, class P, class G, class S, class W = Accumulation<P>>
 GPT2X_HD void adamw_span(const Team& team, P* param, const G* grad, S* exp_avg, S* exp_avg_sq,
-                         bfloat16* shadow, int64_t n, const AdamwStep<W>& step, W shrink, W clip) {
-  const auto update = [=](P& parameter, G gradient, S& average, S& average_sq) {
-    const W g = widen_to<W>(gradient) * clip;
-    const W m = step.beta1 * widen_to<W>(average) + step.rest1 * g;
-    const W v = step.beta2 * widen_to<W>(average_sq) + step.rest2 * g * g;
+                         bfloat16* bf16_param, int64_t n, const AdamwStep<W>& step, W shrink, W clip) {
+  const auto update = [=](P& parameter, G gradient, S& exp_avg, S& exp_avg_sq) {
+    const W g = convert_to<W>(gradient) * clip;
+    const W m = step.beta1 * convert_to<W>(exp_avg) + step.rest1 * g;
+    const W v = step.beta2 * convert_to<W>(exp_avg_sq) + step.rest2 * g * g;
     const W denominator = static_cast<W>(sqrt(v)) * step.inverse_root_correction + step.eps;
-    const W p = widen(parameter) * shrink - step.step_size * m / denominator;
-    parameter = narrow<P>(p);
-    average = narrow<S>(m);
-    average_sq = narrow<S>(v);
+    const W p = to_accumulation(parameter) * shrink - step.step_size * m / denominator;
+    parameter = to_storage<P>(p);
+    exp_avg = to_storage<S>(m);
+    exp_avg_sq = to_storage<S>(v);
     return p;
   };
   const InOut<P> params{param};
   const In<G> grads{grad};
-  const InOut<S> averages{exp_avg}, averages_sq{exp_avg_sq};
-  if constexpr (kShadow) {
-    const auto update_both = [=](P& parameter, G gradient, S& average, S& average_sq, bfloat16& copy) {
-      copy = narrow<bfloat16>(static_cast<float>(update(parameter, gradient, average, average_sq)));
+  const InOut<S> exp_avgs{exp_avg}, exp_avg_sqs{exp_avg_sq};
+  if constexpr (kBf16Param) {
+    const auto update_both = [=](P& parameter, G gradient, S& exp_avg, S& exp_avg_sq, bfloat16& copy) {
+      copy = to_storage<bfloat16>(static_cast<float>(update(parameter, gradient, exp_avg, exp_avg_sq)));
     };
-    each(team, n, update_both, params, grads, averages, averages_sq, Out<bfloat16>{shadow});
+    each(team, n, update_both, params, grads, exp_avgs, exp_avg_sqs, Out<bfloat16>{bf16_param});
   } else {
-    each(team, n, update, params, grads, averages, averages_sq);
+    each(team, n, update, params, grads, exp_avgs, exp_avg_sqs);
   }
 }
 

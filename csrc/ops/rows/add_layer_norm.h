@@ -1,6 +1,6 @@
 // One row of sum = x + residual, y = (sum - mean) * rstd * weight + bias, and of its gradient.
 //
-// T is the storage type of activations, P that of the parameters, W = Wide<T> what is computed in.
+// T is the storage type of activations, P that of the parameters, W = Accumulation<T> what is computed in.
 #pragma once
 
 #include "pack.h"
@@ -9,30 +9,31 @@ namespace gpt2x::rows {
 
 // `sum` is written only where there is a residual. The statistics are those of the *stored* sum, so that
 // backward, which reads it, sees the numbers that forward saw.
-template <class Team, class T, class P, class W = Wide<T>>
+template <class Team, class T, class P, class W = Accumulation<T>>
 GPT2X_HD void add_layer_norm_row(const Team& team, const T* x, const T* residual, const P* weight,
                                  const P* bias, int64_t C, W eps, T* sum, T* y, W* mean, W* rstd) {
   W total;
   if (residual != nullptr) {
     const auto add = [](T from, T plus, T& stored) {
-      stored = narrow<T>(widen(from) + widen(plus));
-      return widen(stored);
+      stored = to_storage<T>(to_accumulation(from) + to_accumulation(plus));
+      return to_accumulation(stored);
     };
     total = sum_each<W>(team, C, add, In<T>{x}, In<T>{residual}, Out<T>{sum});
   } else {
-    total = sum_each<W>(team, C, [](T stored) { return widen(stored); }, In<T>{x});
+    total = sum_each<W>(team, C, [](T stored) { return to_accumulation(stored); }, In<T>{x});
   }
   const In<T> row{residual != nullptr ? sum : x};  // each lane reads back only what it wrote itself
   const W center = team.sum(total) / static_cast<W>(C);
   // Squares of the centred values: E[x^2] - E[x]^2 would cancel for rows far from zero.
   const auto square = [=](T stored) {
-    const W d = widen(stored) - center;
+    const W d = to_accumulation(stored) - center;
     return d * d;
   };
   const W squares = team.sum(sum_each<W>(team, C, square, row));
   const W scale = W(1) / static_cast<W>(sqrt(squares / static_cast<W>(C) + eps));
   const auto normalise = [=](T stored, P gain, P shift, T& out) {
-    out = narrow<T>((widen(stored) - center) * scale * widen_to<W>(gain) + widen_to<W>(shift));
+    out = to_storage<T>((to_accumulation(stored) - center) * scale * convert_to<W>(gain) +
+                        convert_to<W>(shift));
   };
   each(team, C, normalise, row, In<P>{weight}, InOrZeros<P>{bias}, Out<T>{y});
   if (team.lane() == 0) {
@@ -46,17 +47,17 @@ GPT2X_HD void add_layer_norm_row(const Team& team, const T* x, const T* residual
 //   dweight += dy * xhat, dbias += dy
 // Activations' gradients are overwritten, parameters' accumulate: `dweight` and `dbias` are the partial sums
 // of the rows that one team walks, and each lane adds only to its own columns. A null `dsum` counts as zeros.
-template <class Team, class T, class P, class W = Wide<T>>
+template <class Team, class T, class P, class W = Accumulation<T>>
 GPT2X_HD void add_layer_norm_backward_row(const Team& team, const T* dy, const T* dsum, const T* sum,
                                           const P* weight, W mean, W rstd, int64_t C, T* dx, W* dweight,
                                           W* dbias) {
   const In<T> upstream{dy}, row{sum};
   const In<P> gains{weight};
   const auto add_up = [=](T d, T stored, P gain, W& dgain, W& dshift) -> Two<W> {
-    const W xhat = (widen(stored) - mean) * rstd;
-    const W g = widen(d) * widen_to<W>(gain);
-    dgain += widen(d) * xhat;
-    dshift += widen(d);
+    const W xhat = (to_accumulation(stored) - mean) * rstd;
+    const W g = to_accumulation(d) * convert_to<W>(gain);
+    dgain += to_accumulation(d) * xhat;
+    dshift += to_accumulation(d);
     return {g, g * xhat};
   };
   const Two<W> totals =
@@ -64,9 +65,9 @@ GPT2X_HD void add_layer_norm_backward_row(const Team& team, const T* dy, const T
   const W g_mean = team.sum(totals.first) / static_cast<W>(C);
   const W g_xhat_mean = team.sum(totals.second) / static_cast<W>(C);
   const auto pass_on = [=](T d, T stored, P gain, T d_stored, T& out) {
-    const W xhat = (widen(stored) - mean) * rstd;
-    const W g = widen(d) * widen_to<W>(gain);
-    out = narrow<T>(rstd * (g - g_mean - xhat * g_xhat_mean) + widen(d_stored));
+    const W xhat = (to_accumulation(stored) - mean) * rstd;
+    const W g = to_accumulation(d) * convert_to<W>(gain);
+    out = to_storage<T>(rstd * (g - g_mean - xhat * g_xhat_mean) + to_accumulation(d_stored));
   };
   each(team, C, pass_on, upstream, row, gains, InOrZeros<T>{dsum}, Out<T>{dx});
 }

@@ -31,30 +31,34 @@ GPT2X_HD W gelu_slope(W u) {
   return gate + bend;
 }
 
-template <class Team, class T, class P, class W = Wide<T>>
+template <class Team, class T, class P, class W = Accumulation<T>>
 GPT2X_HD void bias_gelu_row(const Team& team, const T* x, const P* bias, int64_t C, T* y) {
   if (bias != nullptr) {
-    const auto activate = [](T u, P shift, T& out) { out = narrow<T>(gelu(widen(u) + widen_to<W>(shift))); };
+    const auto activate = [](T u, P shift, T& out) {
+      out = to_storage<T>(gelu(to_accumulation(u) + convert_to<W>(shift)));
+    };
     each(team, C, activate, In<T>{x}, In<P>{bias}, Out<T>{y});
   } else {
-    each(team, C, [](T u, T& out) { out = narrow<T>(gelu(widen(u))); }, In<T>{x}, Out<T>{y});
+    each(team, C, [](T u, T& out) { out = to_storage<T>(gelu(to_accumulation(u))); }, In<T>{x}, Out<T>{y});
   }
 }
 
 // dx = dy gelu'(x + bias), overwritten; dbias += dx, accumulated over the rows of one team, each lane its own
 // columns.
-template <class Team, class T, class P, class W = Wide<T>>
+template <class Team, class T, class P, class W = Accumulation<T>>
 GPT2X_HD void bias_gelu_backward_row(const Team& team, const T* dy, const T* x, const P* bias, int64_t C,
                                      T* dx, W* dbias) {
   if (bias != nullptr) {
     const auto pass_on = [](T d, T u, P shift, T& out, W& dshift) {
-      const W du = widen(d) * gelu_slope(widen(u) + widen_to<W>(shift));
-      out = narrow<T>(du);
+      const W du = to_accumulation(d) * gelu_slope(to_accumulation(u) + convert_to<W>(shift));
+      out = to_storage<T>(du);
       dshift += du;
     };
     each(team, C, pass_on, In<T>{dy}, In<T>{x}, In<P>{bias}, Out<T>{dx}, InOut<W>{dbias});
   } else {
-    const auto pass_on = [](T d, T u, T& out) { out = narrow<T>(widen(d) * gelu_slope(widen(u))); };
+    const auto pass_on = [](T d, T u, T& out) {
+      out = to_storage<T>(to_accumulation(d) * gelu_slope(to_accumulation(u)));
+    };
     each(team, C, pass_on, In<T>{dy}, In<T>{x}, Out<T>{dx});
   }
 }

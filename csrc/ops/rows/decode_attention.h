@@ -16,18 +16,18 @@ struct AttentionPart {
 // scores[0..4) = scale * query . key for four keys at once, so that their loads and reductions overlap; one
 // after the other, each waits for the sum before it (12 heads, S = 1024, D = 64 in float32 on one Zen 5 core,
 // values included: 116 instead of 156 us).
-template <class Team, class T, class W = Wide<T>>
+template <class Team, class T, class W = Accumulation<T>>
 GPT2X_HD void four_scores(const Team& team, const T* query, const T* keys, int64_t key_stride, int64_t D,
                           W scale, W* scores) {
   const T *k0 = keys, *k1 = k0 + key_stride, *k2 = k1 + key_stride, *k3 = k2 + key_stride;
   W s0 = 0, s1 = 0, s2 = 0, s3 = 0;
   GPT2X_SIMD_SUM(s0, s1, s2, s3)
   for (int64_t i = team.lane(); i < D; i += team.stride()) {
-    const W q = widen(query[i]);
-    s0 += q * widen(k0[i]);
-    s1 += q * widen(k1[i]);
-    s2 += q * widen(k2[i]);
-    s3 += q * widen(k3[i]);
+    const W q = to_accumulation(query[i]);
+    s0 += q * to_accumulation(k0[i]);
+    s1 += q * to_accumulation(k1[i]);
+    s2 += q * to_accumulation(k2[i]);
+    s3 += q * to_accumulation(k3[i]);
   }
   const W x0 = team.sum(s0) * scale, x1 = team.sum(s1) * scale;
   const W x2 = team.sum(s2) * scale, x3 = team.sum(s3) * scale;
@@ -35,7 +35,7 @@ GPT2X_HD void four_scores(const Team& team, const T* query, const T* keys, int64
 }
 
 // total += sum of the first `count` value rows by their weights, four rows for each read and write of total.
-template <class Team, class T, class W = Wide<T>>
+template <class Team, class T, class W = Accumulation<T>>
 GPT2X_HD void add_values(const Team& team, const W* weights, const T* values, int64_t value_stride,
                          int64_t count, int64_t D, W* total) {
   int64_t s = 0;
@@ -45,14 +45,15 @@ GPT2X_HD void add_values(const Team& team, const W* weights, const T* values, in
     const W w0 = weights[s], w1 = weights[s + 1], w2 = weights[s + 2], w3 = weights[s + 3];
     GPT2X_SIMD
     for (int64_t i = team.lane(); i < D; i += team.stride()) {
-      total[i] += (w0 * widen(v0[i]) + w1 * widen(v1[i])) + (w2 * widen(v2[i]) + w3 * widen(v3[i]));
+      total[i] += (w0 * to_accumulation(v0[i]) + w1 * to_accumulation(v1[i])) +
+                  (w2 * to_accumulation(v2[i]) + w3 * to_accumulation(v3[i]));
     }
   }
   for (; s < count; ++s) {
     const T* value = values + s * value_stride;
     const W weight = weights[s];
     GPT2X_SIMD
-    for (int64_t i = team.lane(); i < D; i += team.stride()) total[i] += weight * widen(value[i]);
+    for (int64_t i = team.lane(); i < D; i += team.stride()) total[i] += weight * to_accumulation(value[i]);
   }
 }
 
@@ -60,7 +61,7 @@ GPT2X_HD void add_values(const Team& team, const W* weights, const T* values, in
 // apart, their D elements side by side. `scores` (S) is room for the team, `total` (D) is overwritten.
 //
 // One pass over K, one over V: at S = 1024, D = 64 half a megabyte in float32, each byte read once.
-template <class Team, class T, class W = Wide<T>>
+template <class Team, class T, class W = Accumulation<T>>
 GPT2X_HD AttentionPart<W> decode_attention_part(const Team& team, const T* query, const T* keys,
                                                 int64_t key_stride, const T* values, int64_t value_stride,
                                                 int64_t S, int64_t D, W scale, W* scores, W* total) {
@@ -93,7 +94,7 @@ GPT2X_HD AttentionPart<W> decode_attention_part(const Team& team, const T* query
 }
 
 // y = softmax(q K^T / sqrt(D)) V from the parts of one head, in their order; `totals` (count, D).
-template <class Team, class T, class W = Wide<T>>
+template <class Team, class T, class W = Accumulation<T>>
 GPT2X_HD void decode_attention_merge(const Team& team, const AttentionPart<W>* parts, const W* totals,
                                      int64_t count, int64_t D, T* y) {
   W highest = -INFINITY;
@@ -104,7 +105,7 @@ GPT2X_HD void decode_attention_merge(const Team& team, const AttentionPart<W>* p
   for (int64_t i = team.lane(); i < D; i += team.stride()) {
     W sum = 0;
     for (int64_t p = 0; p < count; ++p) sum += exponential(parts[p].highest - highest) * totals[p * D + i];
-    y[i] = narrow<T>(sum * inverse);
+    y[i] = to_storage<T>(sum * inverse);
   }
 }
 

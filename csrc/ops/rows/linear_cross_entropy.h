@@ -25,18 +25,19 @@ struct CrossEntropyTerms {
 //
 // Three passes over the row: maximum, sum of exponentials, gradient (and one more with smoothing). A row of
 // 50304 floats stays in a core's L2 between them, so memory sees one read and one write.
-template <class Team, class T, class W = Wide<T>>
+template <class Team, class T, class W = Accumulation<T>>
 GPT2X_HD W cross_entropy_row(const Team& team, T* logits, int64_t V, int64_t Vp, int64_t target,
                              const CrossEntropyTerms<W>& terms, W scale, bool write_gradient) {
   const In<T> row{logits};
-  const W m = team.max(max_each<W>(team, V, [](T x) { return widen(x); }, row));
-  const W total = team.sum(sum_each<W>(team, V, [=](T x) { return exponential(widen(x) - m); }, row));
+  const W m = team.max(max_each<W>(team, V, [](T x) { return to_accumulation(x); }, row));
+  const W total =
+      team.sum(sum_each<W>(team, V, [=](T x) { return exponential(to_accumulation(x) - m); }, row));
   const W log_total = static_cast<W>(log(total));
-  const W below_top = widen(logits[target]) - m;
+  const W below_top = to_accumulation(logits[target]) - m;
   const W kept = W(1) - terms.label_smoothing;  // of the target's probability
   W loss = log_total - kept * below_top;        // everything relative to m, so that no large numbers cancel
   if (terms.label_smoothing > W(0)) {
-    const W depth = team.sum(sum_each<W>(team, V, [=](T x) { return widen(x) - m; }, row));
+    const W depth = team.sum(sum_each<W>(team, V, [=](T x) { return to_accumulation(x) - m; }, row));
     loss -= terms.label_smoothing * (depth / static_cast<W>(V));
   }
   W pull = 1;  // what the z-loss makes of every probability in the gradient
@@ -53,14 +54,14 @@ GPT2X_HD W cross_entropy_row(const Team& team, T* logits, int64_t V, int64_t Vp,
   const W spread = terms.label_smoothing / static_cast<W>(V);  // the probability that smoothing gives to each
   const W spread_scale = spread * scale;
   const auto differentiate = [=](T& x) {
-    x = narrow<T>(exponential(widen(x) - m) * inverse * pulled_scale - spread_scale);
+    x = to_storage<T>(exponential(to_accumulation(x) - m) * inverse * pulled_scale - spread_scale);
   };
   each(team, V, differentiate, InOut<T>{logits});
   team.sync();  // one lane has written logits[target]
   if (team.lane() == 0) {
-    logits[target] = narrow<T>((exponential(below_top) * inverse * pull - kept - spread) * scale);
+    logits[target] = to_storage<T>((exponential(below_top) * inverse * pull - kept - spread) * scale);
   }
-  for (int64_t i = V + team.lane(); i < Vp; i += team.stride()) logits[i] = narrow<T>(W(0));
+  for (int64_t i = V + team.lane(); i < Vp; i += team.stride()) logits[i] = to_storage<T>(W(0));
   return loss;
 }
 

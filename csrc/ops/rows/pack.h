@@ -5,8 +5,8 @@
 // one bfloat16 a lane a warp asks for 64 bytes at a time, too few to keep memory busy. On the CPU a lane
 // takes one element, and the compiler makes vectors of the loop.
 //
-//   const auto add = [](T from, T plus, T& to) { to = narrow<T>(widen(from) + widen(plus)); };
-//   each(team, C, add, In<T>{x}, In<T>{residual}, Out<T>{sum});
+//   const auto add = [](T from, T plus, T& to) { to = to_storage<T>(to_accumulation(from) +
+//   to_accumulation(plus)); }; each(team, C, add, In<T>{x}, In<T>{residual}, Out<T>{sum});
 #pragma once
 
 #include <initializer_list>

@@ -32,15 +32,15 @@ namespace gpt2x::rows {
 enum class bfloat16 : uint16_t {};
 
 template <class T>
-struct WideOf {
+struct AccumulationOf {
   using type = float;
 };
 template <>
-struct WideOf<double> {
+struct AccumulationOf<double> {
   using type = double;
 };
 template <class T>
-using Wide = typename WideOf<T>::type;
+using Accumulation = typename AccumulationOf<T>::type;
 
 GPT2X_HD uint32_t bits_of(float x) {
 #if defined(__CUDA_ARCH__)
@@ -62,23 +62,23 @@ GPT2X_HD float float_of(uint32_t bits) {
 #endif
 }
 
-GPT2X_HD float widen(float x) {
+GPT2X_HD float to_accumulation(float x) {
   return x;
 }
-GPT2X_HD double widen(double x) {
+GPT2X_HD double to_accumulation(double x) {
   return x;
 }
-GPT2X_HD float widen(bfloat16 x) {
+GPT2X_HD float to_accumulation(bfloat16 x) {
   return float_of(static_cast<uint32_t>(x) << 16);
 }
 
 // Rounds to the storage type: bfloat16 to nearest, ties to even; a NaN stays a NaN.
 template <class T>
-GPT2X_HD T narrow(Wide<T> x) {
+GPT2X_HD T to_storage(Accumulation<T> x) {
   return x;
 }
 template <>
-GPT2X_HD bfloat16 narrow<bfloat16>(float x) {
+GPT2X_HD bfloat16 to_storage<bfloat16>(float x) {
   const uint32_t bits = bits_of(x);
   const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   const uint32_t quiet_nan = (bits >> 16) | 0x40u;
@@ -87,8 +87,8 @@ GPT2X_HD bfloat16 narrow<bfloat16>(float x) {
 
 // A number of any storage type in the wide type of another (float32 parameters beside bfloat16 activations).
 template <class W, class T>
-GPT2X_HD W widen_to(T x) {
-  return static_cast<W>(widen(x));
+GPT2X_HD W convert_to(T x) {
+  return static_cast<W>(to_accumulation(x));
 }
 
 GPT2X_HD double exponential(double x) {

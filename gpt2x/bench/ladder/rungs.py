@@ -131,7 +131,7 @@ def _needs_float32_products(machine: Machine, setting: Setting, below: StepConfi
     return "torch's own library multiplies float32 as fast on this CPU, or gpt2x.ops is not compiled"
 
 
-def _needs_shadows(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
+def _needs_bf16_params(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
     if setting.device == "cuda":
         return "on a GPU the casts of autocast cost little"
     if not below.is_bfloat16:
@@ -321,7 +321,7 @@ OUR_RUNGS = (
         change="a bfloat16 copy of the weights, written by AdamW, instead of autocast",
         why="Autocast rounds every weight in every forward pass and widens every gradient again.",
         changes={"bf16_weights": True, "autocast": None},
-        applies=_needs_shadows,
+        applies=_needs_bf16_params,
         loss_bound=0.05,  # the residual stream is rounded too
     ),
     Rung(

@@ -20,8 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt2x.ops import reference
-from gpt2x.ops.functional import quantize_rows
+from gpt2x.ops import quantize_rows, reference
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Ops = Any
@@ -163,13 +162,13 @@ def _embedding_backward(z: Sizes, draw: Draw) -> Call:
 
 
 def _adamw(z: Sizes, draw: Draw) -> Call:
-    """Float32 parameters; in bfloat16 their gradients and shadows are."""
+    """Float32 parameters; in bfloat16 their gradients and bf16_params are."""
     short = draw.dtype == torch.bfloat16
     shape = (z.C, 4 * z.C)
     start = [draw(*shape, scale=0.02, dtype=torch.float32) for _ in range(z.matrices)]
     grads = [draw(*shape) for _ in range(z.matrices)]
     params, first, second = ([tensor.clone() for tensor in start] for _ in range(3))
-    shadows = [tensor.bfloat16() for tensor in start] if short else None
+    bf16_params = [tensor.bfloat16() for tensor in start] if short else None
     norm = reference.global_norm(grads)
 
     def prepare(ops: Ops) -> None:
@@ -179,7 +178,7 @@ def _adamw(z: Sizes, draw: Draw) -> Call:
 
     def run(ops: Ops, _: Any) -> list[Tensor]:
         options = {"step": 1, "lr": 6e-4, "weight_decay": 0.1, "grad_norm": norm, "max_norm": 1.0}
-        ops.adamw_(params, grads, first, second, **options, shadows=shadows)
+        ops.adamw_(params, grads, first, second, **options, bf16_params=bf16_params)
         return [*params, *first, *second]
 
     return Call(prepare=prepare, run=run)
@@ -232,7 +231,7 @@ CASES = (
     # dy, the rows of dweight that occur; these rows
     Case(name="embedding_backward_", shape="N × C of V", num_bytes=lambda z, s: (z.N + 2 * z.U) * z.C * s,
          build=_embedding_backward),
-    # parameter, gradient, both moments; parameter, both moments (a bfloat16 gradient and a shadow: as many bytes)
+    # parameter, gradient, both moments; parameter, both moments (a bfloat16 gradient and a bf16 copy: as many bytes)
     Case(name="adamw_", shape="P", num_bytes=lambda z, s: 28 * z.P, build=_adamw),
     # every gradient
     Case(name="global_norm", shape="P", num_bytes=lambda z, s: z.P * s, build=_global_norm),

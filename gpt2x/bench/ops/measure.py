@@ -74,9 +74,9 @@ def bench_ops(
     from gpt2x.bench import machine
     from gpt2x.bench.ops.cases import CASES, DTYPES, GPU_SIZES, Sizes
     from gpt2x.model.device import pick_device
-    from gpt2x.ops import backend, selfcheck
+    from gpt2x.ops import library, selfcheck
 
-    for kind, given, known in (("dtype", dtypes, DTYPES), ("op", names, backend.OPERATORS)):
+    for kind, given, known in (("dtype", dtypes, DTYPES), ("op", names, tuple(library.OPERATORS))):
         for word in given:
             if word not in known:
                 raise UsageError(f"--{kind} {quoted(word)} is unknown; choose among {', '.join(known)}")
@@ -238,12 +238,13 @@ def _take_turns(contenders: Sequence[OpContender], clock: Stopwatch, effort: Eff
 @contextlib.contextmanager
 def _implementation(name: str) -> Iterator[Any]:
     """The module whose functions are called."""
+    from gpt2x import ops
     from gpt2x.bench.ops import torch_ops
-    from gpt2x.ops import backend, functional, reference
+    from gpt2x.ops import backend, reference
 
     if name == NATIVE:
         with backend.using("native"):
-            yield functional
+            yield ops
     else:
         yield torch_ops if name == TORCH else reference
 

@@ -70,9 +70,9 @@ def adamw_(
     weight_decay: float,
     grad_norm: Tensor,
     max_norm: float,
-    shadows: list[Tensor] | None = None,
+    bf16_params: list[Tensor] | None = None,
 ) -> None:
-    """Clip, torch's fused AdamW, and where there are shadows the cast that autocast would make of every weight."""
+    """Clip, torch's fused AdamW, and where there are bf16_params the cast that autocast would make of every weight."""
     from torch.optim.adamw import adamw
 
     wide = [grad.to(p.dtype) for p, grad in zip(params, grads, strict=True)]
@@ -94,5 +94,5 @@ def adamw_(
         weight_decay=weight_decay,
         eps=1e-8,
     )
-    if shadows is not None:
-        torch._foreach_copy_(shadows, params)
+    if bf16_params is not None:
+        torch._foreach_copy_(bf16_params, params)

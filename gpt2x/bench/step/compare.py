@@ -61,9 +61,9 @@ def _plain(setting: Setting, dtype: str, **changes: Any) -> StepConfig:
 
 
 def _ours(setting: Setting, dtype: str) -> StepConfig:
-    shadow = dtype == "bfloat16" and setting.device == "cpu"
-    changes = {"autocast": None} if shadow else {}
-    ours = {"optimizer": "gpt2x", "bf16_weights": shadow, "keep_memory": True}
+    bf16_param = dtype == "bfloat16" and setting.device == "cpu"
+    changes = {"autocast": None} if bf16_param else {}
+    ours = {"optimizer": "gpt2x", "bf16_weights": bf16_param, "keep_memory": True}
     return _plain(setting, dtype, **fused(), **ours, **changes)
 
 

@@ -153,10 +153,10 @@ def test_on_two_gpus_all_of_the_seeds_rungs_run_and_ours_say_what_they_lack(work
 
 def test_rungs_that_need_one_another_say_so(laptop: Machine) -> None:
     below = StepConfig(autocast="bfloat16", optimizer="gpt2x")
-    shadow = rung("bf16-weights")
-    assert "need the fused layers" in str(shadow.why_not(laptop, Setting(), below))
+    bf16_param = rung("bf16-weights")
+    assert "need the fused layers" in str(bf16_param.why_not(laptop, Setting(), below))
     whole = dataclasses.replace(below, fused_layers=True, micro_batches=4, compile=True)
-    assert shadow.why_not(laptop, Setting(), whole) is None
+    assert bf16_param.why_not(laptop, Setting(), whole) is None
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def test_with_the_fused_loss_there_are_no_logits(step: Callable[..., TimedStep])
     assert step(fused_loss=True).model(torch.tensor([[1]]), torch.tensor([[2]]))[0] is None
 
 
-SHADOWS = {
+BF16 = {
     "tie_weights": True,
     "padded_vocab_size": 128,
     "fused_layers": True,
@@ -269,7 +269,7 @@ SHADOWS = {
 def test_bf16_weights_take_the_place_of_autocast_and_follow_the_float32_ones(
     step: Callable[..., TimedStep],
 ) -> None:
-    cast, own = step(autocast="bfloat16", **SHADOWS), step(bf16_weights=True, **SHADOWS)
+    cast, own = step(autocast="bfloat16", **BF16), step(bf16_weights=True, **BF16)
     kinds = []
     own.model.h[0].mlp.c_proj.register_forward_hook(lambda module, args, out: kinds.append(out.dtype))
     assert [own().loss for _ in range(4)] == pytest.approx([cast().loss for _ in range(4)], abs=0.02)
@@ -283,7 +283,7 @@ def test_bf16_weights_take_the_place_of_autocast_and_follow_the_float32_ones(
 
 def test_gradients_of_bf16_weights_are_added_up_in_float32(step: Callable[..., TimedStep]) -> None:
     """Each micro-batch's gradient is bfloat16; their sum must be the exact one of those, not a rounded one."""
-    single = step(bf16_weights=True, **SHADOWS)
+    single = step(bf16_weights=True, **BF16)
     names = dict(single.model.named_parameters())
     expected = {name: torch.zeros_like(parameter) for name, parameter in names.items()}
     for micro in range(4):
@@ -292,7 +292,7 @@ def test_gradients_of_bf16_weights_are_added_up_in_float32(step: Callable[..., T
         for name, leaf in zip(names, single.training.optimizer.leaves(), strict=True):
             assert leaf.grad is not None
             expected[name] += leaf.grad
-    summed = step(bf16_weights=True, micro_batches=4, **SHADOWS)
+    summed = step(bf16_weights=True, micro_batches=4, **BF16)
     for _ in range(2):  # the second time the sums have to start anew
         summed.num_steps = 0
         summed.training.optimizer.zero_grad()
@@ -311,7 +311,7 @@ def test_a_compiled_step_with_bf16_weights_and_accumulation_learns_the_same(
     step: Callable[..., TimedStep],
 ) -> None:
     torch._dynamo.reset()
-    options = {"bf16_weights": True, "micro_batches": 2, "fused_loss": True, **SHADOWS}
+    options = {"bf16_weights": True, "micro_batches": 2, "fused_loss": True, **BF16}
     eager, compiled = step(**options), step(compile=True, **options)
     assert [compiled().loss for _ in range(4)] == pytest.approx([eager().loss for _ in range(4)], abs=0.02)
 
@@ -328,7 +328,7 @@ def test_a_micro_batch_in_two_parts_makes_the_same_step(step: Callable[..., Time
     [
         ({"bf16_weights": True, "optimizer": "gpt2x"}, "need the fused layers"),
         ({"bf16_weights": True, "fused_layers": True, "optimizer": "fused"}, "need our AdamW"),
-        ({"bf16_weights": True, "autocast": "bfloat16", **SHADOWS}, "take the place of autocast"),
+        ({"bf16_weights": True, "autocast": "bfloat16", **BF16}, "take the place of autocast"),
         ({"cuda_graphs": True}, "CUDA graphs need a GPU"),
         (
             {"cuda_graphs": True, "device": "cuda", "world_size": 2},

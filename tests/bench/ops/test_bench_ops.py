@@ -8,6 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from gpt2x import ops
 from gpt2x.bench import machine
 from gpt2x.bench.ops import measure as bench
 from gpt2x.bench.ops import report, stopwatch, torch_ops
@@ -17,7 +18,7 @@ from gpt2x.bench.ops.stopwatch import Stopwatch
 from gpt2x.bench.stats import Spread
 from gpt2x.cli.app import app
 from gpt2x.errors import UsageError
-from gpt2x.ops import backend, functional, reference
+from gpt2x.ops import backend, library, reference
 
 TINY = {"N": 24, "C": 48, "V": 80, "H": 3, "S": 10, "B": 2, "matrices": 2}
 FEW = bench.Effort(budget_s=0.0, min_rounds=2)
@@ -31,11 +32,11 @@ def _known_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "measure_peak", lambda device: {"float32": 2e11, "bfloat16": 8e11})
 
 
-def test_every_operator_is_measured_in_both_dtypes_and_equals_its_twin() -> None:
+def test_every_operator_is_measured_in_both_dtypes_and_equals_its_reference() -> None:
     found = bench.bench_ops("cpu", sizes=TINY, effort=FEW)
     assert not found.failed
     assert {(op.name, op.dtype) for op in found.operators} == {
-        (name, dtype) for name in backend.OPERATORS for dtype in DTYPES
+        (name, dtype) for name in library.OPERATORS for dtype in DTYPES
     }
     for op in found.operators:
         allowed = 1e-5 if op.dtype == "float32" else 0.05
@@ -58,7 +59,7 @@ def _native() -> bool:
         if case.in_torch
     ],
 )
-def test_torchs_own_functions_do_the_work_of_the_twin(case, dtype: str) -> None:
+def test_torchs_own_functions_do_the_work_of_the_reference(case, dtype: str) -> None:
     def results(ops) -> list[torch.Tensor]:
         call = case.build(TINY_SIZES, Draw(torch.device("cpu"), DTYPES[dtype]))
         return [t.detach().float() for t in call.run(ops, call.prepare(ops))]
@@ -73,8 +74,8 @@ def test_torchs_own_functions_do_the_work_of_the_twin(case, dtype: str) -> None:
 def test_a_call_starts_from_the_same_state_every_time() -> None:
     for case in CASES:
         call = case.build(TINY_SIZES, Draw(torch.device("cpu"), torch.float32))
-        first = [t.detach().clone() for t in call.run(functional, call.prepare(functional))]
-        again = [t.detach().clone() for t in call.run(functional, call.prepare(functional))]
+        first = [t.detach().clone() for t in call.run(ops, call.prepare(ops))]
+        again = [t.detach().clone() for t in call.run(ops, call.prepare(ops))]
         assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True)), case.name
 
 
@@ -164,7 +165,7 @@ def test_an_operator_that_is_slower_than_torch_is_seen_to_be() -> None:
     assert (row["ms"], row["torch ms"], row["reference ms"]) == ("2.000", "1.000", "8.000")
 
 
-def test_without_native_operators_the_twin_has_the_rate() -> None:
+def test_without_native_operators_the_reference_has_the_rate() -> None:
     op = _op(times={"reference": _op().times["reference"]}, difference=None)
     assert (op.served, op.speedup("torch"), op.rate) == ("reference", None, 50_000_000 / 8e-3)
     assert report.table_rows(_results(op), "float32")[0][3] == "–"
@@ -213,7 +214,7 @@ def test_one_case_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"names": ["gmev"]}, "--op 'gmev' is unknown; choose among add_layer_norm"),
+        ({"names": ["gmev"]}, "--op 'gmev' is unknown; choose among adamw_, add_layer_norm"),
         ({"dtypes": ["float16"]}, "--dtype 'float16' is unknown; choose among float32, bfloat16"),
         ({"device": "tpu"}, "device 'tpu' is unknown"),
     ],
