@@ -31,7 +31,7 @@ from gpt2x.classify.kinds import KINDS
 from gpt2x.classify.neural import Ragged, bar, batches_by_length
 from gpt2x.classify.recurrent import UNSAID, RecurrentClassifier, check_fingerprint, fingerprint
 from gpt2x.console import format_count, say
-from gpt2x.errors import InputDataError, MissingComponentError, OutputError, UsageError
+from gpt2x.errors import InputDataError, OutputError, UsageError
 from gpt2x.paths import cache_dir
 
 if TYPE_CHECKING:
@@ -252,24 +252,15 @@ def _shape(gpt: GPT) -> dict[str, float]:
 
 
 def find_gpt2(name: str | None) -> Path:
-    """The folder of the GPT-2 that is meant.
+    """The folder of the GPT-2 that is meant: that of a name, else the newest run, else the model that ships.
 
     Raises:
         InputDataError: there is nothing of that name.
-        MissingComponentError: no name is given and no model is here.
 
     """
     from gpt2x.model.runs import find_run, newest_run
 
-    if name is not None:
-        return find_run(str(name))
-    found = newest_run()
-    if found is None:
-        raise MissingComponentError(
-            "no GPT-2 is here to take embeddings from; give --gpt2 FOLDER (a Hugging Face GPT-2 or a run of ours), "
-            "or make a small one with: gpt2x sing love"
-        )
-    return found
+    return newest_run() if name is None else find_run(str(name))
 
 
 def load_gpt2(folder: Path, device: torch.device) -> tuple[GPT, Tokenizer]:

@@ -1,24 +1,21 @@
 """`gpt2x sing`: lyrics about a topic, streamed as they are written.
 
-It takes the newest run there is. Where there is none yet, it has the trainer make a small one first, in a process of
-its own: this command knows no trainer.
+It takes the newest run there is, else the model that ships with the package; it never trains.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpt2x import child
 from gpt2x.cli.options import Device, Json, Out, Quiet, WeightsFrom, examples
-from gpt2x.console import emit, emit_json, emit_piece, is_quiet, is_terminal, say
-from gpt2x.errors import Gpt2xError, InputDataError, UsageError, quoted
+from gpt2x.console import emit, emit_json, emit_piece, is_terminal, say
+from gpt2x.errors import InputDataError, UsageError, quoted
 
 if TYPE_CHECKING:
     from gpt2x.generate.engine import Engine, TextStream
@@ -137,14 +134,14 @@ def sing(
 ) -> None:
     """Write lyrics about a topic, streamed as they come.
 
-    The newest run in ./runs sings; with none there yet, a small model is trained first on the packaged songs, which
-    takes about a minute, and kept. JSON: {topic, title, text, seed, tokens, run, tokens_per_second}, with
-    --check also {copied: {words, share, text, title}}; with --count above 1 a list of these.
+    The newest run in ./runs sings; with none there, the model that ships with gpt2x. JSON: {topic, title, text, seed,
+    tokens, run, tokens_per_second}, with --check also {copied: {words, share, text, title}}; with --count above 1 a
+    list of these.
     """
     from gpt2x.generate.lyrics import MAX_LINES, MIN_LINES, SongRequest, title_of
     from gpt2x.generate.lyrics import sing as write_song
     from gpt2x.generate.sampling import SamplingConfig
-    from gpt2x.model.runs import weights_of
+    from gpt2x.model.runs import find_run, newest_run, weights_of
     from gpt2x.paths import check_can_write
 
     seed = secrets.randbelow(10**6) if seed is None else seed
@@ -174,7 +171,7 @@ def sing(
         _check_weights(weights)
     if out is not None:
         check_can_write(out, "--out")
-    folder = _choose_run(run)
+    folder = newest_run() if run is None else find_run(run)
     engine = _load(weights_of(folder, weights_from), device, weights)
     index = _songs_to_check(folder, data) if check or data is not None else None
     songs: list[dict[str, Any]] = []
@@ -250,43 +247,6 @@ def _check_weights(weights: str) -> None:
     from gpt2x.model.decoding import check_weights
 
     check_weights(weights)  # before a model is trained or loaded for nothing
-
-
-def _choose_run(name: str | None) -> Path:
-    from gpt2x.model.runs import find_run, first_song, foreign_in_run, is_model_folder, newest_run
-    from gpt2x.paths import cache_dir, check_can_write
-
-    if name is not None:
-        return find_run(name)
-    found = newest_run()
-    if found is not None:
-        return found
-    folder = first_song()
-    foreign = foreign_in_run(folder)
-    if foreign is not None:
-        raise UsageError(
-            f"the small model should be trained in {folder}, which holds {foreign}; move that away, set GPT2X_HOME to "
-            "another folder, or give --run FOLDER"
-        )
-    check_can_write(folder, "GPT2X_HOME")
-    check_can_write(cache_dir(), "GPT2X_CACHE")
-    if is_model_folder(folder):
-        say("The small model was interrupted while it was trained: its training goes on from there.")
-    else:
-        say(
-            "No model is trained yet: training a small one on the packaged songs, which takes about a minute."
-        )
-    say(f"It is kept in {folder}; `gpt2x train lyrics` makes a better one.")
-    words = ["lyrics", "--preset", "first-song", "--out", str(folder), *(["--quiet"] if is_quiet() else [])]
-    command = child.module_command("gpt2x.train", words)
-    done = subprocess.run(command, env=child.environment(), stdout=2, check=False)
-    if done.returncode == 130 or done.returncode < 0:
-        raise KeyboardInterrupt
-    if done.returncode != 0 or not is_model_folder(folder):
-        raise Gpt2xError(
-            f"training the first model ended with exit code {done.returncode}; see above, or give --run FOLDER"
-        )
-    return folder
 
 
 def _load(folder: Path, device: str, weights: str | None) -> Engine:

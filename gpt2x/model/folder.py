@@ -31,6 +31,7 @@ from torch.overrides import TorchFunctionMode
 from gpt2x.errors import InputDataError, OutputError
 from gpt2x.model.config import GPTConfig
 from gpt2x.model.gpt import GPT
+from gpt2x.model.packed import SCALE, unpacked
 from gpt2x.model.pretrained import (
     check_shapes,
     config_from_hf,
@@ -239,13 +240,14 @@ def _read_weights(path: Path, config: GPTConfig, dtype: torch.dtype) -> dict[str
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(_open_safetensors(file)) for file in _weight_files(path)]
         home = {name: file for file in files for name in file.keys()}  # noqa: SIM118  (not a dictionary)
+        scales = {name: home.pop(name).get_tensor(name) for name in list(home) if name.endswith(SCALE)}
         names = plain_names(home, tied=config.tie_weights)
         source = str(path / WEIGHTS)
         shapes = {plain: tuple(home[name].get_slice(name).get_shape()) for plain, name in names.items()}
         check_shapes(shapes, config, source)
         state = {}
         for plain, name in names.items():
-            tensor = home[name].get_tensor(name)
+            tensor = unpacked(name, home[name].get_tensor(name), scales)
             if not tensor.is_floating_point():
                 raise InputDataError(
                     f"{source} has {plain!r} in {tensor.dtype}; gpt2x reads floating point only"

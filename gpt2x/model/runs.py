@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from gpt2x.errors import InputDataError, UsageError, quoted
-from gpt2x.paths import CONFIG_BYTES, data_home, read_text, runs_dir
+from gpt2x.paths import CONFIG_BYTES, assets_dir, data_home, read_text, runs_dir
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-FIRST_SONG = "first-song"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.tiktoken")
 MODEL_FILES = (CONFIG, WEIGHTS, *TOKENIZER_FILES)
 """What `save_folder` writes."""
@@ -34,18 +33,16 @@ def is_model_folder(path: Path) -> bool:
     return (path / CONFIG).is_file() and ((path / WEIGHTS).is_file() or (path / INDEX).is_file())
 
 
-def first_song() -> Path:
-    """Where the small model is kept that gpt2x trains for itself."""
-    return data_home() / FIRST_SONG
+def packaged_model() -> Path:
+    """The folder of the lyric writer that ships with the package."""
+    return assets_dir() / "lyric-writer"
 
 
-def newest_run() -> Path | None:
-    """The whole model saved last in `runs_dir()`, else the one that gpt2x trained for itself, else None."""
+def newest_run() -> Path:
+    """The whole model saved last in `runs_dir()`, else the one that ships with the package."""
     found = runs_dir().iterdir() if runs_dir().is_dir() else ()
     runs = [path for path in found if is_model_folder(path)]
-    if runs:
-        return max(runs, key=_saved_at)
-    return first_song() if is_finished(first_song()) else None
+    return max(runs, key=_saved_at, default=packaged_model())
 
 
 def is_ours(path: Path) -> bool:
@@ -83,14 +80,6 @@ def _read_object(file: Path) -> dict[str, Any]:
     except (InputDataError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def is_finished(path: Path) -> bool:
-    """True for a whole model whose training, if gpt2x trained it, went to the end."""
-    if not is_model_folder(path):
-        return False
-    about = _read_object(path / CONFIG).get("gpt2x")  # damaged: loading it says how
-    return not isinstance(about, dict) or about.get("finished", True) is True
 
 
 def find_run(name: str) -> Path:

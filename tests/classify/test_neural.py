@@ -22,7 +22,7 @@ from gpt2x.classify.neural import (
     predict_logits,
     train_network,
 )
-from gpt2x.errors import InputDataError, MissingComponentError, OutputError
+from gpt2x.errors import InputDataError, OutputError
 
 Corpus = tuple[list[str], list[str]]
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=200).map(np.array)
@@ -287,11 +287,6 @@ def test_too_little_room_for_features_is_one_clear_error(
 def test_texts_longer_than_the_context_are_cut(gpt2_folder: Path, corpus: Corpus) -> None:
     model = make_lstm(gpt2_folder).fit(*corpus)
     assert model.predict(["rain " * 500]).shape == (1,)
-
-
-def test_without_any_gpt2_it_says_how_to_get_one(corpus: Corpus) -> None:
-    with pytest.raises(MissingComponentError, match=r"--gpt2 FOLDER.*gpt2x sing"):
-        make_lstm(None).fit(*corpus)
 
 
 def test_the_newest_run_serves_where_none_is_named(

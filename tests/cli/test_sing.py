@@ -15,12 +15,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from gpt2x import child
 from gpt2x import tokenizer as tokenizer_room
-from gpt2x.cli import sing as sing_module
 from gpt2x.cli.app import app
 from gpt2x.model import GPT, GPTConfig, save_folder
-from gpt2x.model.runs import first_song
+from gpt2x.model.runs import packaged_model
 from gpt2x.ops import backend
 from gpt2x.paths import runs_dir
 
@@ -117,55 +115,6 @@ def test_the_weights_can_be_shorter_and_float32_is_the_default(run: Path) -> Non
     assert all(song.startswith("Rain\n\n") for song in songs)
 
 
-def test_unknown_weights_are_refused_before_a_model_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sing_module.subprocess, "run", lambda *_, **__: pytest.fail("trained for nothing"))
-    result = sing("rain", "--weights", "int4")
-    assert result.exit_code == 2
-    assert "choose float32, bfloat16 or int8" in result.stderr
-
-
-def test_with_no_run_yet_a_small_model_is_trained_first_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = []
-
-    def train(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
-        commands.append(command)
-        save_singer(Path(command[command.index("--out") + 1]))
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(sing_module.subprocess, "run", train)
-    result = sing("rain", "--max-tokens", "5")
-    assert result.exit_code == 0, result.stderr
-    assert "training a small one" in result.stderr
-    assert result.stdout.startswith("Rain\n\n")
-    assert sing("rain", "--max-tokens", "5").exit_code == 0
-    assert len(commands) == 1, "the second song must not train again"
-    words = ["lyrics", "--preset", "first-song", "--out", str(first_song())]
-    assert commands[0] == child.module_command("gpt2x.train", words)
-
-
-def test_the_trainer_knows_the_command_that_is_given_to_it() -> None:
-    words = ["lyrics", "--preset", "first-song", "--quiet", "--show-config", "--out", str(first_song())]
-    command = child.module_command("gpt2x.train", words)
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def test_training_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        sing_module.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1)
-    )
-    result = sing("rain")
-    assert result.exit_code == 1
-    assert result.stdout == ""
-    assert "exit code 1" in result.stderr.splitlines()[-1]
-
-
-def test_training_that_is_interrupted_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        sing_module.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 130)
-    )
-    assert sing("rain").exit_code == 130
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "part"),
     [
@@ -257,50 +206,6 @@ def test_neither_the_topic_nor_the_model_steers_a_terminal(
     assert all(char.isprintable() or char in "\n\t" for char in result.stdout)
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "sentence"),
-    [
-        ("GPT2X_RUNS", "file", "GPT2X_RUNS is file, which is no folder; set it to a folder"),
-        ("GPT2X_HOME", "file", "GPT2X_HOME is file, which is no folder; set it to a folder"),
-        ("GPT2X_CACHE", "file", "GPT2X_CACHE is file, which is no folder; set it to a folder"),
-        (
-            "GPT2X_HOME",
-            "/proc/x",
-            "nothing can be made in /proc; set GPT2X_HOME to a folder that can be written to",
-        ),
-        (
-            "GPT2X_CACHE",
-            "/proc/x",
-            "nothing can be made in /proc; set GPT2X_CACHE to a folder that can be written to",
-        ),
-    ],
-)
-def test_a_place_that_cannot_work_is_refused_before_a_model_is_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, sentence: str
-) -> None:
-    if value.startswith("/proc") and not Path("/proc/self").exists():
-        pytest.skip("no /proc here")
-    monkeypatch.chdir(tmp_path)
-    Path("file").touch()
-    monkeypatch.setenv(variable, value)
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a training was started"))
-    result = invoke(app, ["sing", "rain"])
-    assert result.exit_code in (1, 2)
-    assert result.stderr.startswith("gpt2x: ")
-    assert result.stderr.endswith(f"{sentence}\n")
-    assert result.stderr.count("\n") == 1
-
-
-def test_what_is_not_ours_where_the_first_model_belongs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    first_song().mkdir(parents=True)
-    (first_song() / "diary.txt").write_text("mine", encoding="utf-8")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a training was started"))
-    result = invoke(app, ["sing", "rain"])
-    assert result.exit_code == 2
-    assert "which holds diary.txt; move that away, set GPT2X_HOME to another folder" in result.stderr
-    assert [path.name for path in first_song().iterdir()] == ["diary.txt"]
-
-
 def test_a_song_is_written_to_a_file_as_well(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "rain.txt"
     result = sing("rain", "--seed", "3", "--max-tokens", "12", "--out", str(out))
@@ -326,3 +231,30 @@ def test_what_cannot_be_is_refused_in_a_sentence(run: Path, options: list[str], 
 
 def test_without_a_topic_and_without_a_terminal_there_is_a_sentence(run: Path) -> None:
     assert "no topic" in sing(fails=True).stderr
+
+
+def test_unknown_weights_are_refused(run: Path) -> None:
+    result = sing("rain", "--weights", "int4")
+    assert result.exit_code == 2
+    assert "choose float32, bfloat16 or int8" in result.stderr
+
+
+def test_with_no_run_the_model_that_ships_sings_and_nothing_is_written(tmp_path: Path) -> None:
+    result = sing("ex-girlfriend", "--seed", "1", "--json")
+    assert result.exit_code == 0, result.stderr
+    song = json.loads(result.stdout)
+    assert song["run"] == str(packaged_model())
+    assert song["text"].count("\n") >= 8
+    assert not runs_dir().exists()
+
+
+@pytest.mark.parametrize("variable", ["GPT2X_RUNS"])
+def test_a_folder_of_runs_that_cannot_be_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    monkeypatch.setenv(variable, "file")
+    result = invoke(app, ["sing", "rain"])
+    assert result.exit_code in (1, 2)
+    assert result.stderr == "gpt2x: GPT2X_RUNS is file, which is no folder; set it to a folder\n"

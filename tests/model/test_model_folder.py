@@ -17,7 +17,7 @@ from gpt2x import tokenizer as tokenizer_room
 from gpt2x.errors import InputDataError, OutputError, UsageError
 from gpt2x.model import GPT, GPTConfig, load_folder, save_folder
 from gpt2x.model.folder import read_config
-from gpt2x.model.runs import find_run, first_song, is_finished, is_model_folder, newest_run
+from gpt2x.model.runs import find_run, is_model_folder, newest_run, packaged_model
 
 TEXT = "la la love, la la rain, the rain of love is falling on the town " * 3
 
@@ -246,9 +246,7 @@ def test_the_newest_whole_run_is_found(
 ) -> None:
     monkeypatch.setenv("GPT2X_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("GPT2X_HOME", str(tmp_path / "home"))
-    assert newest_run() is None
-    save_folder(GPT(tiny), None, first_song())
-    assert newest_run() == first_song()
+    assert newest_run() == packaged_model()
     for age, name in enumerate(["new", "old"]):
         save_folder(GPT(tiny), None, tmp_path / "runs" / name)
         os.utime(tmp_path / "runs" / name / "model.safetensors", (1e9 - age, 1e9 - age))
@@ -256,18 +254,8 @@ def test_the_newest_whole_run_is_found(
     (tmp_path / "runs" / "half" / "config.json").write_text("{}")
     assert newest_run() == tmp_path / "runs" / "new"
     assert find_run("old") == tmp_path / "runs" / "old"
-    assert find_run("first-song") == first_song()
     with pytest.raises(InputDataError, match="no run 'other'"):
         find_run("other")
-
-
-def test_a_model_whose_training_was_interrupted_is_not_taken_for_the_first_song(tiny: GPTConfig) -> None:
-    save_folder(GPT(tiny), None, first_song(), extra={"finished": False})
-    assert is_model_folder(first_song())
-    assert not is_finished(first_song())
-    assert newest_run() is None
-    save_folder(GPT(tiny), None, first_song(), extra={"finished": True})
-    assert newest_run() == first_song()
 
 
 def test_all_files_of_a_saved_model_may_be_read_by_the_same_people(tiny: GPTConfig, tmp_path: Path) -> None:
@@ -329,13 +317,11 @@ def test_a_configuration_without_end_is_one_sentence(saved: Path) -> None:
         file.truncate(1 << 40)  # a sparse file: no disk is used
     with pytest.raises(InputDataError, match=r"config\.json has more than 16 MiB"):
         load_folder(saved)
-    assert is_finished(saved)
+    assert is_model_folder(saved)
 
 
-@pytest.mark.parametrize("variable", ["GPT2X_RUNS", "GPT2X_HOME"])
-def test_a_variable_that_names_a_file_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
-) -> None:
+def test_a_variable_that_names_a_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variable = "GPT2X_RUNS"
     (tmp_path / "file").touch()
     for value, part in (
         (tmp_path / "file", "which is no folder"),
