@@ -112,6 +112,9 @@ def sing(
     check: Annotated[
         bool, typer.Option("--check", help="Tell the longest run of words that is copied from a song.")
     ] = False,
+    score: Annotated[
+        bool, typer.Option("--score", help="Count rhymes, repeats and unknown words of each song.")
+    ] = False,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -135,8 +138,8 @@ def sing(
     """Write lyrics about a topic, streamed as they come.
 
     The newest run in ./runs sings; with none there, the model that ships with gpt2x. JSON: {topic, title, text, seed,
-    tokens, run, tokens_per_second}, with --check also {copied: {words, share, text, title}}; with --count above 1 a
-    list of these.
+    tokens, run, tokens_per_second}, with --check also {copied: {words, share, text, title}}, with --score also
+    {score: {lines, words, rhymed, scheme, unknown, repeated, distinct_2, has_topic}}; with --count above 1 a list.
     """
     from gpt2x.generate.lyrics import MAX_LINES, MIN_LINES, SongRequest, title_of
     from gpt2x.generate.lyrics import sing as write_song
@@ -195,6 +198,8 @@ def sing(
             "run": str(folder),
             "tokens_per_second": round(stream.num_tokens / max(stream.seconds, 1e-9), 1),
         }
+        if score:
+            song["score"] = _report_score(song["text"], request.topic)
         if index is not None:
             song["copied"] = _report_copied(index, song["text"])
         if not as_json and number + 1 < count:
@@ -296,6 +301,15 @@ def _training_data(folder: Path) -> Path | None:
         return Path(name) if Path(name).is_file() else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _report_score(text: str, topic: str) -> dict[str, Any]:
+    from gpt2x.generate.report import report
+    from gpt2x.generate.rhyme import packaged_rhymes
+
+    found = report(text, packaged_rhymes(), topic)
+    say(str(found))
+    return found.to_dict()
 
 
 def _report_copied(index: OverlapIndex, text: str) -> dict[str, Any]:

@@ -233,6 +233,15 @@ def test_without_a_topic_and_without_a_terminal_there_is_a_sentence(run: Path) -
     assert "no topic" in sing(fails=True).stderr
 
 
+def test_a_song_can_be_counted(run: Path) -> None:
+    result = sing("rain", "--score", "--json", "--seed", "3", "--max-tokens", "60")
+    score = json.loads(result.stdout)["score"]
+    assert set(score) == {
+        *("lines", "words", "rhymed", "scheme", "unknown", "repeated", "distinct_2", "has_topic"),
+    }
+    assert "of the lines rhyme" in result.stderr
+
+
 def test_unknown_weights_are_refused(run: Path) -> None:
     result = sing("rain", "--weights", "int4")
     assert result.exit_code == 2

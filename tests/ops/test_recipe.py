@@ -39,7 +39,7 @@ def test_an_operator_is_in_every_place_of_the_list(operator: str, place: str) ->
         return
     assert file.exists(), f"{operator} has no {place}"
     if "NAME" not in place:
-        assert re.search(rf"\b{operator}", file.read_text(encoding="utf-8")), (
+        assert re.search(rf"\b{operator}(?!\w)", file.read_text(encoding="utf-8")), (
             f"{place} does not name {operator}"
         )
 
