@@ -55,7 +55,7 @@ class SongForm:
         self._label = ""
         self._block: list[int] = []  # the tokens since the label
         self._sung: dict[str, list[int]] = {}  # label -> the tokens under it, when first written
-        self._must_break = False
+        self._breaks_due = 0  # line ends that have to come before anything else may
         self._breaks = self._tokens_that_break()
 
     def _tokens_that_break(self) -> Tensor:
@@ -79,7 +79,7 @@ class SongForm:
 
     def allow(self, scores: Tensor) -> Tensor:
         """Rule out what may not come now: the end before its time, and more words after a chorus that is whole."""
-        if self._must_break:
+        if self._breaks_due:
             only = torch.full_like(scores, -math.inf)
             breaks = self._breaks[self._breaks < len(scores)]
             return only.index_copy(0, breaks, scores[breaks])
@@ -121,18 +121,17 @@ class SongForm:
     def write(self, *tokens: int) -> None:
         """Read tokens that were written."""
         for token in tokens:
-            self._must_break = False
             self._block.append(token)
-            *complete, self._line = (self._line + self._tokenizer.decode_single_token_bytes(token)).split(
-                b"\n"
-            )
+            text = self._line + self._tokenizer.decode_single_token_bytes(token)
+            *complete, self._line = text.split(b"\n")
+            self._breaks_due = max(0, self._breaks_due - len(complete))
             for line in complete:
                 self._end_line(line.decode("utf-8", "replace").strip())
 
     def repeat(self, tokens: Sequence[int]) -> None:
-        """Read a chorus that came back; only a line break or the end may follow."""
+        """Read a chorus that came back; only an empty line or the end may follow."""
         self.write(*tokens)
-        self._must_break = True
+        self._breaks_due = 2
 
     def breaks_line(self, token: int) -> bool:
         """Whether a line ends with this token."""

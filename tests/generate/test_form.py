@@ -34,8 +34,11 @@ def test_a_chorus_that_is_announced_again_comes_back_word_for_word(read: Any, to
     assert tokenizer.decode(chorus) == "oh light\nwe go"
     form.repeat(chorus)
     allowed = torch.isfinite(form.allow(torch.zeros(257))).nonzero().flatten().tolist()
-    assert allowed == [ord("\n"), tokenizer.eot_token], "only a line break or the end may follow"
-    form.write(*tokenizer.encode_ordinary("\n\n"))
+    assert allowed == [ord("\n"), tokenizer.eot_token], "only an empty line or the end may follow"
+    form.write(ord("\n"))
+    assert torch.isfinite(form.allow(torch.zeros(257))).sum() == 2, "a line end is not yet an empty line"
+    form.write(ord("\n"))
+    assert torch.isfinite(form.allow(torch.zeros(257))).all()
     assert form.lines == 8
     assert not form.must_come()
 
