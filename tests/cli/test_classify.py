@@ -49,17 +49,18 @@ def test_compare_prints_a_row_for_each_classifier_and_keeps_a_report(
     lines = stdout.splitlines()
     assert lines[0].startswith("model ")
     assert "95 % interval" in lines[0]
-    assert [line.split("  ")[0] for line in lines[2:6]] == [
+    assert [line.split("  ")[0] for line in lines[2:7]] == [
         "naive Bayes",
+        "hashed linear",
         "TF-IDF linear",
         "RNN",
         "LSTM over GPT-2",
     ]
-    assert "did not run: no GPT-2 is here" in lines[5]
+    assert "did not run: no GPT-2 is here" in lines[6]
     assert any(line.startswith("Best: ") for line in lines)
     assert "texts to learn from" in stderr
     report = json.loads((out / "report.json").read_text())
-    assert report["best"] in ("nb", "tfidf")
+    assert report["best"] in ("nb", "linear", "tfidf")
     assert report["train_rows"] + report["test_rows"] == 120
     drawn = (out / "accuracy.png").exists()
     assert drawn == (importlib.util.find_spec("matplotlib") is not None)
@@ -93,7 +94,7 @@ def test_quiet_silences_the_talk(run: Run, news: Path) -> None:
     assert "naive Bayes" in stdout
 
 
-@pytest.mark.parametrize("model", ["nb", "tfidf", "rnn"])
+@pytest.mark.parametrize("model", ["nb", "linear", "tfidf", "rnn"])
 def test_a_trained_classifier_predicts(run: Run, news: Path, tmp_path: Path, model: str) -> None:
     folder = tmp_path / "kept"
     options = ("--tokenizer", "learn", "--epochs", "30") if model == "rnn" else ()
@@ -188,7 +189,7 @@ def test_usage_errors_name_the_value_and_the_remedy(run: Run, news: Path, tmp_pa
     code, _, stderr = run("compare", "--data", news, "--models", "nb,tf-idf")
     assert (code, stderr) == (
         2,
-        "gpt2x: there is no classifier 'tf-idf'; did you mean 'tfidf'? (known: nb, tfidf, rnn, gpt2-lstm)\n",
+        "gpt2x: there is no classifier 'tf-idf'; did you mean 'tfidf'? (known: nb, linear, tfidf, rnn, gpt2-lstm)\n",
     )
     code, _, stderr = run("train", "--model", "svm", "--data", news, "--out", tmp_path / "x")
     assert code == 2
@@ -294,7 +295,7 @@ def test_a_label_with_line_ends_and_escapes_stays_in_its_line(
     assert label == "a b c \x1b[2J", "a pipe gets what is there"
     _, stdout, _ = run("predict", tmp_path / "kept", "rain", "--json")
     assert json.loads(stdout)["predictions"][0]["labels"][0]["label"] == "a\tb\nc\u2028\x1b[2J"
-    monkeypatch.setattr("gpt2x.cli.classify._to_terminal", lambda: True)
+    monkeypatch.setattr("gpt2x.cli.classify_options.to_terminal", lambda: True)
     _, stdout, _ = run("predict", tmp_path / "kept", "rain")
     assert stdout == f"a b c \ufffd[2J\t{share}\n", "a terminal is not steered"
     _, stdout, _ = run("compare", "--data", path, "--models", "nb")
