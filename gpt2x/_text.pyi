@@ -28,6 +28,14 @@ class FeatureRows:
     def document_counts(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
         """In how many of these rows each number is: (2**bits,)."""
 
+    def class_counts(
+        self, rows: npt.NDArray[np.int64], truth: npt.NDArray[np.int32], counts: npt.NDArray[np.float32]
+    ) -> None:
+        """Add 1 to ``counts[number, truth[i]]``, (F, K), for each feature of each row i of `rows`."""
+
+    def groups(self) -> npt.NDArray[np.int8]:
+        """The group of each number (of several the last), -1 where no row has it."""
+
     def keep(self, columns: npt.NDArray[np.int32], threads: int = 1) -> None:
         """Give each number its column, (2**bits,), and drop it where that is negative; once only."""
 
@@ -57,5 +65,7 @@ def score(
     classes: int,
     threads: int = 1,
 ) -> npt.NDArray[np.float32]:
-    """Scores (N, K) of all rows; 0 for a row without a feature. The result does not depend on `threads`."""
+    """Scores (N, K) of all rows; 0 for a row without a feature. The result does not depend on `threads`.
 
+    An empty `idf` gives each feature the value 1.
+    """

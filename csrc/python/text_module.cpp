@@ -48,8 +48,8 @@ text::Weights weights_of(Array<float>& values, const Array<float>& idf, int clas
   text::Weights weights{changeable(values), span_of(idf), classes};
   require(classes >= 1, "there is no class");
   require(values.ndim() == 2 && values.shape(1) == weights.stride(), "weights are not (F, padded classes)");
-  require(idf.size() == values.shape(0) && columns <= idf.size(),
-          "idf is not (F,), or rows have other columns");
+  require(idf.size() == values.shape(0) || idf.size() == 0, "idf is not (F,)");
+  require(columns <= values.shape(0), "rows have other columns than idf and weights");
   return weights;
 }
 
@@ -84,6 +84,28 @@ struct Rows {
     return py::array_t<int32_t>(static_cast<py::ssize_t>(counts.size()), counts.data());
   }
 
+  void class_counts(const Array<int64_t>& numbers, const Array<int32_t>& truth, Array<float> counts) const {
+    check_rows(rows, span_of(numbers));
+    require(truth.size() == rows.size(), "one class a row");
+    require(counts.ndim() == 2 && counts.shape(0) >= columns, "counts are not (F, K)");
+    const auto stride = static_cast<int>(counts.shape(1));
+    for (const int32_t own : span_of(truth)) require(own >= 0 && own < stride, "a class is out of range");
+    const auto sums = changeable(counts);
+    const py::gil_scoped_release release;
+    rows.class_counts(span_of(numbers), span_of(truth), stride, sums);
+  }
+
+  // The group of each number, -1 where none has it; of several the last.
+  Array<int8_t> groups() const {
+    Array<int8_t> found(static_cast<py::ssize_t>(columns));
+    const auto own = changeable(found);
+    std::fill(own.begin(), own.end(), int8_t{-1});
+    for (int64_t i = 0; i < rows.size(); ++i)
+      for (const uint32_t feature : rows.row(i))
+        own[feature & text::kNumberMask] = static_cast<int8_t>(feature >> text::kGroupShift);
+    return found;
+  }
+
   void keep(const Array<int32_t>& places, int threads) {
     require(columns == int64_t{1} << bits, "rows were brought to columns already");
     require(places.size() == columns, "columns has not 2^bits entries");
@@ -104,7 +126,7 @@ double learn(const Rows& rows, const Array<int64_t>& order, const Array<int32_t>
   require(truth.size() == rows.rows.size() && row_weights.size() == truth.size(),
           "one class and weight a row");
   for (const int32_t own : span_of(truth)) require(own >= 0 && own < classes, "a class is out of range");
-  require(squares.size() == idf.size(), "squares is not (F,)");
+  require(squares.size() == weights.shape(0), "squares is not (F,)");
   require(dropout >= 0 && dropout < 1, "dropout is not from 0 to below 1");
   const auto sums = changeable(squares);
   const py::gil_scoped_release release;
@@ -135,6 +157,9 @@ PYBIND11_MODULE(_text, module) {
       .def_property_readonly("num_features", [](const Rows& self) { return self.rows.num_features(); })
       .def("row", &Rows::row, py::arg("i"))
       .def("document_counts", &Rows::document_counts, py::arg("rows"))
+      .def("class_counts", &Rows::class_counts, py::arg("rows"), py::arg("truth"),
+           py::arg("counts").noconvert())
+      .def("groups", &Rows::groups)
       .def("keep", &Rows::keep, py::arg("columns"), py::arg("threads") = 1);
   module.def("learn", &learn, py::arg("rows"), py::arg("order"), py::arg("truth"), py::arg("row_weights"),
              py::arg("weights").noconvert(), py::arg("idf").noconvert(), py::arg("classes"),

@@ -206,6 +206,13 @@ std::vector<int32_t> FeatureRows::document_counts(std::span<const int64_t> rows,
   return counts;
 }
 
+void FeatureRows::class_counts(std::span<const int64_t> rows, std::span<const int32_t> truth, int stride,
+                               std::span<float> counts) const {
+  for (const int64_t i : rows)
+    for (const uint32_t feature : row(i))
+      ++counts[static_cast<size_t>(feature & kNumberMask) * stride + truth[i]];
+}
+
 void FeatureRows::keep(std::span<const int32_t> columns, int threads) {
   parallel_for(static_cast<int64_t>(blocks_.size()), threads, [&](int64_t b) {
     Block& block = blocks_[b];

@@ -30,6 +30,10 @@ struct Entry {
 void read_row(std::span<const uint32_t> row, std::span<const float> idf, std::vector<Entry>& entries) {
   float sums[kGroups] = {};
   entries.clear();
+  if (idf.empty()) {
+    for (const uint32_t feature : row) entries.push_back({feature & kNumberMask, 1});
+    return;
+  }
   for (const uint32_t feature : row) {
     const float value = idf[feature & kNumberMask];
     sums[feature >> kGroupShift] += value * value;

@@ -16,9 +16,9 @@ namespace gpt2x::text {
 inline constexpr int kLanes = 16;
 
 struct Weights {
-  std::span<float> values;                                                 // (F, Kp)
-  std::span<const float> idf;                                              // (F,)
-  int classes;                                                             // K
+  std::span<float> values;     // (F, Kp)
+  std::span<const float> idf;  // (F,), or empty: then each feature has the value 1
+  int classes;                 // K
   int stride() const { return (classes + kLanes - 1) / kLanes * kLanes; }  // Kp
 };
 

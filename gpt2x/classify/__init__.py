@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gpt2x.classify.comparison import compare
     from gpt2x.classify.gpt2_lstm import GPT2LSTMClassifier
     from gpt2x.classify.hashed import HashedLinear
+    from gpt2x.classify.hashed_bayes import HashedBayes
     from gpt2x.classify.linear import TfidfLinear
     from gpt2x.classify.loading import load
     from gpt2x.classify.naive_bayes import NaiveBayes
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ComparisonReport",
     "GPT2LSTMClassifier",
+    "HashedBayes",
     "HashedLinear",
     "ModelResult",
     "NaiveBayes",
@@ -42,6 +44,7 @@ __all__ = [
 _HOMES = {
     "ComparisonReport": "report",
     "GPT2LSTMClassifier": "gpt2_lstm",
+    "HashedBayes": "hashed_bayes",
     "HashedLinear": "hashed",
     "ModelResult": "report",
     "NaiveBayes": "naive_bayes",

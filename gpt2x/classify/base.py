@@ -23,7 +23,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from gpt2x._version import __version__
-from gpt2x.classify.calibration import COOLEST, HOTTEST, cool
+from gpt2x.classify.calibration import COOLEST, FARTHEST, HOTTEST, cool
 from gpt2x.classify.hyperparameters import Rule, Seed, check_all
 from gpt2x.classify.inputs import (
     AS_IS,
@@ -59,6 +59,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     Attributes:
         classes_: the labels, sorted; column i of `predict_proba` belongs to ``classes_[i]``.
         temperature_: what the log-odds of the named class are divided by (`calibration`); 1 if nothing was held back.
+        offset_: what is added to them then; 0 if nothing was held back.
         text_form_: the form that texts are brought to before they are read (`inputs.TEXT_FORMS`).
 
     """
@@ -76,6 +77,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     classes_: np.ndarray
     temperature_: float
+    offset_: float
     text_form_: str
 
     # -- scikit-learn's surface ---------------------------------------------------------------------------------
@@ -99,7 +101,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 "classes"
             )
         self.__dict__.pop("classes_", None)
-        self.text_form_, self.temperature_ = NFC, 1.0
+        self.text_form_, self.temperature_, self.offset_ = NFC, 1.0, 0.0
         self._fit(self._as_read(texts), y, len(classes))
         self.classes_ = classes  # last, so that an interrupted fit leaves the classifier unfitted
         return self
@@ -122,7 +124,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 "the weights of this classifier give no probability for some of the texts (NaN or infinite); train "
                 "it again"
             )
-        return cool(shares, self.temperature_)
+        return cool(shares, self.temperature_, self.offset_)
 
     def predict(self, texts: Iterable[str]) -> np.ndarray:
         """The most probable label of each text: (N,)."""
@@ -178,7 +180,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "classes_")
         with atomic_folder(folder, files_of_classifier, WHAT) as staged:
             arrays, state = self._state(staged)
-            state["temperature"] = self.temperature_
+            state.update(temperature=self.temperature_, offset=self.offset_)
             header = {
                 "format": FORMAT,
                 "version": FORMAT_VERSION,
@@ -231,7 +233,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         check_all(model.rules, model.get_params(deep=False))
         model.classes_ = _restored_classes(classes)
         model.text_form_ = one_of(state, "text_form", TEXT_FORMS)
-        model.temperature_ = 1.0 if header["version"] < 3 else _restored_temperature(state)
+        model.temperature_, model.offset_ = 1.0, 0.0
+        if header["version"] >= 3:
+            model.temperature_ = _restored_number(state, "temperature", COOLEST, HOTTEST)
+            model.offset_ = _restored_number(state, "offset", -FARTHEST, FARTHEST)
         model._restore(folder, _read_arrays(folder / ARRAYS), state, len(model.classes_))
         return model
 
@@ -261,7 +266,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     def _explain(self, text: str, k: int) -> dict[str, float]:
         """What each word adds to the score of class k."""
         raise UsageError(
-            f"a classifier of kind {self.kind} cannot name the words that decided; nb, linear, tfidf can"
+            f"a classifier of kind {self.kind} cannot name the words that decided; nb, hashed-nb, linear, tfidf can"
         )
 
     def __sklearn_tags__(self) -> Any:
@@ -412,10 +417,10 @@ def _restored_classes(saved: list[Any]) -> np.ndarray:
     return classes
 
 
-def _restored_temperature(state: Mapping[str, Any]) -> float:
-    value = state.get("temperature")
-    if type(value) is not float or not COOLEST <= value <= HOTTEST:
-        raise ValueError(f"temperature in {HEADER} is not a number from {COOLEST:g} to {HOTTEST:g}")
+def _restored_number(state: Mapping[str, Any], name: str, low: float, high: float) -> float:
+    value = state.get(name)
+    if type(value) is not float or not low <= value <= high:
+        raise ValueError(f"{name} in {HEADER} is not a number from {low:g} to {high:g}")
     return value
 
 

@@ -16,25 +16,20 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
 
 from gpt2x import _text
-from gpt2x.classify.base import Self, TextClassifier, check_array, draw_seed, one_of, split_rows
-from gpt2x.classify.calibration import FEWEST, STRENGTHS, fit_strength, fit_temperature, softmax
-from gpt2x.classify.features import GROUP_SHIFT, NUMBER_MASK, features_of, to_bytes
-from gpt2x.classify.hyperparameters import Number, OneOf, Share, Threads, Whole
+from gpt2x.classify.base import Self, check_array, draw_seed, one_of
+from gpt2x.classify.calibration import STRENGTHS, fit_confidence, fit_strength, softmax
+from gpt2x.classify.hashing import HashedClassifier, log_shares, padded
+from gpt2x.classify.hyperparameters import Number, OneOf, Share, Whole
 from gpt2x.classify.inputs import check_texts
-from gpt2x.classify.room import check_room
+from gpt2x.classify.softmax_reference import values_of
 from gpt2x.errors import InputDataError
 
-DEFINITION = 1
-"""The number of this definition of the features; a folder with another is refused."""
-
 _STEPS_AT_ONCE = 8192  # then Ctrl-C is listened to
-_TEXTS_AT_ONCE = 20_000
 
 
-class HashedLinear(TextClassifier):
+class HashedLinear(HashedClassifier):
     """Softmax regression over hashed features, learned by Adagrad.
 
     A twentieth of the training texts is held back at first. On these the temperature of the probabilities is chosen
@@ -55,37 +50,26 @@ class HashedLinear(TextClassifier):
         random_state: seed of the order of texts, of dropout, and of what is held back.
 
     Attributes:
-        numbers_: (F,) int64, the hashed numbers that have a column, ascending.
         idf_: (F,) float32.
-        weights_: (F, Kp) float32, classes padded to a multiple of 16.
-        log_prior_: (K,) float32, the log of each class's share of the training texts.
         strength_: how much of `log_prior_` is taken from the scores; 0 with ``objective="accuracy"``.
 
     """
 
     kind = "linear"
-    reads_fields = True
     rules = MappingProxyType(
         {
-            **TextClassifier.rules,
-            "bits": Whole(8, 24),
-            "min_count": Whole(1, 10**9),
+            **HashedClassifier.rules,
             "idf_power": Number(0, 4),
             "epochs": Whole(1, 10**6),
             "learning_rate": Number(1e-6, 100),
             "decay": Number(1e-6, 1),
             "dropout": Share(),
-            "validation": Share(),
             "objective": OneOf(("accuracy", "macro")),
             "class_weight": OneOf(("balanced",), or_none=True),
-            "n_jobs": Threads(),
         }
     )
 
-    numbers_: np.ndarray
     idf_: np.ndarray
-    weights_: np.ndarray
-    log_prior_: np.ndarray
     strength_: float
 
     def __init__(
@@ -137,10 +121,6 @@ class HashedLinear(TextClassifier):
         self.num_parameters_  # noqa: B018  # refuses if it is not fitted
         return self._scores(self._as_read(check_texts(texts, allow_none=True)))
 
-    def describe(self) -> str:
-        """How many features it knows."""
-        return f"{len(self.numbers_):,} hashed features"
-
     # -- learning ---------------------------------------------------------------------------------------------
 
     def _fit(self, texts: list[str], y: np.ndarray, num_classes: int) -> None:
@@ -148,15 +128,13 @@ class HashedLinear(TextClassifier):
         row_weights = self._row_weights(y, num_classes)
         rest, held = self._hold_back(y, rng)
         rows = self._read(texts)
-        self._choose_features(rows, rest)
-        stride = -(-num_classes // _text.lanes) * _text.lanes
-        check_room(4 * len(self.numbers_) * stride, len(self.numbers_), num_classes)
+        counts = self._choose_features(rows, rest, num_classes)
+        self.idf_ = (np.maximum(np.log(len(rest) / counts), 0.1) ** self.idf_power).astype(np.float32)
         rows.keep(self._columns(), self._threads())
-        self.weights_ = np.zeros((len(self.numbers_), stride), np.float32)
+        self.weights_ = np.zeros((len(self.numbers_), padded(num_classes)), np.float32)
+        self.log_prior_ = log_shares(y, num_classes, row_weights)
         squares = np.zeros(len(self.numbers_), np.float32)
         truth = y.astype(np.int32)
-        counts = np.bincount(y, row_weights, minlength=num_classes)
-        self.log_prior_ = np.log(np.maximum(counts, 1e-9) / counts.sum()).astype(np.float32)
 
         def learn(part: np.ndarray) -> None:
             for epoch in range(self.epochs):
@@ -173,30 +151,12 @@ class HashedLinear(TextClassifier):
         self._calibrate([texts[i] for i in held], y[held])
         learn(held)
 
-    def _hold_back(self, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        if len(y) * self.validation < FEWEST:
-            return np.arange(len(y)), np.zeros(0, np.int64)
-        return split_rows(y, self.validation, rng)
-
     def _row_weights(self, y: np.ndarray, num_classes: int) -> np.ndarray:
         """What each text counts: its sample weight times that of its class."""
         weights = np.ones(len(y)) if self._sample_weight is None else self._sample_weight.copy()
-        if self.class_weight is None:
-            return weights.astype(np.float32)
-        return (weights * len(y) / (num_classes * np.bincount(y, minlength=num_classes)[y])).astype(
-            np.float32
-        )
-
-    def _choose_features(self, rows: _text.FeatureRows, part: np.ndarray) -> None:
-        counts = rows.document_counts(part.astype(np.int64))
-        self.numbers_ = np.flatnonzero(counts >= self.min_count)
-        if not len(self.numbers_):
-            raise InputDataError(
-                f"no feature is in {self.min_count} or more of the {len(rows)} training texts; give more text or a "
-                "smaller min_count"
-            )
-        share = np.log(len(part) / counts[self.numbers_])
-        self.idf_ = (np.maximum(share, 0.1) ** self.idf_power).astype(np.float32)
+        if self.class_weight == "balanced":
+            weights *= len(y) / (num_classes * np.bincount(y, minlength=num_classes)[y])
+        return weights.astype(np.float32)
 
     def _calibrate(self, texts: list[str], truth: np.ndarray) -> None:
         self.strength_ = 0.0
@@ -204,99 +164,30 @@ class HashedLinear(TextClassifier):
         if self.objective == "macro":
             self.strength_ = fit_strength(scores, truth, self.log_prior_)
             scores = scores - self.strength_ * self.log_prior_
-        self.temperature_ = fit_temperature(softmax(scores), truth)
+        self.temperature_, self.offset_ = fit_confidence(softmax(scores), truth)
 
     # -- use --------------------------------------------------------------------------------------------------
 
-    def _threads(self) -> int:
-        return int(effective_n_jobs(self.n_jobs))
-
-    def _read(self, texts: list[str]) -> _text.FeatureRows:
-        cased = [to_bytes(text) for text in texts]
-        lowered = [to_bytes(text.lower()) for text in texts]
-        return _text.FeatureRows(cased, lowered, self.bits, self._threads())
-
-    def _columns(self) -> np.ndarray:
-        columns = np.full(1 << self.bits, -1, np.int32)
-        columns[self.numbers_] = np.arange(len(self.numbers_), dtype=np.int32)
-        return columns
-
-    def _kept_rows(self, texts: list[str]) -> _text.FeatureRows:
-        rows = self._read(texts)
-        rows.keep(self._columns(), self._threads())
-        return rows
-
     def _scores(self, texts: list[str]) -> np.ndarray:
-        num_classes = len(self.log_prior_)
-        scores = np.zeros((len(texts), num_classes), np.float32)
-        for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            rows = self._kept_rows(texts[start : start + _TEXTS_AT_ONCE])
-            part = slice(start, start + len(rows))
-            scores[part] = _text.score(rows, self.weights_, self.idf_, num_classes, self._threads())
-        return scores - self.strength_ * self.log_prior_
+        return self._sums(texts, self.idf_) - self.strength_ * self.log_prior_
 
-    def _proba(self, texts: list[str]) -> np.ndarray:
-        return softmax(self._scores(texts))
-
-    def _knows(self, texts: list[str]) -> np.ndarray:
-        rows = self._kept_rows(texts)
-        is_word = (bool((rows.row(i) >> GROUP_SHIFT == 0).any()) for i in range(len(rows)))
-        return np.fromiter(is_word, bool, len(rows))
-
-    def _explain(self, text: str, k: int) -> dict[str, float]:
-        rows, columns, num_classes = self._kept_rows([text]), self._columns(), len(self.log_prior_)
-        words: dict[str, float] = {}
-        seen = set()
-        groups = rows.row(0) >> GROUP_SHIFT
-        norms = np.sqrt(np.bincount(groups, self.idf_[rows.row(0) & NUMBER_MASK] ** 2, minlength=16))
-        for feature in features_of(text, self.bits):
-            column = columns[feature.code & NUMBER_MASK]
-            if column < 0 or feature.code in seen or not feature.words:
-                continue
-            seen.add(feature.code)
-            weights = self.weights_[column, :num_classes]
-            part = (weights[k] - weights.mean()) * self.idf_[column] / norms[feature.code >> GROUP_SHIFT]
-            for word in feature.words:  # what a pair says is shared by its words
-                words[word] = words.get(word, 0.0) + float(part) / len(feature.words)
-        return words
+    def _values(self, row: np.ndarray) -> np.ndarray:
+        return values_of(row.astype(np.int64), self.idf_)[1]
 
     # -- a folder and back --------------------------------------------------------------------------------------
 
-    def _num_parameters(self) -> int:
-        return len(self.numbers_) * len(self.log_prior_)
-
     def _state(self, folder: Path) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
-        arrays = {
-            "weights": self.weights_[:, : len(self.log_prior_)],
-            "numbers": self.numbers_,
-            "idf": self.idf_,
-            "log_prior": self.log_prior_,
-        }
-        state = {
-            "text_form": self.text_form_,
-            "definition": DEFINITION,
-            "bits": int(self.bits),
+        return {**self._hashed_arrays(), "idf": self.idf_}, {
+            **self._hashed_state(),
             "strength": self.strength_,
         }
-        return arrays, state
 
     def _restore(
         self, folder: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
     ) -> None:
-        one_of(state, "definition", (DEFINITION,))
-        one_of(state, "bits", (self.bits,))
+        self._restore_hashed(arrays, state, num_classes)
         self.strength_ = one_of(state, "strength", STRENGTHS)
-        self.numbers_ = check_array(arrays, "numbers", None, np.int64)
-        if self.numbers_.ndim != 1 or not len(self.numbers_) or (np.diff(self.numbers_) <= 0).any():
-            raise ValueError("numbers are not ascending")
-        if self.numbers_[0] < 0 or self.numbers_[-1] >= 1 << self.bits:
-            raise ValueError(f"numbers are not from 0 to below 2^{self.bits}")
-        shape = (len(self.numbers_), num_classes)
-        self.idf_ = check_array(arrays, "idf", shape[:1])
-        self.log_prior_ = check_array(arrays, "log_prior", shape[1:])
-        weights = check_array(arrays, "weights", shape)
-        self.weights_ = np.zeros((shape[0], -(-num_classes // _text.lanes) * _text.lanes), np.float32)
-        self.weights_[:, :num_classes] = weights
+        self.idf_ = check_array(arrays, "idf", (len(self.numbers_),))
 
 
 def _check_weights(weights: Any, num_texts: int) -> np.ndarray | None:

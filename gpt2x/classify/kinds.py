@@ -1,4 +1,4 @@
-"""The five classifiers by name, as data: a name costs no import until its class is asked for."""
+"""The six classifiers by name, as data: a name costs no import until its class is asked for."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("nb", "naive Bayes", "naive_bayes", "NaiveBayes"),
+        Kind("hashed-nb", "hashed Bayes", "hashed_bayes", "HashedBayes"),
         Kind("linear", "hashed linear", "hashed", "HashedLinear"),
         Kind("tfidf", "TF-IDF linear", "linear", "TfidfLinear"),
         Kind("rnn", "RNN", "rnn", "RNNClassifier", neural=True),

@@ -40,7 +40,7 @@ COMMANDS = (
     Command("train", "gpt2x.cli.train", "Train a GPT-2 (the same code as torchrun -m gpt2x.train)."),
     Command("eval", "gpt2x.cli.eval", "Measure a model: loss, perplexity, bits per byte, multiple choice."),
     Command("sing", "gpt2x.cli.sing", "Write lyrics about a topic, streamed as they come."),
-    Command("classify", "gpt2x.cli.classify", "Compare, train and use the four document classifiers."),
+    Command("classify", "gpt2x.cli.classify", "Compare, train and use the document classifiers."),
     Command("data", "gpt2x.cli.data", "List the data sets and fetch one."),
     Command("export", "gpt2x.cli.export", "Write a run as a Hugging Face folder or a GGUF file."),
     Command("ops", "gpt2x.cli.ops", "The fused operators: which implementation runs here, and why."),

@@ -1,4 +1,4 @@
-"""`gpt2x classify`: the five document classifiers side by side, one trained and kept, one used."""
+"""`gpt2x classify`: the six document classifiers side by side, one trained and kept, one used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import typer
 from gpt2x.cli import classify_compare, classify_predict, classify_train
 
 app = typer.Typer(
-    help="Compare, train and use the five document classifiers: nb, linear, tfidf, rnn, gpt2-lstm.",
+    help="Compare, train and use the six document classifiers: nb, hashed-nb, linear, tfidf, rnn, gpt2-lstm.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -42,7 +42,7 @@ def compare(
     limit: Limit = None,
     models: Annotated[
         str, typer.Option("--models", "-m", metavar="NAMES", help="Which classifiers, separated by commas.")
-    ] = "nb,linear,tfidf,rnn,gpt2-lstm",
+    ] = "nb,hashed-nb,linear,tfidf,rnn,gpt2-lstm",
     min_rows: Annotated[
         int, typer.Option("--min-rows", metavar="N", min=1, help="Leave out classes with fewer rows than N.")
     ] = 1,

@@ -37,7 +37,8 @@ def train(
         typer.Option("--out", "-o", metavar="FOLDER", help="The folder to keep it in.", show_default=False),
     ],
     model: Annotated[
-        str, typer.Option("--model", "-m", metavar="NAME", help="nb, linear, tfidf, rnn or gpt2-lstm.")
+        str,
+        typer.Option("--model", "-m", metavar="NAME", help="nb, hashed-nb, linear, tfidf, rnn or gpt2-lstm."),
     ] = "linear",
     form: Form = "playground",
     limit: Limit = None,
