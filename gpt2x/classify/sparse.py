@@ -20,14 +20,20 @@ from gpt2x.classify.base import (
     TextClassifier,
     check_array,
     check_complete,
+    draw_seed,
     one_of,
     read_strings,
+    split_rows,
     write_strings,
 )
+from gpt2x.classify.calibration import FEWEST, fit_confidence
 from gpt2x.classify.room import check_room
 from gpt2x.errors import InputDataError
 
 VOCABULARY = "vocabulary.json"
+
+HELD_BACK = 0.05
+"""The share of the training texts on which temperature and offset are chosen, before all are learned."""
 
 WORDS = MappingProxyType({"lowercase": True, "token_pattern": r"(?u)\b\w\w+\b"})
 """How words are found: lower-cased, two letters, digits or underscores at least."""
@@ -62,7 +68,11 @@ class SparseClassifier(TextClassifier):
         "reading": dict(WORDS),
     }
 
+    calibrates: ClassVar[bool] = False
+    """Whether to learn twice: first without a part of the texts, on which temperature and offset are chosen."""
+
     min_count: int
+    random_state: Any
     reading_: dict[str, Any]
     vectorizer_: CountVectorizer
     weights_: np.ndarray
@@ -83,10 +93,25 @@ class SparseClassifier(TextClassifier):
         num_texts, num_features = counts.shape
         # Weights in float64 while they are learned and in float32 afterwards; texts x classes where classes are coded.
         check_room(8 * num_classes * (2 * num_features + 2 * num_texts), num_features, num_classes)
+        if self.calibrates:
+            self._calibrate(counts, y, num_classes)
         weights, intercepts = self._learn(counts, y, num_classes)
         self.vectorizer_ = vectorizer
         self.weights_ = weights.astype(np.float32)
         self.intercepts_ = intercepts.astype(np.float32)
+
+    def _calibrate(self, counts: Any, y: np.ndarray, num_classes: int) -> None:
+        """Choose temperature and offset on a part of the texts, with what is learned from the others."""
+        if len(y) * HELD_BACK < FEWEST:
+            return
+        rest, held = split_rows(y, HELD_BACK, np.random.default_rng(draw_seed(self.random_state)))
+        learned, unseen = counts[rest], counts[held]
+        known = np.flatnonzero(
+            np.asarray(learned.sum(axis=0)).ravel()
+        )  # words of held-back texts alone are unknown
+        weights, intercepts = self._learn(learned[:, known], y[rest], num_classes)
+        shares = self._probabilities(np.asarray(unseen[:, known] @ weights.T) + intercepts)
+        self.temperature_, self.offset_ = fit_confidence(shares, y[held])
 
     def _proba(self, texts: list[str]) -> np.ndarray:
         x = self.vectorizer_.transform(texts)  # (N, F), sparse

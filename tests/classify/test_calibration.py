@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2x.classify import HashedLinear
+from gpt2x.classify import HashedBayes, HashedLinear, NaiveBayes, TextClassifier
 from gpt2x.classify.calibration import cool, fit_confidence, fit_strength, softmax
 from gpt2x.classify.metrics import abstaining, expected_calibration_error
 from tests.classify.conftest import OWN_WORDS
@@ -86,3 +86,18 @@ def test_the_linear_classifier_is_as_sure_as_it_is_right() -> None:
     model.temperature_, model.offset_ = 1.0, 0.0
     assert error < 0.08
     assert error < 0.8 * expected_calibration_error(model.predict_proba(texts), truth)
+
+
+@pytest.mark.parametrize("kind", [NaiveBayes, HashedBayes])
+def test_naive_bayes_is_no_longer_far_too_sure(kind: type[TextClassifier]) -> None:
+    def repeated(num_texts: int, seed: int) -> tuple[list[str], list[str]]:
+        texts, labels = noisy(num_texts, seed)
+        return [f"{text} {text} {text}" for text in texts], labels
+
+    model = kind(random_state=0).fit(*repeated(4000, 0))
+    texts, labels = repeated(4000, 1)
+    truth = np.searchsorted(model.classes_, labels)
+    error = expected_calibration_error(model.predict_proba(texts), truth)
+    model.temperature_, model.offset_ = 1.0, 0.0
+    assert error < 0.06
+    assert error < expected_calibration_error(model.predict_proba(texts), truth)
