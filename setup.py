@@ -1,6 +1,7 @@
 """Compiles the native parts; everything else is said in pyproject.toml.
 
 gpt2x._bpe    the tokenizer: pybind11 over csrc/bpe, links no torch. Required: without it the build fails.
+gpt2x._text   text features and softmax regression: pybind11 over csrc/text, links no torch. Required too.
 gpt2x._ops    the fused operators for the CPU: csrc/ops on torch's stable ABI, one file for torch 2.10 and later
 gpt2x._cuda   their CUDA kernels: csrc/ops/cuda behind a C boundary that knows neither torch nor Python
 
@@ -53,6 +54,18 @@ def bpe_extension() -> Extension:
         depends=files("csrc/bpe/**/*.h", "csrc/bpe/**/*.hpp", "csrc/bpe/**/*.inc", "csrc/python/*.hpp"),
         include_dirs=[str(HERE / "csrc/bpe/include"), pybind11.get_include()],
         extra_compile_args={"cxx": [*COMMON, "-std=c++20", "-pthread"]},
+        extra_link_args=["-pthread"],
+        language="c++",
+    )
+
+
+def text_extension() -> Extension:
+    return Extension(
+        "gpt2x._text",
+        sources=files("csrc/text/*.cpp", "csrc/python/text_module.cpp"),
+        depends=files("csrc/text/*.hpp"),
+        include_dirs=[str(HERE / "csrc/text"), pybind11.get_include()],
+        extra_compile_args={"cxx": [*COMMON, *VECTOR, "-std=c++20", "-pthread"]},
         extra_link_args=["-pthread"],
         language="c++",
     )
@@ -184,6 +197,11 @@ def run(command: list[str]) -> None:
 
 
 setup(
-    ext_modules=[bpe_extension(), ops_extension(), *([cuda_extension()] if wants_cuda() else [])],
+    ext_modules=[
+        bpe_extension(),
+        text_extension(),
+        ops_extension(),
+        *([cuda_extension()] if wants_cuda() else []),
+    ],
     cmdclass={"build_ext": Build, "build_py": BuildPython},
 )

@@ -1,4 +1,4 @@
-"""Document classifiers in scikit-learn's shape: naive Bayes, TF-IDF linear, an RNN, and an LSTM over GPT-2.
+"""Document classifiers in scikit-learn's shape: naive Bayes, two linear ones, an RNN, and an LSTM over GPT-2.
 
 >>> from gpt2x.classify import NaiveBayes
 >>> model = NaiveBayes().fit(["rain and wind", "goal and match", "wind and snow"], ["weather", "sport", "weather"])
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from gpt2x.classify.base import TextClassifier
     from gpt2x.classify.comparison import compare
     from gpt2x.classify.gpt2_lstm import GPT2LSTMClassifier
+    from gpt2x.classify.hashed import HashedLinear
+    from gpt2x.classify.hashed_bayes import HashedBayes
     from gpt2x.classify.linear import TfidfLinear
     from gpt2x.classify.loading import load
     from gpt2x.classify.naive_bayes import NaiveBayes
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ComparisonReport",
     "GPT2LSTMClassifier",
+    "HashedBayes",
+    "HashedLinear",
     "ModelResult",
     "NaiveBayes",
     "RNNClassifier",
@@ -40,6 +44,8 @@ __all__ = [
 _HOMES = {
     "ComparisonReport": "report",
     "GPT2LSTMClassifier": "gpt2_lstm",
+    "HashedBayes": "hashed_bayes",
+    "HashedLinear": "hashed",
     "ModelResult": "report",
     "NaiveBayes": "naive_bayes",
     "RNNClassifier": "rnn",

@@ -1,4 +1,4 @@
-"""What the four classifiers share: scikit-learn's shape, checked hyperparameters, and how they are kept.
+"""What the classifiers share: scikit-learn's shape, checked hyperparameters, and how they are kept.
 
 The idea to hold on to: ``__init__`` only stores hyperparameters, ``fit`` leaves all that was learned in attributes
 with a trailing underscore, and a saved classifier is a folder of JSON and safetensors that is never pickled:
@@ -23,10 +23,19 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from gpt2x._version import __version__
+from gpt2x.classify.calibration import COOLEST, FARTHEST, HOTTEST, cool
 from gpt2x.classify.hyperparameters import Rule, Seed, check_all
-from gpt2x.classify.inputs import AS_IS, NFC, TEXT_FORMS, check_texts, encode_labels, in_form
+from gpt2x.classify.inputs import (
+    AS_IS,
+    NFC,
+    TEXT_FORMS,
+    check_texts,
+    encode_labels,
+    in_form,
+    without_fields,
+)
 from gpt2x.classify.kinds import FORMAT, FORMAT_VERSION, HEADER, read_header
-from gpt2x.errors import InputDataError, MissingComponentError, quoted
+from gpt2x.errors import InputDataError, MissingComponentError, UsageError, quoted
 from gpt2x.paths import VOCABULARY_BYTES, atomic_folder, check_folder, read_text
 
 Self = TypeVar("Self", bound="TextClassifier")
@@ -49,6 +58,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     Attributes:
         classes_: the labels, sorted; column i of `predict_proba` belongs to ``classes_[i]``.
+        temperature_: what the log-odds of the named class are divided by (`calibration`); 1 if nothing was held back.
+        offset_: what is added to them then; 0 if nothing was held back.
         text_form_: the form that texts are brought to before they are read (`inputs.TEXT_FORMS`).
 
     """
@@ -61,7 +72,12 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     state_of_version_1: ClassVar[Mapping[str, Any]] = {"text_form": AS_IS}
     """What folders of format 1 do not say, since there was one way only."""
 
+    reads_fields: ClassVar[bool] = False
+    """Whether it tells the fields of a text apart (`inputs.FIELD_SEPARATOR`)."""
+
     classes_: np.ndarray
+    temperature_: float
+    offset_: float
     text_form_: str
 
     # -- scikit-learn's surface ---------------------------------------------------------------------------------
@@ -85,8 +101,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 "classes"
             )
         self.__dict__.pop("classes_", None)
-        self.text_form_ = NFC
-        self._fit(in_form(texts, NFC), y, len(classes))
+        self.text_form_, self.temperature_, self.offset_ = NFC, 1.0, 0.0
+        self._fit(self._as_read(texts), y, len(classes))
         self.classes_ = classes  # last, so that an interrupted fit leaves the classifier unfitted
         return self
 
@@ -102,18 +118,45 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         texts = check_texts(texts, allow_none=True)
         if not texts:
             return np.zeros((0, len(self.classes_)))
-        shares = self._proba(in_form(texts, self.text_form_))
+        shares = self._proba(self._as_read(texts))
         if not np.isfinite(shares).all():
             raise InputDataError(
                 "the weights of this classifier give no probability for some of the texts (NaN or infinite); train "
                 "it again"
             )
-        return shares
+        return cool(shares, self.temperature_, self.offset_)
 
     def predict(self, texts: Iterable[str]) -> np.ndarray:
         """The most probable label of each text: (N,)."""
         shares = self.predict_proba(texts)
         return self.classes_[shares.argmax(axis=1)]
+
+    def knows(self, texts: Iterable[str]) -> np.ndarray:
+        """Where a text has at least one word that the classifier learned: (N,) bool."""
+        check_is_fitted(self, "classes_")
+        return self._knows(self._as_read(check_texts(texts, allow_none=True)))
+
+    def explain(self, text: str, label: Any = None) -> list[tuple[str, float]]:
+        """How much each word of a text speaks for a label (by default the one `predict` gives), the most first.
+
+        The numbers are shares of the label's score above the mean of all labels, as the classifier adds it up.
+
+        Raises:
+            UsageError: this kind cannot tell, or the label is none of `classes_`.
+
+        """
+        check_is_fitted(self, "classes_")
+        if label is None:
+            label = self.predict([text])[0]
+        found = np.flatnonzero(self.classes_ == label)
+        if not len(found):
+            raise UsageError(f"{quoted(str(label))} is no label of this classifier")
+        words = self._explain(self._as_read(check_texts([text]))[0], int(found[0]))
+        return sorted(words.items(), key=lambda item: (-item[1], item[0]))
+
+    def _as_read(self, texts: list[str]) -> list[str]:
+        texts = in_form(texts, self.text_form_)
+        return texts if self.reads_fields else without_fields(texts)
 
     @property
     def num_parameters_(self) -> int:
@@ -137,6 +180,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "classes_")
         with atomic_folder(folder, files_of_classifier, WHAT) as staged:
             arrays, state = self._state(staged)
+            state.update(temperature=self.temperature_, offset=self.offset_)
             header = {
                 "format": FORMAT,
                 "version": FORMAT_VERSION,
@@ -189,6 +233,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         check_all(model.rules, model.get_params(deep=False))
         model.classes_ = _restored_classes(classes)
         model.text_form_ = one_of(state, "text_form", TEXT_FORMS)
+        model.temperature_, model.offset_ = 1.0, 0.0
+        if header["version"] >= 3:
+            model.temperature_ = _restored_number(state, "temperature", COOLEST, HOTTEST)
+            model.offset_ = _restored_number(state, "offset", -FARTHEST, FARTHEST)
         model._restore(folder, _read_arrays(folder / ARRAYS), state, len(model.classes_))
         return model
 
@@ -211,6 +259,15 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def _num_parameters(self) -> int:
         raise NotImplementedError
+
+    def _knows(self, texts: list[str]) -> np.ndarray:
+        return np.array([bool(text.strip()) for text in texts], dtype=bool)
+
+    def _explain(self, text: str, k: int) -> dict[str, float]:
+        """What each word adds to the score of class k."""
+        raise UsageError(
+            f"a classifier of kind {self.kind} cannot name the words that decided; nb, hashed-nb, linear, tfidf can"
+        )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -358,6 +415,13 @@ def _restored_classes(saved: list[Any]) -> np.ndarray:
     if len(classes) < 2 or classes.tolist() != saved:
         raise ValueError(f"the classes in {HEADER} are not two or more, sorted, each once")
     return classes
+
+
+def _restored_number(state: Mapping[str, Any], name: str, low: float, high: float) -> float:
+    value = state.get(name)
+    if type(value) is not float or not low <= value <= high:
+        raise ValueError(f"{name} in {HEADER} is not a number from {low:g} to {high:g}")
+    return value
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:

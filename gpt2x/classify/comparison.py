@@ -14,14 +14,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.model_selection import train_test_split
 
 from gpt2x._version import __version__
 from gpt2x.classify.base import TextClassifier, split_rows
-from gpt2x.classify.hyperparameters import Number, Whole, check_all
+from gpt2x.classify.hyperparameters import Number, OneOf, Whole, check_all
 from gpt2x.classify.inputs import check_texts, encode_labels
 from gpt2x.classify.kinds import KINDS, Kind, get_kinds
 from gpt2x.classify.loading import load_class
-from gpt2x.classify.metrics import confusion_matrix, macro_f1, mcnemar, wilson_interval
+from gpt2x.classify.metrics import (
+    abstaining,
+    confusion_matrix,
+    expected_calibration_error,
+    macro_f1,
+    mcnemar,
+    wilson_interval,
+)
 from gpt2x.classify.report import ComparisonReport, ModelResult
 from gpt2x.errors import Gpt2xError, InputDataError, UsageError, quoted, wants_traceback
 
@@ -32,10 +40,15 @@ if TYPE_CHECKING:
 MOST_CLASSES = 5000
 """The table of what is taken for what has a cell for each two classes: 25 million for these."""
 
+SPLITS = ("stratified", "playground")
+
 RULES = {
     "test_fraction": Number(1e-9, 1 - 1e-9),
     "random_state": Whole(0, 2**32 - 1),
     "min_rows": Whole(1, 10**9),
+    "split": OneOf(SPLITS),
+    "split_seed": Whole(0, 2**32 - 1),
+    "abstain": Number(0, 1),
 }
 
 
@@ -45,6 +58,11 @@ def compare(
     *,
     test_fraction: float = 0.2,
     random_state: int = 1,
+    split: str = "stratified",
+    split_seed: int | None = None,
+    test_data: NewsData | tuple[Sequence[str], Sequence[Any]] | None = None,
+    abstain: float | None = None,
+    blend: bool = False,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     min_rows: int = 1,
     on_start: Callable[[Kind, ComparisonReport], None] | None = None,
@@ -58,6 +76,12 @@ def compare(
         models: names from `kinds.KINDS`.
         test_fraction: share of each class that is kept for the test, at least one text of each.
         random_state: seed of the split and of each classifier.
+        split: ``stratified`` takes the same share of each class; ``playground`` takes rows as scikit-learn's
+            ``train_test_split(rows, test_size=test_fraction, random_state=split_seed)`` does.
+        split_seed: seed of the split alone; `random_state` by default.
+        test_data: texts and labels to test on; `data` is then learned from as a whole.
+        abstain: also report how many texts get a label of at least this probability, and how many of these are right.
+        blend: add a row for the mean of the probabilities of all that ran, if two or more did.
         settings: hyperparameters by name of the model: ``{"rnn": {"epochs": 3}}``.
         min_rows: classes with fewer texts are left out.
         on_start: called before each classifier, with the report so far.
@@ -66,13 +90,26 @@ def compare(
 
     Raises:
         UsageError: an unknown name, a share that leaves no text on one side, or another argument that cannot work.
-        InputDataError: fewer than two classes, too many, or a class with a single text.
+        InputDataError: fewer than two classes, too many, a class with a single text, or test data with a label that
+            is not in `data`.
 
     """
     kinds = get_kinds(models)
-    check_all(RULES, {"test_fraction": test_fraction, "random_state": random_state, "min_rows": min_rows})
-    texts, classes, y = _check_rows(data, min_rows)
-    train, test = split_rows(y, test_fraction, np.random.default_rng(random_state), at_least=1)
+    split_seed = random_state if split_seed is None else split_seed
+    given = {
+        "test_fraction": test_fraction,
+        "random_state": random_state,
+        "min_rows": min_rows,
+        "split": split,
+    }
+    check_all(RULES, {**given, "split_seed": split_seed, "abstain": 0.0 if abstain is None else abstain})
+    texts, classes, y = _check_rows(data, min_rows, must_be_split=test_data is None)
+    if test_data is None:
+        train, test = _split(y, split, test_fraction, split_seed)
+    else:
+        more, y_more = _check_test_rows(test_data, classes, drop_unknown=min_rows > 1)
+        train, test = np.arange(len(y)), np.arange(len(y), len(y) + len(more))
+        texts, y, split = texts + more, np.concatenate([y, y_more]), "file"
     train_texts, test_texts = [texts[i] for i in train], [texts[i] for i in test]
     known = set(train_texts)
     report = ComparisonReport(
@@ -82,25 +119,37 @@ def compare(
         seed=random_state,
         majority_accuracy=float(np.mean(y[test] == np.bincount(y[train]).argmax())),
         test_texts_in_training=sum(text in known for text in test_texts),
+        split=split,
+        abstain=abstain,
         source=source,
         environment=_environment(),
     )
     right: dict[str, np.ndarray] = {}
+    all_shares: list[np.ndarray] = []
     for kind in kinds:
         if on_start is not None:
             on_start(kind, report)
         result = ModelResult(name=kind.name, title=kind.title)
         try:
             model = load_class(kind)(random_state=random_state, **dict((settings or {}).get(kind.name, {})))
-            predicted = _run(model, (train_texts, classes[y[train]]), test_texts, result)
-            found = np.searchsorted(classes, predicted)
+            shares = _run(model, (train_texts, classes[y[train]]), test_texts, result)
+            found = np.searchsorted(classes, model.classes_[shares.argmax(axis=1)])
             _score(result, y[test], found, len(classes))
+            _score_confidence(result, shares, np.searchsorted(model.classes_, classes[y[test]]), abstain)
             right[kind.name] = found == y[test]
+            if blend:
+                all_shares.append(_spread(shares, np.searchsorted(classes, model.classes_), len(classes)))
         except Exception as error:
             if wants_traceback():
                 raise
             result.error = error
             result.reason = str(error) if isinstance(error, Gpt2xError) else _in_short(error)
+        report.models.append(result)
+        if on_result is not None:
+            on_result(result)
+    if len(all_shares) > 1:
+        result = _blend(all_shares, report.models, y[test], abstain)
+        right[result.name] = np.mean(all_shares, axis=0).argmax(axis=1) == y[test]
         report.models.append(result)
         if on_result is not None:
             on_result(result)
@@ -111,7 +160,40 @@ def compare(
     return report
 
 
-def _check_rows(data: Any, min_rows: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _split(y: np.ndarray, split: str, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers to learn from and to test on."""
+    if split == "stratified":
+        return split_rows(y, fraction, np.random.default_rng(seed), at_least=1)
+    train, test = train_test_split(np.arange(len(y)), test_size=fraction, random_state=seed)
+    missing = np.setdiff1d(y[test], y[train])
+    if len(missing):
+        raise InputDataError(
+            f"this split leaves {len(missing)} classes without a text to learn from; leave out rare classes with "
+            "--min-rows, or split stratified"
+        )
+    return train, test
+
+
+def _check_test_rows(data: Any, classes: np.ndarray, *, drop_unknown: bool) -> tuple[list[str], np.ndarray]:
+    """Texts to test on and their class numbers (M,)."""
+    texts, labels = (data.texts, data.labels) if hasattr(data, "texts") else _two(data)
+    texts, (own, y) = check_texts(texts), encode_labels(labels)
+    if len(texts) != len(y):
+        raise InputDataError(f"there are {len(texts)} test texts and {len(y)} labels; give one label a text")
+    place = {label: k for k, label in enumerate(classes.tolist())}
+    unknown = [label for label in own.tolist() if label not in place]
+    if unknown and not drop_unknown:
+        raise InputDataError(
+            f"the test data has the label {quoted(unknown[0])}, which no text to learn from has; leave such rows out"
+        )
+    numbers = np.array([place.get(label, -1) for label in own.tolist()])[y]
+    keep = np.flatnonzero(numbers >= 0)
+    if not len(keep):
+        raise InputDataError("no test text has a label that there is a text to learn from for")
+    return [texts[i] for i in keep], numbers[keep]
+
+
+def _check_rows(data: Any, min_rows: int, *, must_be_split: bool) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Texts (N), sorted classes (K,) and class numbers (N,), rare classes left out."""
     texts, labels = (data.texts, data.labels) if hasattr(data, "texts") else _two(data)
     texts, (classes, y) = check_texts(texts), encode_labels(labels)
@@ -130,7 +212,7 @@ def _check_rows(data: Any, min_rows: int) -> tuple[list[str], np.ndarray, np.nda
             f"all {len(texts)} texts have the label {quoted(str(classes[0]))}; a comparison needs at least two classes"
         )
     single = classes[counts < 2].tolist()
-    if single:
+    if single and must_be_split:
         raise InputDataError(
             f"{_name_some(single)} only 1 text, and a class needs 2 at least, to learn from one and to test on one; "
             "give more texts, or leave such classes out with --min-rows 2"
@@ -158,12 +240,12 @@ def _two(data: Any) -> tuple[Any, Any]:
 def _run(
     model: TextClassifier, train: tuple[list[str], np.ndarray], test_texts: list[str], result: ModelResult
 ) -> np.ndarray:
-    """Fit and predict, and write down what it took."""
-    start = time.perf_counter()
+    """Fit, give the probabilities (N, K) of the test texts, and write down what it took."""
+    start, cpu = time.perf_counter(), time.process_time()
     model.fit(*train)
-    result.train_seconds = time.perf_counter() - start
+    result.train_seconds, result.cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
     start = time.perf_counter()
-    predicted = model.predict(test_texts)
+    shares = model.predict_proba(test_texts)
     result.predict_texts_per_second = len(test_texts) / max(time.perf_counter() - start, 1e-9)
     result.parameters = model.num_parameters_
     result.frozen_parameters = int(getattr(model, "num_frozen_", 0))
@@ -171,7 +253,7 @@ def _run(
     result.history = list(getattr(model, "history_", []))
     plain = str | int | float | bool | None
     result.settings = {name: v if isinstance(v, plain) else repr(v) for name, v in model.get_params().items()}
-    return predicted
+    return shares
 
 
 def _score(result: ModelResult, truth: np.ndarray, found: np.ndarray, num_classes: int) -> None:
@@ -181,6 +263,42 @@ def _score(result: ModelResult, truth: np.ndarray, found: np.ndarray, num_classe
     result.confusion = confusion.tolist()
     result.accuracy_low, result.accuracy_high = wilson_interval(correct, len(truth))
     result.accuracy = correct / len(truth)
+
+
+def _spread(shares: np.ndarray, places: np.ndarray, num_classes: int) -> np.ndarray:
+    """Probabilities (N, K) with a column for each class of the comparison."""
+    spread = np.zeros((len(shares), num_classes))
+    spread[:, places] = shares
+    return spread
+
+
+def _blend(
+    all_shares: list[np.ndarray], models: list[ModelResult], truth: np.ndarray, abstain: float | None
+) -> ModelResult:
+    """The mean of the probabilities of those that ran; it costs what these cost together."""
+    ran = [model for model in models if model.ok]
+    shares = np.mean(all_shares, axis=0)
+    result = ModelResult(
+        name="blend", title="blend", note=f"mean of {', '.join(model.name for model in ran)}"
+    )
+    result.train_seconds = sum(model.train_seconds or 0 for model in ran)
+    result.cpu_seconds = sum(model.cpu_seconds or 0 for model in ran)
+    per_text = sum(1 / (model.predict_texts_per_second or 1e9) for model in ran)
+    result.predict_texts_per_second, result.parameters = (
+        1 / per_text,
+        sum(model.parameters or 0 for model in ran),
+    )
+    _score(result, truth, shares.argmax(axis=1), shares.shape[1])
+    _score_confidence(result, shares, truth, abstain)
+    return result
+
+
+def _score_confidence(
+    result: ModelResult, shares: np.ndarray, truth: np.ndarray, abstain: float | None
+) -> None:
+    result.calibration_error = expected_calibration_error(shares, truth)
+    if abstain is not None:
+        result.sure_share, result.sure_accuracy = abstaining(shares, truth, abstain)
 
 
 def _in_short(error: Exception) -> str:

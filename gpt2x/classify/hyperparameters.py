@@ -88,16 +88,17 @@ class Flag(Rule):
 
 @dataclass(frozen=True, slots=True)
 class OneOf(Rule):
-    """One of a few words."""
+    """One of a few words, or None where that is allowed."""
 
     words: tuple[str, ...]
+    or_none: bool = False
 
     @property
     def wanted(self) -> str:  # type: ignore[override]  # noqa: D102
-        return f"one of {', '.join(self.words)}"
+        return f"{'None or ' if self.or_none else ''}one of {', '.join(self.words)}"
 
     def allows(self, value: Any) -> bool:  # noqa: D102
-        return isinstance(value, str) and value in self.words
+        return (value is None and self.or_none) or (isinstance(value, str) and value in self.words)
 
 
 class Threads(Rule):

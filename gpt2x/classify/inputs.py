@@ -3,6 +3,10 @@
 Two spellings that look the same are the same word. A text is read in Unicode's composed form (NFC: "é" is one
 character, however it was typed), and the typographic apostrophe is the one on the keyboard ("don’t" is "don't").
 That is the text form `NFC`; classifiers that were saved before there was one have the form `AS_IS`, and keep it.
+
+A text may have fields, such as a headline and a description, with `FIELD_SEPARATOR` between them. So it stays one
+string, which lists, arrays and scikit-learn's tools carry as any other; a classifier that knows no fields reads a
+blank there.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from gpt2x.data.news import FIELD_SEPARATOR
 from gpt2x.errors import InputDataError, UsageError, quoted
 
 AS_IS = "as-is"
@@ -87,6 +92,15 @@ def in_form(texts: list[str], form: str) -> list[str]:
     if form == AS_IS:
         return texts
     return [text if text.isascii() else _nfc(text) for text in texts]
+
+
+def without_fields(texts: list[str]) -> list[str]:
+    """The texts as one field each, for classifiers that know of none.
+
+    >>> without_fields(["Rain\x1fIt is wet", "one field"])
+    ['Rain It is wet', 'one field']
+    """
+    return [text.replace(FIELD_SEPARATOR, " ") if FIELD_SEPARATOR in text else text for text in texts]
 
 
 def _nfc(text: str) -> str:

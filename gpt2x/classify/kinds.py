@@ -1,4 +1,4 @@
-"""The four classifiers by name, as data: a name costs no import until its class is asked for."""
+"""The six classifiers by name, as data: a name costs no import until its class is asked for."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ HEADER = "classifier.json"
 """The file that makes a folder a saved classifier."""
 
 FORMAT = "gpt2x-classifier"
-FORMAT_VERSION = 2
-"""Format 2 says how texts are read (text form, token pattern, …); format 1 had one way, and is still read."""
+FORMAT_VERSION = 3
+"""Format 3 adds the temperature (1 before); format 2 says how texts are read (text form, token pattern, …), for which
+format 1 had one way. Both are still read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("nb", "naive Bayes", "naive_bayes", "NaiveBayes"),
+        Kind("hashed-nb", "hashed Bayes", "hashed_bayes", "HashedBayes"),
+        Kind("linear", "hashed linear", "hashed", "HashedLinear"),
         Kind("tfidf", "TF-IDF linear", "linear", "TfidfLinear"),
         Kind("rnn", "RNN", "rnn", "RNNClassifier", neural=True),
         Kind("gpt2-lstm", "LSTM over GPT-2", "gpt2_lstm", "GPT2LSTMClassifier", neural=True),

@@ -80,3 +80,33 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> float:
     if only_a + only_b == 0:
         return 1.0
     return float(binomtest(min(only_a, only_b), only_a + only_b, 0.5).pvalue)
+
+
+def expected_calibration_error(shares: np.ndarray, truth: np.ndarray, bins: int = 15) -> float:
+    """How far confidence is from accuracy, on average over texts: 0 is honest (Naeini, Cooper, Hauskrecht 2015).
+
+    Texts are sorted into `bins` of equal width by the probability of the class that was named.
+
+    Args:
+        shares: (N, K) probabilities.
+        truth: (N,) class numbers.
+        bins: how many.
+
+    >>> expected_calibration_error(np.array([[0.75, 0.25]] * 4), np.array([0, 0, 0, 1]))
+    0.0
+    """
+    confidence, right = shares.max(axis=1), shares.argmax(axis=1) == truth
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(place, right, bins) - np.bincount(place, confidence, bins)
+    return float(np.abs(gaps).sum() / max(len(truth), 1))
+
+
+def abstaining(shares: np.ndarray, truth: np.ndarray, least: float) -> tuple[float, float]:
+    """The share of texts whose class is named with at least this probability, and the accuracy on these (1 if none).
+
+    >>> abstaining(np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([0, 1]), 0.8)
+    (0.5, 1.0)
+    """
+    sure = shares.max(axis=1) >= least
+    right = shares.argmax(axis=1) == truth
+    return float(sure.mean()), float(right[sure].mean()) if sure.any() else 1.0

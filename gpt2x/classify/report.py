@@ -25,6 +25,7 @@ COLUMNS = (
     ("top-1", 7, True),
     ("95 % interval", 13, True),
     ("macro-F1", 8, True),
+    ("ECE", 5, True),
     ("parameters", 10, True),
     ("training", 9, True),
     ("texts/s", 8, True),
@@ -93,6 +94,14 @@ class ModelResult:
     history: list[dict[str, float]] = field(default_factory=list)
     confusion: list[list[int]] | None = None
     """Row the true class, column the predicted one, as `ComparisonReport.classes`."""
+    calibration_error: float | None = None
+    """How far probabilities are from accuracy (expected calibration error, 15 bins)."""
+    sure_share: float | None = None
+    """The share of test texts whose label has at least the probability `ComparisonReport.abstain`."""
+    sure_accuracy: float | None = None
+    """The accuracy on these."""
+    cpu_seconds: float | None = None
+    """Processor time of learning, of all threads together."""
     error: Exception | None = field(default=None, repr=False, compare=False)
     """What kept it from running; not part of the JSON, which has the `reason`."""
 
@@ -118,6 +127,10 @@ class ComparisonReport:
     """What always naming the largest class of the training part gives."""
     test_texts_in_training: int
     """Texts of the test part that stand word for word in the training part too."""
+    split: str = "stratified"
+    """How test texts were chosen: stratified, playground, or file (they came by themselves)."""
+    abstain: float | None = None
+    """The least probability with which a label is named, if texts may be left without one."""
     source: str | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     models: list[ModelResult] = field(default_factory=list)
@@ -142,6 +155,8 @@ class ComparisonReport:
             "test_texts_in_training": self.test_texts_in_training,
             "best": best.name if best else None,
             "environment": self.environment,
+            "split": self.split,
+            "abstain": self.abstain,
             "models": [result.to_dict() for result in self.models],
         }
 
@@ -195,6 +210,7 @@ def table_row(result: ModelResult) -> str:
             f"{result.accuracy:.2%}",
             f"{result.accuracy_low:.1%}-{result.accuracy_high:.1%}",
             f"{result.macro_f1:.3f}",
+            "" if result.calibration_error is None else f"{result.calibration_error:.3f}",
             format_count(result.parameters or 0),
             f"{result.train_seconds:.1f} s",
             format_count(round(result.predict_texts_per_second or 0)),
@@ -211,6 +227,13 @@ def summary(report: ComparisonReport, *, chart: bool = True) -> str:
     lines = [_verdict(report, best)]
     if chart:
         lines += ["", *bars(report)]
+    if report.abstain is not None:
+        lines += ["", f"Where a label has a probability of {report.abstain:g} or more:"]
+        lines += [
+            f"  {result.title}: {result.sure_share:.1%} of the texts, {result.sure_accuracy:.1%} of these right"
+            for result in report.models
+            if result.sure_share is not None
+        ]
     mistakes = report.confusions(best)
     if mistakes:
         lines += ["", f"What {best.title} confuses most:"]

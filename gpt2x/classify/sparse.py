@@ -8,7 +8,6 @@ would fill 67 GB in float32, and take 60 MB as they are.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -21,13 +20,20 @@ from gpt2x.classify.base import (
     TextClassifier,
     check_array,
     check_complete,
+    draw_seed,
     one_of,
     read_strings,
+    split_rows,
     write_strings,
 )
+from gpt2x.classify.calibration import FEWEST, fit_confidence
+from gpt2x.classify.room import check_room
 from gpt2x.errors import InputDataError
 
 VOCABULARY = "vocabulary.json"
+
+HELD_BACK = 0.05
+"""The share of the training texts on which temperature and offset are chosen, before all are learned."""
 
 WORDS = MappingProxyType({"lowercase": True, "token_pattern": r"(?u)\b\w\w+\b"})
 """How words are found: lower-cased, two letters, digits or underscores at least."""
@@ -62,7 +68,11 @@ class SparseClassifier(TextClassifier):
         "reading": dict(WORDS),
     }
 
+    calibrates: ClassVar[bool] = False
+    """Whether to learn twice: first without a part of the texts, on which temperature and offset are chosen."""
+
     min_count: int
+    random_state: Any
     reading_: dict[str, Any]
     vectorizer_: CountVectorizer
     weights_: np.ndarray
@@ -81,15 +91,40 @@ class SparseClassifier(TextClassifier):
                 "give more text or a smaller min_count"
             ) from error
         num_texts, num_features = counts.shape
-        _check_room(num_texts, num_features, num_classes)
+        # Weights in float64 while they are learned and in float32 afterwards; texts x classes where classes are coded.
+        check_room(8 * num_classes * (2 * num_features + 2 * num_texts), num_features, num_classes)
+        if self.calibrates:
+            self._calibrate(counts, y, num_classes)
         weights, intercepts = self._learn(counts, y, num_classes)
         self.vectorizer_ = vectorizer
         self.weights_ = weights.astype(np.float32)
         self.intercepts_ = intercepts.astype(np.float32)
 
+    def _calibrate(self, counts: Any, y: np.ndarray, num_classes: int) -> None:
+        """Choose temperature and offset on a part of the texts, with what is learned from the others."""
+        if len(y) * HELD_BACK < FEWEST:
+            return
+        rest, held = split_rows(y, HELD_BACK, np.random.default_rng(draw_seed(self.random_state)))
+        learned, unseen = counts[rest], counts[held]
+        known = np.flatnonzero(
+            np.asarray(learned.sum(axis=0)).ravel()
+        )  # words of held-back texts alone are unknown
+        weights, intercepts = self._learn(learned[:, known], y[rest], num_classes)
+        shares = self._probabilities(np.asarray(unseen[:, known] @ weights.T) + intercepts)
+        self.temperature_, self.offset_ = fit_confidence(shares, y[held])
+
     def _proba(self, texts: list[str]) -> np.ndarray:
         x = self.vectorizer_.transform(texts)  # (N, F), sparse
         return self._probabilities(np.asarray(x @ self.weights_.T, dtype=np.float64) + self.intercepts_)
+
+    def _knows(self, texts: list[str]) -> np.ndarray:
+        return np.diff(self.vectorizer_.transform(texts).indptr) > 0
+
+    def _explain(self, text: str, k: int) -> dict[str, float]:
+        x = self.vectorizer_.transform([text])  # (1, F), sparse
+        own = self.weights_[k, x.indices] - self.weights_[:, x.indices].mean(axis=0)
+        words = self.vectorizer_.get_feature_names_out()[x.indices]
+        return {str(word): float(part) for word, part in zip(words, own * x.data, strict=True)}
 
     def _num_parameters(self) -> int:
         return self.weights_.size + self.intercepts_.size
@@ -130,23 +165,3 @@ class SparseClassifier(TextClassifier):
 
     def _restore_features(self, arrays: Mapping[str, np.ndarray]) -> None:
         pass
-
-
-def _check_room(num_texts: int, num_features: int, num_classes: int) -> None:
-    """Refuse to learn weights that this machine cannot hold: there is one for each class and feature.
-
-    Raises:
-        InputDataError: they take more than its memory.
-
-    """
-    if not hasattr(os, "sysconf"):
-        return
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    # Weights in float64 while they are learned and in float32 afterwards; texts x classes where classes are coded.
-    needed = 8 * num_classes * (2 * num_features + 2 * num_texts)
-    if needed > there:
-        raise InputDataError(
-            f"{num_classes:,} classes and {num_features:,} features need about {needed / 2**30:,.0f} GiB of memory and "
-            f"this machine has {there / 2**30:,.0f}; give fewer classes (is the label's column the right one?) or a "
-            "larger min_count"
-        )

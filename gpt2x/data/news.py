@@ -1,7 +1,7 @@
 """Labelled documents: HuffPost's JSON lines, AG News' csv files, and one's own, told apart by their content.
 
 =========  =====================================================  ==========================================
-source     one row                                                text given to a classifier
+source     one row                                                text given to a classifier (``playground``)
 =========  =====================================================  ==========================================
 HuffPost   ``{"headline": …, "short_description": …, "category"}``  lower-cased headline, a blank, description
 AG News    ``"3","title","description"`` (or title and             title, a blank, description
@@ -9,6 +9,9 @@ AG News    ``"3","title","description"`` (or title and             title, a blan
 your own   JSON objects, one a line or in one array, or a csv     the text columns, a blank between them
            with a header, of a label and a text column
 =========  =====================================================  ==========================================
+
+The form ``full`` keeps what that one drops: each text column is a field of its own, in its original case, with
+`FIELD_SEPARATOR` between them. Neither form reads the date.
 
 The same rows give the same labels in either format: a label keeps its spelling, without the white space around it,
 and a number or a truth value in JSON is what is written there (``3``, ``3.0``, ``true``). A row whose label or text is
@@ -40,6 +43,12 @@ LABEL_COLUMNS = ("category", "label", "class", "class index")
 TEXT_COLUMNS = ("headline", "title", "short_description", "description", "text")
 """What the columns of a text are called; all that are there are read, in this order."""
 
+FIELD_SEPARATOR = "\x1f"
+"""Stands between the fields of a text: ASCII's unit separator. One that stands in a file is read as a blank."""
+
+FORMS = ("playground", "full")
+"""How the text columns of a row become one text; see the table above."""
+
 NEEDED = f"a label ({', '.join(LABEL_COLUMNS)}) and a text ({', '.join(TEXT_COLUMNS)})"
 
 Pair = tuple[str, str]
@@ -57,7 +66,13 @@ class NewsData:
         return len(self.texts)
 
 
-def read_news(path: str | os.PathLike[str], limit: int | None = None) -> NewsData:
+def read_news(
+    path: str | os.PathLike[str],
+    limit: int | None = None,
+    *,
+    form: str = "playground",
+    keep_textless: bool = False,
+) -> NewsData:
     """Read labelled documents; ``.xz`` and ``.gz`` are unpacked on the way.
 
     Only a csv file without a header that has all four of AG News' classes gets their names for labels. Rows without a
@@ -67,13 +82,17 @@ def read_news(path: str | os.PathLike[str], limit: int | None = None) -> NewsDat
         path: a file of JSON objects, one a line or in an array, or a csv file.
         limit: keep this many rows, evenly spaced over the file. (HuffPost is sorted by date and its categories
             changed over the years: the first rows alone would be another data set.)
+        form: one of `FORMS`.
+        keep_textless: keep rows that have a label and no text, so that row numbers are those of the file.
 
     Raises:
         InputDataError: missing, empty, not UTF-8, neither format, or a broken row (named by its line or place).
-        UsageError: `limit` is not a whole number above 0.
+        UsageError: `limit` is not a whole number above 0, or there is no such form.
 
     """
     _check_limit(limit)
+    if form not in FORMS:
+        raise UsageError(f"there is no form {quoted(form)}; give one of {', '.join(FORMS)}")
     path = Path(path)
     content = read_rows_text(path)
     if not content.strip():
@@ -82,10 +101,10 @@ def read_news(path: str | os.PathLike[str], limit: int | None = None) -> NewsDat
         )
     is_ag_news = False
     if re.match(r"\s*[\[{]", content):
-        rows = list(_json_rows(content, path))
+        rows = list(_json_rows(content, path, form))
     else:
-        rows, is_ag_news = _csv_pairs(content, path)
-    pairs = _with_both(rows, path)
+        rows, is_ag_news = _csv_pairs(content, path, form)
+    pairs = _with_both(rows, path, keep_textless)
     if is_ag_news and {label for _, label in pairs} == set(AG_NEWS_CLASSES):
         pairs = [(text, AG_NEWS_CLASSES[label]) for text, label in pairs]
     _say_near_equal({label for _, label in pairs}, path)
@@ -109,14 +128,14 @@ def _check_limit(limit: Any) -> None:
         )
 
 
-def _with_both(rows: list[Pair], path: Path) -> list[Pair]:
-    """The rows that have a label and a text; how many others there are is said.
+def _with_both(rows: list[Pair], path: Path, keep_textless: bool) -> list[Pair]:
+    """The rows that have a label and a text (or only a label, if asked); how many others there are is said.
 
     Raises:
         InputDataError: no row has both.
 
     """
-    pairs = [(text, label) for text, label in rows if label and text.strip()]
+    pairs = [(text, label) for text, label in rows if label and (keep_textless or text.strip())]
     no_label = sum(not label for _, label in rows)
     no_text = len(rows) - len(pairs) - no_label
     reasons = [
@@ -167,7 +186,7 @@ def _say_near_equal(labels: set[str], path: Path) -> None:
 # -- JSON ---------------------------------------------------------------------------------------------------------
 
 
-def _json_rows(content: str, path: Path) -> Iterator[Pair]:
+def _json_rows(content: str, path: Path, form: str) -> Iterator[Pair]:
     """Each object's text and label; errors name the line, or the place in the array."""
     for where, row in (
         _json_array(content, path) if content.lstrip()[0] == "[" else _json_lines(content, path)
@@ -176,7 +195,7 @@ def _json_rows(content: str, path: Path) -> Iterator[Pair]:
             raise InputDataError(
                 f"{path}, {where} is {_kind(row)} and no object; give an object a row, with {NEEDED}"
             )
-        yield _json_pair(row, f"{path}, {where}")
+        yield _json_pair(row, f"{path}, {where}", form)
 
 
 def _json_lines(content: str, path: Path) -> Iterator[tuple[str, Any]]:
@@ -226,7 +245,7 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _json_pair(row: dict[str, Any], where: str) -> Pair:
+def _json_pair(row: dict[str, Any], where: str, form: str) -> Pair:
     label_key = next((key for key in LABEL_COLUMNS if key in row), None)
     text_keys = [key for key in TEXT_COLUMNS if key in row]
     if label_key is None or not text_keys:
@@ -235,11 +254,21 @@ def _json_pair(row: dict[str, Any], where: str) -> Pair:
         raise InputDataError(f"{where} has no {what}: {keys}; each row needs {NEEDED}")
     texts = [_plain(row[key], key, where) for key in text_keys]
     label = _plain(row[label_key], label_key, where).strip()
-    if text_keys[0] == "headline":
+    if form == "playground" and text_keys[0] == "headline":
         # Only the headline is lower-cased, as in the playground, whose accuracies we compare with.
         texts = [texts[0].lower(), *(texts[1:] or [""])]
-        return " ".join(texts), label
-    return " ".join(text.strip() for text in texts if text.strip()), label
+        return " ".join(_unseparated(texts)), label
+    return _joined(texts, form), label
+
+
+def _joined(texts: list[str], form: str) -> str:
+    """The text columns of a row as one text."""
+    texts = [text.strip() for text in _unseparated(texts)]
+    return FIELD_SEPARATOR.join(texts) if form == "full" else " ".join(text for text in texts if text)
+
+
+def _unseparated(texts: list[str]) -> list[str]:
+    return [text.replace(FIELD_SEPARATOR, " ") for text in texts]
 
 
 def _plain(value: Any, key: str, where: str) -> str:
@@ -265,7 +294,7 @@ def _kind(value: Any) -> str:
 # -- csv ----------------------------------------------------------------------------------------------------------
 
 
-def _csv_pairs(content: str, path: Path) -> tuple[list[Pair], bool]:
+def _csv_pairs(content: str, path: Path, form: str) -> tuple[list[Pair], bool]:
     """Each row's text and label, and whether it is AG News' own format: no header, and classes from 1 to 4."""
     rows = csv_rows(content, path, lambda cells: _is_header(cells) or _is_ag_news(cells))
     head = rows[0][1]
@@ -290,7 +319,7 @@ def _csv_pairs(content: str, path: Path) -> tuple[list[Pair], bool]:
                 f"{path}: the row that starts on line {line} has the unknown label {quoted(label)}; without a header "
                 "the first field is a class from 1 to 4, so give a header such as label,text if it is another"
             )
-        pairs.append((" ".join(cells[i].strip() for i in text_at if cells[i].strip()), label))
+        pairs.append((_joined([cells[i] for i in text_at], form), label))
     return pairs, not has_header
 
 

@@ -80,6 +80,8 @@ def gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 QUICK: dict[str, dict[str, Any]] = {
     "nb": {},
+    "hashed-nb": {"n_jobs": 2},
+    "linear": {"n_jobs": 2},
     "tfidf": {"n_jobs": 1},
     "rnn": {
         "tokenizer": "learn",

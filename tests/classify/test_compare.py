@@ -34,10 +34,12 @@ def test_every_classifier_gets_the_same_training_and_test_texts(
 ) -> None:
     seen: dict[str, list[list[str]]] = {"fit": [], "predict": []}
     for cls in (NaiveBayes, TfidfLinear):
-        fit, predict = cls.fit, cls.predict
+        fit, predict = cls.fit, cls.predict_proba
         monkeypatch.setattr(cls, "fit", lambda s, t, y, fit=fit: seen["fit"].append(list(t)) or fit(s, t, y))
         monkeypatch.setattr(
-            cls, "predict", lambda s, t, predict=predict: seen["predict"].append(list(t)) or predict(s, t)
+            cls,
+            "predict_proba",
+            lambda s, t, predict=predict: seen["predict"].append(list(t)) or predict(s, t),
         )
     compare(corpus, ["nb", "tfidf"])
     assert seen["fit"][0] == seen["fit"][1]
@@ -117,7 +119,7 @@ def test_ctrl_c_ends_the_whole_comparison(corpus: Corpus, monkeypatch: pytest.Mo
         compare(corpus, ["nb", "tfidf"])
 
 
-def test_all_four_run_on_one_split(corpus: Corpus, gpt2_folder: Path) -> None:
+def test_all_six_run_on_one_split(corpus: Corpus, gpt2_folder: Path) -> None:
     small = {"epochs": 1, "hidden": 8, "device": "cpu"}
     settings: dict[str, Any] = {
         "rnn": {**small, "tokenizer": "learn", "embedding": 8},
@@ -125,10 +127,17 @@ def test_all_four_run_on_one_split(corpus: Corpus, gpt2_folder: Path) -> None:
         "tfidf": {"n_jobs": 1},
     }
     report = compare(corpus, settings=settings)
-    assert [result.name for result in report.models] == ["nb", "tfidf", "rnn", "gpt2-lstm"]
+    assert [result.name for result in report.models] == [
+        "nb",
+        "hashed-nb",
+        "linear",
+        "tfidf",
+        "rnn",
+        "gpt2-lstm",
+    ]
     assert all(result.ok for result in report.models), [result.reason for result in report.models]
-    assert report.models[3].frozen_parameters > 0
-    assert len(report.models[2].history) == 1
+    assert report.models[5].frozen_parameters > 0
+    assert len(report.models[4].history) == 1
 
 
 def test_rare_classes_are_named_or_left_out(corpus: Corpus) -> None:
@@ -179,7 +188,7 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
         get_kind("tf-idf")
     with pytest.raises(UsageError, match="did you mean 'gpt2-lstm'"):
         get_kind("GPT2LSTM")
-    with pytest.raises(UsageError, match="known: nb, tfidf, rnn, gpt2-lstm"):
+    with pytest.raises(UsageError, match="known: nb, hashed-nb, linear, tfidf, rnn, gpt2-lstm"):
         get_kind("zzz")
     with pytest.raises(UsageError, match="no classifier is named"):
         get_kinds([" ", ""])
@@ -202,12 +211,12 @@ def test_the_json_has_the_documented_keys_and_comes_back(quick_report: Compariso
     values = json.loads(json.dumps(quick_report.to_dict(), allow_nan=False))
     assert list(values) == [
         "source", "rows", "train_rows", "test_rows", "seed", "classes", "majority_accuracy",
-        "test_texts_in_training", "best", "environment", "models",
+        "test_texts_in_training", "best", "environment", "split", "abstain", "models",
     ]  # fmt: skip
     assert list(values["models"][0]) == [
         "name", "title", "reason", "note", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "parameters",
         "frozen_parameters", "train_seconds", "predict_texts_per_second", "p_versus_best", "settings", "history",
-        "confusion",
+        "confusion", "calibration_error", "sure_share", "sure_accuracy", "cpu_seconds",
     ]  # fmt: skip
     assert ComparisonReport.from_dict(values).to_dict() == values
 
@@ -327,3 +336,40 @@ def test_the_rnn_learns_real_news(shared_data: Any) -> None:
     }
     report = compare(data, ["rnn"], settings=settings)
     assert report.models[0].accuracy > 0.6
+
+
+# -- splits, test data, confidence ------------------------------------------------------------------------------------
+
+
+def test_the_playground_split_is_scikit_learns(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.model_selection import train_test_split
+
+    seen: list[list[str]] = []
+    predict = NaiveBayes.predict_proba
+    monkeypatch.setattr(NaiveBayes, "predict_proba", lambda s, t: seen.append(list(t)) or predict(s, t))
+    report = compare(corpus, ["nb"], split="playground", split_seed=7, random_state=3)
+    assert seen[0] == train_test_split(corpus[0], test_size=0.2, random_state=7)[1]
+    assert report.split == "playground"
+    with pytest.raises(UsageError, match="split = 'odd' cannot work; give one of stratified, playground"):
+        compare(corpus, ["nb"], split="odd")
+
+
+def test_test_data_are_tested_on_and_not_learned_from(corpus: Corpus) -> None:
+    extra = (["rain and snow", "a goal", "a word of its own"], ["weather", "sport", "sport"])
+    report = compare(corpus, ["nb"], test_data=extra)
+    assert (report.train_rows, report.test_rows, report.split) == (300, 3, "file")
+    assert report.models[0].accuracy >= 2 / 3
+    with pytest.raises(InputDataError, match="the test data has the label 'arts'"):
+        compare(corpus, ["nb"], test_data=(["x"], ["arts"]))
+
+
+def test_confidence_is_reported_and_a_blend_is_the_mean(corpus: Corpus) -> None:
+    report = compare(corpus, ["nb", "hashed-nb", "linear"], abstain=0.8, blend=True)
+    assert [model.name for model in report.models] == ["nb", "hashed-nb", "linear", "blend"]
+    for model in report.models:
+        assert 0 <= model.calibration_error < 0.5
+        assert 0 < model.sure_share <= 1
+        assert model.sure_accuracy >= model.accuracy
+    assert report.models[-1].accuracy >= min(model.accuracy for model in report.models[:-1])
+    assert report.models[-1].note == "mean of nb, hashed-nb, linear"
+    assert "Where a label has a probability of 0.8 or more:" in reports.summary(report)

@@ -204,9 +204,11 @@ def test_every_classifier_answers_alike_to_texts_that_look_alike(make: Any, tmp_
         "wind at the cafe\u0301",
         "match don\u02bct",
     ]
-    model = make(**({"epochs": 1} if make.kind != "nb" else {})).fit(composed, LABELS * 6)
+    model = make(**({"epochs": 1} if make.kind not in ("nb", "hashed-nb") else {})).fit(composed, LABELS * 6)
     np.testing.assert_array_equal(model.predict_proba(decomposed), model.predict_proba(composed[:4]))
-    other = make(**({"epochs": 1} if make.kind != "nb" else {})).fit(decomposed * 6, LABELS * 6)
+    other = make(**({"epochs": 1} if make.kind not in ("nb", "hashed-nb") else {})).fit(
+        decomposed * 6, LABELS * 6
+    )
     np.testing.assert_array_equal(other.predict_proba(composed[:4]), model.predict_proba(composed[:4]))
     model.save(tmp_path / "kept")
     again = classify.load(tmp_path / "kept")

@@ -49,17 +49,19 @@ def test_compare_prints_a_row_for_each_classifier_and_keeps_a_report(
     lines = stdout.splitlines()
     assert lines[0].startswith("model ")
     assert "95 % interval" in lines[0]
-    assert [line.split("  ")[0] for line in lines[2:6]] == [
+    assert [line.split("  ")[0] for line in lines[2:8]] == [
         "naive Bayes",
+        "hashed Bayes",
+        "hashed linear",
         "TF-IDF linear",
         "RNN",
         "LSTM over GPT-2",
     ]
-    assert "did not run: no GPT-2 is here" in lines[5]
+    assert "did not run: no GPT-2 is here" in lines[7]
     assert any(line.startswith("Best: ") for line in lines)
     assert "texts to learn from" in stderr
     report = json.loads((out / "report.json").read_text())
-    assert report["best"] in ("nb", "tfidf")
+    assert report["best"] in ("nb", "hashed-nb", "linear", "tfidf")
     assert report["train_rows"] + report["test_rows"] == 120
     drawn = (out / "accuracy.png").exists()
     assert drawn == (importlib.util.find_spec("matplotlib") is not None)
@@ -93,7 +95,7 @@ def test_quiet_silences_the_talk(run: Run, news: Path) -> None:
     assert "naive Bayes" in stdout
 
 
-@pytest.mark.parametrize("model", ["nb", "tfidf", "rnn"])
+@pytest.mark.parametrize("model", ["nb", "hashed-nb", "linear", "tfidf", "rnn"])
 def test_a_trained_classifier_predicts(run: Run, news: Path, tmp_path: Path, model: str) -> None:
     folder = tmp_path / "kept"
     options = ("--tokenizer", "learn", "--epochs", "30") if model == "rnn" else ()
@@ -188,7 +190,8 @@ def test_usage_errors_name_the_value_and_the_remedy(run: Run, news: Path, tmp_pa
     code, _, stderr = run("compare", "--data", news, "--models", "nb,tf-idf")
     assert (code, stderr) == (
         2,
-        "gpt2x: there is no classifier 'tf-idf'; did you mean 'tfidf'? (known: nb, tfidf, rnn, gpt2-lstm)\n",
+        "gpt2x: there is no classifier 'tf-idf'; did you mean 'tfidf'? "
+        "(known: nb, hashed-nb, linear, tfidf, rnn, gpt2-lstm)\n",
     )
     code, _, stderr = run("train", "--model", "svm", "--data", news, "--out", tmp_path / "x")
     assert code == 2
@@ -294,7 +297,7 @@ def test_a_label_with_line_ends_and_escapes_stays_in_its_line(
     assert label == "a b c \x1b[2J", "a pipe gets what is there"
     _, stdout, _ = run("predict", tmp_path / "kept", "rain", "--json")
     assert json.loads(stdout)["predictions"][0]["labels"][0]["label"] == "a\tb\nc\u2028\x1b[2J"
-    monkeypatch.setattr("gpt2x.cli.classify._to_terminal", lambda: True)
+    monkeypatch.setattr("gpt2x.cli.classify_options.to_terminal", lambda: True)
     _, stdout, _ = run("predict", tmp_path / "kept", "rain")
     assert stdout == f"a b c \ufffd[2J\t{share}\n", "a terminal is not steered"
     _, stdout, _ = run("compare", "--data", path, "--models", "nb")
@@ -418,3 +421,47 @@ def test_endless_data_are_one_sentence(run: Run) -> None:
         3,
         "gpt2x: /dev/zero has more than 1 MiB, the most that is read of it; give another file\n",
     )
+
+
+def test_predict_names_the_words_that_decided_and_what_is_unknown(
+    run: Run, news: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    run("train", "--model", "linear", "--data", news, "--out", kept, "--input", "full")
+    code, stdout, stderr = run("predict", kept, "--explain", "storm of rain", "zzxqy")
+    assert code == 0, stderr
+    assert "the text 'zzxqy' has no word that the classifier knows" in stderr
+    first = stdout.splitlines()[0].split("\t")
+    assert first[0] == "WEATHER"
+    assert {word.split("+")[0] for word in first[2].split(" ")[:2]} == {"storm", "rain"}
+    _, stdout, _ = run("predict", kept, "--explain", "--json", "--fields", "storm\train")
+    (prediction,) = json.loads(stdout)["predictions"]
+    assert prediction["has_known_word"] is True
+    assert {entry["word"] for entry in prediction["words"]} == {"storm", "rain"}
+
+
+def test_predict_names_no_label_that_is_too_unsure(run: Run, news: Path, tmp_path: Path) -> None:
+    run("train", "--model", "nb", "--data", news, "--out", tmp_path / "kept")
+    _, stdout, _ = run(
+        "predict", tmp_path / "kept", "--abstain", 0.9, "rain storm wind rain", "rain goal opera"
+    )
+    assert [line.split("\t")[0] for line in stdout.splitlines()] == ["WEATHER", "?"]
+
+
+def test_compare_takes_a_split_test_data_and_a_blend(run: Run, news: Path) -> None:
+    options = ("--models", "nb,linear", "--blend", "--abstain", 0.8, "--json", "--quiet")
+    code, stdout, stderr = run(
+        "compare", "--data", news, *options, "--split", "playground", "--split-seed", 4, "--input", "full"
+    )
+    assert code == 0, stderr
+    report = json.loads(stdout)
+    assert (report["split"], report["test_rows"], report["abstain"]) == ("playground", 24, 0.8)
+    assert [model["name"] for model in report["models"]] == ["nb", "linear", "blend"]
+    _, stdout, _ = run("compare", "--data", news, "--test-data", news, *options, "--objective", "macro")
+    report = json.loads(stdout)
+    assert (report["train_rows"], report["test_rows"]) == (120, 120)
+    assert report["models"][1]["settings"]["objective"] == "macro"
+    for wrong in (("--input", "odd"), ("--split", "odd"), ("--objective", "odd")):
+        code, _, stderr = run("compare", "--data", news, *options, *wrong)
+        assert code == 2
+        assert "odd" in stderr

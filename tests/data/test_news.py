@@ -220,3 +220,25 @@ def test_the_real_huffpost_file_has_42_categories(shared_data: Callable[[str], P
     news = read_news(shared_data("news/news_category_v3.jsonl.xz"), limit=20_000)
     assert len(news) == 20_000
     assert len(set(news.labels)) == 42
+
+
+def test_the_full_form_keeps_fields_and_case(tmp_path: Path) -> None:
+    lines = [
+        {
+            "headline": "Rain TODAY",
+            "short_description": "It\x1fis wet.",
+            "category": "W",
+            "date": "2020-01-01",
+        },
+        {"headline": "", "short_description": "", "category": "W"},
+    ]
+    path = tmp_path / "news.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert read_news(path, form="full").texts == ["Rain TODAY\x1fIt is wet."]
+    assert read_news(path).texts == ["rain today It is wet."]
+    assert len(read_news(path, keep_textless=True)) == 2, "row numbers stay those of the file"
+    csv = tmp_path / "news.csv"
+    csv.write_text("label,title,description\nW,Rain TODAY,It is wet.\n")
+    assert read_news(csv, form="full").texts == ["Rain TODAY\x1fIt is wet."]
+    with pytest.raises(UsageError, match="there is no form 'odd'; give one of playground, full"):
+        read_news(path, form="odd")

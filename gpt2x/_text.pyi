@@ -1,0 +1,71 @@
+"""Hashed text features and softmax regression (csrc/text) from pybind11; `gpt2x.classify` is the public face.
+
+Letters: N rows, F columns, K classes, Kp classes padded to a multiple of `lanes`.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+lanes: int
+
+class FeatureRows:
+    """The features of N texts, each ``group << 28 | number``, sorted and each once in a row."""
+
+    def __init__(self, cased: list[bytes], lowered: list[bytes], bits: int, threads: int = 1) -> None:
+        """Read UTF-8 texts, whose fields are separated by 0x1f; numbers are below ``2**bits``.
+
+        Raises ValueError: lists of unequal length, or `bits` not from 1 to 24.
+        """
+
+    def __len__(self) -> int: ...
+    @property
+    def num_features(self) -> int:
+        """How many there are in all rows together."""
+
+    def row(self, i: int) -> npt.NDArray[np.uint32]:
+        """The features of one row."""
+
+    def document_counts(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """In how many of these rows each number is: (2**bits,)."""
+
+    def class_counts(
+        self, rows: npt.NDArray[np.int64], truth: npt.NDArray[np.int32], counts: npt.NDArray[np.float32]
+    ) -> None:
+        """Add 1 to ``counts[number, truth[i]]``, (F, K), for each feature of each row i of `rows`."""
+
+    def groups(self) -> npt.NDArray[np.int8]:
+        """The group of each number (of several the last), -1 where no row has it."""
+
+    def keep(self, columns: npt.NDArray[np.int32], threads: int = 1) -> None:
+        """Give each number its column, (2**bits,), and drop it where that is negative; once only."""
+
+def learn(
+    rows: FeatureRows,
+    order: npt.NDArray[np.int64],
+    truth: npt.NDArray[np.int32],
+    row_weights: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
+    idf: npt.NDArray[np.float32],
+    classes: int,
+    squares: npt.NDArray[np.float32],
+    learning_rate: float,
+    dropout: float,
+    seed: int,
+) -> float:
+    """One Adagrad step for each row number in `order`; changes `weights` (F, Kp) and `squares` (F,).
+
+    Returns the sum of the weighted losses, each before its step. Releases the GIL.
+    Raises ValueError: shapes that do not fit, or a row number or class out of range.
+    """
+
+def score(
+    rows: FeatureRows,
+    weights: npt.NDArray[np.float32],
+    idf: npt.NDArray[np.float32],
+    classes: int,
+    threads: int = 1,
+) -> npt.NDArray[np.float32]:
+    """Scores (N, K) of all rows; 0 for a row without a feature. The result does not depend on `threads`.
+
+    An empty `idf` gives each feature the value 1.
+    """

@@ -1,0 +1,206 @@
+"""The linear classifier at its best: softmax regression over hashed words, pairs, parts of words, fields and style.
+
+What makes it better than TF-IDF over words and pairs, in the order of what each is worth on HuffPost: parts of words
+(they join *climate* and *climates*), fields (a word in a headline is another than in a description), words as they are
+written, and features left out at random while it learns, which keeps it from leaning on a few. What makes it fast: no
+dictionary is built (hashing), two passes are enough (Adagrad), and both stand in C++ (csrc/text).
+
+The features are defined in `features`, the learning in `softmax_reference`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from gpt2x import _text
+from gpt2x.classify.base import Self, check_array, draw_seed, one_of
+from gpt2x.classify.calibration import STRENGTHS, fit_confidence, fit_strength, softmax
+from gpt2x.classify.hashing import HashedClassifier, log_shares, padded
+from gpt2x.classify.hyperparameters import Number, OneOf, Share, Whole
+from gpt2x.classify.inputs import check_texts
+from gpt2x.classify.softmax_reference import values_of
+from gpt2x.errors import InputDataError
+
+_STEPS_AT_ONCE = 8192  # then Ctrl-C is listened to
+
+
+class HashedLinear(HashedClassifier):
+    """Softmax regression over hashed features, learned by Adagrad.
+
+    A twentieth of the training texts is held back at first. On these the temperature of the probabilities is chosen
+    (and with ``objective="macro"`` how far small classes are helped); then they are learned like the others.
+
+    Args:
+        bits: features are hashed to 2**bits numbers.
+        min_count: leave out features that are in fewer training texts.
+        idf_power: how much more rare features weigh: log(texts / texts with it) to this power.
+        epochs: passes over the training texts.
+        learning_rate: of the first pass.
+        decay: what the learning rate is multiplied by after each pass.
+        dropout: share of a text's features that a step leaves out.
+        validation: share of the training texts that is held back at first; if that is fewer than 100, none is.
+        objective: ``accuracy``, or ``macro`` for macro-F1: part of the classes' log share is taken from their scores.
+        class_weight: None, or "balanced": each class weighs alike in training, as in scikit-learn.
+        n_jobs: threads that read and score texts; -1 for all cores. The result does not depend on it.
+        random_state: seed of the order of texts, of dropout, and of what is held back.
+
+    Attributes:
+        idf_: (F,) float32.
+        strength_: how much of `log_prior_` is taken from the scores; 0 with ``objective="accuracy"``.
+
+    """
+
+    kind = "linear"
+    rules = MappingProxyType(
+        {
+            **HashedClassifier.rules,
+            "idf_power": Number(0, 4),
+            "epochs": Whole(1, 10**6),
+            "learning_rate": Number(1e-6, 100),
+            "decay": Number(1e-6, 1),
+            "dropout": Share(),
+            "objective": OneOf(("accuracy", "macro")),
+            "class_weight": OneOf(("balanced",), or_none=True),
+        }
+    )
+
+    idf_: np.ndarray
+    strength_: float
+
+    def __init__(
+        self,
+        *,
+        bits: int = 22,
+        min_count: int = 2,
+        idf_power: float = 0.5,
+        epochs: int = 2,
+        learning_rate: float = 0.3,
+        decay: float = 0.6,
+        dropout: float = 0.3,
+        validation: float = 0.05,
+        objective: str = "accuracy",
+        class_weight: str | None = None,
+        n_jobs: int = -1,
+        random_state: Any = None,
+    ) -> None:
+        self.bits = bits
+        self.min_count = min_count
+        self.idf_power = idf_power
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.decay = decay
+        self.dropout = dropout
+        self.validation = validation
+        self.objective = objective
+        self.class_weight = class_weight
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(self: Self, texts: Iterable[str], labels: Iterable[Any], sample_weight: Any = None) -> Self:
+        """Learn from texts and their labels; `sample_weight` (N,) says how much each text counts (1 by default).
+
+        Raises:
+            InputDataError: as `TextClassifier.fit`, or weights that are not one finite number from 0 up a text.
+            UsageError: as `TextClassifier.fit`.
+
+        """
+        texts = check_texts(texts)
+        self._sample_weight = _check_weights(sample_weight, len(texts))
+        try:
+            return super().fit(texts, labels)
+        finally:
+            del self._sample_weight
+
+    def decision_function(self, texts: Iterable[str]) -> np.ndarray:
+        """Scores (N, K), columns as `classes_`: the largest is that of the label that `predict` gives."""
+        self.num_parameters_  # noqa: B018  # refuses if it is not fitted
+        return self._scores(self._as_read(check_texts(texts, allow_none=True)))
+
+    # -- learning ---------------------------------------------------------------------------------------------
+
+    def _fit(self, texts: list[str], y: np.ndarray, num_classes: int) -> None:
+        rng = np.random.default_rng(draw_seed(self.random_state))
+        row_weights = self._row_weights(y, num_classes)
+        rest, held = self._hold_back(y, rng)
+        rows = self._read(texts)
+        counts = self._choose_features(rows, rest, num_classes)
+        self.idf_ = (np.maximum(np.log(len(rest) / counts), 0.1) ** self.idf_power).astype(np.float32)
+        rows.keep(self._columns(), self._threads())
+        self.weights_ = np.zeros((len(self.numbers_), padded(num_classes)), np.float32)
+        self.log_prior_ = log_shares(y, num_classes, row_weights)
+        squares = np.zeros(len(self.numbers_), np.float32)
+        truth = y.astype(np.int32)
+
+        def learn(part: np.ndarray) -> None:
+            for epoch in range(self.epochs):
+                order = rng.permutation(part)
+                rate, seed = self.learning_rate * self.decay**epoch, int(rng.integers(2**63))
+                for start in range(0, len(order), _STEPS_AT_ONCE):
+                    steps = order[start : start + _STEPS_AT_ONCE]
+                    _text.learn(
+                        rows, steps, truth, row_weights, self.weights_, self.idf_, num_classes, squares, rate,
+                        self.dropout, seed,
+                    )  # fmt: skip
+
+        learn(rest)
+        self._calibrate([texts[i] for i in held], y[held])
+        learn(held)
+
+    def _row_weights(self, y: np.ndarray, num_classes: int) -> np.ndarray:
+        """What each text counts: its sample weight times that of its class."""
+        weights = np.ones(len(y)) if self._sample_weight is None else self._sample_weight.copy()
+        if self.class_weight == "balanced":
+            weights *= len(y) / (num_classes * np.bincount(y, minlength=num_classes)[y])
+        return weights.astype(np.float32)
+
+    def _calibrate(self, texts: list[str], truth: np.ndarray) -> None:
+        self.strength_ = 0.0
+        scores = self._scores(texts)
+        if self.objective == "macro":
+            self.strength_ = fit_strength(scores, truth, self.log_prior_)
+            scores = scores - self.strength_ * self.log_prior_
+        self.temperature_, self.offset_ = fit_confidence(softmax(scores), truth)
+
+    # -- use --------------------------------------------------------------------------------------------------
+
+    def _scores(self, texts: list[str]) -> np.ndarray:
+        return self._sums(texts, self.idf_) - self.strength_ * self.log_prior_
+
+    def _values(self, row: np.ndarray) -> np.ndarray:
+        return values_of(row.astype(np.int64), self.idf_)[1]
+
+    # -- a folder and back --------------------------------------------------------------------------------------
+
+    def _state(self, folder: Path) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
+        return {**self._hashed_arrays(), "idf": self.idf_}, {
+            **self._hashed_state(),
+            "strength": self.strength_,
+        }
+
+    def _restore(
+        self, folder: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
+    ) -> None:
+        self._restore_hashed(arrays, state, num_classes)
+        self.strength_ = one_of(state, "strength", STRENGTHS)
+        self.idf_ = check_array(arrays, "idf", (len(self.numbers_),))
+
+
+def _check_weights(weights: Any, num_texts: int) -> np.ndarray | None:
+    if weights is None:
+        return None
+    try:
+        weights = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputDataError("sample_weight is no list of numbers; give one a text") from error
+    if weights.shape != (num_texts,):
+        raise InputDataError(
+            f"sample_weight has the shape {weights.shape} for {num_texts} texts; give one a text"
+        )
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise InputDataError("sample_weight must be finite numbers from 0 up, and not all 0")
+    return weights

@@ -1,0 +1,96 @@
+"""`gpt2x classify train`: one document classifier, learned from all rows of a file and kept in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpt2x.cli.classify_options import (
+    Data,
+    Epochs,
+    Form,
+    Gpt2,
+    Limit,
+    Objective,
+    Vocabulary,
+    check_options,
+    print_result,
+    read,
+    settings,
+)
+from gpt2x.cli.options import Device, Json, Quiet, Seed, examples
+from gpt2x.console import emit_json, format_count, say
+
+EXAMPLES = examples(
+    "gpt2x classify train --model linear --data news.jsonl.xz --out news-classifier",
+    "gpt2x classify train --model rnn --data ag_news.csv --epochs 3 --out ag-rnn",
+)
+
+
+def train(
+    *,
+    data: Data,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FOLDER", help="The folder to keep it in.", show_default=False),
+    ],
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", metavar="NAME", help="nb, hashed-nb, linear, tfidf, rnn or gpt2-lstm."),
+    ] = "linear",
+    form: Form = "playground",
+    limit: Limit = None,
+    objective: Objective = "accuracy",
+    gpt2: Gpt2 = None,
+    tokenizer: Vocabulary = None,
+    epochs: Epochs = None,
+    seed: Seed = 1,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train one classifier on all rows of a file and keep it in a folder, for `classify predict`.
+
+    How good it will be, `classify compare` tells, which keeps texts back for a test. A classifier that is in the folder
+    already is replaced; a folder with anything else in it is refused.
+    """
+    import time
+
+    from gpt2x.classify.kinds import get_kind
+    from gpt2x.classify.loading import load_class
+
+    kind = get_kind(model)
+    check_options({kind.name}, gpt2, tokenizer, device, objective)
+    news = read(data, limit, form)
+    from gpt2x.classify.base import check_replaceable
+
+    check_replaceable(out)
+    say(f"{kind.title}: {len(news):,} texts, {len(set(news.labels))} classes")
+    classifier = load_class(kind)(
+        random_state=seed,
+        **settings(
+            kind.name, gpt2=gpt2, tokenizer=tokenizer, epochs=epochs, device=device, objective=objective
+        ),
+    )
+    start = time.perf_counter()
+    classifier.fit(news.texts, news.labels)
+    seconds = time.perf_counter() - start
+    classifier.save(out)
+    if as_json:
+        emit_json(
+            {
+                "model": kind.name,
+                "folder": str(out),
+                "rows": len(news),
+                "classes": classifier.classes_.tolist(),
+                "parameters": classifier.num_parameters_,
+                "train_seconds": seconds,
+            }
+        )
+        return
+    print_result(
+        f"{out}: {kind.title}, {len(classifier.classes_)} classes, {len(news):,} texts, "
+        f"{format_count(classifier.num_parameters_)} parameters, {seconds:.1f} s"
+    )

@@ -1,0 +1,103 @@
+"""Confidence that is honest on unseen texts, and never another label."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt2x.classify import HashedBayes, HashedLinear, NaiveBayes, TextClassifier
+from gpt2x.classify.calibration import cool, fit_confidence, fit_strength, softmax
+from gpt2x.classify.metrics import abstaining, expected_calibration_error
+from tests.classify.conftest import OWN_WORDS
+
+SCORES = st.lists(
+    st.lists(st.floats(-900, 900, allow_subnormal=False), min_size=3, max_size=3), min_size=1, max_size=5
+)
+
+
+@given(SCORES, st.floats(0.1, 100), st.floats(-10, 10))
+def test_cooling_keeps_labels_and_gives_probabilities(
+    scores: list[list[float]], temperature: float, offset: float
+) -> None:
+    shares = softmax(np.array(scores))
+    cooled = cool(shares, temperature, offset)
+    assert (cooled >= 0).all()
+    np.testing.assert_allclose(cooled.sum(axis=1), 1, rtol=1e-9)
+    named = shares.argmax(axis=1)
+    np.testing.assert_allclose(cooled[np.arange(len(named)), named], cooled.max(axis=1), rtol=1e-9)
+
+
+def test_odds_are_divided_and_the_rest_is_shared_as_before() -> None:
+    cooled = cool(np.array([[0.9, 0.08, 0.02]]), 2.0)[0]
+    assert cooled[0] / (1 - cooled[0]) == pytest.approx(3)  # nine to one
+    assert cooled[1] / cooled[2] == pytest.approx(4)
+
+
+def test_the_temperature_that_was_put_in_is_found() -> None:
+    rng = np.random.default_rng(0)
+    odds = rng.normal(1, 2, 20_000)
+    honest = 1 / (1 + np.exp(-np.abs(odds)))
+    truth = (rng.random(20_000) > honest).astype(int)
+    too_sure = 1 / (1 + np.exp(-np.abs(odds) * 3))
+    shares = np.stack([too_sure, 1 - too_sure], axis=1)
+    temperature, offset = fit_confidence(shares, truth)
+    assert temperature == pytest.approx(3, rel=0.05)
+    assert offset == pytest.approx(0, abs=0.1)
+    assert expected_calibration_error(shares, truth) > 0.1
+    assert expected_calibration_error(cool(shares, 3.0), truth) < 0.01
+
+
+def test_few_texts_decide_no_temperature() -> None:
+    assert fit_confidence(np.full((99, 2), 0.5), np.zeros(99, int)) == (1.0, 0.0)
+
+
+def test_the_strength_is_the_one_that_serves_small_classes() -> None:
+    rng = np.random.default_rng(0)
+    truth = (rng.random(4000) < 0.1).astype(int)
+    prior = np.log([0.9, 0.1])
+    scores = np.stack([1 - truth, truth], axis=1) + rng.normal(0, 1, (4000, 2)) + prior
+    assert fit_strength(scores, truth, prior) > 0
+
+
+def test_abstaining_names_fewer_and_these_more_surely() -> None:
+    shares = np.array([[0.9, 0.1], [0.6, 0.4], [0.15, 0.85]])
+    assert abstaining(shares, np.array([0, 1, 1]), 0.8) == (pytest.approx(2 / 3), 1.0)
+    assert abstaining(shares, np.array([0, 1, 1]), 1.0) == (0.0, 1.0)
+
+
+def noisy(num_texts: int, seed: int) -> tuple[list[str], list[str]]:
+    """Texts whose label is right in four of five cases, so that being sure of it is wrong."""
+    rng = np.random.default_rng(seed)
+    names = list(OWN_WORDS)
+    said = rng.integers(3, size=num_texts)
+    labels = np.where(rng.random(num_texts) < 0.8, said, rng.integers(3, size=num_texts))
+    texts = [" ".join([*rng.choice(OWN_WORDS[names[k]], 3), f"w{rng.integers(500)}"]) for k in said]
+    return texts, [names[k] for k in labels]
+
+
+def test_the_linear_classifier_is_as_sure_as_it_is_right() -> None:
+    model = HashedLinear(random_state=0, epochs=6).fit(*noisy(4000, 0))
+    texts, labels = noisy(4000, 1)
+    truth = np.searchsorted(model.classes_, labels)
+    shares = model.predict_proba(texts)
+    error = expected_calibration_error(shares, truth)
+    model.temperature_, model.offset_ = 1.0, 0.0
+    assert error < 0.08
+    assert error < 0.8 * expected_calibration_error(model.predict_proba(texts), truth)
+
+
+@pytest.mark.parametrize("kind", [NaiveBayes, HashedBayes])
+def test_naive_bayes_is_no_longer_far_too_sure(kind: type[TextClassifier]) -> None:
+    def repeated(num_texts: int, seed: int) -> tuple[list[str], list[str]]:
+        texts, labels = noisy(num_texts, seed)
+        return [f"{text} {text} {text}" for text in texts], labels
+
+    model = kind(random_state=0).fit(*repeated(4000, 0))
+    texts, labels = repeated(4000, 1)
+    truth = np.searchsorted(model.classes_, labels)
+    error = expected_calibration_error(model.predict_proba(texts), truth)
+    model.temperature_, model.offset_ = 1.0, 0.0
+    assert error < 0.06
+    assert error < expected_calibration_error(model.predict_proba(texts), truth)
