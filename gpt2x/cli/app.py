@@ -38,6 +38,7 @@ COMMANDS = (
     ),
     Command("bpe", "gpt2x.cli.bpe", "Learn a byte-level BPE vocabulary; encode, decode and count with one."),
     Command("train", "gpt2x.cli.train", "Train a GPT-2 (the same code as torchrun -m gpt2x.train)."),
+    Command("runs", "gpt2x.cli.runs", "List training runs, draw one, compare several."),
     Command("eval", "gpt2x.cli.eval", "Measure a model: loss, perplexity, bits per byte, multiple choice."),
     Command("sing", "gpt2x.cli.sing", "Write lyrics about a topic, streamed as they come."),
     Command("classify", "gpt2x.cli.classify", "Compare, train and use the four document classifiers."),

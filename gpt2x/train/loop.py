@@ -17,15 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt2x.console import format_count, progress, say
+from gpt2x.console import format_count, on_terminal, progress, say
 from gpt2x.errors import Gpt2xError
 from gpt2x.train.checkpoint import METRICS
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import all_ranks
 from gpt2x.train.interrupts import Stop, interrupts
+from gpt2x.train.loggers import open_loggers
 from gpt2x.train.metrics import Console, JsonLines, Loggers
 from gpt2x.train.plan import scheduled_rate
 from gpt2x.train.recipe import Recipe
+from gpt2x.train.report import tell_curves
 from gpt2x.train.setup import VALIDATION_BATCH, Setup, prepare, versions
 from gpt2x.train.step import Batch, StepResult
 
@@ -144,7 +146,7 @@ def train(setup: Setup) -> Result:
                 save(setup, done, window, loss, validation_loss)
             if interrupted and not last:
                 _leave(done, steps)
-            if _due(done, config.sample_every) or (last and config.sample_every):
+            if _must_sample(config, done, last, must_validate):
                 sample(setup)
             advance(note=f"loss {loss:.3f}" if math.isfinite(loss) else "")
             if last and done < steps:
@@ -222,6 +224,7 @@ def _about(setup: Setup, step: int, loss: float, validation_loss: float) -> dict
         "finished": step >= setup.steps or setup.best.is_hopeless(setup.config.patience),
         "loss": _finite(loss),
         "validation_loss": _finite(validation_loss),
+        "recipe": setup.recipe.name,
     }
 
 
@@ -284,6 +287,7 @@ class Window:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.seconds = setup.seconds_before
+        self.started = time.perf_counter()
         self.trained_seconds = 0.0
         self._reset()
         if setup.window_before is not None:
@@ -337,6 +341,13 @@ def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
+def _must_sample(config: TrainConfig, done: int, last: bool, validated: bool) -> bool:
+    """Every so many steps and at the end; unless told, at each validation where a person looks on."""
+    if config.sample_every is None:
+        return validated and on_terminal()
+    return _due(done, config.sample_every) or (last and config.sample_every > 0)
+
+
 def _seed_step(setup: Setup, step: int) -> None:
     """Make the randomness of a step (dropout) depend on nothing but seed, step and rank: nothing to save."""
     sequence = np.random.SeedSequence([setup.config.seed, step, setup.ranks.rank])
@@ -367,7 +378,9 @@ def _loggers(setup: Setup) -> Iterator[Loggers]:
     if not setup.ranks.is_first:
         yield Loggers([])
         return
-    loggers = Loggers([Console(setup.steps), JsonLines(setup.folder.path / METRICS, setup.first_step)])
+    path, first_step = setup.folder.path, setup.first_step
+    others = open_loggers(setup.config.log_to, path, setup.config.to_dict(), first_step)
+    loggers = Loggers([Console(setup.steps), JsonLines(path / METRICS, first_step), *others])
     try:
         yield loggers
     finally:
@@ -395,11 +408,19 @@ def _finish(setup: Setup, window: Window, steps: int, loss: float, validation_lo
         + (f" ({format_count(round(speed))} tokens/s)" if speed else "")
         + f": loss {loss:.3f}, validation loss {validation_loss:.3f}"
     )
+    if new_steps:
+        clock = time.perf_counter() - window.started
+        say(
+            f"time       {clock:.0f} s by the clock, {window.trained_seconds:.0f} s of them training; the rest: "
+            "validating, saving, sampling"
+        )
     if setup.best.step is not None and setup.best.step != steps:
         kept = "kept in the run" if setup.config.publish == "best" else "not kept (publish = last)"
         say(
             f"best       validation loss {setup.best.loss:.3f}, after step {setup.best.step}; its weights are {kept}"
         )
+    if new_steps and setup.ranks.is_first:
+        tell_curves(setup.folder.path)
     say(f"run        {result.run}")
     say(f"next       {setup.recipe.next_command.format(run=result.run)}")
     return result
