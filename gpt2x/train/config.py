@@ -18,7 +18,7 @@ FREE_TO_CHANGE = frozenset(
         *("out", "device", "dtype", "compile", "batch_size", "optimizer"),
         *("bf16_weights", "cuda_graphs", "keep_memory"),
         *("log_every", "eval_every", "eval_batches", "save_every", "keep", "sample_every"),
-        *("publish", "patience", "log_to"),
+        *("publish", "patience", "log_to", "panel"),
     )
 )
 """Settings that say how or where a run computes and reports, not what it learns: a resumed run may change them.
@@ -154,6 +154,7 @@ class TrainConfig:
         None,
         "steps between two samples of what the model writes; 0: none; by default at each validation, on a terminal",
     )
+    panel: bool = setting(True, "on a terminal, a panel that stays in place instead of lines")
     log_to: str = setting("", "other loggers, separated by commas: tensorboard, wandb, trackio")
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,14 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt2x.console import format_count, on_terminal, progress, say
+from gpt2x.console import format_count, on_terminal, say
 from gpt2x.errors import Gpt2xError
 from gpt2x.train.checkpoint import METRICS
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import all_ranks
+from gpt2x.train.estimate import flops_a_token
 from gpt2x.train.interrupts import Stop, interrupts
 from gpt2x.train.loggers import open_loggers
-from gpt2x.train.metrics import Console, JsonLines, Loggers
+from gpt2x.train.metrics import JsonLines, Logger, Loggers
+from gpt2x.train.panel import watch
 from gpt2x.train.plan import scheduled_rate
 from gpt2x.train.recipe import Recipe
 from gpt2x.train.report import tell_curves
@@ -105,8 +107,7 @@ def train(setup: Setup) -> Result:
     config, ranks, steps = setup.config, setup.ranks, setup.steps
     window, is_over = Window(setup), setup.is_over
     loss, validation_loss = setup.losses_before
-    with _loggers(setup) as loggers, interrupts() as stop, progress("training", steps, "steps") as advance:
-        advance(setup.first_step)
+    with _watched(setup) as (loggers, advance), interrupts() as stop:
         batches = _until(stop, setup)
         for step in range(setup.first_step, 0 if is_over else steps):
             done, last = step + 1, step + 1 == steps
@@ -373,14 +374,22 @@ def _check_finite(setup: Setup, result: StepResult, step: int, position: dict[st
 
 
 @contextlib.contextmanager
-def _loggers(setup: Setup) -> Iterator[Loggers]:
-    """The loggers of rank 0; on other ranks nobody listens."""
+def _watched(setup: Setup) -> Iterator[tuple[Loggers, Callable[..., None]]]:
+    """The loggers of rank 0, and what counts the steps; on other ranks nobody listens."""
+    flops = flops_a_token(setup.model.config)
+    seen = watch(setup.steps, setup.first_step, panel=setup.config.panel, flops_a_token=flops)
+    with seen as (shown, advance), _loggers(setup, shown) as loggers:
+        yield loggers, advance
+
+
+@contextlib.contextmanager
+def _loggers(setup: Setup, shown: Logger) -> Iterator[Loggers]:
     if not setup.ranks.is_first:
         yield Loggers([])
         return
     path, first_step = setup.folder.path, setup.first_step
     others = open_loggers(setup.config.log_to, path, setup.config.to_dict(), first_step)
-    loggers = Loggers([Console(setup.steps), JsonLines(path / METRICS, first_step), *others])
+    loggers = Loggers([shown, JsonLines(path / METRICS, first_step), *others])
     try:
         yield loggers
     finally:
