@@ -36,6 +36,7 @@ COMMANDS = (
     Command("bench", "gpt2x.cli.bench", "Climb the ladder of a faster training step."),
     Command("bpe", "gpt2x.cli.bpe", "Learn and use a byte-level BPE vocabulary."),
     Command("train", "gpt2x.cli.train", "Train a GPT-2 on songs, text or tokens."),
+    Command("runs", "gpt2x.cli.runs", "List training runs and compare them."),
     Command("eval", "gpt2x.cli.eval", "Measure a model: loss, bits per byte."),
     Command("sing", "gpt2x.cli.sing", "Write a song about a topic."),
     Command("classify", "gpt2x.cli.classify", "Train and compare document classifiers."),

@@ -2,6 +2,7 @@
 
     RUN/config.json, model.safetensors, tokenizer.json, …   the best weights by validation loss, for everyone
     RUN/metrics.jsonl                                       what was logged
+    RUN/report.html, curves.svg                             its curves, drawn at the end
     RUN/trainer/config.json                                 the settings of the run
     RUN/trainer/lock                                        held by the process that trains here
     RUN/trainer/step-00000200/                              one checkpoint, the newest of which has the last weights:
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 OPTIMIZER, METRICS = "optimizer.safetensors", "metrics.jsonl"
+REPORT, CURVES = "report.html", "curves.svg"
+"""What the end of a run writes for people, beside its weights."""
 _HALF_CHECKPOINT = re.compile(r"\.step-\d{8,}\.[^.]*\.partial$")
 
 
@@ -119,7 +122,7 @@ class RunFolder:
     def clear(self) -> None:
         """Remove the run: the files that a run makes, and no others."""
         with output_errors(self.path):
-            for name in (METRICS, *MODEL_FILES):
+            for name in (METRICS, REPORT, CURVES, *MODEL_FILES):
                 (self.path / name).unlink(missing_ok=True)
             for folder in self.checkpoints():
                 remove_ours(folder, files_of_checkpoint(folder))

@@ -10,6 +10,7 @@ from gpt2x.errors import UsageError, quoted
 from gpt2x.settings import check_number, setting
 
 DTYPES = ("auto", "float32", "bfloat16")
+LOG_TARGETS = ("tensorboard", "wandb", "trackio")
 OPTIMIZERS = ("auto", "torch", "gpt2x", "adamw", "muon")
 
 FREE_TO_CHANGE = frozenset(
@@ -17,7 +18,7 @@ FREE_TO_CHANGE = frozenset(
         *("out", "device", "dtype", "compile", "batch_size", "optimizer"),
         *("bf16_weights", "cuda_graphs", "keep_memory"),
         *("log_every", "eval_every", "eval_batches", "save_every", "keep", "sample_every"),
-        *("publish", "patience"),
+        *("publish", "patience", "log_to", "panel"),
     )
 )
 """Settings that say how or where a run computes and reports, not what it learns: a resumed run may change them.
@@ -149,7 +150,12 @@ class TrainConfig:
         "best",
         "the weights on top of the run folder, which all commands take: best (by validation loss), or last",
     )
-    sample_every: int = setting(0, "steps between two samples of what the model writes; 0: none")
+    sample_every: int | None = setting(
+        None,
+        "steps between two samples of what the model writes; 0: none; by default at each validation, on a terminal",
+    )
+    panel: bool = setting(True, "on a terminal, a panel that stays in place instead of lines")
+    log_to: str = setting("", "other loggers, separated by commas: tensorboard, wandb, trackio")
 
     def __post_init__(self) -> None:
         if self.tokenizer == "auto" and self.init_from is None:
@@ -165,7 +171,8 @@ class TrainConfig:
             value = getattr(self, name)
             self._demand(name, value is None or value <= largest, f"give at most {largest}")
         for name in NOT_NEGATIVE:
-            self._demand(name, getattr(self, name) >= 0, "give 0 or more")
+            value = getattr(self, name)
+            self._demand(name, value is None or value >= 0, "give 0 or more")
         for name in ("beta1", "beta2", "muon_momentum", "dropout"):
             self._demand(name, 0 <= getattr(self, name) < 1, "give a number from 0 to below 1")
         self._demand("validation_share", 0 < self.validation_share < 1, "give a share such as 0.05")
@@ -178,6 +185,8 @@ class TrainConfig:
         self._demand("dtype", self.dtype in DTYPES, f"choose one of {', '.join(DTYPES)}")
         self._demand("schedule", self.schedule in SCHEDULES, f"choose one of {', '.join(SCHEDULES)}")
         self._demand("publish", self.publish in PUBLISH, f"choose one of {', '.join(PUBLISH)}")
+        unknown = sorted(set(log_targets(self.log_to)) - set(LOG_TARGETS))
+        self._demand("log_to", not unknown, f"choose among {', '.join(LOG_TARGETS)}")
         self._demand("optimizer", self.optimizer in OPTIMIZERS, f"choose one of {', '.join(OPTIMIZERS)}")
 
     def _demand(self, name: str, holds: bool, remedy: str) -> None:
@@ -192,6 +201,15 @@ class TrainConfig:
 def _shown(value: object) -> str:
     """A value in a sentence: text in as many characters as fit, a number as it is."""
     return quoted(value) if isinstance(value, str) and len(value) > 40 else str(value)
+
+
+def log_targets(log_to: str) -> list[str]:
+    """The loggers that a list names, each once.
+
+    >>> log_targets("wandb, tensorboard,wandb")
+    ['wandb', 'tensorboard']
+    """
+    return list(dict.fromkeys(name.strip() for name in log_to.split(",") if name.strip()))
 
 
 def differences(old: dict[str, Any], new: TrainConfig, *, may_grow: bool = False) -> list[str]:

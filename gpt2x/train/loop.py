@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,15 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt2x.console import format_count, progress, say
+from gpt2x.console import format_count, on_terminal, say
 from gpt2x.errors import Gpt2xError
 from gpt2x.train.checkpoint import METRICS
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import all_ranks
+from gpt2x.train.estimate import flops_a_token
 from gpt2x.train.interrupts import Stop, interrupts
-from gpt2x.train.metrics import Console, JsonLines, Loggers
+from gpt2x.train.loggers import open_loggers
+from gpt2x.train.metrics import JsonLines, Logger, Loggers
+from gpt2x.train.panel import watch
 from gpt2x.train.plan import scheduled_rate
 from gpt2x.train.recipe import Recipe
+from gpt2x.train.report import tell_curves
 from gpt2x.train.setup import VALIDATION_BATCH, Setup, prepare, versions
 from gpt2x.train.step import Batch, StepResult
 
@@ -103,8 +107,7 @@ def train(setup: Setup) -> Result:
     config, ranks, steps = setup.config, setup.ranks, setup.steps
     window, is_over = Window(setup), setup.is_over
     loss, validation_loss = setup.losses_before
-    with _loggers(setup) as loggers, interrupts() as stop, progress("training", steps, "steps") as advance:
-        advance(setup.first_step)
+    with _watched(setup) as (loggers, advance), interrupts() as stop:
         batches = _until(stop, setup)
         for step in range(setup.first_step, 0 if is_over else steps):
             done, last = step + 1, step + 1 == steps
@@ -144,7 +147,7 @@ def train(setup: Setup) -> Result:
                 save(setup, done, window, loss, validation_loss)
             if interrupted and not last:
                 _leave(done, steps)
-            if _due(done, config.sample_every) or (last and config.sample_every):
+            if _must_sample(config, done, last, must_validate):
                 sample(setup)
             advance(note=f"loss {loss:.3f}" if math.isfinite(loss) else "")
             if last and done < steps:
@@ -222,6 +225,7 @@ def _about(setup: Setup, step: int, loss: float, validation_loss: float) -> dict
         "finished": step >= setup.steps or setup.best.is_hopeless(setup.config.patience),
         "loss": _finite(loss),
         "validation_loss": _finite(validation_loss),
+        "recipe": setup.recipe.name,
     }
 
 
@@ -284,6 +288,7 @@ class Window:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.seconds = setup.seconds_before
+        self.started = time.perf_counter()
         self.trained_seconds = 0.0
         self._reset()
         if setup.window_before is not None:
@@ -337,6 +342,13 @@ def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
+def _must_sample(config: TrainConfig, done: int, last: bool, validated: bool) -> bool:
+    """Every so many steps and at the end; unless told, at each validation where a person looks on."""
+    if config.sample_every is None:
+        return validated and on_terminal()
+    return _due(done, config.sample_every) or (last and config.sample_every > 0)
+
+
 def _seed_step(setup: Setup, step: int) -> None:
     """Make the randomness of a step (dropout) depend on nothing but seed, step and rank: nothing to save."""
     sequence = np.random.SeedSequence([setup.config.seed, step, setup.ranks.rank])
@@ -362,12 +374,22 @@ def _check_finite(setup: Setup, result: StepResult, step: int, position: dict[st
 
 
 @contextlib.contextmanager
-def _loggers(setup: Setup) -> Iterator[Loggers]:
-    """The loggers of rank 0; on other ranks nobody listens."""
+def _watched(setup: Setup) -> Iterator[tuple[Loggers, Callable[..., None]]]:
+    """The loggers of rank 0, and what counts the steps; on other ranks nobody listens."""
+    flops = flops_a_token(setup.model.config)
+    seen = watch(setup.steps, setup.first_step, panel=setup.config.panel, flops_a_token=flops)
+    with seen as (shown, advance), _loggers(setup, shown) as loggers:
+        yield loggers, advance
+
+
+@contextlib.contextmanager
+def _loggers(setup: Setup, shown: Logger) -> Iterator[Loggers]:
     if not setup.ranks.is_first:
         yield Loggers([])
         return
-    loggers = Loggers([Console(setup.steps), JsonLines(setup.folder.path / METRICS, setup.first_step)])
+    path, first_step = setup.folder.path, setup.first_step
+    others = open_loggers(setup.config.log_to, path, setup.config.to_dict(), first_step)
+    loggers = Loggers([shown, JsonLines(path / METRICS, first_step), *others])
     try:
         yield loggers
     finally:
@@ -395,11 +417,19 @@ def _finish(setup: Setup, window: Window, steps: int, loss: float, validation_lo
         + (f" ({format_count(round(speed))} tokens/s)" if speed else "")
         + f": loss {loss:.3f}, validation loss {validation_loss:.3f}"
     )
+    if new_steps:
+        clock = time.perf_counter() - window.started
+        say(
+            f"time       {clock:.0f} s by the clock, {window.trained_seconds:.0f} s of them training; the rest: "
+            "validating, saving, sampling"
+        )
     if setup.best.step is not None and setup.best.step != steps:
         kept = "kept in the run" if setup.config.publish == "best" else "not kept (publish = last)"
         say(
             f"best       validation loss {setup.best.loss:.3f}, after step {setup.best.step}; its weights are {kept}"
         )
+    if new_steps and setup.ranks.is_first:
+        tell_curves(setup.folder.path)
     say(f"run        {result.run}")
     say(f"next       {setup.recipe.next_command.format(run=result.run)}")
     return result

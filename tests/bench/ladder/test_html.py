@@ -13,8 +13,9 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
+from gpt2x import markup
 from gpt2x.bench import records
-from gpt2x.bench.ladder.report import html, markup, svg
+from gpt2x.bench.ladder.report import html, svg
 from gpt2x.bench.ladder.results import Results, Row
 from gpt2x.cli.app import app
 from gpt2x.errors import InputDataError, OutputError

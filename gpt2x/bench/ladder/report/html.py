@@ -15,10 +15,10 @@ from pathlib import Path
 
 from gpt2x.bench.ladder.report import explain, formatting, svg
 from gpt2x.bench.ladder.report import text as report
-from gpt2x.bench.ladder.report.markup import Markup, join, json_script, tag
 from gpt2x.bench.ladder.results import Results, Row, parse
 from gpt2x.bench.records import REPORT_DATA, to_json
 from gpt2x.errors import InputDataError
+from gpt2x.markup import Markup, join, json_script, tag
 from gpt2x.paths import atomic_write, read_text
 
 FILE = "report.html"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from gpt2x.bench.ladder.report import formatting
 from gpt2x.bench.ladder.report import text as report
-from gpt2x.bench.ladder.report.markup import Markup, join, tag
 from gpt2x.bench.ladder.results import Results, Row
 from gpt2x.bench.stats import MS_PER_SECOND
+from gpt2x.markup import Markup, join, tag
 
 WIDTH, LABELS, RIGHT, ROW = 440, 150, 72, 25
 """A drawing's width, the space for names at its left and for values at its right, and the height of a row."""

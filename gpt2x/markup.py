@@ -1,4 +1,4 @@
-"""HTML and SVG as values: text is escaped where it enters, so that no title of a rung can become a tag. No torch."""
+"""HTML and SVG as values: text is escaped where it enters, so that no title or name can become a tag. No torch."""
 
 from __future__ import annotations
 
