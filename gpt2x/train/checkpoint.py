@@ -44,6 +44,8 @@ from gpt2x.model.runs import (
 from gpt2x.paths import CONFIG_BYTES, atomic_folder, atomic_write, output_errors, read_text, remove_ours
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gpt2x.model import GPT
     from gpt2x.tokenizer import Tokenizer
     from gpt2x.train.optim import Optimizer
@@ -157,7 +159,7 @@ class RunFolder:
         self,
         model: GPT,
         tokenizer: Tokenizer,
-        optimizer: Optimizer,
+        moments: dict[str, Tensor],
         state: dict[str, Any],
         *,
         keep: int,
@@ -168,7 +170,7 @@ class RunFolder:
         Args:
             model: the weights.
             tokenizer: what the model's ids mean.
-            optimizer: its averages.
+            moments: the optimizer's state.
             state: what else is needed to go on; ``step`` among it.
             keep: how many checkpoints stay.
             about: what config.json tells of the run to everyone.
@@ -182,7 +184,7 @@ class RunFolder:
         folder = self.trainer / f"step-{state['step']:08d}"
         with atomic_folder(folder, files_of_checkpoint, keep_foreign=True) as temporary:
             save_folder(model, tokenizer, temporary, extra=about)
-            _save_tensors(optimizer.state_dict(), temporary / OPTIMIZER)
+            _save_tensors(moments, temporary / OPTIMIZER)
             for file in temporary.iterdir():  # safetensors makes files that only their owner may read
                 shutil.copymode(temporary / "config.json", file)
             files = {file.name: digest(file) for file in sorted(temporary.iterdir())}

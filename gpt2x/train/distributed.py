@@ -30,6 +30,9 @@ A thread of gloo gives up the tensors of the last exchange under that lock. Whoe
 waits for the thread: without a pause both may wait for ever.
 """
 
+JOIN_TIMEOUT = timedelta(seconds=60)
+"""How long the ranks wait for one another at the start; torchrun then starts all of them anew, if it may."""
+
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # rank 0 may tokenise gigabytes while the others wait
 
 
@@ -156,7 +159,10 @@ def all_ranks(device_name: str) -> Iterator[Ranks]:
         if world_size > 1:
             # gloo for tensors on the CPU (losses, flags) beside nccl for gradients on GPUs.
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-            dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+            store = _meet(rank, world_size)
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT
+            )
         yield Ranks(rank, world_size, local_rank, local_world_size, device)
     except Gpt2xError as error:
         if rank != 0:
@@ -174,6 +180,39 @@ def all_ranks(device_name: str) -> Iterator[Ranks]:
         if dist.is_initialized():
             time.sleep(LAST_TENSORS_S)
             dist.destroy_process_group()
+
+
+def _meet(rank: int, world_size: int) -> dist.Store:
+    """Wait until all ranks of this start are there; the store in which they met.
+
+    The timeout of a process group must be long, and holds for its making too: without this, ranks that came back after
+    a crash would wait half an hour for one that did not.
+
+    Raises:
+        UsageError: the environment does not say where.
+        Gpt2xError: they did not all come within `JOIN_TIMEOUT`.
+
+    """
+    try:
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    except (KeyError, ValueError):
+        raise UsageError(
+            f"WORLD_SIZE is {world_size} and MASTER_ADDR or MASTER_PORT is not set; start the ranks with torchrun"
+        ) from None
+    serves = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # else torchrun does
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    try:
+        server = dist.TCPStore(host, port, world_size, serves, timeout=JOIN_TIMEOUT, wait_for_workers=False)
+        store = dist.PrefixStore(f"gpt2x/{start}", server)
+        store.set(f"rank {rank}", "here")
+        store.wait([f"rank {other}" for other in range(world_size)], JOIN_TIMEOUT)
+    except dist.DistError as error:
+        raise Gpt2xError(
+            f"the {world_size} ranks did not meet at {host}:{port} within {JOIN_TIMEOUT.seconds} s; see what the "
+            "others say, and whether they reach that address"
+        ) from error
+    store.set_timeout(COLLECTIVE_TIMEOUT)
+    return store
 
 
 def _set_threads(local_world_size: int) -> None:

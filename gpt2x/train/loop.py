@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gpt2x.console import format_count, on_terminal, say
 from gpt2x.errors import Gpt2xError
@@ -32,6 +31,8 @@ from gpt2x.train.recipe import Recipe
 from gpt2x.train.report import tell_curves
 from gpt2x.train.setup import VALIDATION_BATCH, Setup, prepare, versions
 from gpt2x.train.step import Batch, StepResult
+from gpt2x.train.window import Window
+from gpt2x.train.writer import Snapshot, snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def train(setup: Setup) -> Result:
     config, ranks, steps = setup.config, setup.ranks, setup.steps
     window, is_over = Window(setup), setup.is_over
     loss, validation_loss = setup.losses_before
-    with _watched(setup) as (loggers, advance), interrupts() as stop:
+    with _watched(setup) as (loggers, advance), interrupts() as stop, setup.writer:
         batches = _until(stop, setup)
         for step in range(setup.first_step, 0 if is_over else steps):
             done, last = step + 1, step + 1 == steps
@@ -124,9 +125,9 @@ def train(setup: Setup) -> Result:
             except _StepGivenUp:
                 setup.batches.load_state_dict(position)
                 save(setup, step, window, loss, validation_loss)
-                _leave(step, steps)
+                _leave(setup, step, steps)
 
-            interrupted = ranks.any(stop.requested)
+            interrupted = _must_stop(setup, stop)
             if must_log or must_save or must_validate or interrupted or ranks.device.type == "cpu":
                 _check_finite(setup, result, done, position)
             metrics: dict[str, float] = {}
@@ -135,8 +136,7 @@ def train(setup: Setup) -> Result:
                 loss = metrics["loss"]
             if must_validate:
                 metrics["validation_loss"] = validation_loss = validate(setup)
-                if setup.best.update(validation_loss, done):
-                    keep_best(setup, loss)
+                setup.best.update(validation_loss, done)
                 hopeless = setup.best.is_hopeless(config.patience)
                 last, must_save = last or hopeless, must_save or hopeless
             if metrics:
@@ -145,8 +145,10 @@ def train(setup: Setup) -> Result:
                 )
             if must_save or interrupted:
                 save(setup, done, window, loss, validation_loss)
+            elif setup.best.step == done:
+                keep_best(setup, loss)
             if interrupted and not last:
-                _leave(done, steps)
+                _leave(setup, done, steps)
             if _must_sample(config, done, last, must_validate):
                 sample(setup)
             advance(note=f"loss {loss:.3f}" if math.isfinite(loss) else "")
@@ -157,12 +159,17 @@ def train(setup: Setup) -> Result:
                 steps = done
                 break
     if is_over:
-        steps = setup.first_step
-        say(
-            f"the run in {setup.folder.path} is finished: {steps} steps are done; --resume --steps N makes it longer, "
-            "--overwrite starts anew"
-        )
+        steps = _say_finished(setup)
     return _finish(setup, window, steps, loss, validation_loss)
+
+
+def _say_finished(setup: Setup) -> int:
+    """Say that nothing is left to train; after how many steps."""
+    say(
+        f"the run in {setup.folder.path} is finished: {setup.first_step} steps are done; --resume --steps N makes it "
+        "longer, --overwrite starts anew"
+    )
+    return setup.first_step
 
 
 class _StepGivenUp(Exception):
@@ -181,7 +188,16 @@ def _until(stop: Stop, setup: Setup) -> Iterator[Batch]:
         yield batch
 
 
-def _leave(step: int, steps: int) -> NoReturn:
+def _must_stop(setup: Setup, stop: Stop) -> bool:
+    """True on all ranks when one was asked to stop; raises on all what the writing of a checkpoint has failed with."""
+    must_stop = setup.ranks.any(stop.requested or setup.writer.failed)
+    if must_stop:
+        setup.ranks.together(setup.writer.wait)
+    return must_stop
+
+
+def _leave(setup: Setup, step: int, steps: int) -> NoReturn:
+    setup.ranks.together(setup.writer.wait)
     say(f"interrupted after step {step} of {steps}; the same command goes on from there")
     raise KeyboardInterrupt
 
@@ -205,16 +221,27 @@ def validate(setup: Setup) -> float:
 
 
 def keep_best(setup: Setup, loss: float) -> None:
-    """Put the weights on top of the run folder, on rank 0, if the best are wanted there; a failure stops all."""
-    best = setup.best
-    assert best.step is not None
-    about = _about(setup, best.step, loss, best.loss) | {"finished": False}
+    """Begin to put the weights on top of the run folder, on rank 0, if the best are wanted there.
 
-    def write() -> None:
-        if setup.ranks.is_first and setup.config.publish == "best":
-            setup.folder.publish(setup.model, setup.tokenizer, about)
+    Raises:
+        OutputError: on all ranks, what was being written before has failed.
 
-    setup.ranks.together(write)
+    """
+    about = _about_best(setup, loss)
+
+    def begin() -> None:
+        if not setup.ranks.is_first or setup.config.publish != "best":
+            return
+        setup.writer.wait_for_the_one_before()
+        taken = snapshot(setup.model, None)
+        setup.writer.start(lambda: setup.folder.publish(taken.model, setup.tokenizer, about))
+
+    setup.ranks.together(begin)
+
+
+def _about_best(setup: Setup, loss: float) -> dict[str, Any]:
+    assert setup.best.step is not None
+    return _about(setup, setup.best.step, loss, setup.best.loss) | {"finished": False}
 
 
 def _about(setup: Setup, step: int, loss: float, validation_loss: float) -> dict[str, Any]:
@@ -234,12 +261,12 @@ def _finite(value: float) -> float | None:
 
 
 def save(setup: Setup, step: int, window: Window, loss: float, validation_loss: float) -> None:
-    """Write a checkpoint, on rank 0; a failure there stops all.
+    """Begin to write a checkpoint, on rank 0: the loop goes on as soon as weights and moments are copied.
 
     Its weights are shown on top of the run folder, unless the best of a validation are there.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: on all ranks, what was being written before has failed.
 
     """
     state: dict[str, Any] = {
@@ -255,18 +282,26 @@ def save(setup: Setup, step: int, window: Window, loss: float, validation_loss: 
         "versions": versions(),
     }
     about = _about(setup, step, loss, validation_loss)
+    best_on_top = setup.config.publish == "best" and setup.best.step is not None
+    about_best = _about_best(setup, loss) if best_on_top and setup.best.step == step else None
+    folder, tokenizer = setup.folder, setup.tokenizer
 
-    def write() -> None:
-        if not setup.ranks.is_first:
-            return
-        folder, model, tokenizer = setup.folder, setup.model, setup.tokenizer
-        folder.save(model, tokenizer, setup.training.optimizer, state, keep=setup.config.keep, about=about)
-        if setup.config.publish == "best" and setup.best.step is not None and folder.has_published():
-            folder.tell({"last_step": step, "steps": setup.steps, "finished": about["finished"]})
+    def write(taken: Snapshot) -> None:
+        if about_best is not None:
+            folder.publish(taken.model, tokenizer, about_best)
+        folder.save(taken.model, tokenizer, taken.moments, state, keep=setup.config.keep, about=about)
+        if best_on_top and folder.has_published():
+            folder.tell({"last_step": step, "steps": state["steps"], "finished": about["finished"]})
         else:
-            folder.publish(model, tokenizer, about | {"last_step": step})
+            folder.publish(taken.model, tokenizer, about | {"last_step": step})
 
-    setup.ranks.together(write)
+    def begin() -> None:
+        if setup.ranks.is_first:
+            setup.writer.wait_for_the_one_before()
+            taken = snapshot(setup.model, setup.training.optimizer)
+            setup.writer.start(lambda: write(taken))
+
+    setup.ranks.together(begin)
 
 
 def sample(setup: Setup) -> None:
@@ -277,65 +312,6 @@ def sample(setup: Setup) -> None:
     text = setup.recipe.sample(setup.model, setup.tokenizer, setup.config.seed)
     setup.model.train()
     say("\n".join("  | " + line for line in text.splitlines()))
-
-
-class Window:
-    """Time and losses since the last line of the log.
-
-    The clock runs while training alone: validating, saving and sampling do not count as slow steps.
-    """
-
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
-        self.seconds = setup.seconds_before
-        self.started = time.perf_counter()
-        self.trained_seconds = 0.0
-        self._reset()
-        if setup.window_before is not None:
-            self.num_steps = int(setup.window_before["num_steps"])
-            self.window_seconds = float(setup.window_before["seconds"])
-            self.loss_sum += float(setup.window_before["loss_sum"])
-
-    def _reset(self) -> None:
-        self.num_steps, self.window_seconds = 0, 0.0
-        self.loss_sum = torch.zeros((), device=self.setup.ranks.device)
-
-    def state_dict(self) -> dict[str, float]:
-        """What the next line of the log still has to tell of the steps so far; the losses are means of the ranks."""
-        loss_sum = self.setup.ranks.mean([float(self.loss_sum)])[0]
-        return {"num_steps": self.num_steps, "seconds": self.window_seconds, "loss_sum": loss_sum}
-
-    @contextlib.contextmanager
-    def step(self) -> Iterator[None]:
-        """Take the time of one step."""
-        started = time.perf_counter()
-        yield
-        elapsed = time.perf_counter() - started
-        self._count(elapsed)
-
-    def _count(self, elapsed: float) -> None:
-        self.seconds += elapsed
-        self.trained_seconds += elapsed
-        self.window_seconds += elapsed
-
-    def add(self, loss: Tensor) -> None:
-        """Take a step's loss, without waiting for it."""
-        self.loss_sum += loss
-        self.num_steps += 1
-
-    def read(self) -> dict[str, float]:
-        """Mean loss over all ranks, time a step and tokens a second since the last call."""
-        waiting_since = time.perf_counter()
-        mean_loss = self.setup.ranks.mean([float(self.loss_sum) / self.num_steps])[0]  # waits for a GPU
-        self._count(time.perf_counter() - waiting_since)
-        tokens = self.num_steps * self.setup.tokens_per_step
-        metrics = {
-            "loss": mean_loss,
-            "step_ms": 1000 * self.window_seconds / self.num_steps,
-            "tokens_per_second": tokens / self.window_seconds,
-        }
-        self._reset()
-        return metrics
 
 
 def _due(step: int, every: int) -> bool:
@@ -364,6 +340,7 @@ def _check_finite(setup: Setup, result: StepResult, step: int, position: dict[st
     """Stop all ranks before a broken model is logged as a result or saved over a good one."""
     loss, norm = float(result.loss), _grad_norm(result)
     if setup.ranks.any(not (math.isfinite(loss) and math.isfinite(norm))):
+        setup.ranks.together(setup.writer.wait)
         kept = setup.folder.checkpoints()
         where = f"; {kept[-1]} is the last good checkpoint" if kept else ""
         raise Gpt2xError(
@@ -397,7 +374,8 @@ def _loggers(setup: Setup, shown: Logger) -> Iterator[Loggers]:
 
 
 def _finish(setup: Setup, window: Window, steps: int, loss: float, validation_loss: float) -> Result:
-    """Sum up and say what to do next."""
+    """See the last checkpoint written, sum up and say what to do next."""
+    setup.ranks.together(setup.writer.wait)
     new_steps = max(0, steps - setup.first_step)
     speed = new_steps * setup.tokens_per_step / window.trained_seconds if window.trained_seconds else 0.0
     result = Result(
@@ -405,7 +383,7 @@ def _finish(setup: Setup, window: Window, steps: int, loss: float, validation_lo
         steps=steps,
         loss=loss,
         validation_loss=validation_loss,
-        best_step=setup.best.step,
+        best_step=setup.best.step if setup.config.publish == "best" else None,
         best_validation_loss=_finite(setup.best.loss),
         parameters=setup.model.num_parameters(),
         tokens=steps * setup.tokens_per_step,

@@ -42,6 +42,7 @@ from gpt2x.train.recipe import Recipe
 from gpt2x.train.schedule import fitted_warmup
 from gpt2x.train.step import Batch, TrainingStep
 from gpt2x.train.step_options import StepOptions
+from gpt2x.train.writer import Writer
 
 if TYPE_CHECKING:
     from gpt2x.tokenizer import Tokenizer
@@ -78,6 +79,8 @@ class Setup:
     """Keeps other trainers out of the folder; on rank 0."""
     best: Best = field(default_factory=Best)
     """The lowest validation loss so far."""
+    writer: Writer = field(default_factory=Writer)
+    """Writes checkpoints beside the training; idle on ranks other than 0."""
 
     @property
     def model(self) -> GPT:

@@ -70,6 +70,7 @@ def test_the_best_weights_are_on_top_and_the_last_in_the_newest_checkpoint(
 def test_the_last_weights_can_be_on_top_instead(tiny: Tiny, measured: Callable[[list[float]], None]) -> None:
     measured([3.0, 2.0, 2.5])
     result = trained(tiny(publish="last"))
+    assert (result.best_step, result.best_validation_loss) == (None, 2.0), "those weights are not kept"
     assert torch.equal(wte(result.run), wte(weights_of(result.run, "last")))
     assert about(result.run)["step"] == 12
 

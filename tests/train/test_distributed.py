@@ -8,16 +8,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from gpt2x.errors import InputDataError, MissingComponentError, UsageError
+from gpt2x.errors import Gpt2xError, InputDataError, MissingComponentError, UsageError
+from gpt2x.train import distributed
 from gpt2x.train.config import TrainConfig
-from gpt2x.train.distributed import Ranks, choose_device
+from gpt2x.train.distributed import Ranks, all_ranks, choose_device
 from tests.train.conftest import TINY, run
 
 ONE = Ranks(rank=0, world_size=1, local_rank=0, local_world_size=1, device=torch.device("cpu"))
@@ -122,3 +125,29 @@ def test_an_error_ends_all_ranks_with_one_sentence(tmp_path: Path) -> None:
     assert "gpt2x/train" not in result.stderr, "no traceback of ours"
     assert not (tmp_path / "run").exists()
     assert os.listdir(tmp_path) in ([], ["gpt2x_cache"])
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_whose_neighbour_does_not_come_gives_up_soon(
+    monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    """Rank 0 serves and waits for rank 1; rank 1 finds the store of torchrun and waits for rank 0."""
+    monkeypatch.setattr(distributed, "JOIN_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(distributed, "set_quiet", lambda _: None)  # would outlive this test
+    serves = torch.distributed.TCPStore("127.0.0.1", 0, 2, True, wait_for_workers=False)
+    environment = {
+        "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(serves.port), "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }  # fmt: skip
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    started = time.monotonic()
+    with (
+        pytest.raises((Gpt2xError, SystemExit)) as raised,
+        all_ranks("cpu"),
+    ):
+        pytest.fail("a rank went on alone")
+    assert time.monotonic() - started < 10
+    if rank == 0:
+        assert "the 2 ranks did not meet at 127.0.0.1" in str(raised.value)
+    assert not torch.distributed.is_initialized()

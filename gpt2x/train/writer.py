@@ -1,0 +1,123 @@
+"""Checkpoints are written beside the training: a copy of the weights and moments, and one thread that writes it.
+
+The loop stops for the copy alone. At most one copy is in memory and at most one write is under way; who wants the next
+waits for it. What goes wrong in the thread is raised in the loop, and nobody leaves before the write has ended.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gpt2x.console import say
+from gpt2x.model import GPT
+
+if TYPE_CHECKING:
+    from gpt2x.train.optim import Optimizer
+
+WORTH_SAYING_S = 5.0
+"""A longer wait for the write before is said: checkpoints follow one another faster than the disk takes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a training step changes, as it was after one step; in the memory of the CPU."""
+
+    model: GPT
+    moments: dict[str, Tensor]
+
+
+def snapshot(model: GPT, optimizer: Optimizer | None) -> Snapshot:
+    """Copy the weights, and the moments where an optimizer is given; waits for a GPU."""
+    with torch.device("meta"):
+        copy = GPT(model.config)
+    copy.load_state_dict(_copied(model.state_dict()), assign=True)
+    return Snapshot(copy, {} if optimizer is None else _copied(optimizer.state_dict()))
+
+
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+class Writer:
+    """Runs one job at a time in a thread of its own.
+
+    >>> with Writer() as writer:
+    ...     writer.start(lambda: None)
+    >>> writer.failed
+    False
+    """
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    @property
+    def failed(self) -> bool:
+        """True when a job has raised something that nobody was told yet."""
+        return self._error is not None
+
+    def start(self, job: Callable[[], None]) -> None:
+        """Begin a job, after the one before.
+
+        Raises:
+            Gpt2xError: what the one before raised.
+
+        """
+        self.wait()
+        # A daemon: after a second Ctrl-C nothing waits for it, and what it leaves half written is swept.
+        self._thread = threading.Thread(target=self._run, args=(job,), name="checkpoint", daemon=True)
+        self._thread.start()
+
+    def _run(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except BaseException as error:
+            self._error = error
+
+    def wait_for_the_one_before(self) -> None:
+        """Wait for the job that is under way, and say so if that takes long.
+
+        Raises:
+            Gpt2xError: what it raised.
+
+        """
+        started = time.perf_counter()
+        self.wait()
+        waited = time.perf_counter() - started
+        if waited > WORTH_SAYING_S:
+            say(
+                f"waited {waited:.0f} s for the checkpoint before to be written; a larger --save-every costs less"
+            )
+
+    def wait(self) -> None:
+        """Wait until nothing is being written.
+
+        Raises:
+            Gpt2xError: what the job raised.
+
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let what is under way end, except after a second Ctrl-C; `wait` raises what it failed with."""
+        stopped_at_once = kind is not None and issubclass(kind, KeyboardInterrupt)
+        if self._thread is not None and not stopped_at_once:
+            self._thread.join()
