@@ -60,7 +60,11 @@ def list_runs(
         say(f"there is no run in {place}")
 
 
-@app.command("compare", epilog=examples("gpt2x runs compare lyrics runs/other --out both.html"))
+@app.command(
+    "compare",
+    short_help="Draw runs together in one page.",
+    epilog=examples("gpt2x runs compare lyrics runs/other --out both.html"),
+)
 def compare(
     runs: Annotated[
         list[str], typer.Argument(metavar="RUN…", help="Run folders, or names of runs in GPT2X_RUNS.")
@@ -92,7 +96,11 @@ def compare(
     say(f"\npage       {path}")
 
 
-@app.command("show", epilog=examples("gpt2x runs show lyrics", "gpt2x runs show runs/mine --out mine.html"))
+@app.command(
+    "show",
+    short_help="Draw the curves of one run.",
+    epilog=examples("gpt2x runs show lyrics", "gpt2x runs show runs/mine --out mine.html"),
+)
 def show(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="A run folder, or the name of a run in GPT2X_RUNS.")

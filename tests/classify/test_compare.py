@@ -97,13 +97,13 @@ def test_one_that_cannot_run_says_why_and_the_others_go_on(corpus: Corpus) -> No
     report = compare(
         corpus,
         ["gpt2-lstm", "tfidf", "nb"],
-        settings={"tfidf": {"no_such_option": 1}},
+        settings={"tfidf": {"no_such_option": 1}, "gpt2-lstm": {"gpt2": "nowhere"}},
         on_result=lambda result: rows.append(result.name),
     )
     assert rows == ["gpt2-lstm", "tfidf", "nb"]
     lstm, tfidf, bayes = report.models
     assert not lstm.ok
-    assert "--gpt2 FOLDER" in lstm.reason
+    assert "there is no run 'nowhere'" in lstm.reason
     assert lstm.accuracy is None
     assert "no_such_option" in tfidf.reason
     assert bayes.ok
