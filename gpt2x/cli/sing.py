@@ -141,11 +141,11 @@ def sing(
     tokens, run, tokens_per_second}, with --check also {copied: {words, share, text, title}}, with --score also
     {score: {lines, words, rhymed, scheme, unknown, repeated, distinct_2, has_topic}}; with --count above 1 a list.
     """
-    from gpt2x.generate.lyrics import MAX_LINES, MIN_LINES, SongRequest, title_of
+    from gpt2x.generate.form import MAX_LINES, MIN_LINES
+    from gpt2x.generate.lyrics import SongRequest, title_of
     from gpt2x.generate.lyrics import sing as write_song
     from gpt2x.generate.sampling import SamplingConfig
     from gpt2x.model.runs import find_run, newest_run, weights_of
-    from gpt2x.paths import check_can_write
 
     seed = secrets.randbelow(10**6) if seed is None else seed
     _check_seed(seed, count)
@@ -172,8 +172,6 @@ def sing(
     )
     if weights is not None:
         _check_weights(weights)
-    if out is not None:
-        check_can_write(out, "--out")
     folder = newest_run() if run is None else find_run(run)
     engine = _load(weights_of(folder, weights_from), device, weights)
     index = _songs_to_check(folder, data) if check or data is not None else None
@@ -251,7 +249,7 @@ def _write_songs(out: Path, songs: list[dict[str, Any]]) -> None:
 def _check_weights(weights: str) -> None:
     from gpt2x.model.decoding import check_weights
 
-    check_weights(weights)  # before a model is trained or loaded for nothing
+    check_weights(weights)  # before a model is loaded for nothing
 
 
 def _load(folder: Path, device: str, weights: str | None) -> Engine:

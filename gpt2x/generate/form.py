@@ -7,6 +7,7 @@ nothing itself and can be left out.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ _LABEL = re.compile(r"\[([^\]]+)\]")
 _RETURNS = re.compile(r"(?i)(pre-?chorus|chorus|refrain|hook)\b")
 _STANZA = 4
 """Lines after which the search for a rhyme begins anew, where a stanza is longer."""
+
+MIN_LINES, MAX_LINES = 8, 44
+"""Before so many sung lines a song does not end; after so many it ends with the stanza."""
 
 
 class SongForm:
@@ -40,8 +44,8 @@ class SongForm:
         tokenizer: Any,
         rhymes: Rhymes,
         *,
-        min_lines: int = 8,
-        max_lines: int = 44,
+        min_lines: int = MIN_LINES,
+        max_lines: int = MAX_LINES,
         returning_chorus: bool = True,
     ) -> None:
         self._tokenizer, self._rhymes = tokenizer, rhymes
@@ -56,9 +60,10 @@ class SongForm:
         self._block: list[int] = []  # the tokens since the label
         self._sung: dict[str, list[int]] = {}  # label -> the tokens under it, when first written
         self._breaks_due = 0  # line ends that have to come before anything else may
-        self._breaks = self._tokens_that_break()
 
-    def _tokens_that_break(self) -> Tensor:
+    @functools.cached_property
+    def _breaks(self) -> Tensor:
+        """The tokens that are nothing but line ends, and the end; only a song whose chorus returns looks them up."""
         tokenizer, breaks = self._tokenizer, []
         for token in range(tokenizer.n_vocab):
             try:

@@ -17,14 +17,13 @@ from torch import Generator
 from gpt2x.data.lyrics import Tags, song_prompt
 from gpt2x.errors import UsageError
 from gpt2x.generate.engine import Engine, Session, TextStream, new_generator
-from gpt2x.generate.form import SongForm
+from gpt2x.generate.form import MAX_LINES, MIN_LINES, SongForm
 from gpt2x.generate.rhyme import packaged_rhymes
 from gpt2x.generate.sampling import SamplingConfig, choose, finite_scores
 from gpt2x.generate.songwriting import SongWriter
 from gpt2x.generate.stops import Stops, at_end_of_text
 
 SONG_SAMPLING = SamplingConfig(temperature=0.8, top_p=0.95)  # a song should surprise, and still hang together
-MIN_LINES, MAX_LINES = 8, 44
 _TAG_SAMPLING = SamplingConfig(temperature=0.8, top_p=0.9)
 _VALUE_TOKENS = 8  # the longest value of a tag that the model may write itself
 _HEAD_TOKENS = 40
@@ -186,13 +185,13 @@ class _Writing:
 
     def _begin(self, max_tokens: int) -> Session:
         """The title and, for a model that has learned tags, those of the request; others the model writes itself."""
-        song, title = self.song, title_of(self.song.topic)
-        end = [*self.stops.token_ids]
+        song = self.song
         if not knows_tags(self.engine):
-            ids = [*end, *_cut_before_words(self.tokenizer, title + "\n\n")]
+            ids = prompt_ids(self.tokenizer, song.topic)
             return self.engine.session(ids, max_new_tokens=max_tokens, keep=len(ids))
         topic = Tags(topics=(song.topic.strip().lower(),)).lines()
-        ids = [*end, *_cut_before_words(self.tokenizer, "\n".join([title, *topic]) + "\n")]
+        head = "\n".join([title_of(song.topic), *topic]) + "\n"
+        ids = [*self.stops.token_ids, *_cut_before_words(self.tokenizer, head)]
         session = self.engine.session(ids, max_new_tokens=max_tokens + _HEAD_TOKENS)
         for tag, value in (("mood", song.mood), ("form", song.form)):
             session.append(*self.tokenizer.encode_ordinary(f"{tag}: {value}" if value else f"{tag}:"))

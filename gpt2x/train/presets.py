@@ -35,7 +35,7 @@ class Preset:
 PRESETS = (
     Preset(
         name="first-song",
-        what="a small lyric writer from the packaged songs, for the first `gpt2x sing`",
+        what="a small lyric writer from the packaged songs, in the shortest time",
         expect="about a minute on 2 cores",
         # Small batches and no dropout: in one minute the 53k tokens of the songs are seen some twenty times, and the
         # model is still learning to spell. Narrow ones see more: width 256 ended at 1.01 nats a character of training

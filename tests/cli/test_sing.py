@@ -210,6 +210,15 @@ def test_a_song_is_written_to_a_file_as_well(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "rain.txt"
     result = sing("rain", "--seed", "3", "--max-tokens", "12", "--out", str(out))
     assert out.read_text(encoding="utf-8").strip() == result.stdout.strip()
+    again = sing("rain", "--seed", "4", "--max-tokens", "12", "--out", str(out))
+    assert again.exit_code == 0, again.stderr
+    assert out.read_text(encoding="utf-8").strip() == again.stdout.strip(), "an earlier song is replaced"
+
+
+def test_a_song_that_cannot_be_written_has_been_sung(run: Path, tmp_path: Path) -> None:
+    result = sing("rain", "--seed", "3", "--max-tokens", "12", "--out", str(tmp_path), fails=True)
+    assert result.stdout.startswith("Rain\n\n")
+    assert result.stderr.splitlines()[-1].startswith("gpt2x: ")
 
 
 @pytest.mark.parametrize(
