@@ -11,7 +11,6 @@ import functools
 import os
 import platform
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -219,28 +218,6 @@ def memory_bytes(key: str) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), 0)
-
-
-def reset_peak_memory() -> None:
-    """Let the peak start from what is in use now (Linux; elsewhere it stays that of the whole process)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # 5: VmHWM := VmRSS, see proc(5)
-    except OSError:
-        return
-
-
-def peak_memory() -> int:
-    """The most memory that this process has had resident, in bytes."""
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
 
 
 PEAK_SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}

@@ -141,3 +141,25 @@ PRESETS: dict[str, GPTConfig] = {
     "mini": GPTConfig(n_layer=6, n_head=6, n_embd=384, block_size=512),  # 30M, 19M of them embedding
     "micro": GPTConfig(n_layer=4, n_head=4, n_embd=128, block_size=256),  # 7.3M, 6.4M of them embedding
 }
+
+
+def flops_per_token(shape: GPTConfig, seq: int, *, num_rows: int | None = None) -> float:
+    """Floating-point operations that training needs for one token: 6 N + 12 L C T.
+
+    N counts the weights of the matrix products (the blocks' and the output head's, not the embedding's look-ups):
+    2 operations each in the forward pass, 4 in the backward pass. The second term is attention's two products over T
+    positions. The same however a step computes: work that an optimisation saves or adds does not count as progress.
+    Source: Chowdhery et al. 2022 (PaLM), appendix B; nanoGPT's ``estimate_mfu``.
+
+    Args:
+        shape: the model.
+        seq: tokens in a sequence, T.
+        num_rows: rows of the output head that count; by default those of the vocabulary, without padding.
+
+    >>> round(flops_per_token(GPTConfig(), 1024) / 1e9, 3)
+    0.854
+    """
+    C, L = shape.n_embd, shape.n_layer
+    head = (shape.vocab_size if num_rows is None else num_rows) * C
+    weights = L * (4 * C * C + 2 * C * shape.inner_size) + head
+    return 6.0 * weights + 12.0 * L * C * seq

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,8 @@ from typing import Any
 import torch
 
 from gpt2x.model import GPT, GPTConfig
+from gpt2x.model.config import flops_per_token
+from gpt2x.process_memory import peak_memory
 from gpt2x.train.checkpoint import BYTES_A_PARAMETER
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import choose_device
@@ -51,18 +52,13 @@ class Estimate:
         return dataclasses.asdict(self)
 
 
-def flops_a_token(shape: GPTConfig) -> int:
-    """Operations of the matrix products for one token, forward and backward: 6 for each weight, and the attention's.
-
-    Chowdhery et al. 2022, "PaLM", appendix B: 6 N + 12 L H Q T, where H Q is the width. Positions are looked up, not
-    multiplied with, and the embedding counts as the output layer.
+def flops_a_token(shape: GPTConfig) -> float:
+    """Operations of the matrix products for one token of a whole context, the padding of the vocabulary included.
 
     >>> flops_a_token(GPTConfig(vocab_size=64, block_size=8, n_layer=1, n_head=1, n_embd=4))
-    3072
+    3072.0
     """
-    L, C, T = shape.n_layer, shape.n_embd, shape.block_size
-    weights = L * (4 * C * C + 2 * C * shape.inner_size) + C * shape.num_rows
-    return 6 * weights + 12 * L * C * T
+    return flops_per_token(shape, shape.block_size, num_rows=shape.num_rows)
 
 
 def estimate(config: TrainConfig) -> Estimate:
@@ -93,7 +89,7 @@ def estimate(config: TrainConfig) -> Estimate:
         parameters=parameters,
         steps=steps,
         tokens_a_step=config.total_batch_tokens,
-        flops_a_step=float(flops_a_token(shape)) * config.total_batch_tokens,
+        flops_a_step=flops_a_token(shape) * config.total_batch_tokens,
         step_s=step_s,
         run_s=None if steps is None else steps * step_s,
         memory_bytes=_peak_memory(device),
@@ -117,11 +113,4 @@ def _shape(config: TrainConfig) -> GPTConfig:
 
 
 def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else peak_memory()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpt2x.console import format_count, on_terminal, progress
+from gpt2x.process_memory import peak_memory
 from gpt2x.train.curves import sparkline
 from gpt2x.train.metrics import Console, Logger, Metrics
 
@@ -47,7 +48,7 @@ class Panel:
         self,
         steps: int,
         first_step: int = 0,
-        flops_a_token: int = 0,
+        flops_a_token: float = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.steps, self.first_step, self.done = steps, first_step, first_step
@@ -121,7 +122,7 @@ class Panel:
 
 @contextmanager
 def watch(
-    steps: int, first_step: int, *, panel: bool, flops_a_token: int = 0
+    steps: int, first_step: int, *, panel: bool, flops_a_token: float = 0
 ) -> Iterator[tuple[Logger, Callable[..., None]]]:
     """Show a run while the block runs.
 
@@ -180,9 +181,5 @@ def _memory() -> str:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         return f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB (GPU, peak)"
-    try:
-        import resource
-    except ImportError:  # Windows
-        return "–"
-    unit = 1 if sys.platform == "darwin" else 1024
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GiB (peak)"
+    peak = peak_memory()
+    return f"{peak / 2**30:.1f} GiB (peak)" if peak else "–"

@@ -19,9 +19,10 @@ from gpt2x.bench.ladder import worker as rung_worker
 from gpt2x.bench.ladder.config import Setting, StepConfig
 from gpt2x.bench.ladder.launch import Launcher, Ranks
 from gpt2x.bench.ladder.step import build_model
-from gpt2x.bench.machine import Machine, cpu_seconds, memory_bytes, peak_memory, reset_peak_memory
+from gpt2x.bench.machine import Machine, cpu_seconds, memory_bytes
 from gpt2x.bench.process import FAILURES, Missing, OutOfMemory, WorkerFailed, probe
 from gpt2x.errors import MissingComponentError
+from gpt2x.process_memory import peak_memory, reset_peak_memory
 
 
 @pytest.fixture

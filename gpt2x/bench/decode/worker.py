@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from gpt2x.bench import machine
 from gpt2x.bench.stats import MS_PER_SECOND
 from gpt2x.bench.worker import Worker, serve_process
+from gpt2x.process_memory import peak_memory, reset_peak_memory
 
 if TYPE_CHECKING:
     from gpt2x.model import GPT
@@ -82,7 +83,7 @@ class DecodeWorker(Worker):
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         else:
-            machine.reset_peak_memory()
+            reset_peak_memory()
         return {"event": "ready", "weight_bytes": self.writer.weight_bytes}
 
     def measure(self, tokens: int) -> dict[str, Any]:
@@ -126,7 +127,7 @@ class Writer:
     def peak_memory(self) -> int:
         """The most memory that this process had in use since it was ready, in bytes."""
         if self.device == "cpu":
-            return machine.peak_memory()
+            return peak_memory()
         import torch
 
         return int(torch.cuda.max_memory_allocated())

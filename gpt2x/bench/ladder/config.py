@@ -164,19 +164,3 @@ def naive_step_bytes(shape: GPTConfig, batch: int, seq: int) -> float:
     logits = 3 * 4 * tokens * V
     activations = 4 * L * tokens * (16 * C + 2 * shape.n_head * seq)
     return 16.0 * parameters + logits + activations + 0.25e9
-
-
-def flops_per_token(shape: GPTConfig, seq: int) -> float:
-    """Floating-point operations that training needs for one token: 6 N + 12 L C T.
-
-    N counts the weights of the matrix products (the blocks' and the output head's, not the embedding's look-ups, not
-    padding): 2 operations each in the forward pass, 4 in the backward pass. The second term is attention's two
-    products over T positions. The same for all rungs: work that an optimisation saves or adds does not count as
-    progress. Source: Chowdhery et al. 2022 (PaLM), appendix B; nanoGPT's ``estimate_mfu``.
-
-    >>> round(flops_per_token(GPTConfig(), 1024) / 1e9, 3)
-    0.854
-    """
-    C, L = shape.n_embd, shape.n_layer
-    weights = L * (4 * C * C + 2 * C * shape.inner_size) + shape.vocab_size * C
-    return 6.0 * weights + 12.0 * L * C * seq

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from gpt2x.bench import machine
 from gpt2x.bench.energy import Meter, find_meter
-from gpt2x.bench.ladder.config import Setting, StepConfig, flops_per_token
+from gpt2x.bench.ladder.config import Setting, StepConfig
 from gpt2x.bench.stats import LONG_STEP_S, MS_PER_SECOND
 from gpt2x.bench.worker import Worker, serve_process
+from gpt2x.model.config import flops_per_token
+from gpt2x.process_memory import peak_memory, reset_peak_memory
 
 if TYPE_CHECKING:
     from gpt2x.bench.ladder.step import TimedStep
@@ -125,7 +127,7 @@ class RungWorker(Worker):
             torch.cuda.reset_peak_memory_stats()
         else:
             gc.collect()
-            machine.reset_peak_memory()
+            reset_peak_memory()
 
     def _memory(self) -> dict[str, int]:
         """The peak of the timed steps, and what is still free for others on this device."""
@@ -134,7 +136,7 @@ class RungWorker(Worker):
         assert self.training is not None
         if self.training.device.type == "cpu":
             return {
-                "peak_memory_bytes": machine.peak_memory(),
+                "peak_memory_bytes": peak_memory(),
                 "free_bytes": machine.memory_bytes("MemAvailable"),
             }
         peak = torch.cuda.max_memory_allocated()

@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 
-from gpt2x.bench.ladder.config import Setting, StepConfig, flops_per_token
+from gpt2x.bench.ladder.config import Setting, StepConfig
 from gpt2x.bench.ladder.rungs import OUR_RUNGS, PLAYGROUND_RUNGS, RUNGS, Rung, select, start_config
 from gpt2x.bench.machine import Gpu, Machine
 from gpt2x.errors import UsageError
-from gpt2x.model.config import PRESETS
+from gpt2x.model.config import PRESETS, flops_per_token
 
 # What changes on each rung, on a machine with two GPUs; the playground's twelve in the playground's order, then ours.
 CHANGES = {

@@ -18,8 +18,8 @@ from typing import Any
 
 from gpt2x.bench.bpe.encode.peers import find_function
 from gpt2x.bench.bpe.training.trainers import Job, Merge
-from gpt2x.bench.machine import peak_memory, reset_peak_memory
 from gpt2x.bench.worker import Worker, serve_process
+from gpt2x.process_memory import peak_memory, reset_peak_memory
 
 
 class TrainerWorker(Worker):
