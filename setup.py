@@ -28,7 +28,11 @@ from setuptools.command.build_py import build_py
 from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, include_paths
 
 HERE = Path(__file__).resolve().parent  # ninja compiles in a folder of its own, so paths are absolute
-COMMON = ["-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra"]
+# Neither this folder nor torch's may show in a binary: two builds of one commit are then equal, wherever they are made.
+ANYWHERE = [
+    f"-ffile-prefix-map={path}={name}" for path, name in [(HERE, "."), (Path(torch.__file__).parent, "torch")]
+]
+COMMON = ["-O3", "-g0", "-fvisibility=hidden", "-Wall", "-Wextra", *ANYWHERE]
 # Lets loops with square roots and conditions vectorise; no result changes, no OpenMP runtime. No -march: cpu/clones.h.
 VECTOR = ["-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"]
 # Warnings are for our own code, not for torch's headers.
@@ -62,8 +66,8 @@ def bpe_extension() -> Extension:
 def text_extension() -> Extension:
     return Extension(
         "gpt2x._text",
-        sources=files("csrc/text/*.cpp", "csrc/python/text_module.cpp"),
-        depends=files("csrc/text/*.hpp"),
+        sources=files("csrc/text/*.cpp", "csrc/python/text_*.cpp"),
+        depends=files("csrc/text/*.hpp", "csrc/python/*.hpp"),
         include_dirs=[str(HERE / "csrc/text"), pybind11.get_include()],
         extra_compile_args={"cxx": [*COMMON, *VECTOR, "-std=c++20", "-pthread"]},
         extra_link_args=["-pthread"],

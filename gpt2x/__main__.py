@@ -1,4 +1,4 @@
-"""`python -m gpt2x`, and the entry point of the ``gpt2x`` script: the quick way in if it will do, else typer's."""
+"""`python -m gpt2x` and the script ``gpt2x``: alone and as `gpt2x bpe` it answers at once, all else goes by typer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ def main() -> None:
     from gpt2x import interrupts
 
     interrupts.leave()
-    from gpt2x import boundary
-    from gpt2x.cli import quick
+    if sys.argv[1:2] == ["bpe"]:
+        from gpt2x import boundary
+        from gpt2x.cli import bpe
 
-    command = quick.find(sys.argv[1:])
-    if command is not None:
-        boundary.run(command)
+        boundary.run(lambda: bpe.run(sys.argv[2:]))
+        return
+    if (
+        len(sys.argv) == 1 and "_GPT2X_COMPLETE" not in os.environ
+    ):  # a shell that completes gives no words either
+        from gpt2x import boundary
+        from gpt2x.cli import welcome
+
+        boundary.run(welcome.show)
         return
     from gpt2x.cli.app import main as typer_main
 

@@ -58,14 +58,37 @@ def learn(
     Raises ValueError: shapes that do not fit, or a row number or class out of range.
     """
 
-def score(
-    rows: FeatureRows,
-    weights: npt.NDArray[np.float32],
-    idf: npt.NDArray[np.float32],
-    classes: int,
-    threads: int = 1,
-) -> npt.NDArray[np.float32]:
-    """Scores (N, K) of all rows; 0 for a row without a feature. The result does not depend on `threads`.
+class Scorer:
+    """Weights that texts are scored by; texts are read and nothing is kept of them. Releases the GIL."""
 
-    An empty `idf` gives each feature the value 1.
-    """
+    def __init__(
+        self,
+        numbers: npt.NDArray[np.int64],
+        bits: int,
+        weights: npt.NDArray[np.float32],
+        idf: npt.NDArray[np.float32],
+        classes: int,
+    ) -> None:
+        """Keep `weights` (F, K or more) and `idf` (F,), which must not change; an empty `idf` gives the value 1.
+
+        `numbers` (F,) are ascending and below ``2**bits``: those of the features that have a row of weights.
+        Raises ValueError: shapes that do not fit, or numbers in another order or out of range.
+        """
+
+    def score(
+        self, cased: list[bytes], lowered: list[bytes], threads: int = 1
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Scores (N, K), 0 for a text without a known feature, and which texts have a known word (N,).
+
+        A text's scores depend neither on `threads` nor on the other texts.
+        Raises ValueError: lists of unequal length.
+        """
+
+    def score_lines(
+        self, data: bytes, typographic: bool, fields: bool, threads: int = 1
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The same for raw lines of UTF-8; also where each begins and ends (N, 2), and which are left to Python.
+
+        Left are lines that have other characters than ASCII, Latin-1 and typographic marks; their scores are 0.
+        `typographic` makes the quotation marks U+2018 and U+2019 an apostrophe, `fields` a tab the field separator.
+        """

@@ -14,6 +14,7 @@ import codecs
 import contextlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -62,6 +63,11 @@ def complain(message: str) -> None:
         print(clean(message), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         discard(sys.stderr)
+
+
+def columns() -> int:
+    """How wide a table may be here: as wide as the terminal, 40 to 120; 80 where there is none."""
+    return max(40, min(120, shutil.get_terminal_size((80, 24)).columns))
 
 
 def on_terminal() -> bool:
@@ -132,7 +138,7 @@ def emit_bytes(data: bytes) -> None:
 def emit_json(value: Any) -> None:
     """Print a result as JSON on stdout; the shape of each command's object is documented in docs/reference.
 
-    A character that the stream's encoding does not have, or that a terminal would obey, is written as ``\\u…``.
+    A character that the stream's encoding does not have, or that a terminal would act on, is written as ``\\u…``.
 
     Raises:
         OutputError: it cannot be delivered.
@@ -285,7 +291,7 @@ def format_table(
     cells = [[_on_one_line(str(cell)) for cell in row] for row in rows]
     if right is None:
         right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
-    widths = [max(_width(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
+    widths = [max(display_width(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
 
     def lay_out(line: Sequence[str]) -> str:
         parts = (_pad(c, w, r) for c, w, r in zip(line, widths, right, strict=True))
@@ -304,7 +310,7 @@ def format_count(number: float) -> str:
 
 def key_value_lines(values: Mapping[str, object]) -> str:
     """Lay out names and values in two aligned columns."""
-    width = max((_width(key) for key in values), default=0)
+    width = max((display_width(key) for key in values), default=0)
     return "\n".join(f"{_pad(key, width, False)}  {value}" for key, value in values.items())
 
 
@@ -313,7 +319,7 @@ def _on_one_line(cell: str) -> str:
     return " ".join(cell.splitlines()) if not cell.isprintable() else cell
 
 
-def _width(text: str) -> int:
+def display_width(text: str) -> int:
     """Columns that a text takes in a terminal: two for a wide character, none for one that stands on another."""
     if text.isascii():
         return len(text)
@@ -327,5 +333,5 @@ def _width(text: str) -> int:
 
 
 def _pad(text: str, width: int, right: bool) -> str:
-    blanks = " " * (width - _width(text))
+    blanks = " " * (width - display_width(text))
     return blanks + text if right else text + blanks

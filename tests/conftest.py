@@ -87,7 +87,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
     ) -> list[str]:
         asked: list[str] = []
 
-        def answer(address: str) -> Response:
+        def answer(address: str, headers: dict[str, str]) -> Response:
             asked.append(address)
             if isinstance(content, Exception):
                 raise content

@@ -43,7 +43,10 @@ def commands(page: Path) -> list[str]:
 def test_the_first_two_commands_of_the_readme_are_the_gates() -> None:
     first_screen = (ROOT / "README.md").read_text(encoding="utf-8")[:3000]
     found = re.findall(r"^(pip install .*)$", first_screen, re.MULTILINE)[:2]
-    assert found == ["pip install -e . && gpt2x bench", 'pip install -e ".[test]" && pytest']
+    assert found == [
+        "pip install -e . -c constraints.txt && gpt2x bench",
+        'pip install -e ".[test]" -c constraints.txt && pytest',
+    ]
     gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert set(found) <= set(gate), "the README's commands stand verbatim in .ci/run"
 

@@ -16,13 +16,14 @@ FLOORS = {
     "tokenizer": 1, "ops": 1,
     "model": 2, "data": 2,
     "generate": 3, "export": 3,
-    "train": 4, "classify": 4,
+    "train": 4, "classify": 4, "web": 4,
     "bench": 5,
     "cli": 6,
     "__main__": 7,
 }  # fmt: skip
 NEVER_THE_TRAINER = (
-    "generate", "export", "classify", "cli/sing.py", "cli/export.py", "cli/classify.py", "cli/classify_options.py",
+    "generate", "export", "classify", "web", "cli/sing.py", "cli/sing_options.py", "cli/sing_song.py",
+    "cli/sing_interactive.py", "cli/sing_web.py", "cli/export.py", "cli/classify.py", "cli/classify_options.py",
     "cli/classify_compare.py", "cli/classify_train.py", "cli/classify_predict.py",
 )  # fmt: skip
 LIGHT_COMMANDS = (
@@ -135,7 +136,8 @@ def test_singing_classifying_and_exporting_never_import_the_trainer() -> None:
 def test_the_tokenizer_never_imports_torch() -> None:
     files = [
         *sorted((PACKAGE / "tokenizer").rglob("*.py")),
-        PACKAGE / "cli" / "bpe.py",
+        *sorted((PACKAGE / "cli").glob("bpe*.py")),
+        PACKAGE / "cli" / "arguments.py",
         *sorted(PACKAGE.glob("*.py")),
     ]
     wrong = [f"{f.name}:{n}" for f in files for n, module in imports_of(f) if module.split(".")[0] == "torch"]
@@ -157,6 +159,70 @@ def test_importing_gpt2x_loads_neither_torch_nor_native_modules() -> None:
 def test_encoding_and_learning_a_vocabulary_need_no_torch() -> None:
     program = "from gpt2x.tokenizer import train; train(['low lower lowest'] * 9, 260).encode('low')"
     assert "torch" not in modules_after(program)
+
+
+TRAIN = (
+    "lyrics --steps 2 --n-layer 1 --n-head 2 --n-embd 16 --vocab 300 --block-size 16 --batch-size 2 "
+    "--total-batch-tokens 32 --eval-batches 1 --device cpu --quiet --out"
+)
+
+
+@pytest.mark.parametrize("command", ["train", "sing"])
+def test_the_compiler_of_torch_which_doubles_a_start_is_loaded_by_who_compiles(
+    command: str, tmp_path: Path
+) -> None:
+    words = (
+        [command, *TRAIN.split(), str(tmp_path / "run")]
+        if command == "train"
+        else ["sing", "rain", "--lines", "4"]
+    )
+    loaded = modules_after(f"from gpt2x.cli.app import app; app({words!r}, standalone_mode=False)")
+    assert "torch" in loaded
+    assert not {"torch._dynamo", "torch._inductor", "sympy"} & loaded
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+sys.meta_path.insert(0, Hidden())
+"""
+
+
+def test_the_tokenizer_works_where_there_is_no_torch(tmp_path: Path) -> None:
+    program = f"""
+from gpt2x.tokenizer import Tokenizer, train
+train(["low lower lowest"] * 9, 260).save({str(tmp_path)!r})
+loaded = Tokenizer.load({str(tmp_path)!r})
+assert loaded.decode(loaded.encode("lower")) == "lower"
+sys.argv[:] = ["gpt2x", "bpe", "count", "--tokenizer", {str(tmp_path)!r}, "--text", "lower"]
+from gpt2x.__main__ import main
+main()
+"""
+    done = without_torch(program)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip()
+
+
+def test_env_says_that_torch_is_missing_instead_of_failing() -> None:
+    for words, code in ([], 0), (["--check"], 4):
+        done = without_torch(
+            f"from gpt2x.cli.app import main; sys.argv[:] = {['gpt2x', 'env', *words]}; main()"
+        )
+        assert done.returncode == code, done.stderr
+        assert "pip install torch" in done.stdout
+
+
+def without_torch(program: str) -> subprocess.CompletedProcess[str]:
+    """Run `program` in a Python that has no torch."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH + program],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
 
 
 def modules_after(program: str) -> set[str]:

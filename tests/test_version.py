@@ -17,3 +17,7 @@ def test_the_rust_crate_has_the_packages_version() -> None:
 
 def test_the_changelog_speaks_of_this_version() -> None:
     assert f"\n## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_citation_names_this_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")

@@ -2,7 +2,8 @@
 
     python benchmarks/lyric_writer/vocabulary.py --out vocabulary pretraining.csv
 
-Our songs are a tenth of the verse, and they are what the model will write.
+Our songs are a sixth of the verse, and they are what the model will write. Each line stands
+after the word that it ends with, as the model reads them.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def main() -> None:
     parser.add_argument("verse", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    own = [song_document(song) for song in read_songs()]
-    verse = [song_document(song) for song in read_songs(arguments.verse)[::EVERY]]
+    own = [song_document(song, end_words=True) for song in read_songs()]
+    verse = [song_document(song, end_words=True) for song in read_songs(arguments.verse)[::EVERY]]
     train([*own * OWN, *verse], SIZE, special_tokens=("<|endoftext|>",)).save(arguments.out)
 
 

@@ -94,8 +94,8 @@ inline T* write(const Tensor& tensor) {
   return static_cast<T*>(tensor.mutable_data_ptr());
 }
 
-// The dtype in which statistics of such a tensor are kept.
-inline ScalarType wide_dtype(ScalarType dtype) {
+// The dtype in which sums and statistics of such a tensor are computed.
+inline ScalarType accumulation_dtype(ScalarType dtype) {
   return dtype == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 

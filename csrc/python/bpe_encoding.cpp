@@ -18,13 +18,14 @@
 #include "bpe_texts.hpp"
 #include "conversions.hpp"
 #include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/internal/decoder.hpp"
 #include "gpt2x/bpe/internal/encoder.hpp"
 #include "gpt2x/bpe/internal/parallel.hpp"
+#include "gpt2x/bpe/internal/quoted.hpp"
+#include "gpt2x/bpe/internal/special_search.hpp"
 #include "gpt2x/bpe/internal/splitter.hpp"
-#include "gpt2x/bpe/merges_file.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 #include "gpt2x/bpe/rank_file.hpp"
-#include "gpt2x/bpe/special_tokens.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"
 
 namespace py = pybind11;
@@ -306,7 +307,7 @@ class BytePairEncoder {
     std::vector<TokenId> ids(piece.size());
     interruptible(piece.size(), [&](bpe::StopFlag& stop) {
       if (ids.empty()) return;
-      const TokenId* const end = bpe::encode_piece(tokenizer_.vocabulary(), piece, ids.data(), stop);
+      const TokenId* const end = bpe::encode_piece(tokenizer_.vocabulary().tables(), piece, ids.data(), stop);
       ids.resize(static_cast<std::size_t>(end - ids.data()));
     });
     return ints_.list(ids);

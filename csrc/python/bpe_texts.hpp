@@ -254,7 +254,7 @@ class ArraySink final : public bpe::TokenSink {
   std::size_t size_ = 0;
 };
 
-/// Writes tokens to a caller's buffer as long as there is room, and counts them all.
+/// Writes tokens to a caller's buffer until it is full, and counts them all.
 template <typename Id>
 class BufferSink final : public bpe::TokenSink {
  public:

@@ -18,11 +18,11 @@
 #include "conversions.hpp"
 #include "gpt2x/bpe/internal/encoder.hpp"
 #include "gpt2x/bpe/internal/parallel.hpp"
+#include "gpt2x/bpe/internal/quoted.hpp"
 #include "gpt2x/bpe/internal/unicode.hpp"
-#include "gpt2x/bpe/piece_counter.hpp"
+#include "gpt2x/bpe/internal/vocabulary_tables.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 #include "gpt2x/bpe/trainer.hpp"
-#include "gpt2x/bpe/vocabulary.hpp"
 
 namespace py = pybind11;
 namespace bpe = gpt2x::bpe;
@@ -142,7 +142,7 @@ std::uint64_t count_tokens(SharedCounter& counter, const std::vector<py::bytes>&
     entries.push_back({view(token), static_cast<TokenId>(entries.size())});
   }
   return counter.use([&](const bpe::PieceCounter& pieces) {
-    const bpe::Vocabulary vocabulary(entries);
+    const bpe::VocabularyTables vocabulary(entries);
     std::vector<TokenId> ids;
     std::uint64_t num_tokens = 0;
     pieces.for_each([&](std::string_view piece, std::uint64_t count) {

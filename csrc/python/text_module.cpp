@@ -1,44 +1,16 @@
 // gpt2x._text: hashed text features and softmax regression (csrc/text) for Python; gpt2x/_text.pyi says what
 // each name promises. Every call that takes long releases the GIL.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-
-#include <stdexcept>
-#include <string_view>
 #include <vector>
 
 #include "features.hpp"
 #include "softmax.hpp"
+#include "text_arrays.hpp"
 
 namespace py = pybind11;
 namespace text = gpt2x::text;
+using namespace gpt2x::python;
 
 namespace {
-
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
-
-void require(bool holds, const char* what) {
-  if (!holds) throw std::invalid_argument(what);
-}
-
-// Views into `bytes`, which cannot change and which the caller's list keeps alive.
-std::vector<std::string_view> views_of(const py::list& texts) {
-  std::vector<std::string_view> views;
-  views.reserve(texts.size());
-  for (const py::handle text : texts) views.push_back(py::cast<std::string_view>(py::cast<py::bytes>(text)));
-  return views;
-}
-
-template <class T>
-std::span<const T> span_of(const Array<T>& array) {
-  return {array.data(), static_cast<size_t>(array.size())};
-}
-
-template <class T>
-std::span<T> changeable(Array<T>& array) {
-  return {array.mutable_data(), static_cast<size_t>(array.size())};
-}
 
 void check_rows(const text::FeatureRows& rows, std::span<const int64_t> numbers) {
   for (const int64_t i : numbers) require(i >= 0 && i < rows.size(), "a row number is out of range");
@@ -134,16 +106,6 @@ double learn(const Rows& rows, const Array<int64_t>& order, const Array<int32_t>
                      {learning_rate, dropout, seed});
 }
 
-Array<float> score(const Rows& rows, Array<float> weights, const Array<float>& idf, int classes,
-                   int threads) {
-  const text::Weights model = weights_of(weights, idf, classes, rows.columns);
-  Array<float> scores({static_cast<py::ssize_t>(rows.rows.size()), static_cast<py::ssize_t>(classes)});
-  const auto out = changeable(scores);
-  const py::gil_scoped_release release;
-  text::score(rows.rows, model, out, threads);
-  return scores;
-}
-
 }  // namespace
 
 PYBIND11_MODULE(_text, module) {
@@ -164,6 +126,5 @@ PYBIND11_MODULE(_text, module) {
   module.def("learn", &learn, py::arg("rows"), py::arg("order"), py::arg("truth"), py::arg("row_weights"),
              py::arg("weights").noconvert(), py::arg("idf").noconvert(), py::arg("classes"),
              py::arg("squares").noconvert(), py::arg("learning_rate"), py::arg("dropout"), py::arg("seed"));
-  module.def("score", &score, py::arg("rows"), py::arg("weights").noconvert(), py::arg("idf").noconvert(),
-             py::arg("classes"), py::arg("threads") = 1);
+  add_scoring(module);
 }

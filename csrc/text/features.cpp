@@ -3,12 +3,13 @@
 #include <algorithm>
 
 #include "parallel.hpp"
+#include "sorting.hpp"
 
 namespace gpt2x::text {
 namespace {
 
 constexpr uint64_t kGolden = 0x9E3779B97F4A7C15ULL;
-constexpr int kShortest = 3, kLongest = 5;  // bytes of a part of a word
+constexpr size_t kShortest = 3, kLongest = 5;  // bytes of a part of a word
 
 enum Style : uint64_t { kFirst, kLast, kFirstPair, kNoWord, kCapitals, kShouted, kLength };
 
@@ -63,83 +64,23 @@ void split(std::string_view text, std::vector<std::string_view>& tokens) {
   }
 }
 
+uint64_t begin_hash() {
+  return 0xcbf29ce484222325ULL;
+}
+
+uint64_t extend_hash(uint64_t hash, char byte) {  // FNV-1a
+  return (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3ULL;
+}
+
 uint64_t hash_bytes(std::string_view bytes) {
-  uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a, then mixed
-  for (const char c : bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  uint64_t hash = begin_hash();
+  for (const char byte : bytes) hash = extend_hash(hash, byte);
   return mix(hash);
 }
 
 uint64_t join(uint64_t first, uint64_t second) {
   return mix(first * 31 + second);
 }
-
-// The features of one field after the other.
-class Reader {
- public:
-  Reader(int bits, std::vector<uint32_t>& found) : mask_((1u << bits) - 1), found_(found) {}
-
-  void read(std::string_view cased, std::string_view lowered, uint64_t field) {
-    split(cased, cased_);
-    split(lowered, lowered_);
-    words_.clear();
-    for (const std::string_view token : lowered_) words_.push_back(hash_bytes(token));
-    for (size_t k = 0; k < words_.size(); ++k) {
-      add(kWord, words_[k]);
-      add(kFieldWord, join(words_[k], field));
-      if (k + 1 < words_.size()) {
-        const uint64_t pair = join(words_[k], words_[k + 1]);
-        add(kPair, pair);
-        add(kFieldPair, join(pair, field));
-      }
-      add_parts(lowered_[k]);
-    }
-    for (const std::string_view token : cased_) add(kCasedWord, hash_bytes(token));
-    add_style(field);
-  }
-
- private:
-  void add(Group group, uint64_t hash) {
-    const auto number = static_cast<uint32_t>(mix(hash + (group + 1) * kGolden)) & mask_;
-    found_.push_back(static_cast<uint32_t>(group) << kGroupShift | number);
-  }
-
-  // Parts of the word between < and >, but not the whole.
-  void add_parts(std::string_view token) {
-    marked_.assign(1, '<').append(token).append(1, '>');
-    const std::string_view marked = marked_;
-    for (size_t length = kShortest; length <= kLongest && length < marked.size(); ++length)
-      for (size_t at = 0; at + length <= marked.size(); ++at)
-        add(kCharacters, hash_bytes(marked.substr(at, length)));
-  }
-
-  void style(uint64_t what, uint64_t field, uint64_t value) { add(kStyle, join(join(value, what), field)); }
-
-  void add_style(uint64_t field) {
-    if (words_.empty()) {
-      style(kNoWord, field, 0);
-    } else {
-      style(kFirst, field, words_.front());
-      style(kLast, field, words_.back());
-      if (words_.size() > 1) style(kFirstPair, field, join(words_[0], words_[1]));
-    }
-    uint64_t letters = 0, capitals = 0, shouted = 0;
-    for (const std::string_view token : cased_) {
-      const auto first = static_cast<unsigned char>(token[0]);
-      letters += is_letter(first);
-      capitals += is_upper(first);
-      shouted += is_upper(first) && token.size() > 1 && is_upper(static_cast<unsigned char>(token[1]));
-    }
-    style(kCapitals, field, letters ? capitals * 5 / letters : 9);
-    style(kShouted, field, std::min<uint64_t>(shouted, 5));
-    style(kLength, field, std::min<uint64_t>(words_.size() / 3, 30));
-  }
-
-  uint32_t mask_;
-  std::vector<uint32_t>& found_;
-  std::vector<std::string_view> cased_, lowered_;
-  std::vector<uint64_t> words_;
-  std::string marked_;
-};
 
 std::string_view next_field(std::string_view& rest) {
   const size_t end = std::min(rest.find(kFieldSeparator), rest.size());
@@ -158,16 +99,75 @@ uint64_t mix(uint64_t bits) {
   return bits ^ bits >> 33;
 }
 
-void features_of(std::string_view cased, std::string_view lowered, int bits, std::vector<uint32_t>& found) {
+void FeatureReader::read(std::string_view cased, std::string_view lowered, std::vector<uint32_t>& found) {
   found.clear();
-  Reader reader(bits, found);
+  found_ = &found;
   const auto fields = 1 + std::count(cased.begin(), cased.end(), kFieldSeparator);
   for (int64_t field = 0; field < fields; ++field) {
-    const std::string_view own_cased = next_field(cased), own_lowered = next_field(lowered);
-    reader.read(own_cased, own_lowered, static_cast<uint64_t>(field));
+    split(next_field(cased), cased_);
+    split(next_field(lowered), lowered_);
+    add_words(static_cast<uint64_t>(field));
+    for (const std::string_view token : cased_) add(kCasedWord, hash_bytes(token));
+    add_style(static_cast<uint64_t>(field));
   }
-  std::sort(found.begin(), found.end());
-  found.erase(std::unique(found.begin(), found.end()), found.end());
+}
+
+void FeatureReader::add(Group group, uint64_t hash) {
+  const auto number = static_cast<uint32_t>(mix(hash + (group + 1) * kGolden)) & mask_;
+  found_->push_back(static_cast<uint32_t>(group) << kGroupShift | number);
+}
+
+void FeatureReader::add_words(uint64_t field) {
+  words_.clear();
+  for (const std::string_view token : lowered_) words_.push_back(hash_bytes(token));
+  for (size_t k = 0; k < words_.size(); ++k) {
+    add(kWord, words_[k]);
+    add(kFieldWord, join(words_[k], field));
+    if (k + 1 < words_.size()) {
+      const uint64_t pair = join(words_[k], words_[k + 1]);
+      add(kPair, pair);
+      add(kFieldPair, join(pair, field));
+    }
+    add_parts(lowered_[k]);
+  }
+}
+
+// Parts of the word between < and >, but not the whole. Each is the one before and a byte.
+void FeatureReader::add_parts(std::string_view token) {
+  marked_.assign(1, '<').append(token).append(1, '>');
+  const size_t longest = std::min(kLongest, marked_.size() - 1);
+  for (size_t at = 0; at + kShortest <= marked_.size(); ++at) {
+    const size_t most = std::min(longest, marked_.size() - at);
+    uint64_t hash = begin_hash();
+    for (size_t length = 1; length <= most; ++length) {
+      hash = extend_hash(hash, marked_[at + length - 1]);
+      if (length >= kShortest) add(kCharacters, mix(hash));
+    }
+  }
+}
+
+void FeatureReader::style(uint64_t what, uint64_t field, uint64_t value) {
+  add(kStyle, join(join(value, what), field));
+}
+
+void FeatureReader::add_style(uint64_t field) {
+  if (words_.empty()) {
+    style(kNoWord, field, 0);
+  } else {
+    style(kFirst, field, words_.front());
+    style(kLast, field, words_.back());
+    if (words_.size() > 1) style(kFirstPair, field, join(words_[0], words_[1]));
+  }
+  uint64_t letters = 0, capitals = 0, shouted = 0;
+  for (const std::string_view token : cased_) {
+    const auto first = static_cast<unsigned char>(token[0]);
+    letters += is_letter(first);
+    capitals += is_upper(first);
+    shouted += is_upper(first) && token.size() > 1 && is_upper(static_cast<unsigned char>(token[1]));
+  }
+  style(kCapitals, field, letters ? capitals * 5 / letters : 9);
+  style(kShouted, field, std::min<uint64_t>(shouted, 5));
+  style(kLength, field, std::min<uint64_t>(words_.size() / 3, 30));
 }
 
 FeatureRows::FeatureRows(std::span<const std::string_view> cased, std::span<const std::string_view> lowered,
@@ -175,10 +175,12 @@ FeatureRows::FeatureRows(std::span<const std::string_view> cased, std::span<cons
     : blocks_((cased.size() + kBlockRows - 1) / kBlockRows), size_(static_cast<int64_t>(cased.size())) {
   parallel_for(static_cast<int64_t>(blocks_.size()), threads, [&](int64_t b) {
     Block& block = blocks_[b];
-    std::vector<uint32_t> found;
+    FeatureReader reader(bits);
+    std::vector<uint32_t> found, spare;
     block.offsets.push_back(0);
     for (int64_t i = b * kBlockRows; i < std::min(size_, (b + 1) * kBlockRows); ++i) {
-      features_of(cased[i], lowered[i], bits, found);
+      reader.read(cased[i], lowered[i], found);
+      sort_once(found, spare);
       block.features.insert(block.features.end(), found.begin(), found.end());
       block.offsets.push_back(static_cast<int64_t>(block.features.size()));
     }

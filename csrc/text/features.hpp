@@ -25,9 +25,28 @@ inline constexpr uint32_t kNumberMask = (1u << kGroupShift) - 1;
 // Bits well mixed: the finalizer of MurmurHash3 (Austin Appleby, public domain).
 uint64_t mix(uint64_t bits);
 
-// Features of one text, sorted, each once. `lowered` is the text in lower case; both are UTF-8, and their
-// fields are separated by kFieldSeparator.
-void features_of(std::string_view cased, std::string_view lowered, int bits, std::vector<uint32_t>& found);
+// Reads texts one after the other; its room is used again.
+class FeatureReader {
+ public:
+  explicit FeatureReader(int bits) : mask_((1u << bits) - 1) {}
+
+  // Features of one text, as they come and with repetitions. `lowered` is the text in lower case; both are
+  // UTF-8, and their fields are separated by kFieldSeparator.
+  void read(std::string_view cased, std::string_view lowered, std::vector<uint32_t>& found);
+
+ private:
+  void add(Group group, uint64_t hash);
+  void add_words(uint64_t field);
+  void add_parts(std::string_view token);
+  void style(uint64_t what, uint64_t field, uint64_t value);
+  void add_style(uint64_t field);
+
+  uint32_t mask_;
+  std::vector<uint32_t>* found_ = nullptr;
+  std::vector<std::string_view> cased_, lowered_;
+  std::vector<uint64_t> words_;
+  std::string marked_;
+};
 
 class FeatureRows {
  public:

@@ -1,23 +1,13 @@
 #include "softmax.hpp"
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
-#include "parallel.hpp"
-
-// One more version for processors with AVX2, chosen when the module is loaded. AVX2 alone has no fused
-// multiply-add, so both give the same numbers.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
-#define GPT2X_TEXT_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define GPT2X_TEXT_CLONES
-#endif
+#include "lanes.hpp"
 
 namespace gpt2x::text {
 namespace {
-
-using Lanes = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
 
 constexpr size_t kAhead = 8;  // features whose weights are fetched before they are needed
 
@@ -125,20 +115,6 @@ double learn(const FeatureRows& rows, std::span<const int64_t> order, std::span<
               squares.data(), step.learning_rate);
   }
   return loss;
-}
-
-void score(const FeatureRows& rows, const Weights& weights, std::span<float> scores, int threads) {
-  constexpr int64_t kRowsAtOnce = 512;
-  const auto stride = static_cast<size_t>(weights.stride());
-  parallel_for((rows.size() + kRowsAtOnce - 1) / kRowsAtOnce, threads, [&](int64_t part) {
-    std::vector<Entry> entries;
-    std::vector<float> padded(stride);
-    for (int64_t i = part * kRowsAtOnce; i < std::min(rows.size(), (part + 1) * kRowsAtOnce); ++i) {
-      read_row(rows.row(i), weights.idf, entries);
-      add_up(entries.data(), entries.size(), weights.values.data(), stride, padded.data());
-      std::memcpy(scores.data() + i * weights.classes, padded.data(), sizeof(float) * weights.classes);
-    }
-  });
 }
 
 }  // namespace gpt2x::text

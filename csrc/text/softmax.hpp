@@ -10,16 +10,15 @@
 #include <span>
 
 #include "features.hpp"
+#include "lanes.hpp"
 
 namespace gpt2x::text {
-
-inline constexpr int kLanes = 16;
 
 struct Weights {
   std::span<float> values;     // (F, Kp)
   std::span<const float> idf;  // (F,), or empty: then each feature has the value 1
   int classes;                 // K
-  int stride() const { return (classes + kLanes - 1) / kLanes * kLanes; }  // Kp
+  int stride() const { return static_cast<int>(padded(classes)); }  // Kp
 };
 
 struct Step {
@@ -30,12 +29,9 @@ struct Step {
 
 // One Adagrad step for each of `order`, in that order, on this thread. `squares` (F,) is the sum of squared
 // gradients of a feature, the mean over two classes: one number a feature learns as well as one a weight and
-// takes a 48th of the room. Returns the sum of the weighted losses, each before its step.
+// takes a 48th of the memory. Returns the sum of the weighted losses, each before its step.
 double learn(const FeatureRows& rows, std::span<const int64_t> order, std::span<const int32_t> truth,
              std::span<const float> row_weights, const Weights& weights, std::span<float> squares,
              const Step& step);
-
-// Scores (N, K) of all rows, 0 for one without a feature.
-void score(const FeatureRows& rows, const Weights& weights, std::span<float> scores, int threads);
 
 }  // namespace gpt2x::text

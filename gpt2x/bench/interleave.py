@@ -1,4 +1,4 @@
-"""The one way in which benchmarks measure: all contenders in turn, round by round (A B C A B C …).
+"""The one way in which benchmarks measure: all contenders in turn, round by round (A B C A B C …, or A B C C B A …).
 
 So what else happens on a machine, and a clock rate that drifts, touch all alike; figures of the same round can be
 compared. One that fails is dropped with its reason, and the others go on. Knows no benchmark and loads no torch.
@@ -57,6 +57,7 @@ def interleave(
     start: float | None = None,
     first: int = 1,
     rotate: bool = False,
+    mirror: bool = False,
     after_round: Callable[[int], bool] = lambda number: True,
 ) -> None:
     """Measure all contenders in turn, until there are enough rounds, no time is left or nobody is due.
@@ -69,6 +70,7 @@ def interleave(
         start: the time on that clock from which the budget counts; now by default.
         first: the number of the first round, where some were made before.
         rotate: begin each round with the next contender, so that nobody always follows the same other.
+        mirror: go backwards in every second round, so that what drifts steadily favours nobody.
         after_round: called with the number of each round that is complete; False ends it.
 
     """
@@ -83,7 +85,10 @@ def interleave(
         if not is_warm_up:
             listener.round(number, effort.rounds)
         shift = (number - first + effort.warm_up) % len(due) if rotate else 0
-        for contender in (*due[shift:], *due[:shift]):
+        order = (*due[shift:], *due[:shift])
+        if mirror and (number - first + effort.warm_up) % 2:
+            order = order[::-1]
+        for contender in order:
             listener.turn(contender, number)
             _measure(contender, is_warm_up)
         if not is_warm_up and not after_round(number):

@@ -15,9 +15,6 @@ MS_PER_SECOND = 1000.0
 LONG_STEP_S = 20.0
 """A step that takes longer needs no second one to be warm: what the first does more is lost in it."""
 
-NOISY_SPREAD = 0.15
-"""From this share of the median on, the middle half of the samples is called a noisy measurement."""
-
 BUSY_SHARE = 0.1
 """From this share of the cores on, other programs are said to disturb the measurement."""
 

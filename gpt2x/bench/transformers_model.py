@@ -41,7 +41,7 @@ class TransformersModel(nn.Module):
                 layer_norm_epsilon=config.layer_norm_epsilon,
                 resid_pdrop=config.dropout,
                 embd_pdrop=config.dropout,
-                attn_pdrop=config.dropout,
+                attn_pdrop=config.attention_pdrop,
                 use_cache=False,
             )
         )

@@ -23,7 +23,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from gpt2x._version import __version__
-from gpt2x.classify.calibration import COOLEST, FARTHEST, HOTTEST, cool
+from gpt2x.classify.calibration import cool
 from gpt2x.classify.hyperparameters import Rule, Seed, check_all
 from gpt2x.classify.inputs import (
     AS_IS,
@@ -35,12 +35,20 @@ from gpt2x.classify.inputs import (
     without_fields,
 )
 from gpt2x.classify.kinds import FORMAT, FORMAT_VERSION, HEADER, read_header
+from gpt2x.classify.saved import (
+    ARRAYS,
+    NOT_ALWAYS_SAVED,
+    check_complete,
+    one_of,
+    read_arrays,
+    read_confidence,
+    restored_classes,
+)
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError, quoted
 from gpt2x.paths import VOCABULARY_BYTES, atomic_folder, check_folder, read_text
 
 Self = TypeVar("Self", bound="TextClassifier")
 
-ARRAYS = "model.safetensors"
 WHAT = "a saved classifier"
 
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.tiktoken")
@@ -125,6 +133,20 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 "it again"
             )
         return cool(shares, self.temperature_, self.offset_)
+
+    def predict_log_proba(self, texts: Iterable[str]) -> np.ndarray:
+        """The logarithm of `predict_proba`: (N, K); -inf where a probability is 0."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(texts))
+
+    def decision_function(self, texts: Iterable[str]) -> np.ndarray:
+        """Scores (N, K), columns as `classes_`: the largest is that of the label that `predict` gives.
+
+        With two classes (N,), as scikit-learn has it: how far the second is above the first.
+        """
+        check_is_fitted(self, "classes_")
+        scores = self._scores(self._as_read(check_texts(texts, allow_none=True)))
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict(self, texts: Iterable[str]) -> np.ndarray:
         """The most probable label of each text: (N,)."""
@@ -231,13 +253,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             **{name: params[name] for name in cls._get_param_names() if name in params and name != "device"}
         )
         check_all(model.rules, model.get_params(deep=False))
-        model.classes_ = _restored_classes(classes)
+        model.classes_ = restored_classes(classes)
         model.text_form_ = one_of(state, "text_form", TEXT_FORMS)
-        model.temperature_, model.offset_ = 1.0, 0.0
-        if header["version"] >= 3:
-            model.temperature_ = _restored_number(state, "temperature", COOLEST, HOTTEST)
-            model.offset_ = _restored_number(state, "offset", -FARTHEST, FARTHEST)
-        model._restore(folder, _read_arrays(folder / ARRAYS), state, len(model.classes_))
+        model.temperature_, model.offset_ = read_confidence(header)
+        model._restore(folder, read_arrays(folder / ARRAYS), state, len(model.classes_))
         return model
 
     # -- what a kind fills in -----------------------------------------------------------------------------------
@@ -247,6 +266,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     def _proba(self, texts: list[str]) -> np.ndarray:
         raise NotImplementedError
+
+    def _scores(self, texts: list[str]) -> np.ndarray:
+        """Scores (N, K) that are in the order of the probabilities: their logarithm, if a kind has no others."""
+        return np.log(np.maximum(self._proba(texts), 1e-300)) if texts else np.zeros((0, len(self.classes_)))
 
     def _state(self, folder: Path) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
         """The arrays and the small values to keep; larger things may be written into `folder`."""
@@ -305,7 +328,9 @@ def split_rows(
 
 
 def draw_seed(random_state: Any) -> int:
-    """One seed from scikit-learn's `random_state` (None, a number, or a RandomState)."""
+    """One seed from `random_state`: None, a number, a RandomState, or a Generator, which scikit-learn does not take."""
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31 - 1))
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
@@ -332,105 +357,6 @@ def files_of_classifier(folder: Path) -> list[str]:
         return []
     files = header.get("files", _FILES_BEFORE_THEY_WERE_LISTED)
     return [name for name in files if isinstance(name, str)] if isinstance(files, list | tuple) else []
-
-
-def write_strings(path: Path, strings: list[str]) -> None:
-    """Write a list of strings as a JSON array, one a line."""
-    lines = ",\n".join(json.dumps(string, ensure_ascii=True) for string in strings)
-    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-
-
-def read_strings(path: Path) -> list[str]:
-    """Read what `write_strings` wrote.
-
-    Raises:
-        InputDataError: missing or damaged.
-
-    """
-    try:
-        strings = json.loads(read_text(path, limit=VOCABULARY_BYTES, regular=True))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputDataError):
-            raise
-        raise InputDataError(f"{path} is damaged ({error}); train the classifier again") from error
-    if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
-        raise InputDataError(f"{path} is no list of words; train the classifier again")
-    return strings
-
-
-NOT_ALWAYS_SAVED = ("device", "random_state", "tokenizer", "gpt2")
-"""Hyperparameters that may be missing in a folder: objects that JSON cannot hold, and what only `fit` needs."""
-
-
-def check_complete(values: Mapping[str, Any], parts: Mapping[str, type]) -> None:
-    """Refuse a part of a header that lacks some of these names, or has a value of another type there.
-
-    Raises:
-        ValueError: it does.
-
-    """
-    for name, kind in parts.items():
-        if name not in values:
-            raise ValueError(f"{HEADER} does not say {name}")
-        if not isinstance(values[name], kind):
-            raise ValueError(f"{name} in {HEADER} is of another type")
-
-
-def one_of(state: Mapping[str, Any], name: str, allowed: tuple[Any, ...]) -> Any:
-    """A value of a header that is one of a few, of the same type.
-
-    Raises:
-        ValueError: another.
-
-    """
-    value = state.get(name)
-    found = next((one for one in allowed if type(value) is type(one) and value == one), None)
-    if found is None:
-        raise ValueError(f"{name} in {HEADER} is not one of {', '.join(map(str, allowed))}")
-    return found
-
-
-def check_array(
-    arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...] | None, dtype: type = np.float32
-) -> np.ndarray:
-    """The saved array of this name, of this shape and type, and with finite numbers only.
-
-    Raises:
-        ValueError: it is missing or another.
-
-    """
-    if name not in arrays:
-        raise ValueError(f"{ARRAYS} has no array {name}")
-    array = arrays[name]
-    if array.dtype != dtype or (shape is not None and array.shape != shape):
-        wanted = "" if shape is None else f" of shape {shape}"
-        raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, not {np.dtype(dtype)}{wanted}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} has NaN or infinite numbers in it")
-    return array
-
-
-def _restored_classes(saved: list[Any]) -> np.ndarray:
-    classes, _ = encode_labels(saved)
-    if len(classes) < 2 or classes.tolist() != saved:
-        raise ValueError(f"the classes in {HEADER} are not two or more, sorted, each once")
-    return classes
-
-
-def _restored_number(state: Mapping[str, Any], name: str, low: float, high: float) -> float:
-    value = state.get(name)
-    if type(value) is not float or not low <= value <= high:
-        raise ValueError(f"{name} in {HEADER} is not a number from {low:g} to {high:g}")
-    return value
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    if path.exists() and not path.is_file():
-        raise InputDataError(f"{path} is no regular file; train the classifier again")
-    try:
-        return safetensors.numpy.load_file(path)
-    except Exception as error:  # of several kinds, by how the file is damaged
-        raise InputDataError(f"{path} is missing or damaged ({error}); train the classifier again") from error
 
 
 def _dense(array: np.ndarray) -> np.ndarray:

@@ -14,8 +14,6 @@ Letters: N texts, K classes.
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit
 
 from gpt2x.classify.metrics import confusion_matrix, macro_f1
 
@@ -43,6 +41,16 @@ def softmax(scores: np.ndarray) -> np.ndarray:
         shares = np.asarray(scores, dtype=np.float64)
         shares = np.exp(shares - shares.max(axis=1, keepdims=True))
         return shares / shares.sum(axis=1, keepdims=True)
+
+
+def expit(scores: np.ndarray) -> np.ndarray:
+    """The logistic function, of any finite score without overflow.
+
+    >>> expit(np.array([-1000.0, 0.0, 1000.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    small = np.exp(-np.abs(scores))
+    return np.where(scores >= 0, 1, small) / (1 + small)
 
 
 def cool(shares: np.ndarray, temperature: float, offset: float = 0.0) -> np.ndarray:
@@ -78,6 +86,8 @@ def fit_confidence(shares: np.ndarray, truth: np.ndarray) -> tuple[float, float]
     """
     if len(truth) < FEWEST:
         return 1.0, 0.0
+    from scipy.optimize import minimize  # half a second, and only learning needs it
+
     odds, right = _log_odds(shares), shares.argmax(axis=1) == truth
 
     def loss(values: np.ndarray) -> float:

@@ -2,11 +2,13 @@
 
 A classifier that needs to look at unseen texts while it learns takes a slice of the training part; the test part is
 read once, by `predict`, when learning is over. What cannot run says why in its row, and the others go on.
+Peers, which are somebody else's classifiers, get the same texts and are measured in the same way.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import os
 import platform
 import time
@@ -19,9 +21,9 @@ from sklearn.model_selection import train_test_split
 from gpt2x._version import __version__
 from gpt2x.classify.base import TextClassifier, split_rows
 from gpt2x.classify.hyperparameters import Number, OneOf, Whole, check_all
-from gpt2x.classify.inputs import check_texts, encode_labels
-from gpt2x.classify.kinds import KINDS, Kind, get_kinds
-from gpt2x.classify.loading import load_class
+from gpt2x.classify.inputs import check_texts, encode_labels, without_fields
+from gpt2x.classify.kinds import COMPARED, KINDS, Kind, get_kinds
+from gpt2x.classify.loading import load_class, load_peer_class
 from gpt2x.classify.metrics import (
     abstaining,
     confusion_matrix,
@@ -30,8 +32,10 @@ from gpt2x.classify.metrics import (
     mcnemar,
     wilson_interval,
 )
+from gpt2x.classify.peers import Peer
 from gpt2x.classify.report import ComparisonReport, ModelResult
 from gpt2x.errors import Gpt2xError, InputDataError, UsageError, quoted, wants_traceback
+from gpt2x.process_memory import peak_memory, reset_peak_memory
 
 if TYPE_CHECKING:
     from gpt2x.data.news import NewsData
@@ -39,6 +43,9 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 5000
 """The table of what is taken for what has a cell for each two classes: 25 million for these."""
+
+EXAMPLE_CHARACTERS = 200
+"""So much of a text is shown as an example of a mistake."""
 
 SPLITS = ("stratified", "playground")
 
@@ -73,7 +80,7 @@ def compare(
 
     Args:
         data: texts and labels.
-        models: names from `kinds.KINDS`.
+        models: names from `kinds.COMPARED`: classifiers, and peers.
         test_fraction: share of each class that is kept for the test, at least one text of each.
         random_state: seed of the split and of each classifier.
         split: ``stratified`` takes the same share of each class; ``playground`` takes rows as scikit-learn's
@@ -81,7 +88,7 @@ def compare(
         split_seed: seed of the split alone; `random_state` by default.
         test_data: texts and labels to test on; `data` is then learned from as a whole.
         abstain: also report how many texts get a label of at least this probability, and how many of these are right.
-        blend: add a row for the mean of the probabilities of all that ran, if two or more did.
+        blend: add a row for the mean of the probabilities of all that ran, if two or more did; peers are not in it.
         settings: hyperparameters by name of the model: ``{"rnn": {"epochs": 3}}``.
         min_rows: classes with fewer texts are left out.
         on_start: called before each classifier, with the report so far.
@@ -94,7 +101,7 @@ def compare(
             is not in `data`.
 
     """
-    kinds = get_kinds(models)
+    kinds = get_kinds(models, COMPARED)
     split_seed = random_state if split_seed is None else split_seed
     given = {
         "test_fraction": test_fraction,
@@ -129,15 +136,19 @@ def compare(
     for kind in kinds:
         if on_start is not None:
             on_start(kind, report)
-        result = ModelResult(name=kind.name, title=kind.title)
+        result = ModelResult(name=kind.name, title=kind.title, peer=kind.peer)
         try:
-            model = load_class(kind)(random_state=random_state, **dict((settings or {}).get(kind.name, {})))
+            make: Any = load_peer_class(kind) if kind.peer else load_class(kind)
+            model = make(random_state=random_state, **dict((settings or {}).get(kind.name, {})))
             shares = _run(model, (train_texts, classes[y[train]]), test_texts, result)
             found = np.searchsorted(classes, model.classes_[shares.argmax(axis=1)])
             _score(result, y[test], found, len(classes))
-            _score_confidence(result, shares, np.searchsorted(model.classes_, classes[y[test]]), abstain)
+            has_shares = getattr(model, "gives_probabilities", True)
+            if has_shares:
+                _score_confidence(result, shares, np.searchsorted(model.classes_, classes[y[test]]), abstain)
             right[kind.name] = found == y[test]
-            if blend:
+            result.examples = _examples(report, result, y[test], found, test_texts)
+            if blend and has_shares and not kind.peer:
                 all_shares.append(_spread(shares, np.searchsorted(classes, model.classes_), len(classes)))
         except Exception as error:
             if wants_traceback():
@@ -153,11 +164,19 @@ def compare(
         report.models.append(result)
         if on_result is not None:
             on_result(result)
+    _test_differences(report, right)
+    return report
+
+
+def _test_differences(report: ComparisonReport, right: dict[str, np.ndarray]) -> None:
+    """McNemar's test of each against the best, and against the next less accurate; `right` (N,) says where each is."""
     best = report.best
     for result in report.models:
         if best is not None and result.ok and result is not best:
             result.p_versus_best = mcnemar(right[result.name], right[best.name])
-    return report
+    ranked = sorted((result for result in report.models if result.ok), key=lambda one: -(one.accuracy or 0))
+    for result, following in itertools.pairwise(ranked):
+        result.p_versus_next = mcnemar(right[result.name], right[following.name])
 
 
 def _split(y: np.ndarray, split: str, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -238,15 +257,21 @@ def _two(data: Any) -> tuple[Any, Any]:
 
 
 def _run(
-    model: TextClassifier, train: tuple[list[str], np.ndarray], test_texts: list[str], result: ModelResult
+    model: TextClassifier | Peer,
+    train: tuple[list[str], np.ndarray],
+    test_texts: list[str],
+    result: ModelResult,
 ) -> np.ndarray:
-    """Fit, give the probabilities (N, K) of the test texts, and write down what it took."""
+    """Fit, give the probabilities (or a peer's scores) (N, K) of the test texts, and write down what it took."""
+    reset_peak_memory()
     start, cpu = time.perf_counter(), time.process_time()
     model.fit(*train)
     result.train_seconds, result.cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
     start = time.perf_counter()
-    shares = model.predict_proba(test_texts)
-    result.predict_texts_per_second = len(test_texts) / max(time.perf_counter() - start, 1e-9)
+    shares = model.scores(test_texts) if isinstance(model, Peer) else model.predict_proba(test_texts)
+    result.predict_seconds = time.perf_counter() - start
+    result.predict_texts_per_second = len(test_texts) / max(result.predict_seconds, 1e-9)
+    result.peak_memory_bytes = peak_memory() or None
     result.parameters = model.num_parameters_
     result.frozen_parameters = int(getattr(model, "num_frozen_", 0))
     result.note = model.describe()
@@ -254,6 +279,20 @@ def _run(
     plain = str | int | float | bool | None
     result.settings = {name: v if isinstance(v, plain) else repr(v) for name, v in model.get_params().items()}
     return shares
+
+
+def _examples(
+    report: ComparisonReport, result: ModelResult, truth: np.ndarray, found: np.ndarray, texts: list[str]
+) -> list[dict[str, Any]]:
+    """The first test text of each of the commonest mistakes, cut to what a reader needs."""
+    examples = []
+    place = {label: k for k, label in enumerate(report.classes)}
+    for true, taken, _, _ in report.confusions(result):
+        first = int(np.flatnonzero((truth == place[true]) & (found == place[taken]))[0])
+        (text,) = without_fields([texts[first]])
+        shown = text if len(text) <= EXAMPLE_CHARACTERS else text[: EXAMPLE_CHARACTERS - 1] + "…"
+        examples.append({"label": true, "predicted": taken, "text": shown})
+    return examples
 
 
 def _score(result: ModelResult, truth: np.ndarray, found: np.ndarray, num_classes: int) -> None:
@@ -276,18 +315,16 @@ def _blend(
     all_shares: list[np.ndarray], models: list[ModelResult], truth: np.ndarray, abstain: float | None
 ) -> ModelResult:
     """The mean of the probabilities of those that ran; it costs what these cost together."""
-    ran = [model for model in models if model.ok]
+    ran = [model for model in models if model.ok and not model.peer]
     shares = np.mean(all_shares, axis=0)
     result = ModelResult(
         name="blend", title="blend", note=f"mean of {', '.join(model.name for model in ran)}"
     )
     result.train_seconds = sum(model.train_seconds or 0 for model in ran)
     result.cpu_seconds = sum(model.cpu_seconds or 0 for model in ran)
-    per_text = sum(1 / (model.predict_texts_per_second or 1e9) for model in ran)
-    result.predict_texts_per_second, result.parameters = (
-        1 / per_text,
-        sum(model.parameters or 0 for model in ran),
-    )
+    result.predict_seconds = sum(model.predict_seconds or 0 for model in ran)
+    result.predict_texts_per_second = len(truth) / max(result.predict_seconds, 1e-9)
+    result.parameters = sum(model.parameters or 0 for model in ran)
     _score(result, truth, shares.argmax(axis=1), shares.shape[1])
     _score_confidence(result, shares, truth, abstain)
     return result

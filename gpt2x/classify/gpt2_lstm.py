@@ -14,8 +14,6 @@ Letters: S positions of all texts together, C width of GPT-2, B rows of a batch,
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gpt2x.classify.base import check_complete
+from gpt2x.classify import states
 from gpt2x.classify.hyperparameters import Name, Number
 from gpt2x.classify.kinds import KINDS
 from gpt2x.classify.neural import Ragged, bar, batches_by_length
 from gpt2x.classify.recurrent import UNSAID, RecurrentClassifier, check_fingerprint, fingerprint
+from gpt2x.classify.saved import check_complete
 from gpt2x.console import format_count, say
-from gpt2x.errors import InputDataError, OutputError, UsageError
-from gpt2x.paths import cache_dir
+from gpt2x.errors import InputDataError, UsageError
 
 if TYPE_CHECKING:
     from gpt2x.model.gpt import GPT
@@ -56,15 +54,19 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         hidden: features of the LSTM's state.
         bidirectional: also read backwards.
         max_tokens: longer texts are cut, at the latest at GPT-2's context.
-        memory_gib: features that take more than this are kept in a temporary file in the cache folder.
+        memory_gib: states that are not kept and take more than this are put into a temporary file in the cache folder.
+        cache_gib: GPT-2's states of 1,000 texts and more are kept in the cache folder for the next run, which does not
+            compute them again; all that are kept may take this, the oldest go first. 0 keeps none.
         lowercase: lower-case the texts first, in training and in use alike.
         epochs: passes over the training texts at most; training ends when `patience` epochs have not lowered the loss
             on the validation slice, and the best epoch is kept.
         batch_size: texts in a step.
         learning_rate: AdamW's, after a short warm-up; falls to a tenth by the last epoch.
         weight_decay: AdamW's.
-        dropout: share of features hidden in training.
+        dropout: share of GPT-2's features hidden in training.
+        head_dropout: share of the features before the last layer hidden in training.
         token_dropout: share of positions hidden in training.
+        label_smoothing: share of each target that goes to all classes alike, in training.
         validation_fraction: the slice of the training texts that decides when to stop.
         patience: epochs without progress before training ends.
         device: auto, cpu, cuda or cuda:N.
@@ -82,7 +84,14 @@ class GPT2LSTMClassifier(RecurrentClassifier):
     state_of_version_1 = MappingProxyType(
         {**RecurrentClassifier.state_of_version_1, "shape": UNSAID, "eot": UNSAID}
     )
-    rules = MappingProxyType({**RecurrentClassifier.rules, "gpt2": Name(), "memory_gib": Number(0, 1e6)})
+    rules = MappingProxyType(
+        {
+            **RecurrentClassifier.rules,
+            "gpt2": Name(),
+            "memory_gib": Number(0, 1e6),
+            "cache_gib": Number(0, 1e6),
+        }
+    )
 
     gpt_: GPT
     tokenizer_: Tokenizer
@@ -96,13 +105,16 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         bidirectional: bool = False,
         max_tokens: int = 256,
         memory_gib: float = 2.0,
+        cache_gib: float = 16.0,
         lowercase: bool = True,
         epochs: int = 6,
         batch_size: int = 32,
         learning_rate: float = 4e-3,
         weight_decay: float = 0.01,
         dropout: float = 0.3,
+        head_dropout: float = 0.3,
         token_dropout: float = 0.1,
+        label_smoothing: float = 0.0,
         validation_fraction: float = 0.1,
         patience: int = 2,
         device: str = "auto",
@@ -114,13 +126,16 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         self.bidirectional = bidirectional
         self.max_tokens = max_tokens
         self.memory_gib = memory_gib
+        self.cache_gib = cache_gib
         self.lowercase = lowercase
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.dropout = dropout
+        self.head_dropout = head_dropout
         self.token_dropout = token_dropout
+        self.label_smoothing = label_smoothing
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.device = device
@@ -149,54 +164,46 @@ class GPT2LSTMClassifier(RecurrentClassifier):
 
     @contextmanager
     def _rows(self, texts: list[str]) -> Iterator[Ragged]:
-        room = min(int(self.max_tokens), self.gpt_.config.block_size - 1)
-        ids = Ragged.of([row[:room] or [self._eot()] for row in self.tokenizer_.encode_ordinary_batch(texts)])
-        with self._room_for((len(ids.values), self.gpt_.config.n_embd)) as features:
-            self._read(ids, features)
-            yield Ragged(features, ids.offsets)
+        longest = min(int(self.max_tokens), self.gpt_.config.block_size - 1)
+        ids = Ragged.of(
+            [row[:longest] or [self._eot()] for row in self.tokenizer_.encode_ordinary_batch(texts)]
+        )
+        batches = list(split_by_tokens(batches_by_length(ids.lengths, 256), ids.lengths, TOKENS_A_BATCH))
+        is_kept = self.cache_gib > 0 and len(texts) >= states.FEWEST
+        with states.store_for(
+            (len(ids.values), self.gpt_.config.n_embd),
+            key=states.key_of(self.gpt_, ids, self._eot()) if is_kept else None,
+            batches=len(batches),
+            cache_gib=float(self.cache_gib),
+            memory_gib=float(self.memory_gib),
+        ) as store:
+            self._read(ids, batches, store)
+            yield Ragged(store.values, ids.offsets)
 
     @torch.no_grad()
-    def _read(self, ids: Ragged, features: np.ndarray) -> None:
-        """Let GPT-2 read all rows of ids, and write what it says into `features` (S, C)."""
-        device = self.gpt_.wte.weight.device
-        batches = split_by_tokens(batches_by_length(ids.lengths, 256), ids.lengths, TOKENS_A_BATCH)
+    def _read(self, ids: Ragged, batches: list[np.ndarray], store: states.StateStore) -> None:
+        """Let GPT-2 read the batches that are not done yet, and write what it says into the store."""
+        if store.done == len(batches):
+            if self.verbose:
+                say(f"{KINDS[self.kind].title}: GPT-2's states of these {len(ids):,} texts are kept")
+            return
+        device, clock = self.gpt_.wte.weight.device, states.Clock()
         with bar(self.verbose, "GPT-2 reads the texts", len(ids), "texts") as advance:
-            for rows in batches:
+            advance(sum(map(len, batches[: store.done])))
+            for number, rows in enumerate(batches[store.done :], store.done + 1):
                 batch, lengths = ids.pad(rows)
                 start = torch.full((len(rows), 1), self._eot())
                 with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda"):
                     # Attention looks back only, so the padding behind a row reaches none of its real positions.
-                    states = self.gpt_.hidden_states(
+                    found = self.gpt_.hidden_states(
                         torch.cat([start, batch], dim=1).to(device)
                     )  # (B, 1 + T, C)
-                said = states[:, 1:].to(torch.float16).cpu().numpy()
+                said = found[:, 1:].to(torch.float16).cpu().numpy()
                 for i, row in enumerate(rows):
-                    features[ids.offsets[row] : ids.offsets[row + 1]] = said[i, : lengths[i]]
+                    store.values[ids.offsets[row] : ids.offsets[row + 1]] = said[i, : lengths[i]]
                 advance(len(rows))
-
-    @contextmanager
-    def _room_for(self, shape: tuple[int, int]) -> Iterator[np.ndarray]:
-        """An empty float16 array of that shape: in memory, or in a temporary file when it is large."""
-        num_bytes = 2 * shape[0] * shape[1]
-        if num_bytes <= self.memory_gib * 2**30:
-            yield np.empty(shape, np.float16)
-            return
-        try:
-            cache_dir().mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(cache_dir()).free
-            if free < num_bytes:
-                raise OutputError(
-                    f"GPT-2's features of these texts take {num_bytes / 2**30:.1f} GiB and {cache_dir()} has "
-                    f"{free / 2**30:.1f} GiB free; give fewer texts, or set GPT2X_CACHE to a folder with more room"
-                )
-            with tempfile.TemporaryDirectory(prefix="features.", dir=cache_dir()) as folder:
-                yield np.memmap(Path(folder) / "features.f16", np.float16, "w+", shape=shape)
-        except OSError as error:
-            if isinstance(error, OutputError):
-                raise
-            raise OutputError(
-                f"cannot keep features in {cache_dir()}: {error.strerror or error}; set GPT2X_CACHE"
-            ) from error
+                if number == len(batches) or clock.is_time():
+                    store.write_down(number)
 
     def _eot(self) -> int:
         try:

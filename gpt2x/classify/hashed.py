@@ -10,7 +10,7 @@ The features are defined in `features`, the learning in `softmax_reference`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,18 +18,17 @@ from typing import Any
 import numpy as np
 
 from gpt2x import _text
-from gpt2x.classify.base import Self, check_array, draw_seed, one_of
-from gpt2x.classify.calibration import STRENGTHS, fit_confidence, fit_strength, softmax
-from gpt2x.classify.hashing import HashedClassifier, log_shares, padded
+from gpt2x.classify.base import draw_seed
+from gpt2x.classify.calibration import fit_confidence, fit_strength, softmax
+from gpt2x.classify.hashed_weights import HashedWeights, padded, restore
+from gpt2x.classify.hashing import HashedClassifier, log_shares
 from gpt2x.classify.hyperparameters import Number, OneOf, Share, Whole
-from gpt2x.classify.inputs import check_texts
-from gpt2x.classify.softmax_reference import values_of
-from gpt2x.errors import InputDataError
+from gpt2x.classify.weighting import ClassWeight, WeightedClassifier
 
 _STEPS_AT_ONCE = 8192  # then Ctrl-C is listened to
 
 
-class HashedLinear(HashedClassifier):
+class HashedLinear(WeightedClassifier, HashedClassifier):
     """Softmax regression over hashed features, learned by Adagrad.
 
     A twentieth of the training texts is held back at first. On these the temperature of the probabilities is chosen
@@ -45,7 +44,8 @@ class HashedLinear(HashedClassifier):
         dropout: share of a text's features that a step leaves out.
         validation: share of the training texts that is held back at first; if that is fewer than 100, none is.
         objective: ``accuracy``, or ``macro`` for macro-F1: part of the classes' log share is taken from their scores.
-        class_weight: None, or "balanced": each class weighs alike in training, as in scikit-learn.
+        class_weight: what each label's texts count in training, by label; "balanced": each class weighs alike, as in
+            scikit-learn; None: all texts count 1.
         n_jobs: threads that read and score texts; -1 for all cores. The result does not depend on it.
         random_state: seed of the order of texts, of dropout, and of what is held back.
 
@@ -65,7 +65,7 @@ class HashedLinear(HashedClassifier):
             "decay": Number(1e-6, 1),
             "dropout": Share(),
             "objective": OneOf(("accuracy", "macro")),
-            "class_weight": OneOf(("balanced",), or_none=True),
+            "class_weight": ClassWeight(),
         }
     )
 
@@ -84,7 +84,7 @@ class HashedLinear(HashedClassifier):
         dropout: float = 0.3,
         validation: float = 0.05,
         objective: str = "accuracy",
-        class_weight: str | None = None,
+        class_weight: Any = None,
         n_jobs: int = -1,
         random_state: Any = None,
     ) -> None:
@@ -101,31 +101,11 @@ class HashedLinear(HashedClassifier):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    def fit(self: Self, texts: Iterable[str], labels: Iterable[Any], sample_weight: Any = None) -> Self:
-        """Learn from texts and their labels; `sample_weight` (N,) says how much each text counts (1 by default).
-
-        Raises:
-            InputDataError: as `TextClassifier.fit`, or weights that are not one finite number from 0 up a text.
-            UsageError: as `TextClassifier.fit`.
-
-        """
-        texts = check_texts(texts)
-        self._sample_weight = _check_weights(sample_weight, len(texts))
-        try:
-            return super().fit(texts, labels)
-        finally:
-            del self._sample_weight
-
-    def decision_function(self, texts: Iterable[str]) -> np.ndarray:
-        """Scores (N, K), columns as `classes_`: the largest is that of the label that `predict` gives."""
-        self.num_parameters_  # noqa: B018  # refuses if it is not fitted
-        return self._scores(self._as_read(check_texts(texts, allow_none=True)))
-
     # -- learning ---------------------------------------------------------------------------------------------
 
     def _fit(self, texts: list[str], y: np.ndarray, num_classes: int) -> None:
         rng = np.random.default_rng(draw_seed(self.random_state))
-        row_weights = self._row_weights(y, num_classes)
+        row_weights = self._row_weights
         rest, held = self._hold_back(y, rng)
         rows = self._read(texts)
         counts = self._choose_features(rows, rest, num_classes)
@@ -151,13 +131,6 @@ class HashedLinear(HashedClassifier):
         self._calibrate([texts[i] for i in held], y[held])
         learn(held)
 
-    def _row_weights(self, y: np.ndarray, num_classes: int) -> np.ndarray:
-        """What each text counts: its sample weight times that of its class."""
-        weights = np.ones(len(y)) if self._sample_weight is None else self._sample_weight.copy()
-        if self.class_weight == "balanced":
-            weights *= len(y) / (num_classes * np.bincount(y, minlength=num_classes)[y])
-        return weights.astype(np.float32)
-
     def _calibrate(self, texts: list[str], truth: np.ndarray) -> None:
         self.strength_ = 0.0
         scores = self._scores(texts)
@@ -168,11 +141,11 @@ class HashedLinear(HashedClassifier):
 
     # -- use --------------------------------------------------------------------------------------------------
 
-    def _scores(self, texts: list[str]) -> np.ndarray:
-        return self._sums(texts, self.idf_) - self.strength_ * self.log_prior_
-
-    def _values(self, row: np.ndarray) -> np.ndarray:
-        return values_of(row.astype(np.int64), self.idf_)[1]
+    def _hashed_weights(self) -> HashedWeights:
+        return HashedWeights(
+            bits=self.bits, numbers=self.numbers_, weights=self.weights_, log_prior=self.log_prior_, idf=self.idf_,
+            prior_weight=-self.strength_, threads=self._threads(),
+        )  # fmt: skip
 
     # -- a folder and back --------------------------------------------------------------------------------------
 
@@ -185,22 +158,6 @@ class HashedLinear(HashedClassifier):
     def _restore(
         self, folder: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
     ) -> None:
-        self._restore_hashed(arrays, state, num_classes)
-        self.strength_ = one_of(state, "strength", STRENGTHS)
-        self.idf_ = check_array(arrays, "idf", (len(self.numbers_),))
-
-
-def _check_weights(weights: Any, num_texts: int) -> np.ndarray | None:
-    if weights is None:
-        return None
-    try:
-        weights = np.asarray(weights, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputDataError("sample_weight is no list of numbers; give one a text") from error
-    if weights.shape != (num_texts,):
-        raise InputDataError(
-            f"sample_weight has the shape {weights.shape} for {num_texts} texts; give one a text"
-        )
-    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise InputDataError("sample_weight must be finite numbers from 0 up, and not all 0")
-    return weights
+        weights = restore(self.kind, self.bits, arrays, state, num_classes, threads=self._threads())
+        self._restore_hashed(weights)
+        self.idf_, self.strength_ = weights.idf, -weights.prior_weight

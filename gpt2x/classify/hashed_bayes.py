@@ -24,15 +24,14 @@ import numpy as np
 from gpt2x.classify.base import draw_seed
 from gpt2x.classify.calibration import fit_confidence
 from gpt2x.classify.features import GROUPS
-from gpt2x.classify.hashing import HashedClassifier, log_shares, padded
+from gpt2x.classify.hashed_weights import BAYES_PRIOR, ONES, HashedWeights, padded, restore
+from gpt2x.classify.hashing import HashedClassifier, log_shares
 from gpt2x.classify.hyperparameters import Number
 
-# For each group of `features.GROUPS` its weight, and μ as a multiple of the mean n_c; and the weight of the prior.
+# For each group of `features.GROUPS` its weight, and μ as a multiple of the mean n_c.
 # Chosen on a validation part of HuffPost's training rows (full texts).
 WEIGHTS = (0.18, 0.24, 0.06, 0.052, 0.05, 0.031, 0.36)
 MU = (2.5, 0.16, 0.16, 0.1, 0.1, 0.13, 0.23)
-PRIOR = 0.9
-_ONES = np.zeros(0, np.float32)  # no idf: each feature has the value 1
 
 
 class HashedBayes(HashedClassifier):
@@ -90,11 +89,11 @@ class HashedBayes(HashedClassifier):
                 counts[own, :num_classes] = WEIGHTS[group] * ratios
         self.weights_ = counts  # in the place of the counts, which are as large
 
-    def _scores(self, texts: list[str]) -> np.ndarray:
-        return self._sums(texts, _ONES) + PRIOR * self.log_prior_
-
-    def _values(self, row: np.ndarray) -> np.ndarray:
-        return np.ones(len(row))
+    def _hashed_weights(self) -> HashedWeights:
+        return HashedWeights(
+            bits=self.bits, numbers=self.numbers_, weights=self.weights_, log_prior=self.log_prior_, idf=ONES,
+            prior_weight=BAYES_PRIOR, threads=self._threads(),
+        )  # fmt: skip
 
     def _state(self, folder: Path) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
         return self._hashed_arrays(), self._hashed_state()
@@ -102,7 +101,9 @@ class HashedBayes(HashedClassifier):
     def _restore(
         self, folder: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
     ) -> None:
-        self._restore_hashed(arrays, state, num_classes)
+        self._restore_hashed(
+            restore(self.kind, self.bits, arrays, state, num_classes, threads=self._threads())
+        )
 
 
 def log_ratios(counts: np.ndarray, mu: float, mixing: float) -> np.ndarray:

@@ -6,7 +6,6 @@ numbers have a column, and a feature with another number is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -14,17 +13,19 @@ import numpy as np
 from joblib import effective_n_jobs
 
 from gpt2x import _text
-from gpt2x.classify.base import TextClassifier, check_array, one_of, split_rows
+from gpt2x.classify.base import TextClassifier, split_rows
 from gpt2x.classify.calibration import FEWEST, softmax
-from gpt2x.classify.features import GROUP_SHIFT, NUMBER_MASK, features_of, to_bytes
+from gpt2x.classify.hashed_weights import (
+    DEFINITION,
+    HashedWeights,
+    columns_of,
+    padded,
+    read_rows,
+    with_padding,
+)
 from gpt2x.classify.hyperparameters import Share, Threads, Whole
-from gpt2x.classify.room import check_room
+from gpt2x.classify.memory import check_memory
 from gpt2x.errors import InputDataError
-
-DEFINITION = 1
-"""The number of this definition of the features; a folder with another is refused."""
-
-_TEXTS_AT_ONCE = 20_000
 
 
 class HashedClassifier(TextClassifier):
@@ -77,7 +78,7 @@ class HashedClassifier(TextClassifier):
                 f"no feature is in {self.min_count} or more of the {len(rows)} training texts; give more text or a "
                 "smaller min_count"
             )
-        check_room(4 * len(self.numbers_) * padded(num_classes), len(self.numbers_), num_classes)
+        check_memory(4 * len(self.numbers_) * padded(num_classes), len(self.numbers_), num_classes)
         return counts[self.numbers_]
 
     # -- use --------------------------------------------------------------------------------------------------
@@ -86,60 +87,27 @@ class HashedClassifier(TextClassifier):
         return int(effective_n_jobs(self.n_jobs))
 
     def _read(self, texts: list[str]) -> _text.FeatureRows:
-        cased = [to_bytes(text) for text in texts]
-        lowered = [to_bytes(text.lower()) for text in texts]
-        return _text.FeatureRows(cased, lowered, self.bits, self._threads())
+        return read_rows(texts, self.bits, self._threads())
 
     def _columns(self) -> np.ndarray:
-        columns = np.full(1 << self.bits, -1, np.int32)
-        columns[self.numbers_] = np.arange(len(self.numbers_), dtype=np.int32)
-        return columns
+        return columns_of(self.numbers_, self.bits)
 
-    def _kept_rows(self, texts: list[str]) -> _text.FeatureRows:
-        rows = self._read(texts)
-        rows.keep(self._columns(), self._threads())
-        return rows
-
-    def _sums(self, texts: list[str], idf: np.ndarray) -> np.ndarray:
-        """What the weights of each text's features add up to: (N, K)."""
-        sums = np.zeros((len(texts), len(self.log_prior_)), np.float32)
-        for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            rows = self._kept_rows(texts[start : start + _TEXTS_AT_ONCE])
-            sums[start : start + len(rows)] = _text.score(
-                rows, self.weights_, idf, len(self.log_prior_), self._threads()
-            )
-        return sums
+    def _hashed_weights(self) -> HashedWeights:
+        """What was learned, ready to score texts."""
+        raise NotImplementedError
 
     def _scores(self, texts: list[str]) -> np.ndarray:
         """Scores (N, K), whose softmax are the probabilities before the temperature."""
-        raise NotImplementedError
-
-    def _values(self, row: np.ndarray) -> np.ndarray:
-        """What the weight of each feature of a row is multiplied by."""
-        raise NotImplementedError
+        return self._hashed_weights().scores(texts)
 
     def _proba(self, texts: list[str]) -> np.ndarray:
         return softmax(self._scores(texts))
 
     def _knows(self, texts: list[str]) -> np.ndarray:
-        rows = self._kept_rows(texts)
-        is_word = (bool((rows.row(i) >> GROUP_SHIFT == 0).any()) for i in range(len(rows)))
-        return np.fromiter(is_word, bool, len(rows))
+        return self._hashed_weights().knows(texts)
 
     def _explain(self, text: str, k: int) -> dict[str, float]:
-        columns, row = self._columns(), self._kept_rows([text]).row(0)
-        value_of = dict(zip(row.tolist(), self._values(row).tolist(), strict=True))
-        parts: dict[str, float] = {}
-        for feature in {feature.code: feature for feature in features_of(text, self.bits)}.values():
-            column = int(columns[feature.code & NUMBER_MASK])
-            if column < 0 or not feature.words:
-                continue
-            weights = self.weights_[column, : len(self.log_prior_)]
-            value = value_of[feature.code >> GROUP_SHIFT << GROUP_SHIFT | column]
-            for word in feature.words:  # what a pair says is shared by its words
-                share = float(weights[k] - weights.mean()) * value / len(feature.words)
-                parts[word] = parts.get(word, 0.0) + share
-        return parts
+        return self._hashed_weights().explain(text, k)
 
     # -- a folder and back --------------------------------------------------------------------------------------
 
@@ -156,25 +124,9 @@ class HashedClassifier(TextClassifier):
     def _hashed_state(self) -> dict[str, Any]:
         return {"text_form": self.text_form_, "definition": DEFINITION, "bits": int(self.bits)}
 
-    def _restore_hashed(
-        self, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
-    ) -> None:
-        one_of(state, "definition", (DEFINITION,))
-        one_of(state, "bits", (self.bits,))
-        self.numbers_ = check_array(arrays, "numbers", None, np.int64)
-        if self.numbers_.ndim != 1 or not len(self.numbers_) or (np.diff(self.numbers_) <= 0).any():
-            raise ValueError("numbers are not ascending")
-        if self.numbers_[0] < 0 or self.numbers_[-1] >= 1 << self.bits:
-            raise ValueError(f"numbers are not from 0 to below 2^{self.bits}")
-        self.log_prior_ = check_array(arrays, "log_prior", (num_classes,))
-        weights = check_array(arrays, "weights", (len(self.numbers_), num_classes))
-        self.weights_ = np.zeros((len(self.numbers_), padded(num_classes)), np.float32)
-        self.weights_[:, :num_classes] = weights
-
-
-def padded(num_classes: int) -> int:
-    """The width of a row of weights: classes rounded up to what the native code reads at once."""
-    return -(-num_classes // _text.lanes) * _text.lanes
+    def _restore_hashed(self, weights: HashedWeights) -> None:
+        self.numbers_, self.log_prior_ = weights.numbers, weights.log_prior
+        self.weights_ = with_padding(weights.weights)
 
 
 def log_shares(y: np.ndarray, num_classes: int, row_weights: np.ndarray | None = None) -> np.ndarray:

@@ -111,12 +111,16 @@ class Threads(Rule):
 
 
 class Seed(Rule):
-    """scikit-learn's ``random_state``."""
+    """scikit-learn's ``random_state``, or a Generator."""
 
-    wanted = "None, a whole number from 0 to 4,294,967,295 or a numpy.random.RandomState"
+    wanted = "None, a whole number from 0 to 4,294,967,295, a numpy.random.Generator or a RandomState"
 
     def allows(self, value: Any) -> bool:  # noqa: D102
-        given = value is None or value is np.random or isinstance(value, np.random.RandomState)
+        given = (
+            value is None
+            or value is np.random
+            or isinstance(value, np.random.RandomState | np.random.Generator)
+        )
         return given or Whole(0, 2**32 - 1).allows(value)
 
 

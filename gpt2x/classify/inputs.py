@@ -94,6 +94,26 @@ def in_form(texts: list[str], form: str) -> list[str]:
     return [text if text.isascii() else _nfc(text) for text in texts]
 
 
+def split_lines(data: bytes) -> list[str]:
+    r"""The texts of raw lines of UTF-8, one a line.
+
+    Lines end with ``\n`` or ``\r\n`` and with nothing else; what is behind the last line end is one too, unless it is
+    empty.
+
+    >>> split_lines(b"one\r\n\ntwo\x0c\xe2\x80\xa8three")
+    ['one', '', 'two\x0c\u2028three']
+    """
+    lines = data.decode("utf-8").split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
+def with_fields(texts: list[str]) -> list[str]:
+    """Texts whose fields a tab separates, as texts with `FIELD_SEPARATOR`."""
+    return [text.replace("\t", FIELD_SEPARATOR) for text in texts]
+
+
 def without_fields(texts: list[str]) -> list[str]:
     """The texts as one field each, for classifiers that know of none.
 
@@ -129,6 +149,8 @@ def _as_list(values: Any, what: str, column: str) -> list[Any]:
         )
     if isinstance(values, set | frozenset):
         raise UsageError(f"{what} is a {table}, which has no order to go by; give a list")
+    if isinstance(values, np.ndarray) and ndim == 2 and values.shape[1] == 1:
+        values, ndim = values[:, 0], 1  # one column, as scikit-learn's ensembles hand it on
     if isinstance(ndim, int) and ndim != 1:
         raise UsageError(
             f'{what} has {ndim} dimensions ({table}); give one, such as a column: {what}[:, 0] or df["{column}"]'

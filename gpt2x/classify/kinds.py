@@ -1,13 +1,14 @@
-"""The six classifiers by name, as data: a name costs no import until its class is asked for."""
+"""The six classifiers and their peers by name, as data: a name costs no import until its class is asked for."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gpt2x.errors import InputDataError, UsageError, quoted
@@ -31,6 +32,8 @@ class Kind:
     module: str
     class_name: str
     neural: bool = False
+    peer: bool = False
+    """Somebody else's, to compare with: it can be neither saved nor loaded."""
 
 
 KINDS = {
@@ -46,21 +49,57 @@ KINDS = {
 }
 
 
-def get_kind(name: str) -> Kind:
-    """The classifier called `name`.
+PEERS = {
+    kind.name: kind
+    for kind in (
+        Kind("sklearn-svc", "sklearn SVC", "peers", "SklearnSVC", peer=True),
+        Kind("sklearn-logistic", "sklearn logistic", "peers", "SklearnLogistic", peer=True),
+        Kind("fasttext", "fastText", "peers", "FastText", peer=True),
+        Kind("minilm", "MiniLM", "minilm", "MiniLM", peer=True),
+    )
+}
+
+PEER_FAMILIES = {
+    "sklearn": ("sklearn-svc", "sklearn-logistic"),
+    "fasttext": ("fasttext",),
+    "minilm": ("minilm",),
+}
+"""What ``--peer`` calls them: a package, and the rows that it gives."""
+
+COMPARED = KINDS | PEERS
+"""All that `compare` can run."""
+
+
+def get_peers(families: Iterable[str]) -> list[str]:
+    """The names of the rows that these families give, each once.
+
+    Raises:
+        UsageError: an unknown family.
+
+    """
+    names: list[str] = []
+    for family in families:
+        if family not in PEER_FAMILIES:
+            raise UsageError(f"there is no peer {quoted(family)}; give one of {', '.join(PEER_FAMILIES)}")
+        names += PEER_FAMILIES[family]
+    return list(dict.fromkeys(names))
+
+
+def get_kind(name: str, known: Mapping[str, Kind] = MappingProxyType(KINDS)) -> Kind:
+    """The classifier called `name`, one of our own if no others are `known`.
 
     Raises:
         UsageError: there is none; the message names the nearest.
 
     """
-    if name in KINDS:
-        return KINDS[name]
-    close = difflib.get_close_matches(str(name).lower()[:80], KINDS, n=1, cutoff=0.4)
+    if name in known:
+        return known[name]
+    close = difflib.get_close_matches(str(name).lower()[:80], known, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]!r}?" if close else "give one of"
-    raise UsageError(f"there is no classifier {quoted(name)}; {hint} (known: {', '.join(KINDS)})")
+    raise UsageError(f"there is no classifier {quoted(name)}; {hint} (known: {', '.join(known)})")
 
 
-def get_kinds(names: Iterable[str]) -> list[Kind]:
+def get_kinds(names: Iterable[str], known: Mapping[str, Kind] = MappingProxyType(KINDS)) -> list[Kind]:
     """The classifiers of these names (or of one string of them, with commas), each once, in the order given.
 
     Raises:
@@ -68,7 +107,7 @@ def get_kinds(names: Iterable[str]) -> list[Kind]:
 
     """
     names = names.split(",") if isinstance(names, str) else map(str, names)
-    kinds = [get_kind(name.strip()) for name in names if name.strip()]
+    kinds = [get_kind(name.strip(), known) for name in names if name.strip()]
     if not kinds:
         raise UsageError(f"no classifier is named; give some of {', '.join(KINDS)}")
     return list({kind.name: kind for kind in kinds}.values())

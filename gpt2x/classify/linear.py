@@ -15,13 +15,14 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import expit
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
 
-from gpt2x.classify.base import TextClassifier, check_array, draw_seed
+from gpt2x.classify.base import TextClassifier, draw_seed
 from gpt2x.classify.hyperparameters import Number, Threads, Whole
-from gpt2x.classify.sparse import WORDS, SparseClassifier
+from gpt2x.classify.sparse import SparseClassifier
+from gpt2x.classify.weighting import ClassWeight
+from gpt2x.classify.word_weights import TFIDF
 
 
 class TfidfLinear(SparseClassifier):
@@ -32,12 +33,15 @@ class TfidfLinear(SparseClassifier):
         ngrams: longest run of words that is a feature: 1 words, 2 words and pairs.
         min_count: leave out features that are in fewer training texts.
         epochs: passes over the training texts.
+        class_weight: what each label's texts count in training, by label; "balanced": each class weighs alike;
+            None: all texts count 1.
         n_jobs: threads, one class each; -1 for all cores. The result does not depend on it.
-        random_state: seed of the order in which texts are visited.
+        random_state: seed of the order in which texts are visited, and of which are held back for the temperature.
 
     """
 
     kind = "tfidf"
+    calibrates = True
     rules = MappingProxyType(
         {
             **TextClassifier.rules,
@@ -45,10 +49,11 @@ class TfidfLinear(SparseClassifier):
             "ngrams": Whole(1, 16),
             "min_count": Whole(1, 10**9),
             "epochs": Whole(1, 10**6),
+            "class_weight": ClassWeight(),
             "n_jobs": Threads(),
         }
     )
-    reading = MappingProxyType({**WORDS, "sublinear_tf": True, "norm": "l2"})
+    reading = TFIDF
     state_of_version_1: ClassVar[Mapping[str, Any]] = {
         **TextClassifier.state_of_version_1,
         "reading": dict(reading),
@@ -61,6 +66,7 @@ class TfidfLinear(SparseClassifier):
         ngrams: int = 2,
         min_count: int = 2,
         epochs: int = 15,
+        class_weight: Any = None,
         n_jobs: int = -1,
         random_state: Any = None,
     ) -> None:
@@ -68,6 +74,7 @@ class TfidfLinear(SparseClassifier):
         self.ngrams = ngrams
         self.min_count = min_count
         self.epochs = epochs
+        self.class_weight = class_weight
         self.n_jobs = n_jobs
         self.random_state = random_state
 
@@ -84,7 +91,9 @@ class TfidfLinear(SparseClassifier):
             **self.reading_,
         )
 
-    def _learn(self, x: Any, y: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    def _learn(
+        self, x: Any, y: np.ndarray, row_weights: np.ndarray, num_classes: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         sgd = SGDClassifier(
             loss="log_loss",
             alpha=1 / (self.C * x.shape[0]),
@@ -92,18 +101,13 @@ class TfidfLinear(SparseClassifier):
             tol=None,  # a fixed number of passes: no part of the training texts is needed to decide when to stop
             n_jobs=self.n_jobs,
             random_state=draw_seed(self.random_state),
-        ).fit(x, y)
+        ).fit(x, y, sample_weight=row_weights.astype(np.float64))
         if num_classes == 2:  # scikit-learn keeps one row for two classes
             return np.concatenate([-sgd.coef_, sgd.coef_]), np.concatenate([-sgd.intercept_, sgd.intercept_])
         return sgd.coef_, sgd.intercept_
-
-    def _probabilities(self, scores: np.ndarray) -> np.ndarray:
-        # Each class was set against the rest by itself. The floor keeps a text that all classes refuse from 0 / 0.
-        share = np.maximum(expit(scores), 1e-300)
-        return share / share.sum(axis=1, keepdims=True)
 
     def _feature_arrays(self) -> dict[str, np.ndarray]:
         return {"idf": np.asarray(self.vectorizer_.idf_, dtype=np.float32)}
 
     def _restore_features(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.vectorizer_.idf_ = check_array(arrays, "idf", (len(self.vectorizer_.vocabulary),))
+        self.vectorizer_.idf_ = arrays["idf"]

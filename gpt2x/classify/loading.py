@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from gpt2x.classify.kinds import KINDS, Kind, read_header
 
 if TYPE_CHECKING:
     from gpt2x.classify.base import TextClassifier
+    from gpt2x.classify.peers import Peer
 
 
 def load_class(kind: Kind) -> type[TextClassifier]:
     """Import and return the class of a kind."""
-    module = importlib.import_module(f"gpt2x.classify.{kind.module}")
-    return cast("type[TextClassifier]", getattr(module, kind.class_name))
+    return cast("type[TextClassifier]", _import(kind))
+
+
+def load_peer_class(kind: Kind) -> type[Peer]:
+    """Import and return the class of a peer."""
+    return cast("type[Peer]", _import(kind))
+
+
+def _import(kind: Kind) -> Any:
+    return getattr(importlib.import_module(f"gpt2x.classify.{kind.module}"), kind.class_name)
 
 
 def load(folder: str | os.PathLike[str]) -> TextClassifier:

@@ -1,8 +1,8 @@
 """The recurrent network of the two neural classifiers, over rows of unequal length, and how it is trained.
 
-Two ideas. Rows are cut into batches of nearly equal length, so that little is padded; and padding never reaches a
-result: the network reads padded batches, but it is summed up over real positions only, and the backward direction
-starts at each row's own last token. A row gives the same answer alone and in any batch.
+Two ideas. Rows are cut into batches of equal or nearly equal length, so that little is padded; and padding never
+reaches a result: the network reads padded batches, but it is summed up over real positions only, and the backward
+direction starts at each row's own last token. A row gives the same answer alone and in any batch.
 
 Letters: N rows, B rows of a batch, T positions, E input features, H hidden features, K classes.
 """
@@ -72,21 +72,27 @@ class Ragged:
 def batches_by_length(
     lengths: np.ndarray, batch_size: int, rng: np.random.Generator | None = None
 ) -> list[np.ndarray]:
-    """Row numbers in batches whose rows have nearly equal lengths.
+    """Row numbers in batches whose rows have equal or nearly equal lengths.
 
-    Without `rng` rows are sorted by length. With it they are shuffled first and sorted within pools of 64 batches, and
-    the batches come in random order: random enough to learn from, and a tenth of a plain shuffle's padding.
+    Without `rng` rows are sorted by length. With it they are shuffled first, each length fills as many batches as it
+    can, what is left over of all lengths is batched in their order, and the batches come in random order: only the
+    leftovers, at most a batch of each length, are padded.
     """
     if rng is None:
-        order = np.argsort(lengths, kind="stable")
-        return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    order, pool = rng.permutation(len(lengths)), 64 * batch_size
-    batches = []
-    for start in range(0, len(order), pool):
-        rows = order[start : start + pool]
-        rows = rows[np.argsort(lengths[rows], kind="stable")]
-        batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+        return _cut(np.argsort(lengths, kind="stable"), batch_size)
+    order = rng.permutation(len(lengths))
+    order = order[np.argsort(lengths[order], kind="stable")]
+    batches, leftovers = [], []
+    for group in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
+        full = len(group) // batch_size * batch_size
+        batches += _cut(group[:full], batch_size)
+        leftovers.append(group[full:])
+    batches += _cut(np.concatenate(leftovers), batch_size)
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
 # -- the network --------------------------------------------------------------------------------------------------
@@ -105,7 +111,9 @@ class SequenceNet(nn.Module):
         hidden: H of each direction.
         cell: ``rnn`` (tanh), ``gru`` or ``lstm``.
         bidirectional: also read backwards.
-        dropout: share of features set to zero before the recurrent and before the last layer, in training.
+        dropout: share of features set to zero before the recurrent layer, in training; of an embedding the same ones
+            at all positions of a text (Gal and Ghahramani 2016, arXiv:1512.05287).
+        head_dropout: share of features set to zero before the last layer, in training.
         token_dropout: share of positions whose token is hidden in training: made unknown, or set to zero.
 
     """
@@ -120,6 +128,7 @@ class SequenceNet(nn.Module):
         cell: str,
         bidirectional: bool,
         dropout: float,
+        head_dropout: float,
         token_dropout: float,
     ) -> None:
         super().__init__()
@@ -131,7 +140,9 @@ class SequenceNet(nn.Module):
             )  # torch's 1.0 would take many epochs to be forgotten
         self.shift = nn.Buffer(torch.zeros(features))  # (E,)
         self.scale = nn.Buffer(torch.ones(features))  # (E,)
-        self.dropout = nn.Dropout(dropout)
+        # One mask for all positions where dimensions are dropped as channels are: (B, E, T).
+        self.dropout = nn.Dropout(dropout) if num_tokens is None else nn.Dropout1d(dropout)
+        self.head_dropout = nn.Dropout(head_dropout)
         self.token_dropout = token_dropout
         self.forwards = CELLS[cell](features, hidden, batch_first=True)
         self.backwards = CELLS[cell](features, hidden, batch_first=True) if bidirectional else None
@@ -152,7 +163,7 @@ class SequenceNet(nn.Module):
         states = torch.cat(outputs, dim=2)  # (B, T, H or 2H)
         mean = (states * real[:, :, None]).sum(dim=1) / lengths[:, None]
         maximum = states.masked_fill(~real[:, :, None], -math.inf).amax(dim=1)
-        return self.head(self.dropout(torch.cat([mean, maximum], dim=1)))
+        return self.head(self.head_dropout(torch.cat([mean, maximum], dim=1)))
 
     def _features(self, x: Tensor) -> Tensor:
         hidden = (
@@ -160,10 +171,9 @@ class SequenceNet(nn.Module):
         )  # (B, T)
         if self.embedding is not None:
             x = self.embedding(x if hidden is None else x.masked_fill(hidden, 0))
-        else:
-            x = (x.float() - self.shift) * self.scale
-            x = x if hidden is None else x.masked_fill(hidden[:, :, None], 0)
-        return self.dropout(x)
+            return self.dropout(x.transpose(1, 2)).transpose(1, 2)
+        x = (x.float() - self.shift) * self.scale
+        return self.dropout(x if hidden is None else x.masked_fill(hidden[:, :, None], 0))
 
     def standardise(self, values: np.ndarray) -> None:
         """Shift and scale input features to mean 0 and deviation 1, as measured on `values` (S, E).
@@ -193,6 +203,7 @@ class Plan:
     batch_size: int
     learning_rate: float
     weight_decay: float
+    label_smoothing: float
     validation_fraction: float
     patience: int
     seed: int
@@ -226,6 +237,14 @@ def one_thread_if_small(net: SequenceNet) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+def validation_split(y: np.ndarray, plan: Plan, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers to learn from, and to decide on when to stop and how sure to be: none, if fewer than 20."""
+    learn, check = split_rows(y, plan.validation_fraction, rng)
+    if len(check) < 20:
+        return np.arange(len(y)), np.zeros(0, dtype=np.int64)
+    return learn, check
+
+
 def train_network(
     net: SequenceNet, rows: Ragged, y: np.ndarray, plan: Plan, name: str
 ) -> list[dict[str, float]]:
@@ -242,9 +261,7 @@ def train_network(
     """
     device = net.head.weight.device
     rng = np.random.default_rng(plan.seed)
-    learn, check = split_rows(y, plan.validation_fraction, rng)
-    if len(check) < 20:
-        learn, check = np.arange(len(y)), np.zeros(0, dtype=np.int64)
+    learn, check = validation_split(y, plan, rng)
     targets = torch.from_numpy(y).to(device)
     steps = plan.epochs * math.ceil(len(learn) / plan.batch_size)
     optimizer = torch.optim.AdamW(
@@ -262,7 +279,14 @@ def train_network(
         record: dict[str, float] = {"epoch": epoch}
         with bar(plan.verbose, f"{name}: epoch {epoch}", len(batches), "batches") as on:
             record["train_loss"] = _train_epoch(
-                net, rows, targets, batches=batches, optimizer=optimizer, schedule=schedule, advance=on
+                net,
+                rows,
+                targets,
+                batches=batches,
+                optimizer=optimizer,
+                schedule=schedule,
+                smoothing=plan.label_smoothing,
+                advance=on,
             )
         if len(check):
             logits = predict_logits(net, rows, plan.batch_size, check)
@@ -291,6 +315,7 @@ def _train_epoch(
     batches: list[np.ndarray],
     optimizer: torch.optim.Optimizer,
     schedule: Any,
+    smoothing: float,
     advance: Callable[..., None],
 ) -> float:
     device, total, seen = targets.device, 0.0, 0
@@ -298,7 +323,9 @@ def _train_epoch(
     for batch in batches:
         x, lengths = rows.pad(batch)
         loss = F.cross_entropy(
-            net(x.to(device), lengths.to(device)), targets[torch.from_numpy(batch).to(device)]
+            net(x.to(device), lengths.to(device)),
+            targets[torch.from_numpy(batch).to(device)],
+            label_smoothing=smoothing,
         )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

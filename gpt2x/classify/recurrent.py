@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gpt2x.classify.base import TextClassifier, check_array, check_complete, draw_seed
+from gpt2x.classify.base import TextClassifier, draw_seed
+from gpt2x.classify.calibration import fit_confidence
 from gpt2x.classify.hyperparameters import Device, Flag, Number, Share, Whole
 from gpt2x.classify.kinds import KINDS
 from gpt2x.classify.neural import (
@@ -22,9 +23,11 @@ from gpt2x.classify.neural import (
     predict_logits,
     seeded,
     train_network,
+    validation_split,
 )
+from gpt2x.classify.saved import check_array, check_complete
 from gpt2x.errors import UsageError
-from gpt2x.model.device import pick_device
+from gpt2x.model.device import pick_device, shapes_only
 
 if TYPE_CHECKING:
     from gpt2x.tokenizer import Tokenizer
@@ -58,7 +61,9 @@ class RecurrentClassifier(TextClassifier):
             "hidden": Whole(1, 2**14),
             "bidirectional": Flag(),
             "dropout": Share(),
+            "head_dropout": Share(),
             "token_dropout": Share(),
+            "label_smoothing": Share(),
             "max_tokens": Whole(1, 10**6),
             "lowercase": Flag(),
             "validation_fraction": Share(),
@@ -81,7 +86,9 @@ class RecurrentClassifier(TextClassifier):
     hidden: int
     bidirectional: bool
     dropout: float
+    head_dropout: float
     token_dropout: float
+    label_smoothing: float
     max_tokens: int
     lowercase: bool
     validation_fraction: float
@@ -98,6 +105,7 @@ class RecurrentClassifier(TextClassifier):
             batch_size=int(self.batch_size),
             learning_rate=float(self.learning_rate),
             weight_decay=float(self.weight_decay),
+            label_smoothing=float(self.label_smoothing),
             validation_fraction=float(self.validation_fraction),
             patience=int(self.patience),
             seed=seed,
@@ -109,6 +117,12 @@ class RecurrentClassifier(TextClassifier):
                 net.standardise(rows.values)
             with one_thread_if_small(net):
                 self.history_ = train_network(net, rows, y, plan, KINDS[self.kind].title)
+                _, held = validation_split(y, plan, np.random.default_rng(seed))
+                if len(held):
+                    logits = predict_logits(net, rows, plan.batch_size, held)
+                    self.temperature_, self.offset_ = fit_confidence(
+                        logits.double().softmax(dim=1).numpy(), y[held]
+                    )
         self.net_ = net
 
     def _proba(self, texts: list[str]) -> np.ndarray:
@@ -131,7 +145,7 @@ class RecurrentClassifier(TextClassifier):
     ) -> None:
         check_complete(state, {"history": list})
         self.history_ = [_checked_record(record) for record in state["history"]]
-        with torch.device("meta"):  # shapes only: the weights come from the file
+        with shapes_only():  # the weights come from the file
             net = self._make_net(num_classes, torch.device("meta"))
         for name in arrays:
             check_array(arrays, name, None)
@@ -149,6 +163,7 @@ class RecurrentClassifier(TextClassifier):
                 cell=self._cell(),
                 bidirectional=bool(self.bidirectional),
                 dropout=float(self.dropout),
+                head_dropout=float(self.head_dropout),
                 token_dropout=float(self.token_dropout),
             ).to(device)
         except (MemoryError, RuntimeError) as error:

@@ -102,6 +102,16 @@ class ModelResult:
     """The accuracy on these."""
     cpu_seconds: float | None = None
     """Processor time of learning, of all threads together."""
+    peak_memory_bytes: int | None = None
+    """The most memory that the process held while it learned and answered (Linux; elsewhere since the start)."""
+    p_versus_next: float | None = None
+    """McNemar's p-value against the next less accurate one; None for the last."""
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    """For the commonest mistakes a test text each: label, predicted, text."""
+    peer: bool = False
+    """Somebody else's classifier, to compare with."""
+    predict_seconds: float | None = None
+    """What all test texts took."""
     error: Exception | None = field(default=None, repr=False, compare=False)
     """What kept it from running; not part of the JSON, which has the `reason`."""
 
@@ -203,7 +213,7 @@ def table_head() -> str:
 def table_row(result: ModelResult) -> str:
     """One line of the table, of fixed widths: rows are printed as they come."""
     if result.accuracy is None:
-        return f"{result.title.ljust(COLUMNS[0][1])}  did not run: {result.reason}"
+        return f"{result.title.ljust(COLUMNS[0][1])}  {'peer; ' * result.peer}did not run: {result.reason}"
     return _lay_out(
         [
             result.title,
@@ -214,7 +224,7 @@ def table_row(result: ModelResult) -> str:
             format_count(result.parameters or 0),
             f"{result.train_seconds:.1f} s",
             format_count(round(result.predict_texts_per_second or 0)),
-            result.note,
+            f"peer; {result.note}" if result.peer else result.note,
         ]
     )
 
@@ -261,9 +271,12 @@ def _verdict(report: ComparisonReport, best: ModelResult) -> str:
         for result in report.models
         if result.p_versus_best is not None and result.p_versus_best >= 0.05
     ]
-    line = f"Best: {best.title}, {best.accuracy:.2%} of {report.test_rows:,} test texts"
     if close:
-        return f"{line}; {', '.join(close)} cannot be told apart from it (McNemar p >= 0.05)."
+        return (
+            f"A tie: {best.title}, {best.accuracy:.2%} of {report.test_rows:,} test texts, and {', '.join(close)} "
+            "cannot be told apart (McNemar p >= 0.05)."
+        )
+    line = f"Best: {best.title}, {best.accuracy:.2%} of {report.test_rows:,} test texts"
     others = [result for result in report.models if result.p_versus_best is not None]
     if not others:
         return f"{line}."

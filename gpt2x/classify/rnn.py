@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpt2x.classify.base import check_array
 from gpt2x.classify.hyperparameters import Name, OneOf, Whole
 from gpt2x.classify.neural import CELLS, Ragged
 from gpt2x.classify.recurrent import RecurrentClassifier, check_fingerprint, fingerprint
+from gpt2x.classify.saved import check_array
 from gpt2x.errors import MissingComponentError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class TokenizerRule(Name):
 
 
 class RNNClassifier(RecurrentClassifier):
-    """Embedding, bidirectional tanh RNN, mean and maximum over time, linear layer.
+    """Embedding, bidirectional GRU, mean and maximum over time, linear layer.
 
     Args:
         tokenizer: None (GPT-2's if its vocabulary is here, else "learn"), "learn" (from the training texts), a name or
@@ -63,8 +63,10 @@ class RNNClassifier(RecurrentClassifier):
         batch_size: texts in a step.
         learning_rate: AdamW's, after a short warm-up; falls to a tenth by the last epoch.
         weight_decay: AdamW's.
-        dropout: share of features hidden in training.
+        dropout: share of the embedding's features hidden in training, the same ones throughout a text.
+        head_dropout: share of the features before the last layer hidden in training.
         token_dropout: share of tokens hidden in training.
+        label_smoothing: share of each target that goes to all classes alike, in training.
         validation_fraction: the slice of the training texts that decides when to stop.
         patience: epochs without progress before training ends.
         device: auto, cpu, cuda or cuda:N.
@@ -96,19 +98,21 @@ class RNNClassifier(RecurrentClassifier):
         self,
         *,
         tokenizer: Any = None,
-        cell: str = "rnn",
-        embedding: int = 128,
-        hidden: int = 128,
+        cell: str = "gru",
+        embedding: int = 192,
+        hidden: int = 192,
         bidirectional: bool = True,
         min_count: int = 2,
         max_tokens: int = 256,
         lowercase: bool = True,
-        epochs: int = 10,
+        epochs: int = 5,
         batch_size: int = 32,
-        learning_rate: float = 4e-3,
+        learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
-        dropout: float = 0.3,
-        token_dropout: float = 0.5,
+        dropout: float = 0.4,
+        head_dropout: float = 0.5,
+        token_dropout: float = 0.3,
+        label_smoothing: float = 0.1,
         validation_fraction: float = 0.1,
         patience: int = 2,
         device: str = "auto",
@@ -128,7 +132,9 @@ class RNNClassifier(RecurrentClassifier):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.dropout = dropout
+        self.head_dropout = head_dropout
         self.token_dropout = token_dropout
+        self.label_smoothing = label_smoothing
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.device = device

@@ -7,51 +7,30 @@ would fill 67 GB in float32, and take 60 MB as they are.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
-from gpt2x.classify.base import (
-    TextClassifier,
-    check_array,
-    check_complete,
-    draw_seed,
-    one_of,
-    read_strings,
-    split_rows,
-    write_strings,
-)
+from gpt2x.classify.base import TextClassifier, draw_seed, split_rows
 from gpt2x.classify.calibration import FEWEST, fit_confidence
-from gpt2x.classify.room import check_room
+from gpt2x.classify.memory import check_memory
+from gpt2x.classify.saved import write_strings
+from gpt2x.classify.weighting import WeightedClassifier
+from gpt2x.classify.word_weights import VOCABULARY, WORDS, probabilities, restore
 from gpt2x.errors import InputDataError
-
-VOCABULARY = "vocabulary.json"
 
 HELD_BACK = 0.05
 """The share of the training texts on which temperature and offset are chosen, before all are learned."""
 
-WORDS = MappingProxyType({"lowercase": True, "token_pattern": r"(?u)\b\w\w+\b"})
-"""How words are found: lower-cased, two letters, digits or underscores at least."""
 
-READINGS: dict[str, tuple[Any, ...]] = {
-    "lowercase": (True, False),
-    "token_pattern": (WORDS["token_pattern"],),
-    "sublinear_tf": (True, False),
-    "norm": ("l2",),
-}
-"""The ways of counting words that this gpt2x knows, by scikit-learn's names."""
-
-
-class SparseClassifier(TextClassifier):
+class SparseClassifier(WeightedClassifier):
     """A classifier over a sparse bag of words.
 
-    How it counts words (`reading`: scikit-learn's names) is saved with it, and a folder that asks for another way than
-    those of `READINGS` is refused rather than read wrongly.
+    How it counts words (`reading`: scikit-learn's names) is saved with it, and a folder that asks for another way
+    than those of `word_weights.READINGS` is refused rather than read wrongly.
 
     Attributes:
         vectorizer_: scikit-learn's vectorizer, its vocabulary learned from the training texts alone.
@@ -92,10 +71,10 @@ class SparseClassifier(TextClassifier):
             ) from error
         num_texts, num_features = counts.shape
         # Weights in float64 while they are learned and in float32 afterwards; texts x classes where classes are coded.
-        check_room(8 * num_classes * (2 * num_features + 2 * num_texts), num_features, num_classes)
+        check_memory(8 * num_classes * (2 * num_features + 2 * num_texts), num_features, num_classes)
         if self.calibrates:
             self._calibrate(counts, y, num_classes)
-        weights, intercepts = self._learn(counts, y, num_classes)
+        weights, intercepts = self._learn(counts, y, self._row_weights, num_classes)
         self.vectorizer_ = vectorizer
         self.weights_ = weights.astype(np.float32)
         self.intercepts_ = intercepts.astype(np.float32)
@@ -109,13 +88,16 @@ class SparseClassifier(TextClassifier):
         known = np.flatnonzero(
             np.asarray(learned.sum(axis=0)).ravel()
         )  # words of held-back texts alone are unknown
-        weights, intercepts = self._learn(learned[:, known], y[rest], num_classes)
+        weights, intercepts = self._learn(learned[:, known], y[rest], self._row_weights[rest], num_classes)
         shares = self._probabilities(np.asarray(unseen[:, known] @ weights.T) + intercepts)
         self.temperature_, self.offset_ = fit_confidence(shares, y[held])
 
-    def _proba(self, texts: list[str]) -> np.ndarray:
+    def _scores(self, texts: list[str]) -> np.ndarray:
         x = self.vectorizer_.transform(texts)  # (N, F), sparse
-        return self._probabilities(np.asarray(x @ self.weights_.T, dtype=np.float64) + self.intercepts_)
+        return np.asarray(x @ self.weights_.T, dtype=np.float64) + self.intercepts_
+
+    def _proba(self, texts: list[str]) -> np.ndarray:
+        return self._probabilities(self._scores(texts))
 
     def _knows(self, texts: list[str]) -> np.ndarray:
         return np.diff(self.vectorizer_.transform(texts).indptr) > 0
@@ -137,14 +119,10 @@ class SparseClassifier(TextClassifier):
     def _restore(
         self, folder: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
     ) -> None:
-        words = read_strings(folder / VOCABULARY)
-        if not words or any(first >= second for first, second in itertools.pairwise(words)):
-            raise ValueError(f"the words in {VOCABULARY} are not sorted, each once")
-        check_complete(state, {"reading": dict})
-        self.reading_ = {name: one_of(state["reading"], name, READINGS[name]) for name in self.reading}
-        self.weights_ = check_array(arrays, "weights", (num_classes, len(words)))
-        self.intercepts_ = check_array(arrays, "intercepts", (num_classes,))
-        self.vectorizer_ = self._make_vectorizer({word: i for i, word in enumerate(words)})
+        saved = restore(self.kind, self.get_params(), folder, arrays, state, num_classes=num_classes)
+        self.reading_ = dict(saved.reading)
+        self.weights_, self.intercepts_ = arrays["weights"], saved.intercepts
+        self.vectorizer_ = self._make_vectorizer(saved.places)
         self._restore_features(arrays)
 
     # -- what a kind fills in -----------------------------------------------------------------------------------
@@ -152,13 +130,15 @@ class SparseClassifier(TextClassifier):
     def _make_vectorizer(self, vocabulary: dict[str, int] | None) -> CountVectorizer:
         raise NotImplementedError
 
-    def _learn(self, x: Any, y: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (K, F) and intercepts (K,) from sparse features (N, F) and class numbers (N,)."""
+    def _learn(
+        self, x: Any, y: np.ndarray, row_weights: np.ndarray, num_classes: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (K, F) and intercepts (K,) from sparse features (N, F), class numbers (N,) and weights (N,)."""
         raise NotImplementedError
 
     def _probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Scores (N, K) to probabilities (N, K)."""
-        raise NotImplementedError
+        return probabilities(self.kind, scores)
 
     def _feature_arrays(self) -> dict[str, np.ndarray]:
         return {}

@@ -25,16 +25,19 @@ from gpt2x.settings import check_number
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Where a command lives: ``module`` holds a `typer.Typer` called ``app``."""
+    """Where a command lives."""
 
     name: str
     module: str
+    """It holds a `typer.Typer` called ``app``."""
     help: str
+    own_parser: bool = False
+    """``module`` reads its words itself instead: `run(words)` and `complete(words, incomplete)`."""
 
 
 COMMANDS = (
     Command("bench", "gpt2x.cli.bench", "Climb the ladder of a faster training step."),
-    Command("bpe", "gpt2x.cli.bpe", "Learn and use a byte-level BPE vocabulary."),
+    Command("bpe", "gpt2x.cli.bpe", "Learn and use a byte-level BPE vocabulary.", own_parser=True),
     Command("train", "gpt2x.cli.train", "Train a GPT-2 on songs, text or tokens."),
     Command("runs", "gpt2x.cli.runs", "List training runs and compare them."),
     Command("eval", "gpt2x.cli.eval", "Measure a model: loss, bits per byte."),
@@ -58,6 +61,29 @@ Exit codes: 0 fine, 1 failed, 2 usage, 3 input data, 4 missing component, 130 in
 """
 
 
+class OwnParser(typer.core.TyperCommand):
+    """A command that hands its words, and what is to be completed, to a module with a parser of its own."""
+
+    def __init__(self, name: str, module: Any) -> None:
+        """Take the module that has `run` and `complete`."""
+        super().__init__(name, add_help_option=False)
+        self.module = module
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Leave the words as they are, also one that is to be completed: ``--name=beginning`` arrives whole."""
+        ctx.args = args
+        ctx._opt_prefixes = set()
+        return args
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        self.module.run(ctx.args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """What the line may go on with."""
+        return self.module.complete(ctx.args, incomplete)
+
+
 class LazyGroup(typer.core.TyperGroup):
     """A command group that imports a command's module when the command is used.
 
@@ -73,7 +99,10 @@ class LazyGroup(typer.core.TyperGroup):
         found = next((command for command in COMMANDS if command.name == cmd_name), None)
         if found is None:
             return None
-        loaded = typer.main.get_command(importlib.import_module(found.module).app)
+        module = importlib.import_module(found.module)
+        loaded: Any = (
+            OwnParser(found.name, module) if found.own_parser else typer.main.get_command(module.app)
+        )
         loaded.name, loaded.short_help = found.name, found.help
         _check_numbers(loaded)
         return loaded

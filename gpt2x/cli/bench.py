@@ -15,7 +15,8 @@ from gpt2x.cli import bench_bpe, bench_decode, bench_ops, bench_show, bench_step
 from gpt2x.cli.bench_common import DATA, MODEL, Text, look_at_machine, termination_as_interrupt
 from gpt2x.cli.lengths import parse_seconds
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
-from gpt2x.console import progress, say
+from gpt2x.console import columns, progress, say
+from gpt2x.errors import UsageError
 
 if TYPE_CHECKING:
     from gpt2x.bench.ladder.results import Results
@@ -42,8 +43,8 @@ app = typer.Typer(
 
 HELP = {
     "total_batch": "Tokens in one optimizer step from the accumulation rung on; 4 batches on a CPU, 524288 on a GPU.",
-    "steps": "Timed steps in a round; by default what fits into 1.5 seconds, at least 2.",
-    "rounds": "Rounds over all rungs, at most; by default as many as the budget allows.",
+    "steps": "Timed steps in a round; by default what fits into 0.4 seconds, at least 2.",
+    "rounds": "Rounds over all rungs, at most; by default 7, then the budget goes to the least certain pairs.",
     "budget": "No round after the second is started that would end later: 90s, 4m; by default 4.5m, 1h with "
     "--like-playground.",
     "timeout": "Give up a rung that takes longer to start, or for a round; 3m, 30m with a size of your own, 6h with "
@@ -53,6 +54,8 @@ HELP = {
     "keep_all": "Build on every sound rung, also on one that makes the step slower here.",
     "leave_one_out": "Also measure the top of the ladder without each of its rungs.",
     "ladder_peer": "Measure beside the top what others use: nanogpt, hf, lightning; may be repeated.",
+    "aa": "Instead of the ladder, measure the naive start and N rungs equal to it, and count those that are called "
+    "different.",
     "like_playground": "The playground's setting: GPT-2 124M, batches of 8 × 1024 tokens, 524288 tokens in an "
     "accumulated step.",
 }
@@ -75,6 +78,7 @@ def bench(
     keep_all: Annotated[bool, Option("--keep-all", help=HELP["keep_all"])] = False,
     leave_one_out: Annotated[bool, Option("--leave-one-out", help=HELP["leave_one_out"])] = False,
     peer: Annotated[list[str] | None, Option(help=HELP["ladder_peer"], metavar="NAME")] = None,
+    aa: Annotated[int | None, Option("--aa", help=HELP["aa"], min=1, max=40, metavar="N")] = None,
     like_playground: Annotated[bool, Option("--like-playground", help=HELP["like_playground"])] = False,
     data: Annotated[Path | None, Option(help=DATA, metavar="FILE")] = None,
     device: Device = "auto",
@@ -90,11 +94,18 @@ def bench(
     if ctx.invoked_subcommand is not None:
         return
     from gpt2x.bench import folder
+    from gpt2x.bench.ladder import aa as equal
     from gpt2x.bench.ladder import rung_file, sizing
     from gpt2x.bench.ladder import rungs as ladder
     from gpt2x.bench.step import compare as step_peers
 
     known = rung_file.with_rungs_of(rungs_file, ladder.RUNGS) if rungs_file else ladder.RUNGS
+    if aa is not None and (rungs_file or rungs != "all" or peer or leave_one_out):
+        raise UsageError(
+            "--aa measures equal rungs alone; leave out --rungs, --rungs-file, --peer and --leave-one-out"
+        )
+    if aa is not None:
+        known = equal.equal_rungs(aa)
     chosen = ladder.select(rungs, known)
     peers = step_peers.ladder_peers(peer or [])
     kind, visible_gpu = sizing.parse_device(device)
@@ -123,7 +134,9 @@ def bench(
     from gpt2x.bench.ladder.results import Results
 
     results = Results(setting=setting, machine=machine, command=["gpt2x", *sys.argv[1:]])
-    effort = Effort.within(budget_s, len(chosen), steps=steps, rounds=rounds or MAX_ROUNDS)
+    effort = Effort.within(
+        budget_s, len(chosen), steps=steps, rounds=rounds or MAX_ROUNDS, sharpens=rounds is None
+    )
     more = {"ladder": known, "keep_all": keep_all, "leave_one_out": leave_one_out, "peers": peers}
     try:
         _climb(chosen, results, text, effort, more, timeout_s=timeout_s, visible_gpu=visible_gpu)
@@ -150,12 +163,17 @@ def _climb(
 
     from gpt2x.bench.ladder.climb import Climb, Listener
     from gpt2x.bench.ladder.launch import Launcher
-    from gpt2x.bench.ladder.report import formatting
+    from gpt2x.bench.ladder.report import formatting, table
     from gpt2x.bench.ladder.report import text as report
 
     tokens, results.text = text.tokens(results.setting.shape.vocab_size)
-    say(f"{report.setting_line(results)}\n{results.text}; measured peak: {report.peak_line(results)}\n")
-    say(report.head_line(results))
+    width = columns()
+    for line in (
+        report.setting_line(results),
+        f"{results.text}; measured peak: {report.peak_line(results)}",
+    ):
+        say(report.wrap(line, width))
+    say(f"\n{table.head_line(width)}")
 
     with ExitStack() as stack:
         stack.enter_context(termination_as_interrupt())
@@ -172,7 +190,7 @@ def _climb(
 
             def row(self, results: Results, row: Any) -> None:
                 advance(1)
-                say(report.row_line(results, row))
+                say(table.row_line(results, row, width))
 
             def beside(self, results: Results, row: Any, what: str) -> None:
                 say(

@@ -9,7 +9,7 @@ import typer
 from typer import Option
 
 from gpt2x.cli.options import Json, Out, Quiet, examples
-from gpt2x.console import clean, emit, emit_json, say
+from gpt2x.console import clean, columns, emit, emit_json, say
 
 if TYPE_CHECKING:
     from gpt2x.bench.ladder.report.explain import Page, Source
@@ -97,7 +97,7 @@ def show_results(results: Results, *, as_json: bool) -> None:
         emit_json(to_json(results))
         return
     say("")
-    emit(report.text(results))
+    emit(report.text(results, columns()))
 
 
 def show(file: ResultFile, out: Out = None, as_json: Json = False, quiet: Quiet = False) -> None:
@@ -127,7 +127,7 @@ def compare(
 ) -> None:
     """Put two results side by side, rung by rung: two machines, or before and after a change.
 
-    JSON: {a, b, differences: [text], facts: [{name, a, b}], rungs: [{key, title, a, b, ratio, within_noise, …}]};
+    JSON: {a, b, differences: [text], facts: [{name, a, b}], rungs: [{key, title, a, b, ratio, low, high, verdict, …}]};
     a and b of a rung in tokens per second, ratio b ÷ a.
     """
     from gpt2x.bench.ladder.report import compare as side_by_side
@@ -139,10 +139,10 @@ def compare(
     if as_json:
         emit_json({"a": str(a), "b": str(b), **side_by_side.as_dict(*results)})
     else:
-        emit(clean(f"A: {a}\nB: {b}\n\n{side_by_side.facts_table(*results)}\n"))
-        emit(clean(side_by_side.table(compared)))
-        for line in filter(None, [side_by_side.noise_line(compared), *side_by_side.differences(*results)]):
-            emit(clean(report.wrap(f"Note: {line}.")))
+        emit(clean(f"A: {a}\nB: {b}\n\n{side_by_side.facts_table(*results, width=columns())}\n"))
+        emit(clean(side_by_side.table(compared, columns())))
+        for line in [*side_by_side.notes(compared), *side_by_side.differences(*results)]:
+            emit(clean(report.wrap(f"Note: {line}.", columns())))
     if threshold is not None:
         side_by_side.fail_below(compared, threshold)
 

@@ -1,70 +1,84 @@
-"""`gpt2x bpe`: learn a byte-level BPE vocabulary, encode, decode and count with it, and see how it works."""
+"""`gpt2x bpe`: learn a byte-level BPE vocabulary, encode, decode and count with it, and see how it works.
+
+Scripts call these commands again and again, so nothing is imported here that the asked command does not need, and
+only its own parser is made.
+"""
 
 from __future__ import annotations
 
 import importlib
-import inspect
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Sequence
 
-import typer
-
-from gpt2x.cli import bpe_table, bpe_train
-from gpt2x.cli.options import examples, silence
-
-app = typer.Typer(
-    help="Learn a byte-level BPE vocabulary; encode, decode and count with one. No command here loads torch.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-app.command(name="train", epilog=bpe_train.EXAMPLES, short_help="Learn vocabularies from text.")(
-    bpe_train.train
-)
+from gpt2x.cli.arguments import HELP, Completion, Parser, nearest
+from gpt2x.cli.bpe_table import COMMANDS, OPTIONS, Command
+from gpt2x.console import complain, set_quiet
+from gpt2x.errors import ExitCode, UsageError, quoted
 
 
-def _typed(command: bpe_table.Command) -> Callable[..., None]:
-    """The function behind a command, with the signature from which typer reads arguments, options and help."""
-    parameters = [_argument(command.argument), *(_option(command, name) for name in command.options)]
-    first = command.argument.name
+def run(words: Sequence[str]) -> None:
+    """Do what the words after `gpt2x bpe` ask for.
 
-    def run(**values: Any) -> None:
-        work = getattr(importlib.import_module(f"gpt2x.cli.{command.module}"), command.function)
-        work(values.pop(first), **values)
+    Raises:
+        Gpt2xError: as the command.
+        SystemExit: help was shown; with code 2 where nothing was asked for.
 
-    run.__doc__ = command.help
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return run
+    """
+    if not words:
+        complain(group().format_help().rstrip())
+        raise SystemExit(ExitCode.USAGE)
+    if words[0].startswith("-") and words[0] != "-":
+        group().parse(words[:1])
+    command = find(words[0])
+    values = parser(command).parse(words[1:])
+    if values["quiet"]:
+        set_quiet(True)
+    work = getattr(importlib.import_module(f"gpt2x.cli.{command.module}"), command.function)
+    work(values.pop(command.argument.name), **values)
 
 
-def _argument(argument: bpe_table.Argument) -> inspect.Parameter:
-    kind: Any = list[str] | None if argument.many else str | None
-    annotation = Annotated[kind, typer.Argument(help=argument.help, metavar=argument.metavar)]
-    return inspect.Parameter(
-        argument.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+def complete(words: Sequence[str], incomplete: str) -> list[Completion]:
+    """What a line may go on with, after `gpt2x bpe` and these words."""
+    if words:
+        asked = [command for command in COMMANDS if command.name == words[0]]
+        return parser(asked[0]).complete(words[1:], incomplete) if asked else []
+    names = [Completion(command.name, command.summary) for command in COMMANDS]
+    return [name for name in names if name.value.startswith(incomplete)] or group().complete([], incomplete)
+
+
+def group() -> Parser:
+    """The parser of `gpt2x bpe` alone, whose help lists the commands."""
+    made = Parser(
+        "gpt2x bpe",
+        "[OPTIONS] COMMAND [ARGS]...",
+        "Learn a byte-level BPE vocabulary; encode, decode and count with one. No command here loads torch.",
     )
+    made.add_option("help", HELP, None)
+    for command in COMMANDS:
+        made.list_in_help("Commands", command.name, command.summary)
+    return made
 
 
-def _option(command: bpe_table.Command, name: str) -> inspect.Parameter:
-    option = bpe_table.OPTIONS[name]
-    default = command.default(name)
-    kind: Any = option.type if default is not None else option.type | None
-    info = typer.Option(
-        *option.names,
-        help=option.help,
-        metavar=option.metavar,
-        callback=silence if name == "quiet" else None,
-    )
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info]
-    )
+def parser(command: Command) -> Parser:
+    """The parser of one command."""
+    usage = f"[OPTIONS] {command.argument.metavar}"
+    made = Parser(f"gpt2x bpe {command.name}", usage, command.help, command.examples)
+    made.add_words(command.argument)
+    for key in command.options:
+        made.add_option(key, OPTIONS[key], command.default(key))
+    made.add_option("help", HELP, None)
+    return made
 
 
-for _command in bpe_table.COMMANDS:
-    app.command(name=_command.name, epilog=examples(*_command.examples), short_help=_command.summary)(
-        _typed(_command)
-    )
+def find(name: str) -> Command:
+    """A command by its name.
+
+    Raises:
+        UsageError: there is none.
+
+    """
+    names = [command.name for command in COMMANDS]
+    if name not in names:
+        close = nearest(name, names)
+        hint = f"did you mean {close!r}?" if close else f"known: {', '.join(names)}"
+        raise UsageError(f"no such command {quoted(name)} in `gpt2x bpe`; {hint}")
+    return COMMANDS[names.index(name)]

@@ -1,4 +1,4 @@
-"""What `gpt2x bpe diff | stats` do; `bpe_table` says what they take. Imports no typer."""
+"""What `gpt2x bpe diff | stats` do; `bpe_table` says what they take."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from gpt2x.errors import InputDataError, UsageError
 # diff
 
 
-def diff(sides: list[str] | None, *, vocab_pattern: str | None, limit: int, json: bool, quiet: bool) -> None:
+def diff(words: list[str], *, vocab_pattern: str | None, limit: int, json: bool, quiet: bool) -> None:
     """Print where two vocabularies or patterns differ."""
     from gpt2x.tokenizer.comparing import Side, compare
 
-    words = sides or []
     if len(words) not in (2, 3):
         raise UsageError(
             f"diff compares two vocabularies, on one text if you like; {len(words)} names were given"
@@ -142,7 +141,7 @@ def _some(count: int, examples: list[str]) -> str:
 
 
 def stats(
-    words: list[str] | None,
+    words: list[str],
     *,
     vocab_pattern: str | None,
     limit: int,

@@ -1,4 +1,4 @@
-"""`gpt2x bpe count-pieces`, and the text that `gpt2x bpe train` reads. Imports no typer."""
+"""`gpt2x bpe count-pieces`, and the text that `gpt2x bpe train` reads. `bpe_table` says what they take."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SCALES = {"ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "k": 10**3, "m": 10**6, 
 
 
 def count_pieces(
-    files: list[str] | None,
+    files: list[str],
     *,
     out: Path | None,
     counts: bool,
@@ -42,9 +42,9 @@ def count_pieces(
     corpus = new_corpus(
         files,
         counts=counts,
-        pattern=pattern.value if pattern else None,
+        pattern=pattern,
         split_lines=split_lines,
-        errors=errors.value,
+        errors=errors,
         limit_bytes=limit_bytes,
         threads=threads,
     )
@@ -98,7 +98,7 @@ def new_corpus(
     counts: bool,
     pattern: str | None,
     split_lines: bool,
-    errors: str,
+    errors: Errors,
     limit_bytes: str | None,
     threads: int | None,
 ) -> Corpus:
@@ -128,7 +128,7 @@ def new_corpus(
     return Corpus(
         pattern or "gpt2",
         split_lines=split_lines,
-        errors="replace" if errors == "replace" else "strict",
+        errors=errors,
         limit_bytes=limit,
         num_threads=threads,
     )

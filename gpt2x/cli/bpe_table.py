@@ -1,75 +1,30 @@
-"""The commands of `gpt2x bpe` that work with a vocabulary: their names, arguments and options, as a table.
+"""The commands of `gpt2x bpe`: their names, arguments and options, as a table.
 
-Two readers share it: `bpe` makes typer's commands of it, with all their help, and `quick` reads a plain command line by
-it without waiting for typer. What a command does is in `bpe_work`, or the module that it names, in a function of the
-same name. `train` is not here: its options may be repeated, which typer reads better.
+`bpe` makes a parser of each, which reads its line, writes its help and completes it. What a command does is in
+`bpe_work`, or the module that it names, in a function of the same name.
 """
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from gpt2x.cli.arguments import Argument, Option
 
-class Specials(str, Enum):
-    """What to do with special tokens such as ``<|endoftext|>`` in a text."""
+Specials = Literal["refuse", "allow", "text"]
+"""What to do with special tokens such as ``<|endoftext|>`` in a text."""
 
-    refuse = "refuse"
-    allow = "allow"
-    text = "text"
+IdType = Literal["uint16", "uint32"]
+"""How ids are stored in a binary file (little-endian)."""
 
+Pattern = Literal["gpt2", "cl100k", "o200k", "llama3", "qwen2", "deepseek"]
+"""The splitting patterns that the core knows."""
 
-class IdType(str, Enum):
-    """How ids are stored in a binary file (little-endian)."""
+ByteOrder = Literal["gpt2", "raw"]
+"""Which bytes the ids 0 to 255 are."""
 
-    uint16 = "uint16"
-    uint32 = "uint32"
-
-
-class Pattern(str, Enum):
-    """The splitting patterns that the core knows."""
-
-    gpt2 = "gpt2"
-    cl100k = "cl100k"
-    o200k = "o200k"
-    llama3 = "llama3"
-    qwen2 = "qwen2"
-    deepseek = "deepseek"
-
-
-class ByteOrder(str, Enum):
-    """Which bytes the ids 0 to 255 are."""
-
-    gpt2 = "gpt2"
-    raw = "raw"
-
-
-class Errors(Enum):  # no str, which has a method `replace`
-    """What to do with bytes that are not valid UTF-8."""
-
-    strict = "strict"
-    replace = "replace"
-
-
-class Option(NamedTuple):
-    """An option of a command."""
-
-    names: tuple[str, ...]
-    help: str
-    type: type = str
-    """`bool` for a flag."""
-    default: Any = None
-    metavar: str | None = None
-
-
-class Argument(NamedTuple):
-    """The words of a command that are no options."""
-
-    name: str
-    help: str
-    metavar: str
-    many: bool = True
+Errors = Literal["strict", "replace"]
+"""What to do with bytes that are not valid UTF-8."""
 
 
 class Command(NamedTuple):
@@ -113,7 +68,7 @@ OPTIONS = {
         ("--specials",),
         "Special tokens in the text: refuse them, allow them, or take them as text.",
         Specials,
-        Specials.refuse,
+        default="refuse",
     ),
     "any_bytes": Option(("--bytes",), "Take the input as bytes that need not be UTF-8.", bool, default=False),
     "out": Option(("--out", "-o"), "Where to write the result.", Path, metavar="PATH"),
@@ -121,7 +76,10 @@ OPTIONS = {
         ("--dtype",), "Type of ids in a .bin file; by default the smallest that holds the vocabulary.", IdType
     ),
     "counts": Option(
-        ("--counts",), "FILES are counts that this command wrote; add them up.", bool, default=False
+        ("--counts",),
+        "FILES are counts that `gpt2x bpe count-pieces` wrote, to be added up.",
+        bool,
+        default=False,
     ),
     "pattern": Option(("--pattern",), "What splits text; gpt2 by default.", Pattern),
     "split_lines": Option(
@@ -134,20 +92,84 @@ OPTIONS = {
         ("--errors",),
         "Bytes that are not valid UTF-8: refuse them, or take U+FFFD instead.",
         Errors,
-        Errors.strict,
+        default="strict",
     ),
     "limit_bytes": Option(
         ("--limit-bytes",), "Read no more text than this, such as 500M, in the order of FILES.", metavar="N"
     ),
-    "limit": Option(("--limit",), "How many examples to show of each kind.", int, 10, metavar="N"),
+    "limit": Option(("--limit",), "How many examples to show of each kind.", int, 10, "N"),
     "threads": Option(("--threads",), "How many threads; by default one for each core.", int, metavar="N"),
+    "vocab": Option(
+        ("--vocab",),
+        "How many ids: 256 bytes, merges and special tokens. Several sizes, such as 512,8k,50k, come from one run.",
+        default="512",
+        metavar="N[,N…]",
+    ),
+    "folder": Option(
+        ("--out", "-o"),
+        "Folder for the result; for several sizes what their folders' names begin with: DIR-512, DIR-8000.  "
+        "[default: bpe-<vocab>]",
+        Path,
+        metavar="DIR",
+    ),
+    "continue_from": Option(
+        ("--continue-from",),
+        "A vocabulary whose merges come first; pattern (where its files tell it), byte order and special tokens are "
+        "its own.",
+        metavar="NAME|PATH",
+    ),
+    "byte_order": Option(
+        ("--byte-order",),
+        "Ids 0 to 255: bytes as GPT-2 numbers them, or by value.  [default: gpt2]",
+        ByteOrder,
+    ),
+    "min_frequency": Option(("--min-frequency",), "Pairs that occur less often are not merged.", int, 1, "N"),
+    "special": Option(
+        ("--special",),
+        "A special token; may be repeated.  [default: <|endoftext|>]",
+        metavar="TOKEN",
+        repeated=True,
+    ),
+    "no_special": Option(("--no-special",), "No special token at all.", bool, default=False),
+    "allow_fewer": Option(
+        ("--allow-fewer",),
+        "When the text gives fewer merges, keep the smaller vocabulary.",
+        bool,
+        default=False,
+    ),
+    "verbose": Option(("--verbose", "-v"), "Show each merge as it is learned.", bool, default=False),
     "json": Option(("--json",), "Print the result as JSON on stdout.", bool, default=False),
     "quiet": Option(("--quiet", "-q"), "No talk and no progress on stderr.", bool, default=False),
 }
 
-_FILES = Argument("files", "Text files; '-' is standard input.", "FILES")
+_FILES = Argument("files", "Text files; '-' is standard input.", "[FILES]...")
 
 COMMANDS = (
+    Command(
+        "train",
+        "Learn vocabularies from text.",
+        "Learn vocabularies and save each as tokenizer.json and vocab.tiktoken in a folder of its own.",
+        Argument(
+            "files",
+            "UTF-8 text files of any size, .xz and .gz too; '-' is standard input. Without any: the packaged songs and "
+            "Python's own documentation (pydoc).",
+            "[FILES]...",
+        ),
+        (
+            *("vocab", "folder", "continue_from", "counts", "pattern", "split_lines", "byte_order"),
+            *("min_frequency", "special", "no_special", "errors", "limit_bytes", "allow_fewer", "threads"),
+            *("verbose", "json", "quiet"),
+        ),
+        (
+            "gpt2x bpe train --vocab 512 book.txt",
+            "gpt2x bpe train --vocab 300 --verbose book.txt",
+            "gpt2x bpe train --vocab 512,8k,50k --out my-bpe *.txt news.csv.xz",
+            "gpt2x bpe train --vocab 16k --continue-from bpe-8000 *.txt",
+            "gpt2x bpe train --vocab 32k --counts shard-*.counts",
+            "cat *.txt | gpt2x bpe train --vocab 1000 -",
+        ),
+        module="bpe_train",
+    ),
     Command(
         "encode",
         "Turn text into token ids.",
@@ -179,7 +201,7 @@ COMMANDS = (
         Argument(
             "ids",
             "Ids, or files of ids: numbers as text, or binary if the name ends in .bin; '-' is standard input.",
-            "IDS|FILES",
+            "[IDS|FILES]...",
         ),
         ("tokenizer", "vocab_pattern", "out", "dtype", "json", "quiet"),
         (
@@ -200,7 +222,7 @@ COMMANDS = (
             "gpt2x bpe count --tokenizer bpe-512 *.txt",
             'gpt2x bpe count --text "How many tokens is this?"',
         ),
-        (("specials", Specials.text),),
+        (("specials", "text"),),
     ),
     Command(
         "explain",
@@ -231,7 +253,7 @@ COMMANDS = (
         "Compare two vocabularies or patterns.",
         "Show where two vocabularies or splitting patterns differ, and what that costs in tokens.",
         Argument(
-            "sides",
+            "words",
             "Two vocabularies, or patterns such as pattern:cl100k; NAME@regex splits by the Unicode version of the "
             "`regex` package. Then a text to compare them on; '-' is standard input.",
             "A B [FILE]",
@@ -250,7 +272,7 @@ COMMANDS = (
         "Describe a vocabulary.",
         "Describe a vocabulary, and how it serves a text: bytes per token, unused tokens, scripts.",
         Argument(
-            "words", "A vocabulary, and text files to try it on; '-' is standard input.", "VOCAB [FILES]"
+            "words", "A vocabulary, and text files to try it on; '-' is standard input.", "VOCAB [FILES]..."
         ),
         ("vocab_pattern", "limit", "threads", "json", "quiet"),
         (

@@ -1,159 +1,85 @@
-"""`gpt2x bpe train`: learn vocabularies from files, from saved counts, or from text that is on every machine."""
+"""`gpt2x bpe train`: learn vocabularies from files, from saved counts, or from text that is on every machine.
+
+`bpe_table` says what it takes.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from gpt2x.cli.bpe_corpus import corpus_report, fill, new_corpus, parse_number
-from gpt2x.cli.bpe_table import ByteOrder, Errors, Pattern
-from gpt2x.cli.options import Json, Quiet, examples
+from gpt2x.cli.bpe_corpus import check_threads, corpus_report, fill, new_corpus, parse_number
 from gpt2x.console import emit, emit_json, format_table, key_value_lines, progress, say
 from gpt2x.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from gpt2x.cli.bpe_table import ByteOrder, Errors, Pattern
     from gpt2x.tokenizer import Corpus, Merge, Tokenizer
     from gpt2x.tokenizer.training import Plan
 
 SAVED_FILES = ("tokenizer.json", "vocab.tiktoken", "tokenizer_config.json")
 
-EXAMPLES = examples(
-    "gpt2x bpe train --vocab 512 book.txt",
-    "gpt2x bpe train --vocab 300 --verbose book.txt",
-    "gpt2x bpe train --vocab 512,8k,50k --out my-bpe *.txt news.csv.xz",
-    "gpt2x bpe train --vocab 16k --continue-from bpe-8000 *.txt",
-    "gpt2x bpe train --vocab 32k --counts shard-*.counts",
-    "cat *.txt | gpt2x bpe train --vocab 1000 -",
-)
-
 
 def train(
-    files: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="UTF-8 text files of any size, .xz and .gz too; '-' is standard input. Without any: the packaged "
-            "songs and Python's own documentation (pydoc).",
-            metavar="FILES",
-        ),
-    ] = None,
+    files: list[str],
     *,
-    vocab: Annotated[
-        str,
-        typer.Option(
-            "--vocab",
-            help="How many ids: 256 bytes, merges and special tokens. Several sizes, such as 512,8k,50k, come from one "
-            "run.",
-            metavar="N[,N…]",
-        ),
-    ] = "512",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="Folder for the result; for several sizes what their folders' names begin with: DIR-512, DIR-8000.  "
-            "[default: bpe-<vocab>]",
-            metavar="DIR",
-        ),
-    ] = None,
-    continue_from: Annotated[
-        str | None,
-        typer.Option(
-            "--continue-from",
-            help="A vocabulary whose merges come first; pattern (where its files tell it), byte order and special "
-            "tokens are its own.",
-            metavar="NAME|PATH",
-        ),
-    ] = None,
-    counts: Annotated[
-        bool, typer.Option("--counts", help="FILES are counts that `gpt2x bpe count-pieces` wrote.")
-    ] = False,
-    pattern: Annotated[
-        Pattern | None, typer.Option("--pattern", help="What splits text.  [default: gpt2]")
-    ] = None,
-    split_lines: Annotated[
-        bool,
-        typer.Option(
-            "--split-lines", help="Take each line as a document, as Hugging Face's trainer does with files."
-        ),
-    ] = False,
-    byte_order: Annotated[
-        ByteOrder | None,
-        typer.Option(
-            "--byte-order", help="Ids 0 to 255: bytes as GPT-2 numbers them, or by value.  [default: gpt2]"
-        ),
-    ] = None,
-    min_frequency: Annotated[
-        int, typer.Option("--min-frequency", min=1, help="Pairs that occur less often are not merged.")
-    ] = 1,
-    special: Annotated[
-        list[str] | None,
-        typer.Option("--special", help="A special token; may be repeated.  [default: <|endoftext|>]"),
-    ] = None,
-    no_special: Annotated[bool, typer.Option("--no-special", help="No special token at all.")] = False,
-    errors: Annotated[
-        Errors,
-        typer.Option("--errors", help="Bytes that are not valid UTF-8: refuse them, or take U+FFFD instead."),
-    ] = Errors.strict,
-    limit_bytes: Annotated[
-        str | None,
-        typer.Option(
-            "--limit-bytes",
-            help="Read no more text than this, such as 500M, in the order of FILES.",
-            metavar="N",
-        ),
-    ] = None,
-    allow_fewer: Annotated[
-        bool,
-        typer.Option("--allow-fewer", help="When the text gives fewer merges, keep the smaller vocabulary."),
-    ] = False,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="For counting.  [default: all]")
-    ] = None,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show each merge as it is learned.")
-    ] = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    vocab: str,
+    folder: Path | None,
+    continue_from: str | None,
+    counts: bool,
+    pattern: Pattern | None,
+    split_lines: bool,
+    byte_order: ByteOrder | None,
+    min_frequency: int,
+    special: list[str] | None,
+    no_special: bool,
+    errors: Errors,
+    limit_bytes: str | None,
+    allow_fewer: bool,
+    threads: int | None,
+    verbose: bool,
+    json: bool,
+    quiet: bool,
 ) -> None:
-    """Learn vocabularies and save each as tokenizer.json and vocab.tiktoken in a folder of its own."""
+    """Learn vocabularies and save each in a folder of its own."""
     from gpt2x.tokenizer.training import Plan
 
     if special and no_special:
         raise UsageError("--special and --no-special contradict one another; give one of them")
+    if min_frequency < 1:
+        raise UsageError(f"--min-frequency is {min_frequency}; give 1 or more")
+    check_threads(threads)
     sizes = [parse_number(word, "--vocab") for word in vocab.split(",")]
-    base = _load(continue_from, pattern.value if pattern else None) if continue_from else None
+    base = _load(continue_from, pattern) if continue_from else None
     plan = Plan.of(
         sizes,
-        pattern=pattern.value if pattern else None,
+        pattern=pattern,
         special_tokens=[] if no_special else special or None,
         min_frequency=min_frequency,
-        byte_order="raw" if byte_order is ByteOrder.raw else "gpt2" if byte_order else None,
+        byte_order=byte_order,
         continue_from=base,
         allow_fewer=allow_fewer,
     )
-    folders = _folders(plan.sizes, out)
+    folders = _folders(plan.sizes, folder)
     corpus = new_corpus(
-        files or [],
+        files,
         counts=counts,
         pattern=plan.pattern if pattern or base else None,
         split_lines=split_lines,
-        errors=errors.value,
+        errors=errors,
         limit_bytes=limit_bytes,
         threads=threads,
     )
     plan = dataclasses.replace(
         plan, pattern=corpus.pattern
     )  # that of the counts, where nothing else was said
-    sources = fill(corpus, files or [], counts=counts)
-    tokenizers = _learn(plan, corpus, [folder.name for folder in folders], verbose=verbose)
-    rows = [_row(tokenizer, corpus, folder) for tokenizer, folder in zip(tokenizers, folders, strict=True)]
-    for tokenizer, folder in zip(tokenizers, folders, strict=True):
-        tokenizer.save(folder)
+    sources = fill(corpus, files, counts=counts)
+    tokenizers = _learn(plan, corpus, [place.name for place in folders], verbose=verbose)
+    rows = [_row(tokenizer, corpus, place) for tokenizer, place in zip(tokenizers, folders, strict=True)]
+    for tokenizer, place in zip(tokenizers, folders, strict=True):
+        tokenizer.save(place)
     if tokenizers[-1].n_vocab < plan.sizes[-1]:
         num_learned = plan.num_merges - (plan.sizes[-1] - tokenizers[-1].n_vocab)
         say(f"the text gave only {num_learned:,} merges instead of {plan.num_merges:,}")

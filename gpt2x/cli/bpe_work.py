@@ -1,4 +1,4 @@
-"""What `gpt2x bpe encode | decode | count | explain` do; `bpe_table` says what they take. Imports no typer."""
+"""What `gpt2x bpe encode | decode | count | explain` do; `bpe_table` says what they take."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from gpt2x.cli.bpe_corpus import check_threads
-from gpt2x.cli.bpe_table import IdType, Specials
 from gpt2x.console import emit, emit_bytes, emit_json, format_table, say
 from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import atomic_write, open_input, read_bytes
 
 if TYPE_CHECKING:
+    from gpt2x.cli.bpe_table import IdType, Specials
     from gpt2x.tokenizer import Tokenizer
 
 STDIN = "-"
@@ -28,7 +28,7 @@ STDIN = "-"
 
 
 def encode(
-    files: list[str] | None,
+    files: list[str],
     *,
     text: str | None,
     tokenizer: str,
@@ -104,7 +104,7 @@ def _encode_into(
 
 
 def decode(
-    ids: list[str] | None,
+    ids: list[str],
     *,
     tokenizer: str,
     vocab_pattern: str | None,
@@ -175,7 +175,7 @@ def _read_ids(word: str | list[int], kind: str) -> Any:
 
 
 def count(
-    files: list[str] | None,
+    files: list[str],
     *,
     text: str | None,
     tokenizer: str,
@@ -297,7 +297,7 @@ class Source(NamedTuple):
                 yield file
 
 
-def _sources(files: list[str] | None, text: str | None, any_bytes: bool) -> list[Source]:
+def _sources(files: list[str], text: str | None, any_bytes: bool) -> list[Source]:
     if text is None:
         return [Source(name, None, any_bytes) for name in files or [STDIN]]
     if files:
@@ -342,16 +342,16 @@ def _id_type(tokenizer: Tokenizer, dtype: IdType | None) -> str:
     largest = tokenizer.max_token_value
     if dtype is None:
         return "uint16" if largest < 1 << 16 else "uint32"
-    if dtype is IdType.uint16 and largest >= 1 << 16:
+    if dtype == "uint16" and largest >= 1 << 16:
         raise UsageError(f"--dtype uint16 cannot hold the ids of {quoted(tokenizer.name)}: take uint32")
-    return dtype.value
+    return dtype
 
 
 def _special_arguments(rule: Specials) -> dict[str, Any]:
     arguments: dict[Specials, dict[str, Any]] = {
-        Specials.refuse: {},
-        Specials.allow: {"allowed_special": "all"},
-        Specials.text: {"disallowed_special": ()},
+        "refuse": {},
+        "allow": {"allowed_special": "all"},
+        "text": {"disallowed_special": ()},
     }
     return arguments[rule]
 

@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gpt2x.cli.classify_dials import Config, settings, with_dials
 from gpt2x.cli.classify_options import (
     Data,
-    Epochs,
     Form,
-    Gpt2,
+    LabelColumn,
     Limit,
-    Objective,
-    Vocabulary,
-    check_options,
+    Reading,
+    SkipBad,
+    TextColumns,
     print_result,
     read,
-    settings,
 )
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
 from gpt2x.console import emit_json, say
-from gpt2x.errors import Gpt2xError, MissingComponentError
+from gpt2x.errors import Gpt2xError, MissingComponentError, OutputError
 
 if TYPE_CHECKING:
     from gpt2x.classify.report import ComparisonReport
@@ -30,19 +29,35 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "gpt2x classify compare --data news.jsonl.xz --limit 20000",
     "gpt2x classify compare --data news.jsonl.xz --models nb,tfidf --out report",
+    "gpt2x classify compare --data huffpost --models nb,linear --report report.html",
+    "gpt2x classify compare --data ag-news --models linear --peer sklearn --peer fasttext",
     "gpt2x classify compare --data news.jsonl.xz --input full --split playground --models linear",
     "gpt2x classify compare --data ag_news.csv --gpt2 runs/lyrics --json",
 )
 
 
+@with_dials
 def compare(
     *,
-    data: Data,
+    data: Data = "",
     form: Form = "playground",
+    text_columns: TextColumns = None,
+    label_column: LabelColumn = None,
+    skip_bad: SkipBad = False,
     limit: Limit = None,
     models: Annotated[
         str, typer.Option("--models", "-m", metavar="NAMES", help="Which classifiers, separated by commas.")
     ] = "nb,hashed-nb,linear,tfidf,rnn,gpt2-lstm",
+    peers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--peer",
+            metavar="NAME",
+            help="Also run somebody else's: sklearn (TF-IDF with LinearSVC, and with logistic regression), fasttext, "
+            "or minilm (sentence vectors and logistic regression); give it again for more.",
+            show_default=False,
+        ),
+    ] = None,
     min_rows: Annotated[
         int, typer.Option("--min-rows", metavar="N", min=1, help="Leave out classes with fewer rows than N.")
     ] = 1,
@@ -62,8 +77,10 @@ def compare(
         ),
     ] = None,
     test_data: Annotated[
-        Path | None,
-        typer.Option("--test-data", metavar="FILE", help="Test on this file, and learn from all of --data."),
+        str | None,
+        typer.Option(
+            "--test-data", metavar="FILE|NAME", help="Test on this file, and learn from all of --data."
+        ),
     ] = None,
     abstain: Annotated[
         float | None,
@@ -78,13 +95,15 @@ def compare(
     blend: Annotated[
         bool, typer.Option("--blend", help="Add a row: the mean of the classifiers' probabilities.")
     ] = False,
-    objective: Objective = "accuracy",
-    gpt2: Gpt2 = None,
-    tokenizer: Vocabulary = None,
-    epochs: Epochs = None,
+    config: Config = None,
+    dials: dict[str, Any],
     seed: Seed = 1,
     device: Device = "auto",
     out: Out = None,
+    report_file: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write one HTML file that opens offline."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -92,17 +111,21 @@ def compare(
 
     A fifth of each class is kept for the test. Printed: top-1 accuracy with its 95 % interval, macro-F1, how far
     probabilities are from accuracy (ECE), parameters, training time, prediction speed, and what the best one confuses.
-    --out DIR keeps report.json and, with matplotlib, charts; files of these names that it did not write are never
-    replaced. A classifier that cannot run says why in its row.
+    --peer puts scikit-learn, fastText or MiniLM beside them, with the same texts and the same measurements.
+    --report FILE writes it all as one HTML file. --out DIR keeps report.json and, with matplotlib, charts; files of
+    these names that it did not write are never replaced. A classifier that cannot run says why in its row.
     """
-    from gpt2x.classify.kinds import get_kinds
+    from gpt2x.classify.kinds import COMPARED, get_kinds, get_peers
 
-    kinds = get_kinds(models.split(","))
-    check_options({kind.name for kind in kinds}, gpt2, tokenizer, device, objective)
-    _check_writable(out)
+    kinds = get_kinds([*models.split(","), *get_peers(peers or ())], COMPARED)
+    chosen = settings([kind.name for kind in kinds], dials, config, device)
+    _check_writable(out, report_file)
     keep_textless = split == "playground"  # row numbers are then those of the file
-    news = read(data, limit, form, keep_textless=keep_textless)
-    test = None if test_data is None else read(test_data, None, form, keep_textless=keep_textless)
+    reading = Reading(
+        form=form, text_columns=tuple(text_columns or ()), label_column=label_column, skip_bad=skip_bad
+    )
+    news = read(data, limit, reading, keep_textless=keep_textless)
+    test = None if test_data is None else read(test_data, None, reading, keep_textless=keep_textless)
     from gpt2x.classify.comparison import compare as run
     from gpt2x.classify.report import summary, table_head, table_row
 
@@ -126,15 +149,10 @@ def compare(
         test_data=test,
         abstain=abstain,
         blend=blend,
-        settings={
-            kind.name: settings(
-                kind.name, gpt2=gpt2, tokenizer=tokenizer, epochs=epochs, device=device, objective=objective
-            )
-            for kind in kinds
-        },
+        settings=chosen,
         on_start=on_start,
         on_result=lambda result: None if as_json else print_result(table_row(result)),
-        source=str(data),
+        source=data,
     )
     if as_json:
         emit_json(report.to_dict())
@@ -142,6 +160,11 @@ def compare(
         print_result("\n" + summary(report))
     if out is not None:
         _keep(report, out)
+    if report_file is not None:
+        from gpt2x.classify import html
+
+        html.write(report, report_file)
+        say(f"kept {report_file}")
     if report.best is None:
         # The exit code of what went wrong, as `train` has it: a vocabulary without a word is no missing component.
         failure = Gpt2xError(f"no classifier ran; the first says: {report.models[0].reason}")
@@ -149,7 +172,7 @@ def compare(
         raise failure
 
 
-def _check_writable(out: Path | None) -> None:
+def _check_writable(out: Path | None, report_file: Path | None) -> None:
     """Refuse a place for the report that cannot work now, and not after minutes of training."""
     from gpt2x.classify.report import check_report_folder
     from gpt2x.paths import check_can_write
@@ -157,6 +180,10 @@ def _check_writable(out: Path | None) -> None:
     if out is not None:
         check_report_folder(out)
         check_can_write(out)
+    if report_file is not None:
+        if report_file.is_dir():
+            raise OutputError(f"{report_file} is a folder; name a file for the report, such as report.html")
+        check_can_write(report_file.parent)
 
 
 def _keep(report: ComparisonReport, out: Path) -> None:

@@ -3,55 +3,54 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpt2x.console import clean, emit
-from gpt2x.errors import UsageError, quoted
+from gpt2x.errors import UsageError
 
 if TYPE_CHECKING:
     from gpt2x.data.news import NewsData
 
 Data = Annotated[
-    Path,
+    str,
     typer.Option(
         "--data",
-        metavar="FILE",
-        help="HuffPost JSON lines, AG News csv, or JSON or csv of a label and a text; .xz and .gz too.",
+        metavar="FILE|NAME",
+        help="JSON lines, a JSON array, csv, tsv or Parquet of labels and texts (.gz, .xz, .zip too), or a data set's "
+        "name: huffpost, ag-news, ….",
         show_default=False,
     ),
+]
+TextColumns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text-column",
+        metavar="NAME",
+        help="The column of the text; give it again for more. By default those with usual names, such as headline "
+        "and description.",
+        show_default=False,
+    ),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--label-column",
+        metavar="NAME",
+        help="The column of the label; by default category, label or class.",
+        show_default=False,
+    ),
+]
+SkipBad = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="Leave out rows that cannot be read, and count them, instead of ending."),
 ]
 Limit = Annotated[
     int | None,
     typer.Option(
         "--limit", metavar="N", min=2, help="Take N rows, evenly spaced over the file; all by default."
-    ),
-]
-Gpt2 = Annotated[
-    str | None,
-    typer.Option(
-        "--gpt2",
-        metavar="FOLDER|RUN",
-        help="Where gpt2-lstm takes its embeddings from: a Hugging Face GPT-2 folder or a run; the newest run by "
-        "default.",
-    ),
-]
-Vocabulary = Annotated[
-    str | None,
-    typer.Option(
-        "--tokenizer",
-        "-t",
-        metavar="NAME|PATH",
-        help="Tokens of rnn: 'gpt2', the path of a vocabulary, or 'learn' (from the training texts). By default "
-        "GPT-2's if its vocabulary is here, else learned.",
-    ),
-]
-Epochs = Annotated[
-    int | None,
-    typer.Option(
-        "--epochs", metavar="N", min=1, help="Passes over the training texts of rnn and gpt2-lstm, at most."
     ),
 ]
 
@@ -63,14 +62,6 @@ Form = Annotated[
         metavar="FORM",
         help="How a row becomes a text: 'playground' (columns joined, the headline in lower case) or 'full' (each "
         "column a field of its own, in its own case).",
-    ),
-]
-Objective = Annotated[
-    str,
-    typer.Option(
-        "--objective",
-        metavar="NAME",
-        help="What linear is made for: 'accuracy', or 'macro' for macro-F1, which helps small classes.",
     ),
 ]
 
@@ -85,43 +76,29 @@ def to_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def read(data: Path, limit: int | None, form: str, *, keep_textless: bool = False) -> NewsData:
-    """The labelled texts of a file."""
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How rows become texts: the options that say so."""
+
+    form: str = "playground"
+    text_columns: tuple[str, ...] = ()
+    label_column: str | None = None
+    skip_bad: bool = False
+
+
+def read(data: str, limit: int | None, reading: Reading, *, keep_textless: bool = False) -> NewsData:
+    """The labelled texts of a file, or of a known data set.
+
+    Raises:
+        UsageError: no file is named.
+        InputDataError: as `find_file` and `read_news`.
+
+    """
     from gpt2x.data.news import read_news
+    from gpt2x.data.sources import find_file
 
-    return read_news(data, limit, form=form, keep_textless=keep_textless)
-
-
-def settings(
-    name: str, *, gpt2: str | None, tokenizer: str | None, epochs: int | None, device: str, objective: str
-) -> dict[str, Any]:
-    """The hyperparameters that the command line sets for one classifier."""
-    if name == "linear":
-        return {"objective": objective}
-    if name not in ("rnn", "gpt2-lstm"):
-        return {}
-    own: dict[str, Any] = {"tokenizer": tokenizer} if name == "rnn" else {"gpt2": gpt2}
-    common = {"device": device, "verbose": True, **({} if epochs is None else {"epochs": epochs})}
-    return own | common
-
-
-def check_options(
-    names: set[str], gpt2: str | None, tokenizer: str | None, device: str, objective: str
-) -> None:
-    """Refuse what was asked for and is not there, before anything is read or learned."""
-    if objective not in ("accuracy", "macro"):
-        raise UsageError(f"--objective {quoted(objective)} is unknown; give accuracy or macro")
-    if objective != "accuracy" and "linear" not in names:
-        raise UsageError(f"--objective {objective} is for the classifier linear, which is not asked for")
-    if gpt2 is not None:
-        from gpt2x.model.runs import find_run
-
-        find_run(gpt2)
-    if tokenizer not in (None, "learn"):
-        from gpt2x.tokenizer import Tokenizer
-
-        Tokenizer.load(tokenizer)
-    if device != "auto" and names & {"rnn", "gpt2-lstm"}:
-        from gpt2x.model.device import pick_device
-
-        pick_device(device)
+    if not data:
+        raise UsageError(
+            "--data is missing; name a file of labelled texts, or a data set such as huffpost (gpt2x data list)"
+        )
+    return read_news(find_file(data), limit, keep_textless=keep_textless, **vars(reading))

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-import codecs
-import sys
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpt2x.cli.classify_options import print_result
-from gpt2x.cli.options import Json, Quiet, examples
-from gpt2x.console import emit_json, say
-from gpt2x.errors import InputDataError, UsageError, quoted
+from gpt2x.cli.classify_lines import lines_as_they_come, texts_given
+from gpt2x.cli.classify_options import Form, SkipBad, TextColumns, print_result
+from gpt2x.cli.options import Out, Quiet, examples
+from gpt2x.console import emit_piece, say
+from gpt2x.errors import UsageError, quoted
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from gpt2x.classify.predictor import Predictor
+    from gpt2x.data.annotate import TextFile
 
 EXAMPLES = examples(
-    'gpt2x classify predict news-classifier "senate passes climate bill"',
+    'gpt2x classify predict news-classifier "senate passes climate bill" "-5 degrees at noon"',
     'gpt2x classify predict news-classifier --explain --abstain 0.8 "ten easy pasta recipes"',
     "gpt2x classify predict news-classifier --top-k 3 - < headlines.txt",
+    "tail -f headlines.txt | gpt2x classify predict news-classifier --json | jq -r .labels[0].label",
+    "gpt2x classify predict news-classifier --data reviews.csv --text-column review --out labelled.csv",
 )
-
-STDIN = "-"
 
 MOST_WORDS = 8
 """So many words are named by --explain."""
+
+_ROWS_AT_ONCE = 8192
 
 
 def predict(
@@ -61,112 +72,195 @@ def predict(
             help="A tab in a text separates its fields, for a classifier trained with --input full.",
         ),
     ] = False,
-    as_json: Json = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="FILE",
+            help="Label the rows of a file (csv, tsv, JSON lines, JSON array, Parquet; packed, too) and print them "
+            "with their columns and the answer.",
+        ),
+    ] = None,
+    text_columns: TextColumns = None,
+    form: Form = "playground",
+    skip_bad: SkipBad = False,
+    out: Out = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line for each text.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Name the label of each text, one line a text: the label, a tab, its probability.
 
-    Lines of standard input end with \\n or \\r\\n and nothing else, so that each gives one line.
+    Lines of standard input end with \\n or \\r\\n and nothing else, so that each gives one line, at once. With
+    --data each row of a file comes back with the columns predicted_label and probability.
 
-    JSON: {folder, model, predictions: [{text, labels: [{label, probability}], has_known_word}]}, labels by falling
-    probability; with --explain also words: [{word, weight}].
+    JSON, one object a line: {text, labels: [{label, probability}], has_known_word}, labels by falling probability;
+    with --explain also words: [{word, weight}].
     """
-    from gpt2x.classify.kinds import KINDS, read_header
-    from gpt2x.classify.loading import load
-    from gpt2x.classify.report import one_line
-    from gpt2x.data.news import FIELD_SEPARATOR
+    from gpt2x.classify.predictor import open_predictor
 
-    header = read_header(folder)
-    given = _texts(texts)
-    classifier = load(folder)
-    say(f"{folder}: {KINDS[header['kind']].title}, {len(classifier.classes_)} classes")
-    asked = [text.replace("\t", FIELD_SEPARATOR) for text in given] if fields else given
-    shares = classifier.predict_proba(asked)  # (N, K)
-    order = (-shares).argsort(axis=1, kind="stable")[:, :top_k]
-    classes = classifier.classes_.tolist()
-    known = classifier.knows(asked)
-    _say_unknown(given, known)
-    found = [
-        [(classes[k], float(row[k])) for k in ranking if row[k] >= abstain]
-        for row, ranking in zip(shares, order, strict=True)
-    ]
-    words = [classifier.explain(text)[:MOST_WORDS] if explain else [] for text in asked]
-    if as_json:
-        rows = zip(given, found, known.tolist(), words, strict=True)
-        emit_json(
-            {
-                "folder": str(folder),
-                "model": header["kind"],
-                "predictions": [_as_object(*row, explain=explain) for row in rows],
-            }
+    given = texts_given(texts)
+    if data is not None and given is not None:
+        raise UsageError("give texts or --data, not both")
+    if data is None and (out is not None or text_columns or skip_bad):
+        raise UsageError(
+            "--out, --text-column and --skip-bad are for the rows of a file; name it with --data"
         )
+    if data is not None and (as_json or explain or fields):
+        raise UsageError(
+            "--json, --explain and --fields are for texts; with --data rows keep the file's format"
+        )
+    predictor = open_predictor(folder)
+    _say_what(folder, predictor)
+    asking = Asking(predictor, top_k, abstain, explain)
+    if data is not None:
+        asking.label_file(data, tuple(text_columns or ()), form, skip_bad, out)
         return
-    lines = []
-    for labels, own in zip(found, words, strict=True):
-        cells = [f"{one_line(label)}\t{share:.4f}" for label, share in labels] or ["?"]
-        cells += [" ".join(f"{word}{part:+.2f}" for word, part in own)] if explain else []
-        lines.append("\t".join(cells))
-    print_result("\n".join(lines))
+    for batch in lines_as_they_come() if given is None else [given]:
+        print_result("\n".join(asking.json_lines(batch, fields) if as_json else asking.lines(batch, fields)))
+    asking.say_unknown()
 
 
-def _as_object(
-    text: str, labels: list[tuple[Any, float]], known: bool, words: list[tuple[str, float]], *, explain: bool
-) -> dict[str, Any]:
-    """One prediction for JSON."""
-    found: dict[str, Any] = {
-        "text": text,
-        "labels": [{"label": label, "probability": share} for label, share in labels],
-        "has_known_word": known,
-    }
-    if explain:
-        found["words"] = [{"word": word, "weight": part} for word, part in words]
-    return found
+@dataclass
+class Asking:
+    """How a classifier is asked, and which texts it knew no word of."""
+
+    predictor: Predictor
+    top_k: int
+    abstain: float
+    explain: bool
+    unknown: int = 0
+    first_unknown: str = ""
+
+    def found(self, texts: list[str]) -> Iterator[tuple[list[tuple[Any, float]], bool]]:
+        """For each text its labels with their probabilities, and whether a word of it is known."""
+        shares, known = self.predictor.answer(texts)
+        self._count_unknown(known, lambda: texts)
+        classes = self.predictor.classes.tolist()
+        named = zip(*(zip(*rank, strict=True) for rank in self._ranks(shares)), strict=True)
+        for pairs, is_known in zip(named, known.tolist(), strict=True):
+            yield [(classes[k], value) for k, value in pairs if value >= self.abstain], is_known
+
+    def _ranks(self, shares: np.ndarray) -> list[tuple[list[int], list[float]]]:
+        """The most probable class of each text and its probability, the second of each, … as many as are asked for."""
+        if self.top_k == 1:
+            order = shares.argmax(axis=1)[:, None]
+        else:
+            order = (-shares).argsort(axis=1, kind="stable")[:, : self.top_k]
+        rows = range(len(shares))
+        return [(places.tolist(), shares[rows, places].tolist()) for places in order.T]
+
+    def _labels(self, shares: np.ndarray) -> Iterator[str]:
+        """For each text its labels and their probabilities; '?' where none is named."""
+        from gpt2x.classify.report import one_line
+
+        names, least = [one_line(label) for label in self.predictor.classes.tolist()], self.abstain
+        ranks = [
+            [f"{names[k]}\t{share:.4f}" if share >= least else "" for k, share in zip(*rank, strict=True)]
+            for rank in self._ranks(shares)
+        ]
+        return ("\t".join(filter(None, cells)) or "?" for cells in zip(*ranks, strict=True))
+
+    def _count_unknown(self, known: np.ndarray, texts: Callable[[], list[str]]) -> None:
+        unknown = (~known).nonzero()[0]
+        if len(unknown) and not self.unknown:
+            self.first_unknown = texts()[unknown[0]]
+        self.unknown += len(unknown)
+
+    def words(self, text: str) -> list[tuple[str, float]]:
+        """The words that decided."""
+        shares, _ = self.predictor.answer([text])
+        return self.predictor.explain(text, int(shares[0].argmax()))[:MOST_WORDS]
+
+    def lines(self, given: bytes | list[str], fields: bool) -> Iterator[str]:
+        """A line for each text (or raw line of UTF-8): labels and probabilities, and the words that decided."""
+        if isinstance(given, bytes) and not self.explain:
+            shares, known = self.predictor.answer_lines(given, fields=fields)
+            self._count_unknown(known, lambda: _texts_of(given, fields))
+            return self._labels(shares)
+        texts = _texts_of(given, fields)
+        shares, known = self.predictor.answer(texts)
+        self._count_unknown(known, lambda: texts)
+        labels = self._labels(shares)
+        return map(self._with_words, texts, labels) if self.explain else labels
+
+    def _with_words(self, text: str, labels: str) -> str:
+        return labels + "\t" + " ".join(f"{word}{part:+.2f}" for word, part in self.words(text))
+
+    def json_lines(self, given: bytes | list[str], fields: bool) -> Iterator[str]:
+        """An object for each text, on a line."""
+        given, texts = _texts_of(given, False), _texts_of(given, fields)
+        for own, text, (labels, known) in zip(given, texts, self.found(texts), strict=True):
+            answer: dict[str, Any] = {
+                "text": own,
+                "labels": [{"label": label, "probability": share} for label, share in labels],
+                "has_known_word": known,
+            }
+            if self.explain:
+                answer["words"] = [{"word": word, "weight": part} for word, part in self.words(text)]
+            yield json.dumps(answer)  # ASCII, so that no text can end a line or steer a terminal
+
+    def label_file(
+        self, data: Path, text_columns: tuple[str, ...], form: str, skip_bad: bool, out: Path | None
+    ) -> None:
+        """Print the rows of a file with their answers, or write them into `out`."""
+        from gpt2x.data.annotate import read_texts
+        from gpt2x.data.news_rows import BadRows, Columns, check_form
+        from gpt2x.paths import atomic_write
+
+        check_form(form)
+        bad, num = BadRows(skip_bad), min(self.top_k, len(self.predictor.classes))
+        added = [f"{name}{_suffix(k)}" for k in range(num) for name in ("predicted_label", "probability")]
+        file = read_texts(data, Columns.of(None, text_columns, form), bad, added)
+        pieces = self._labelled(file, added)
+        if out is None:
+            for piece in pieces:
+                emit_piece(piece)
+        else:
+            with atomic_write(out, text=True) as opened:
+                opened.writelines(pieces)
+        bad.say()
+        self.say_unknown()
+
+    def _labelled(self, file: TextFile, added: list[str]) -> Iterator[str]:
+        yield file.first_line(added)
+        while rows := list(islice(file.rows, _ROWS_AT_ONCE)):
+            found = self.found([row.text for row in rows])
+            lines = (
+                file.line(row, list(zip(added, _flat(labels, len(added)), strict=True)))
+                for row, (labels, _) in zip(rows, found, strict=True)
+            )
+            yield "".join(lines)
+
+    def say_unknown(self) -> None:
+        """Name the first text without a known word, and how many there were."""
+        if self.unknown:
+            more = f" (and {self.unknown - 1:,} more)" if self.unknown > 1 else ""
+            say(
+                f"the text {quoted(self.first_unknown)}{more} has no word that the classifier knows; its label is a "
+                "guess"
+            )
 
 
-def _say_unknown(texts: list[str], known: Any) -> None:
-    unknown = [text for text, is_known in zip(texts, known, strict=True) if not is_known]
-    if unknown:
-        more = f" (and {len(unknown) - 1:,} more)" if len(unknown) > 1 else ""
-        say(
-            f"the text {quoted(unknown[0])}{more} has no word that the classifier knows; its label is a guess"
-        )
+def _say_what(folder: Path, predictor: Predictor) -> None:
+    from gpt2x.classify.kinds import KINDS
+
+    say(f"{folder}: {KINDS[predictor.kind].title}, {len(predictor.classes)} classes")
 
 
-def _texts(given: list[str] | None) -> list[str]:
-    if given and STDIN not in given:
-        if any("\udc80" <= character <= "\udcff" for text in given for character in text):
-            raise InputDataError("a text on the command line is not UTF-8; convert it first")
-        return given
-    if given and len(given) > 1:
-        raise UsageError("give texts or '-', not both")
-    if not given and sys.stdin.isatty():
-        say("reading one text a line from the keyboard; Ctrl-D ends")
-    lines = split_lines(sys.stdin.buffer.read())
-    if not lines:
-        raise InputDataError("standard input is empty; give one text a line")
-    return lines
+def _texts_of(given: bytes | list[str], fields: bool) -> list[str]:
+    from gpt2x.classify.inputs import split_lines, with_fields
+
+    texts = split_lines(given) if isinstance(given, bytes) else given
+    return with_fields(texts) if fields else texts
 
 
-def split_lines(data: bytes) -> list[str]:
-    r"""The texts of standard input, one a line and so one line of output for each.
+def _suffix(k: int) -> str:
+    return "" if k == 0 else f"_{k + 1}"
 
-    Lines end with ``\n`` or ``\r\n`` and with nothing else; a byte order mark at the very beginning is dropped.
 
-    Raises:
-        InputDataError: not UTF-8.
-
-    >>> split_lines(b"one\r\n\ntwo\x0c\xe2\x80\xa8three")
-    ['one', '', 'two\x0c\u2028three']
-    """
-    try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        kind = "UTF-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "not UTF-8 text"
-        raise InputDataError(
-            f"standard input is {kind}: byte 0x{data[error.start]:02x} at offset {error.start}; convert it to UTF-8 "
-            "first"
-        ) from error
-    lines = text.split("\n")
-    if not lines[-1]:
-        lines.pop()  # what is behind the last line end is no line
-    return [line.removesuffix("\r") for line in lines]
+def _flat(labels: Iterable[tuple[Any, float]], width: int) -> list[Any]:
+    """Label, probability, label, probability, …, and None where no label is named."""
+    flat = [value for label, share in labels for value in (label, round(share, 4))]
+    return flat + [None] * (width - len(flat))

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from gpt2x.cli.classify_dials import Config, settings, with_dials
 from gpt2x.cli.classify_options import (
     Data,
-    Epochs,
     Form,
-    Gpt2,
+    LabelColumn,
     Limit,
-    Objective,
-    Vocabulary,
-    check_options,
+    Reading,
+    SkipBad,
+    TextColumns,
     print_result,
     read,
-    settings,
 )
 from gpt2x.cli.options import Device, Json, Quiet, Seed, examples
 from gpt2x.console import emit_json, format_count, say
 
 EXAMPLES = examples(
     "gpt2x classify train --model linear --data news.jsonl.xz --out news-classifier",
+    "gpt2x classify train --data reviews.tsv --text-column summary --text-column review --label-column stars "
+    "--out review-classifier",
     "gpt2x classify train --model rnn --data ag_news.csv --epochs 3 --out ag-rnn",
 )
 
 
+@with_dials
 def train(
     *,
-    data: Data,
+    data: Data = "",
     out: Annotated[
         Path,
         typer.Option("--out", "-o", metavar="FOLDER", help="The folder to keep it in.", show_default=False),
@@ -41,11 +43,12 @@ def train(
         typer.Option("--model", "-m", metavar="NAME", help="nb, hashed-nb, linear, tfidf, rnn or gpt2-lstm."),
     ] = "linear",
     form: Form = "playground",
+    text_columns: TextColumns = None,
+    label_column: LabelColumn = None,
+    skip_bad: SkipBad = False,
     limit: Limit = None,
-    objective: Objective = "accuracy",
-    gpt2: Gpt2 = None,
-    tokenizer: Vocabulary = None,
-    epochs: Epochs = None,
+    config: Config = None,
+    dials: dict[str, Any],
     seed: Seed = 1,
     device: Device = "auto",
     as_json: Json = False,
@@ -62,18 +65,16 @@ def train(
     from gpt2x.classify.loading import load_class
 
     kind = get_kind(model)
-    check_options({kind.name}, gpt2, tokenizer, device, objective)
-    news = read(data, limit, form)
+    chosen = settings([kind.name], dials, config, device)[kind.name]
+    reading = Reading(
+        form=form, text_columns=tuple(text_columns or ()), label_column=label_column, skip_bad=skip_bad
+    )
+    news = read(data, limit, reading)
     from gpt2x.classify.base import check_replaceable
 
     check_replaceable(out)
     say(f"{kind.title}: {len(news):,} texts, {len(set(news.labels))} classes")
-    classifier = load_class(kind)(
-        random_state=seed,
-        **settings(
-            kind.name, gpt2=gpt2, tokenizer=tokenizer, epochs=epochs, device=device, objective=objective
-        ),
-    )
+    classifier = load_class(kind)(random_state=seed, **chosen)
     start = time.perf_counter()
     classifier.fit(news.texts, news.labels)
     seconds = time.perf_counter() - start

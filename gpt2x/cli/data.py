@@ -56,19 +56,22 @@ def list_data_sets(as_json: Json = False) -> None:
 def get_data_set(
     name: Annotated[str, typer.Argument(help="A name that `gpt2x data list` shows.", metavar="NAME")],
     out: Out = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only if it is on this machine; never download.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Fetch a data set and print the path of its file.
 
-    Without --out the file stays in the cache (or in the package). GPT2X_OFFLINE=1 forbids to download it. JSON: {name,
-    path, bytes}.
+    Without --out the file stays in the cache (or in the package). GPT2X_OFFLINE=1 and --offline forbid to download it.
+    JSON: {name, path, bytes}.
     """
     from gpt2x.data.sources import copy_to, find_data_set, get
 
     data_set = find_data_set(name)
-    source = get(data_set)
-    path: Path = copy_to(data_set, out) if out is not None else source
+    source = get(data_set, offline=offline)
+    path: Path = copy_to(data_set, out, offline=offline) if out is not None else source
     if out is not None and is_standard_output(path):
         return  # nothing may come after the file itself
     if as_json:

@@ -8,7 +8,7 @@ import platform
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -25,32 +25,32 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-PACKAGES = (
-    "torch",
-    "numpy",
-    "tiktoken",
-    "regex",
-    "scikit-learn",
-    "typer",
-    "safetensors",
-    "pybind11",
-    "ninja",
-)
+PACKAGES = ("torch", "numpy", "tiktoken", "regex", "scikit-learn", "typer", "rich", "safetensors")
 EXTRAS = {
-    "test": ("pytest", "hypothesis", "transformers", "tokenizers"),
+    "test": ("pytest", "pybind11", "hypothesis", "transformers", "tokenizers", "matplotlib", "gguf", "dask"),
     "plots": ("matplotlib",),
     "data": ("huggingface_hub", "kagglehub"),
     "export": ("gguf",),
+    "track": ("tensorboard", "wandb", "trackio"),
     "bench": (
-        "tokenizers",
-        "gigatoken",
-        "fastokens",
-        "snaptokens",
-        "tokie",
-        "splintr-rs",
-        "tuetoken",
+        *(
+            "tiktoken",
+            "tokenizers",
+            "gigatoken",
+            "fastokens",
+            "snaptokens",
+            "tokie",
+            "splintr-rs",
+            "tuetoken",
+        ),
+        *("gigabpe", "rustbpe", "bpeasy"),
     ),
+    "docs": ("zensical", "mkdocstrings-python", "ruff"),
 }
+"""Of each extra in pyproject.toml, the packages that are asked for on every Python."""
+
+NO_TORCH = "torch cannot be imported: pip install torch"
+
 # Instruction sets that a fast path here asks for, as Linux names them.
 INSTRUCTION_SETS = (
     "avx2",
@@ -65,9 +65,22 @@ INSTRUCTION_SETS = (
 )
 
 
-@app.command(epilog=examples("gpt2x env", "gpt2x env --json"))
-def env(json: Json = False) -> None:
+@app.command(epilog=examples("gpt2x env", "gpt2x env --check", "gpt2x env --json"))
+def env(
+    json: Json = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Say what is missing for full speed, and how to get it; exit code 4 if anything is.",
+        ),
+    ] = False,
+) -> None:
     """Report versions, hardware, operators, and where data and vocabularies are."""
+    if check:
+        from gpt2x.cli import env_check
+
+        raise typer.Exit(env_check.run(json))
     report = collect()
     if json:
         emit_json(report)
@@ -82,7 +95,7 @@ def collect() -> dict[str, dict[str, Any]]:
     """Everything that the command prints, section by section (the shape of ``--json``)."""
     return {
         "versions": {"gpt2x": __version__, "python": platform.python_version(), **_package_versions()},
-        "extras": {name: _extra_state(members) for name, members in EXTRAS.items()},
+        "extras": {name: _extra_state(name, members) for name, members in EXTRAS.items()},
         "cpu": _cpu(),
         "gpu": _gpu(),
         "tokenizer": _tokenizer(),
@@ -103,9 +116,9 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _extra_state(members: tuple[str, ...]) -> str:
+def _extra_state(extra: str, members: tuple[str, ...]) -> str:
     missing = [name for name in members if _version(name) is None]
-    return "installed" if not missing else f"missing {', '.join(missing)}"
+    return f'pip install "gpt2x[{extra}]" adds {", ".join(missing)}' if missing else "installed"
 
 
 def _cpu() -> dict[str, Any]:
@@ -129,8 +142,10 @@ def _memory_gib() -> float | None:
 
 
 def _gpu() -> dict[str, Any]:
-    import torch
-
+    try:
+        import torch
+    except ImportError:
+        return {"devices": [], "reason": NO_TORCH}
     if not torch.cuda.is_available():
         reason = "torch is built without CUDA" if torch.version.cuda is None else "torch sees no CUDA device"
         return {"devices": [], "reason": reason}
@@ -156,15 +171,16 @@ def _tokenizer() -> dict[str, Any]:
 
 
 def _operators(device: str) -> dict[str, Any]:
-    from gpt2x.ops import backend
+    try:
+        from gpt2x.ops import backend
+    except ImportError:
+        return {"none": NO_TORCH}
 
     return {status.name: f"{status.implementation}: {status.reason}" for status in backend.report(device)}
 
 
 def _operators_on_gpu() -> dict[str, dict[str, Any]]:
-    import torch
-
-    return {"operators on cuda": _operators("cuda")} if torch.cuda.is_available() else {}
+    return {"operators on cuda": _operators("cuda")} if _gpu()["devices"] else {}
 
 
 def _places() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`gpt2x eval`: how well a model predicts text it was not trained on, and how it answers multiple choice."""
+"""`gpt2x eval`: how well a model predicts text it was not trained on, answers multiple choice, and sings."""
 
 from __future__ import annotations
 
@@ -30,12 +30,20 @@ EPILOG = examples(
     "gpt2x eval runs/lyrics",
     "gpt2x eval runs/text --data other.txt --json",
     "gpt2x eval runs/text --choices questions.jsonl",
+    "gpt2x eval --songs --topics 5 --seeds 2",
 )
+
+
+PACKAGED = {"data": "songs", "validation_share": 0.05, "seed": 1}
+"""Of the model that ships: benchmarks/lyric_writer/finetune.toml."""
 
 
 @app.command("eval", epilog=EPILOG)
 def evaluate(
-    run: Annotated[str, typer.Argument(help="A model folder, or the name of a run.", metavar="RUN")],
+    run: Annotated[
+        str | None,
+        typer.Argument(help="A model folder, or the name of a run; the newest by default.", metavar="[RUN]"),
+    ] = None,
     *,
     data: Annotated[
         str | None,
@@ -62,6 +70,15 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="Measure on the first N tokens only.")
     ] = None,
+    songs: Annotated[
+        bool, typer.Option("--songs", help="Let it sing, and count rhymes, repeats and copies.")
+    ] = False,
+    topics: Annotated[
+        int, typer.Option("--topics", metavar="N", min=1, help="With --songs: the first N of 20 topics.")
+    ] = 20,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="K", min=1, help="With --songs: K songs of each topic.")
+    ] = 5,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -69,23 +86,37 @@ def evaluate(
     """Measure a model: loss in nats a token, perplexity, bits per byte; with --choices, questions answered.
 
     Documents are predicted one by one, in windows of the model's context. JSON: {run, data, documents, tokens, bytes,
-    loss, perplexity, bits_per_byte}; with --choices {run, choices, questions, accuracy, accuracy_normalised}.
+    loss, perplexity, bits_per_byte}; with --choices {run, choices, questions, accuracy, accuracy_normalised}; with
+    --songs {run, topics, seeds, rhymed, unknown, repeated, distinct_2, has_topic, ended, lines, copied, copied_most,
+    bits_per_byte, songs}.
     """
+    if songs and (choices is not None or data is not None or recipe is not None or limit is not None):
+        raise UsageError("--songs sings, --choices, --data, --recipe and --limit are for text; leave one out")
     if choices is not None and (data is not None or recipe is not None or limit is not None):
         raise UsageError(
             "--choices asks questions, --data, --recipe and --limit are for text; give one of them"
         )
     from gpt2x.model.device import pick_device
     from gpt2x.model.folder import load_folder
-    from gpt2x.model.runs import find_run
+    from gpt2x.model.runs import find_run, newest_run
     from gpt2x.train.evaluate import answer_questions, read_questions
     from gpt2x.train.evaluate import evaluate as measure
 
-    folder = find_run(run)
+    folder = newest_run() if run is None else find_run(run)
     questions = read_questions(choices) if choices is not None else None
     model, tokenizer = load_folder(folder, device=pick_device(device))
     if tokenizer is None:
         raise InputDataError(f"{folder} holds a model without a tokenizer; put its tokenizer.json beside it")
+    if songs:
+        from gpt2x.cli.eval_songs import measure_songs
+
+        def held_out_bits() -> float:
+            name, documents = _documents(folder, None, None, tokenizer, None)
+            say(f"{folder} on {name}, its validation part")
+            return measure(model, tokenizer, documents).bits_per_byte
+
+        measure_songs(folder, model, tokenizer, held_out_bits, topics=topics, seeds=seeds, as_json=as_json)
+        return
     about: dict[str, Any] = {"run": str(folder)}
     if questions is not None:
         about["choices"] = str(choices)
@@ -113,18 +144,39 @@ def _documents(
     from gpt2x.data.sources import find_file
     from gpt2x.train.evaluate import documents_in
 
-    settings = {} if data is not None else _settings(folder)
-    name = data if data is not None else str(settings["data"])
-    path = find_file(name)
+    if data is None:
+        return _validation_part(folder, recipe_name, tokenizer, limit)
+    path = find_file(data)
     recipe = _recipe(recipe_name, path)
-    if data is not None and recipe.documents is not None:
-        return name, _encoded(recipe.documents(path), tokenizer, limit)
-    share, seed = float(settings.get("validation_share", 0.5)), int(settings.get("seed", 0))
-    if data is not None:
-        from gpt2x.data.token_files import open_all
+    if recipe.documents is not None:
+        return data, _encoded(recipe.documents(path), tokenizer, limit)
+    from gpt2x.data.token_files import open_all
 
-        return name, documents_in(open_all(path, tokenizer.n_vocab), tokenizer.eot_token, limit)
-    _, streams = recipe.streams(path, recipe.digest(path), tokenizer, share, seed)
+    return data, documents_in(open_all(path, tokenizer.n_vocab), tokenizer.eot_token, limit)
+
+
+def _validation_part(
+    folder: Path, recipe_name: str | None, tokenizer: Tokenizer, limit: int | None
+) -> tuple[str, Iterator[Ids]]:
+    """The documents that the run kept for validation, split as it split them.
+
+    Raises:
+        InputDataError: its data are unknown, or have another content now, which would be split otherwise.
+
+    """
+    from gpt2x.data.sources import find_file
+    from gpt2x.model.runs import data_of_run
+    from gpt2x.train.evaluate import documents_in
+
+    settings, known = _settings(folder), data_of_run(folder)
+    name, kept = str(settings["data"]), Path(known.get("file", ""))
+    path = kept if kept.is_file() or ("file" in known and kept.is_dir()) else find_file(name)
+    recipe = _recipe(recipe_name or known.get("recipe"), path)
+    digest = recipe.digest(path)
+    if "digest" in known and known["digest"].rpartition(":")[2] != digest.rpartition(":")[2]:
+        raise InputDataError(f"{path} has changed since {folder} was trained on it; give --data FILE")
+    share, seed = float(settings["validation_share"]), int(settings["seed"])
+    _, streams = recipe.streams(path, digest, tokenizer, share, seed)
     return name, documents_in(streams.validation, tokenizer.eot_token, limit)
 
 
@@ -154,9 +206,11 @@ def _recipe(name: str | None, path: Path) -> Recipe:
 
 def _settings(folder: Path) -> dict[str, Any]:
     """The settings of the run's training."""
-    from gpt2x.model.runs import SETTINGS, TRAINER
+    from gpt2x.model.runs import SETTINGS, TRAINER, packaged_model
     from gpt2x.paths import CONFIG_BYTES, read_text
 
+    if folder.resolve() == packaged_model().resolve():
+        return PACKAGED
     file = folder / TRAINER / SETTINGS
     try:
         settings = json.loads(read_text(file, limit=CONFIG_BYTES, regular=True))

@@ -1,25 +1,22 @@
 """`gpt2x sing`: lyrics about a topic, streamed as they are written.
 
-It takes the newest run there is, else the model that ships with the package; it never trains.
+It takes the newest run there is, else the model that ships with the package; it never trains. Without a topic a person
+at a terminal is asked for one, and for what to sing next (`sing_interactive`); ``--web`` sings on a page (`sing_web`).
 """
 
 from __future__ import annotations
 
-import json
 import secrets
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from gpt2x.cli import sing_options as option
 from gpt2x.cli.options import Device, Json, Out, Quiet, WeightsFrom, examples
-from gpt2x.console import emit, emit_json, emit_piece, is_terminal, say
-from gpt2x.errors import InputDataError, UsageError, quoted
-
-if TYPE_CHECKING:
-    from gpt2x.generate.engine import Engine, TextStream
-    from gpt2x.generate.originality import OverlapIndex
+from gpt2x.cli.sing_song import Singer, Song, find_songs, load_engine, write_songs
+from gpt2x.console import emit, emit_json, is_quiet, is_terminal
+from gpt2x.errors import UsageError
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -30,197 +27,174 @@ app = typer.Typer(
 
 EPILOG = examples(
     'gpt2x sing "ex-girlfriend"',
+    "gpt2x sing",
+    "gpt2x sing --web",
     "gpt2x sing rain --mood funny --form ballad",
     "gpt2x sing rain --count 3 --temperature 1.1",
-    "gpt2x sing rain --run runs/lyrics --seed 7 --check",
+    "gpt2x sing rain --run runs/lyrics --seed 7 --originality",
+    "gpt2x sing rain --max-copied 7 --score",
     "gpt2x sing rain --out rain.txt",
 )
+
+_LATER = "rain"  # stands for a topic that is asked for once the options are checked and the model is loaded
 
 
 @app.command(epilog=EPILOG)
 def sing(
     topic: Annotated[str | None, typer.Argument(help="What to sing about; asked for when left out.")] = None,
     *,
-    mood: Annotated[
-        str, typer.Option("--mood", metavar="WORD", help="Such as happy, funny, tender, sad, angry, hopeful.")
-    ] = "",
-    form: Annotated[
-        str, typer.Option("--form", metavar="FORM", help="verse-chorus, ballad or free; the model's choice.")
-    ] = "",
-    run: Annotated[
-        str | None,
-        typer.Option(
-            "--run", metavar="RUN", help="A model folder, or the name of a run; the newest by default."
-        ),
-    ] = None,
-    lines: Annotated[
-        int | None,
-        typer.Option("--lines", min=1, metavar="N", help="End with the stanza that reaches so many."),
-    ] = None,
-    max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, help="The longest song, in tokens.")
-    ] = 600,
-    temperature: Annotated[
-        float, typer.Option("--temperature", help="Higher is wilder; 0 always takes the likeliest token.")
-    ] = 0.8,
-    top_k: Annotated[
-        int | None, typer.Option("--top-k", metavar="K", help="Choose among the K likeliest tokens only.")
-    ] = None,
-    top_p: Annotated[
-        float,
-        typer.Option("--top-p", help="Choose among the likeliest tokens that hold this much probability."),
-    ] = 0.95,
-    min_p: Annotated[
-        float, typer.Option("--min-p", help="Only tokens with this share of the likeliest one's probability.")
-    ] = 0.0,
-    typical_p: Annotated[
-        float,
-        typer.Option("--typical-p", help="Only the most typical tokens that hold this much probability."),
-    ] = 1.0,
-    repetition_penalty: Annotated[
-        float, typer.Option("--repetition-penalty", help="Above 1, tokens that were used become less likely.")
-    ] = 1.0,
-    frequency_penalty: Annotated[
-        float, typer.Option("--frequency-penalty", help="Taken from a logit for each time its token came.")
-    ] = 0.0,
-    presence_penalty: Annotated[
-        float, typer.Option("--presence-penalty", help="Taken from the logit of a token that came.")
-    ] = 0.0,
-    no_repeat_ngram: Annotated[
-        int, typer.Option("--no-repeat-ngram", metavar="N", help="No N tokens in a row twice; 0: any may.")
-    ] = 0,
-    drafts: Annotated[
-        int,
-        typer.Option(
-            "--drafts", min=1, metavar="N", help="How often a line is tried until it rhymes; 1: never."
-        ),
-    ] = 12,
-    chorus: Annotated[
-        bool, typer.Option("--chorus/--no-chorus", help="Whether a chorus comes back word for word.")
-    ] = True,
-    stop: Annotated[
-        list[str] | None,
-        typer.Option("--stop", metavar="TEXT", help="End before this text; may be repeated."),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed", metavar="N", min=0, help="The same seed gives the same song; a new one by default."
-        ),
-    ] = None,
-    count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How many songs to write.")] = 1,
-    check: Annotated[
-        bool, typer.Option("--check", help="Tell the longest run of words that is copied from a song.")
-    ] = False,
-    score: Annotated[
-        bool, typer.Option("--score", help="Count rhymes, repeats and unknown words of each song.")
-    ] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data", metavar="FILE", help="The songs for --check; by default those of the training."
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            metavar="DTYPE",
-            help="On a CPU: float32, exact and the default; bfloat16, faster; int8, fastest and smallest.",
-        ),
-    ] = None,
+    mood: option.Mood = "",
+    form: option.Form = "",
+    run: option.RunName = None,
+    lines: option.Lines = None,
+    min_lines: option.MinLines = None,
+    max_tokens: option.MaxTokens = 900,
+    temperature: option.Temperature = 0.8,
+    top_k: option.TopK = None,
+    top_p: option.TopP = 0.95,
+    min_p: option.MinP = 0.05,
+    typical_p: option.TypicalP = 1.0,
+    repetition_penalty: option.RepetitionPenalty = 1.0,
+    frequency_penalty: option.FrequencyPenalty = 0.0,
+    presence_penalty: option.PresencePenalty = 0.0,
+    no_repeat_ngram: option.NoRepeatNgram = 0,
+    drafts: option.Drafts = 12,
+    chorus: option.Chorus = True,
+    stop: option.Stop = None,
+    seed: option.SongSeed = None,
+    count: option.Count = 1,
+    originality: option.Originality = False,
+    max_copied: option.MaxCopied = None,
+    score: option.Score = False,
+    data: option.Songs = None,
+    weights: option.Weights = None,
     weights_from: WeightsFrom = "best",
     device: Device = "auto",
+    typewriter: option.Typewriter = False,
+    web: option.Web = False,
+    port: option.Port = None,
+    open_browser: option.Open = False,
     out: Out = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write lyrics about a topic, streamed as they come.
 
-    The newest run in ./runs sings; with none there, the model that ships with gpt2x. JSON: {topic, title, text, seed,
-    tokens, run, tokens_per_second}, with --check also {copied: {words, share, text, title}}, with --score also
-    {score: {lines, words, rhymed, scheme, unknown, repeated, distinct_2, has_topic}}; with --count above 1 a list.
+    The newest run in ./runs sings; with none there, the model that ships with gpt2x. Without a topic, in a terminal, it
+    asks for one and then for what to sing next. JSON: {topic, title, text, seed, tokens, run, tokens_per_second}, with
+    --originality also {copied: {words, share, text, title, spans}}, with --score that and {score: {lines, words,
+    rhymed, scheme, unknown, repeated, distinct_2, has_topic}, settings, command}; with --count above 1 a list.
     """
     from gpt2x.generate.form import MAX_LINES, MIN_LINES
-    from gpt2x.generate.lyrics import SongRequest, title_of
-    from gpt2x.generate.lyrics import sing as write_song
+    from gpt2x.generate.lyrics import SongRequest
     from gpt2x.generate.sampling import SamplingConfig
+    from gpt2x.generate.song_settings import SongSettings, next_seed, one_word, plain_topic
     from gpt2x.model.runs import find_run, newest_run, weights_of
 
-    seed = secrets.randbelow(10**6) if seed is None else seed
-    _check_seed(seed, count)
-    request = SongRequest(
-        topic=_ask_for_topic() if topic is None else topic,
-        mood=_one_word("--mood", mood),
-        form=_one_word("--form", form),
-        min_lines=MIN_LINES if lines is None else min(MIN_LINES, lines),
-        max_lines=MAX_LINES if lines is None else lines,
-        returning_chorus=chorus,
-        candidates=drafts,
-    )
-    title = title_of(request.topic)
-    sampling = SamplingConfig(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        typical_p=typical_p,
-        repetition_penalty=repetition_penalty,
-        frequency_penalty=frequency_penalty,
-        presence_penalty=presence_penalty,
-        no_repeat_ngram=no_repeat_ngram,
+    if web:
+        with_a_page = {"--json": as_json, "--out": out, "--count": count > 1, "--typewriter": typewriter}
+        _refuse(
+            "--web",
+            {**{name: bool(given) for name, given in with_a_page.items()}, "--max-copied": bool(max_copied)},
+        )
+    elif port is not None or open_browser:
+        raise UsageError(
+            f"{'--port' if port is not None else '--open'} is for --web; add it, or leave both out"
+        )
+    first_seed = secrets.randbelow(10**6) if seed is None else seed
+    _check_seed(first_seed, count)
+    interactive = topic is None and not (web or as_json or out is not None or count > 1) and _can_talk()
+    if topic is None and not (web or interactive):
+        topic = _ask_for_topic()
+    settings = SongSettings(
+        request=SongRequest(
+            topic=_LATER if topic is None else plain_topic(topic),
+            mood=one_word("--mood", mood),
+            form=one_word("--form", form),
+            min_lines=min(MIN_LINES, lines or MIN_LINES) if min_lines is None else min_lines,
+            max_lines=max(MAX_LINES, min_lines or 0) if lines is None else lines,
+            returning_chorus=chorus,
+            candidates=drafts,
+        ),
+        sampling=SamplingConfig(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            typical_p=typical_p,
+            repetition_penalty=repetition_penalty,
+            frequency_penalty=frequency_penalty,
+            presence_penalty=presence_penalty,
+            no_repeat_ngram=no_repeat_ngram,
+        ),
+        max_tokens=max_tokens,
+        stop=tuple(stop or ()),
     )
     if weights is not None:
         _check_weights(weights)
     folder = newest_run() if run is None else find_run(run)
-    engine = _load(weights_of(folder, weights_from), device, weights)
-    index = _songs_to_check(folder, data) if check or data is not None else None
-    songs: list[dict[str, Any]] = []
-    for number in range(count):
-        say(f"{folder}, seed {seed + number}")
-        stream = write_song(
-            engine,
-            request,
-            max_tokens=max_tokens,
-            sampling=sampling,
-            seed=seed + number,
-            stop_strings=stop or (),
-        )
-        text = _collect(stream, printing=not as_json)
-        song: dict[str, Any] = {
-            "topic": request.topic,
-            "title": title,
-            "text": text.removeprefix(title).strip(),
-            "seed": seed + number,
-            "tokens": stream.num_tokens,
-            "run": str(folder),
-            "tokens_per_second": round(stream.num_tokens / max(stream.seconds, 1e-9), 1),
-        }
-        if score:
-            song["score"] = _report_score(song["text"], request.topic)
-        if index is not None:
-            song["copied"] = _report_copied(index, song["text"])
-        if not as_json and number + 1 < count:
+    must_compare = originality or data is not None or max_copied is not None
+    songs, why_not = find_songs(folder, data, must=must_compare) if must_compare or score else (None, "")
+    singer = Singer(
+        engine=load_engine(weights_of(folder, weights_from), device, weights),
+        folder=folder,
+        options=_options_of_the_model(run, weights, weights_from),
+        index=songs,
+        not_compared=why_not,
+        max_copied=max_copied,
+        score=score,
+        printing=not as_json,
+        typewriter=typewriter,
+    )
+    if web:
+        from gpt2x.cli.sing_web import serve_page
+
+        serve_page(singer, settings, topic=settings.request.topic if topic else "", seed=seed, port=port,
+                   open_browser=open_browser)  # fmt: skip
+        return
+    if interactive:
+        from gpt2x.cli.sing_interactive import converse
+
+        converse(singer, settings, first_seed)
+        return
+    sung: list[Song] = []
+    while len(sung) < count:
+        sung.append(singer.sing(settings, next_seed(sung[-1]["seed"]) if sung else first_seed))
+        if not as_json and len(sung) < count:
             emit("")
-        songs.append(song)
     if as_json:
-        emit_json(songs if count > 1 else songs[0])
+        emit_json(sung if count > 1 else sung[0])
     if out is not None:
-        _write_songs(out, songs)
+        write_songs(out, sung)
+
+
+def _refuse(name: str, others: dict[str, bool]) -> None:
+    """Refuse the options that cannot be given together with one."""
+    other = next((other for other, given in others.items() if given), None)
+    if other is not None:
+        raise UsageError(f"{name} and {other} do not go together; leave one out")
+
+
+def _can_talk() -> bool:
+    """Whether there is a person at a terminal who sees the songs and our questions, and can answer them."""
+    return not is_quiet() and all(map(is_terminal, (sys.stdin, sys.stdout, sys.stderr)))
 
 
 def _ask_for_topic() -> str:
-    """The topic, asked for on a terminal.
+    """The topic, asked for on a terminal, where the song goes elsewhere.
 
     Raises:
-        UsageError: there is nobody to ask.
+        UsageError: there is nobody to ask, or no answer.
 
     """
-    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+    from gpt2x.cli.sing_interactive import ask
+
+    answer = None
+    if is_terminal(sys.stdin) and is_terminal(sys.stderr):
+        answer = ask("What shall I sing about? ")
+    if answer is None:
         raise UsageError("there is no topic; say what to sing about, as in: gpt2x sing rain")
-    sys.stderr.write("What shall I sing about? ")
-    sys.stderr.flush()
-    return sys.stdin.readline()
+    return answer
 
 
 def _check_seed(seed: int, count: int) -> None:
@@ -230,87 +204,17 @@ def _check_seed(seed: int, count: int) -> None:
         )
 
 
-def _one_word(option: str, value: str) -> str:
-    """A value that fits into one line of a song's head."""
-    word = " ".join(value.split())
-    if not word.isprintable() or len(word) > 40:
-        raise UsageError(f"{option} {quoted(value)} is no mood or form; give one word")
-    return word.lower()
-
-
-def _write_songs(out: Path, songs: list[dict[str, Any]]) -> None:
-    from gpt2x.paths import atomic_write
-
-    with atomic_write(out, text=True) as file:
-        file.write("\n\n\n".join(f"{song['title']}\n\n{song['text']}" for song in songs) + "\n")
-    say(f"written to {out}")
-
-
 def _check_weights(weights: str) -> None:
     from gpt2x.model.decoding import check_weights
 
     check_weights(weights)  # before a model is loaded for nothing
 
 
-def _load(folder: Path, device: str, weights: str | None) -> Engine:
-    from gpt2x.generate.engine import Engine
-    from gpt2x.model.device import pick_device
-    from gpt2x.model.folder import load_folder
-
-    model, tokenizer = load_folder(folder, device=pick_device(device))
-    if tokenizer is None:
-        raise InputDataError(f"{folder} holds a model without a tokenizer; put its tokenizer.json beside it")
-    return Engine(model, tokenizer, weights=weights)
-
-
-def _collect(stream: TextStream, *, printing: bool) -> str:
-    """Take the pieces as they come, print them at once, and give the whole."""
-    pieces = []
-    try:
-        for piece in stream:
-            pieces.append(piece)
-            if printing:
-                emit_piece(piece)
-    except KeyboardInterrupt:
-        if printing:
-            emit("")
-        raise
-    if printing:
-        emit("")
-    return "".join(pieces)
-
-
-def _songs_to_check(folder: Path, data: Path | None) -> OverlapIndex:
-    from gpt2x.data.lyrics import read_songs
-    from gpt2x.generate.originality import OverlapIndex
-
-    songs = read_songs(data if data is not None else _training_data(folder))
-    return OverlapIndex((song.song, song.text) for song in songs)
-
-
-def _training_data(folder: Path) -> Path | None:
-    """The csv file that the run was trained on, where the run says so and it is still there; else None."""
-    from gpt2x.model.runs import SETTINGS, TRAINER
-    from gpt2x.paths import CONFIG_BYTES, read_text
-
-    try:
-        settings = folder / TRAINER / SETTINGS
-        name = json.loads(read_text(settings, limit=CONFIG_BYTES, regular=True))["data"]
-        return Path(name) if Path(name).is_file() else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _report_score(text: str, topic: str) -> dict[str, Any]:
-    from gpt2x.generate.report import report
-    from gpt2x.generate.rhyme import packaged_rhymes
-
-    found = report(text, packaged_rhymes(), topic)
-    say(str(found))
-    return found.to_dict()
-
-
-def _report_copied(index: OverlapIndex, text: str) -> dict[str, Any]:
-    found = index.longest_shared_run(text)
-    say(str(found))
-    return {"words": found.words, "share": round(found.share, 4), "text": found.text, "title": found.title}
+def _options_of_the_model(run: str | None, weights: str | None, weights_from: str) -> list[str]:
+    """The options that choose the model and its weights, as far as they are not the default."""
+    given = {
+        "--run": run,
+        "--weights": weights,
+        "--weights-from": weights_from if weights_from != "best" else None,
+    }
+    return [word for name, value in given.items() if value is not None for word in (name, value)]

@@ -17,10 +17,12 @@ import typer
 from gpt2x.boundary import exit_with_one_sentence
 from gpt2x.cli.options import examples
 from gpt2x.cli.train_options import HelpOfPreset, with_settings
+from gpt2x.cli.train_verify import verify_and_show
 from gpt2x.console import emit, emit_json, format_table, set_quiet
 from gpt2x.errors import Gpt2xError, UsageError
 from gpt2x.settings import Resolved, resolve
 from gpt2x.train.config import TrainConfig
+from gpt2x.train.launch import check_ranks
 from gpt2x.train.presets import PRESETS, Preset, find_preset
 
 app = typer.Typer(
@@ -60,11 +62,23 @@ COMMANDS = (
         (
             "gpt2x train lyrics",
             "gpt2x train lyrics --data songs.csv.xz --steps 300 --out runs/mine",
+            "gpt2x train lyrics --data songs.csv.xz --ranks 2",
             "torchrun --nproc-per-node 2 -m gpt2x.train lyrics --data songs.csv.xz",
             "gpt2x train lyrics --resume --out runs/mine",
             "gpt2x train lyrics --resume --out runs/mine --steps 600",
             "gpt2x train lyrics --init-from openai-community/gpt2 --lr 5e-5 --out runs/tuned",
             "gpt2x train lyrics --preset gpt2 --show-config",
+        ),
+    ),
+    Command(
+        "rhymed-lyrics",
+        "lyrics",
+        "Train on songs, to plan rhymes.",
+        "Train on songs as `lyrics` does, with the last word of each line before the line: a fifth more "
+        "tokens, from which a model learns to aim at its rhymes. `gpt2x sing` sees that a model has learned so.",
+        (
+            "gpt2x train rhymed-lyrics --data songs.csv.xz --out runs/rhymes",
+            "torchrun --nproc-per-node 2 -m gpt2x.train rhymed-lyrics --data songs.csv.xz",
         ),
     ),
     Command(
@@ -76,7 +90,7 @@ COMMANDS = (
         (
             "gpt2x train text --data tiny-shakespeare",
             "gpt2x train text --data book.txt --steps 300 --out runs/book",
-            "torchrun --nproc-per-node 2 -m gpt2x.train text --data stories.jsonl.gz",
+            "gpt2x train text --data stories.jsonl.gz --ranks 2",
         ),
     ),
     Command(
@@ -102,7 +116,8 @@ ABOUT_RUNS = (
     "\n\nWhat stands in square brackets is what holds with the preset (--preset NAME --help). A run that was "
     "interrupted goes on where it was when the same command is given again. The run folder is a Hugging Face folder "
     "and grows a `trainer/` folder with checkpoints; its path is printed on stdout. JSON: {run, steps, loss, "
-    "validation_loss, best_step, best_validation_loss, parameters, tokens, seconds, tokens_per_second}."
+    "validation_loss, best_step, best_validation_loss, parameters, tokens, seconds, tokens_per_second, skipped, "
+    "token_hash}; of --verify-resume: {holds, steps, trials, left_out, demands_bits}."
 )
 
 
@@ -135,6 +150,22 @@ def _add(command: Command) -> None:
             Path | None,
             typer.Option("--config", metavar="FILE", help="A TOML file with settings.", show_default=False),
         ] = None,
+        ranks: Annotated[
+            int,
+            typer.Option(
+                "--ranks",
+                metavar="N",
+                help="Train on so many processes of this machine, each on a GPU or with its share of the cores.",
+            ),
+        ] = 1,
+        max_restarts: Annotated[
+            int,
+            typer.Option(
+                "--max-restarts",
+                metavar="N",
+                help="With --ranks: start all anew so often when one has failed.",
+            ),
+        ] = 0,
         show_config: Annotated[
             bool,
             typer.Option(
@@ -148,6 +179,13 @@ def _add(command: Command) -> None:
                 help="Compute a few steps, print what the run will need (time, memory, disk), and stop.",
             ),
         ] = False,
+        verify: Annotated[
+            bool,
+            typer.Option(
+                "--verify-resume",
+                help="Train a few steps in a temporary folder, straight and with interruptions, compare, and stop.",
+            ),
+        ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
         quiet: Annotated[
             bool, typer.Option("--quiet", "-q", help="No talk and no progress on stderr.")
@@ -155,31 +193,30 @@ def _add(command: Command) -> None:
     ) -> None:
         with exit_with_one_sentence():
             set_quiet(quiet)
-            _run(
-                command.recipe,
-                preset,
-                resume,
-                overwrite,
-                config,
-                flags,
-                show_config=show_config,
-                plan=plan,
-                as_json=as_json,
-            )
+            if verify or (ranks, max_restarts) != (1, 0):
+                check_ranks(ranks, max_restarts, verify=verify)
+            resolved = _settings(preset, resume, config, flags, show_config=show_config)
+            if show_config:
+                _show(resolved, as_json)
+            elif plan:
+                _plan(resolved.values, ranks, as_json)
+            elif verify:
+                verify_and_show(command.recipe, resolved.values, as_json)
+            elif ranks > 1:
+                switches = {"--resume": resume, "--overwrite": overwrite, "--json": as_json, "--quiet": quiet}
+                words = [
+                    command.recipe,
+                    *_words(preset, config, flags),
+                    *(s for s, on in switches.items() if on),
+                ]
+                _launch(resolved.values, words, ranks, max_restarts)
+            else:
+                _train(command.recipe, resolved.values, resume, overwrite, as_json)
 
 
-def _run(  # noqa: PLR0917  (they come from the command line)
-    recipe: str,
-    preset: str,
-    resume: bool,
-    overwrite: bool,
-    config: Path | None,
-    flags: dict[str, Any],
-    *,
-    show_config: bool,
-    plan: bool,
-    as_json: bool,
-) -> None:
+def _settings(
+    preset: str, resume: bool, config: Path | None, flags: dict[str, Any], *, show_config: bool
+) -> Resolved[TrainConfig]:
     try:
         resolved = _resolve(find_preset(preset), resume, config, flags)
         if not resolved.values.data and not show_config:
@@ -187,25 +224,45 @@ def _run(  # noqa: PLR0917  (they come from the command line)
     except Gpt2xError as error:
         _silence_other_ranks(error)
         raise
-    if show_config:
-        _show(resolved, as_json)
-        return
-    if plan:
-        _plan(resolved.values, as_json)
-        return
+    return resolved
+
+
+def _train(recipe: str, config: TrainConfig, resume: bool, overwrite: bool, as_json: bool) -> None:
     # Threads that wait should sleep: spinning, OpenMP's default, is a little faster on an idle machine and ten
     # times slower where another program wants a core too. It has to be said before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from gpt2x.train.loop import prepare_and_train
     from gpt2x.train.recipe import RECIPES
 
-    result = prepare_and_train(resolved.values, RECIPES[recipe], resume=resume, overwrite=overwrite)
+    result = prepare_and_train(config, RECIPES[recipe], resume=resume, overwrite=overwrite)
     if result is None:  # another rank reports
         return
     if as_json:
         emit_json(result.to_dict())
     else:
         emit(str(result.run))
+
+
+def _words(preset: str, config: Path | None, flags: dict[str, Any]) -> list[str]:
+    """The command line once more, for the ranks."""
+    words = [f"--preset={preset}"]
+    if config is not None:
+        words.append(f"--config={config}")
+    for name, value in flags.items():
+        option = name.replace("_", "-")
+        switch = "" if value else "no-"
+        words.append(f"--{switch}{option}" if isinstance(value, bool) else f"--{option}={value}")
+    return words
+
+
+def _launch(config: TrainConfig, words: list[str], ranks: int, max_restarts: int) -> None:
+    from gpt2x.train.launch import launch
+
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from gpt2x.train.distributed import choose_device
+
+    choose_device(config.device, ranks - 1)  # a rank without a GPU could not say so for all
+    launch("gpt2x.train", words, ranks, max_restarts=max_restarts)
 
 
 for _command in COMMANDS:
@@ -299,22 +356,23 @@ def _show(resolved: Resolved[TrainConfig], as_json: bool) -> None:
         emit(format_table(["setting", "value", "source"], resolved.table(), right=[False] * 3))
 
 
-def _plan(config: TrainConfig, as_json: bool) -> None:
+def _plan(config: TrainConfig, ranks: int, as_json: bool) -> None:
     from gpt2x.train.estimate import estimate
 
-    needs = estimate(config)
+    needs = estimate(config, ranks)
     if as_json:
         emit_json(needs.to_dict())
         return
     unknown = "known once the data are read (epochs)"
+    each, apart = (", for each rank", ", exchanging gradients apart") if ranks > 1 else ("", "")
     rows = [
         ("parameters", f"{needs.parameters:,}"),
         ("steps", unknown if needs.steps is None else f"{needs.steps:,} of {needs.tokens_a_step:,} tokens"),
         ("operations", f"{needs.flops_a_step:.2e} a step (matrix products)"),
         ("speed", f"{needs.flops_a_step / needs.step_s / 1e9:.3g} GFLOP/s, as measured now"),
-        ("memory", f"{needs.memory_bytes / 1e6:,.0f} MB at the peak of a micro-batch"),
+        ("memory", f"{needs.memory_bytes / 1e6:,.0f} MB at the peak of a micro-batch{each}"),
         ("disk", f"{needs.disk_bytes / 1e6:,.0f} MB of checkpoints"),
-        ("a step", f"{needs.step_s:.3g} s"),
+        ("a step", f"{needs.step_s:.3g} s{apart}"),
         ("the run", unknown if needs.run_s is None else f"{needs.run_s:,.0f} s, validating and saving apart"),
     ]
     emit(format_table(["what", "needs"], rows, right=[False] * 2))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpt2x.console import say
+from gpt2x.data.lines import with_end_words
 from gpt2x.data.tables import check_distinct, check_width, table_rows
 from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import assets_dir
@@ -121,16 +122,17 @@ def read_songs(path: str | os.PathLike[str] | None = None) -> list[Song]:
     return list(iterate_songs(path))
 
 
-def iterate_songs(path: str | os.PathLike[str] | None = None) -> Iterator[Song]:
+def iterate_songs(path: str | os.PathLike[str] | None = None, *, talks: bool = True) -> Iterator[Song]:
     """Read the songs of a table one after the other, in memory for a few of them.
 
     Args:
         path: a csv file (fields separated by commas, semicolons, tabs or bars), also packed (``.xz``, ``.gz``,
             ``.zip``), or a ``.parquet`` file; None reads the packaged songs.
+        talks: say on stderr what was left out.
 
     Yields:
         The songs in the order of the file; those without text are skipped, and tags that cannot be read are left out.
-        How many of either is said on stderr at the end.
+        How many of either is said at the end.
 
     Raises:
         InputDataError: the file is missing, damaged, empty, not UTF-8, has no ``text`` column or one of `COLUMNS` or
@@ -154,7 +156,8 @@ def iterate_songs(path: str | os.PathLike[str] | None = None) -> Iterator[Song]:
             counts.num_empty += 1
     if counts.num_songs == counts.num_empty:
         raise InputDataError(f"{path} holds no song with text; each row needs words in its text column")
-    counts.report(path)
+    if talks:
+        counts.report(path)
 
 
 @dataclass(slots=True)
@@ -200,15 +203,19 @@ def song_prompt(title: str, tags: Tags | None = None) -> str:
     return "\n".join(head) + "\n\n" if head else ""
 
 
-def song_document(song: Song) -> str:
+def song_document(song: Song, *, end_words: bool = False) -> str:
     r"""The text that a model learns for one song: `song_prompt`, then the words.
+
+    Args:
+        song: what is learned.
+        end_words: before each line comes the word that it ends with, so that a model can plan its rhymes.
 
     >>> song_document(Song("Ann", "Rain", "", "It falls\non me"))
     'Rain\n\nIt falls\non me'
     >>> song_document(Song("Ann", "Rain", "", "It falls", Tags(mood="calm")))
     'Rain\nmood: calm\n\nIt falls'
     """
-    return song_prompt(song.song, song.tags) + song.text
+    return song_prompt(song.song, song.tags) + (with_end_words(song.text) if end_words else song.text)
 
 
 def tidy(text: str) -> str:

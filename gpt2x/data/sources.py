@@ -4,19 +4,20 @@ A data set is a record. `locate` finds its file on this machine (the package, th
 the cache) and `get` downloads it into the cache if it is nowhere and ``GPT2X_OFFLINE`` does not forbid it. Kaggle and
 Hugging Face downloads go through their own clients, which are the optional extra ``data``.
 
-What is known of a file is compared before it is kept. Of a file with a plain address that is its sha256. Kaggle serves
-the newest version of a set, and no checksum of its files is published: of those the columns and the number of rows are
-compared, which finds a cut or exchanged file and not one that was tampered with.
+What is known of a file is compared before it is kept. Of a file with a plain address that is its sha256, or the id that
+git gives its content. Kaggle serves the newest version of a set, and no checksum of its files is published: of those
+the columns and the number of rows are compared, which finds a cut or exchanged file and not one that was tampered with.
 """
 
 from __future__ import annotations
 
 import csv
 import difflib
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from gpt2x.console import say
 from gpt2x.data.lyrics import packaged_songs
 from gpt2x.download import check_online, download
 from gpt2x.errors import Gpt2xError, InputDataError, MissingComponentError, UsageError, quoted
-from gpt2x.paths import atomic_write, cache_dir, check_can_write
+from gpt2x.paths import atomic_path, atomic_write, cache_dir, check_can_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,11 @@ class DataSet:
         size: how many bytes the file has, where that is known.
         sha256: its checksum, where that is known.
         columns: names that each row has, where there is no checksum.
-        rows: how many rows it has, where there is no checksum.
+        rows: how many rows it has, where there is no checksum, or where it is made from an archive.
+        git_blob: the id that git gives its content (a SHA-1 over its length and bytes), where that is known.
+        archive: the name of the archive that it is made from, which then is what `source`, `limit`, `size` and `sha256`
+            are about.
+        part: the folder in that archive whose documents are its rows.
 
     """
 
@@ -59,6 +64,9 @@ class DataSet:
     sha256: str = ""
     columns: tuple[str, ...] = ()
     rows: int | None = None
+    git_blob: str = ""
+    archive: str = ""
+    part: str = ""
 
     @property
     def variable(self) -> str:
@@ -121,6 +129,40 @@ DATA_SETS = (
         size=1_857_427,
         sha256="521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699",
     ),
+    *(
+        DataSet(
+            name=name,
+            kind="news",
+            what=f"20 Newsgroups by date, {split} split without headers: {rows:,} messages in 20 groups",
+            licence="none is given; messages by their writers",
+            file=f"20news-bydate-{part}.jsonl",
+            source="https://ndownloader.figshare.com/files/5975967",
+            # As scikit-learn pins it.
+            limit=30_000_000,
+            sha256="8f1b2514ca22a5ade8fbb9cfa5727df95fa587f4c87b786e15c759fa66d95610",
+            columns=("category", "text"),
+            rows=rows,
+            archive="20news-bydate.tar.gz",
+            part=f"20news-bydate-{part}",
+        )
+        for name, split, part, rows in (
+            ("20newsgroups", "training", "train", 11_314),
+            ("20newsgroups-test", "test", "test", 7_532),
+        )
+    ),
+    DataSet(
+        name="bbc",
+        kind="news",
+        what="BBC News 2004-2005: 2,225 articles in 5 classes, lower-cased and without marks",
+        licence="research and other non-commercial use; texts by the BBC",
+        file="bbc-text.csv",
+        source="https://raw.githubusercontent.com/susanli2016/PyCon-Canada-2019-NLP-Tutorial/"
+        "40cba39300c7c19e910961d882899691c624c249/bbc-text.csv",
+        limit=20_000_000,
+        columns=("category", "text"),
+        rows=2_225,
+        git_blob="b91753711617669f13c9d9c994496ec63aba8130",  # as that commit lists it
+    ),
     DataSet(
         name="tiny-shakespeare",
         kind="text",
@@ -166,12 +208,12 @@ def locate(data_set: DataSet) -> Path | None:
     return path if path.is_file() else None
 
 
-def get(data_set: DataSet) -> Path:
-    """Its file on this machine, downloaded into the cache if need be.
+def get(data_set: DataSet, *, offline: bool = False) -> Path:
+    """Its file on this machine, downloaded into the cache if need be and not `offline`.
 
     Raises:
-        MissingComponentError: it would have to be downloaded, and that is forbidden (``GPT2X_OFFLINE``), or there is no
-            network or no client for it.
+        MissingComponentError: it would have to be downloaded, and that is forbidden (also by ``GPT2X_OFFLINE``), or
+            there is no network or no client for it.
         InputDataError: what was downloaded is not the file that it should be.
         OutputError: the cache cannot be written to.
 
@@ -184,24 +226,48 @@ def get(data_set: DataSet) -> Path:
         raise MissingComponentError(
             f"{data_set.name} should ship with gpt2x and is missing; install gpt2x again"
         )
+    if offline:
+        raise MissingComponentError(
+            f"{data_set.name} is not on this machine, and --offline forbids to download it; leave that out, or name a "
+            f"local copy in {data_set.variable}"
+        )
     check_online(data_set.name, f"name a local copy in {data_set.variable}")
     check_can_write(_cached(data_set).parent, "GPT2X_CACHE")
     say(f"fetching {data_set.name} from {data_set.source} …")
     with _one_sentence(data_set):
-        if scheme == "https":
-            download(
-                data_set.source,
-                _cached(data_set),
-                limit=data_set.limit,
-                size=data_set.size,
-                sha256=data_set.sha256,
-            )
+        if data_set.archive:
+            _make_from_archive(data_set)
+        elif scheme == "https":
+            _download(data_set, _cached(data_set), lambda file: check_content(data_set, file))
         else:
             from_client = _from_kaggle if scheme == "kaggle" else _from_hugging_face
             file = from_client(handle, data_set.file)
             check_content(data_set, file)
             _copy(file, _cached(data_set))
     return _cached(data_set)
+
+
+def _download(data_set: DataSet, target: Path, check: Callable[[Path], None] | None = None) -> None:
+    download(
+        data_set.source,
+        target,
+        limit=data_set.limit,
+        size=data_set.size,
+        sha256=data_set.sha256,
+        check=check,
+    )
+
+
+def _make_from_archive(data_set: DataSet) -> None:
+    """Fetch the archive, which stays for the other sets that are made from it, and make the rows of this one."""
+    from gpt2x.data.archives import write_rows
+
+    archive = cache_dir() / "data" / "archives" / data_set.archive
+    if not archive.is_file():
+        _download(data_set, archive)
+    with atomic_path(_cached(data_set)) as made:
+        write_rows(archive, data_set.part, made)
+        check_content(data_set, made)
 
 
 def find_file(name_or_path: str) -> Path:
@@ -224,14 +290,14 @@ def find_file(name_or_path: str) -> Path:
         raise InputDataError(f"there is no file {name_or_path}, and {error}") from error
 
 
-def copy_to(data_set: DataSet, out: Path) -> Path:
+def copy_to(data_set: DataSet, out: Path, *, offline: bool = False) -> Path:
     """Get a data set and copy its file to `out` (a folder keeps the file's own name).
 
     Raises:
         OutputError: `out` cannot be written.
 
     """
-    source = get(data_set)
+    source = get(data_set, offline=offline)
     target = out / source.name if out.is_dir() else out
     _copy(source, target)
     return target
@@ -265,14 +331,27 @@ def check_content(data_set: DataSet, file: Path) -> None:
         raise InputDataError(
             f"{data_set.source} has changed: it has {size:,} bytes, more than the {data_set.limit:,} that were expected"
         )
+    if data_set.git_blob and _git_blob(file) != data_set.git_blob:
+        raise InputDataError(
+            f"{data_set.source} has changed: git calls its content {_git_blob(file)}, not {data_set.git_blob}"
+        )
     if data_set.rows is None:
         return
-    columns, rows = _csv_shape(file) if file.suffix == ".csv" else _json_lines_shape(file)
+    columns, rows = _csv_shape(file) if data_set.file.endswith(".csv") else _json_lines_shape(file)
     missing = [name for name in data_set.columns if name not in columns]
     if missing:
         raise InputDataError(f"{data_set.source} has changed: its rows have no {missing[0]}")
     if rows != data_set.rows:
         raise InputDataError(f"{data_set.source} has changed: it has {rows:,} rows, not {data_set.rows:,}")
+
+
+def _git_blob(file: Path) -> str:
+    """The id of a file's content in any git repository."""
+    digest = hashlib.sha1(f"blob {file.stat().st_size}\0".encode(), usedforsecurity=False)
+    with file.open("rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _csv_shape(file: Path) -> tuple[list[str], int]:

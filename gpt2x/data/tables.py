@@ -1,8 +1,8 @@
 """Tables in csv files, read with the same care for songs and for news; of songs also in Parquet files.
 
 Three things differ from the bare csv module. A cell may be as long as it likes. Fields may be separated by commas,
-semicolons, tabs or bars: the first row decides, being a header or not. And each row comes with the line it starts on,
-for whoever has to say what is wrong with it.
+semicolons, tabs or bars: the first row decides, being a header or not; between tabs a stray quote is a character
+(`tab_separated`). And each row comes with the line it starts on, for whoever has to say what is wrong with it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from gpt2x.console import say
-from gpt2x.data.files import lines_of
+from gpt2x.data.files import lines_of, text_of
+from gpt2x.data.tab_separated import TabReader
 from gpt2x.errors import InputDataError, MissingComponentError, quoted
 from gpt2x.paths import read_text
+from gpt2x.paths.reading import UNPACKED_BYTES
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 """What may stand between the fields of a row, in the order in which it is tried."""
@@ -36,12 +38,14 @@ Row = tuple[int, list[str]]
 
 
 def read_rows_text(path: Path) -> str:
-    """The text of a data file, without a byte order mark.
+    """The text of a data file, without a byte order mark; ``.xz``, ``.gz`` and ``.zip`` are unpacked.
 
     Raises:
         InputDataError: missing, damaged, not UTF-8, or with NUL characters in it.
 
     """
+    if path.suffix.lower() == ".zip":
+        return _zipped_text(path)
     try:
         content = read_text(path).removeprefix("\ufeff")
     except InputDataError as error:
@@ -57,6 +61,20 @@ def read_rows_text(path: Path) -> str:
             f"{path} has a NUL character on line {line}; is it UTF-16, or no text? give UTF-8 text"
         )
     return content
+
+
+def _zipped_text(path: Path) -> str:
+    """The text of the one file in an archive, which may not unpack to more than other packed files."""
+    parts, length = [], 0
+    for part in text_of(path):
+        parts.append(part)
+        length += len(part)
+        if length > UNPACKED_BYTES:
+            raise InputDataError(
+                f"{path} unpacks to more than {UNPACKED_BYTES >> 30} GiB, the most that is read of it; give "
+                "another file"
+            )
+    return "".join(parts)
 
 
 def csv_rows(content: str, path: Path, is_head: Callable[[list[str]], bool]) -> list[Row]:
@@ -216,6 +234,8 @@ def _find_separator(lines: Iterator[str], is_head: Callable[[list[str]], bool]) 
 
 
 def _reader(lines: Iterable[str], separator: str) -> Any:
+    if separator == "\t":
+        return TabReader(lines)
     # Strict, because a quote that is never closed would otherwise swallow the rest of the file in silence.
     return csv.reader(lines, strict=True, delimiter=separator)
 

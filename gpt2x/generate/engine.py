@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gpt2x.data.lines import EndWordFilter
 from gpt2x.errors import UsageError
 from gpt2x.generate.history import History
 from gpt2x.generate.sampling import SamplingConfig, sample
@@ -337,6 +338,13 @@ def naive_tokens(
 class TextStream(Iterator[str]):
     """Pieces of a text as the model writes it, with the counts that a report wants.
 
+    Args:
+        tokens: what the model writes.
+        tokenizer: whose tokens they are.
+        stop_strings: the text ends before the first of these.
+        first: comes before the text.
+        plans: takes out what a model plans of a line before the line.
+
     Attributes:
         num_tokens: tokens written so far, those of a stop string included.
         seconds: time spent on them, the prompt included, the reader's own time not.
@@ -344,10 +352,17 @@ class TextStream(Iterator[str]):
     """
 
     def __init__(
-        self, tokens: Iterator[int], tokenizer: Any, stop_strings: Sequence[str], first: str = ""
+        self,
+        tokens: Iterator[int],
+        tokenizer: Any,
+        stop_strings: Sequence[str],
+        first: str = "",
+        *,
+        plans: EndWordFilter | None = None,
     ) -> None:
         self.num_tokens = 0
         self.seconds = 0.0
+        self._plans = plans
         self._pieces = self._write(tokens, tokenizer, StopStrings(stop_strings), first)
 
     def __next__(self) -> str:
@@ -360,14 +375,18 @@ class TextStream(Iterator[str]):
             yield first
         decoder = StreamDecoder(tokenizer)
         while (token := self._timed_next(tokens)) is not None:
-            piece = watch.feed(decoder.feed(token))
+            piece = watch.feed(self._show(decoder.feed(token)))
             if piece:
                 yield piece
             if watch.found:
                 return
-        rest = watch.feed(decoder.flush()) + watch.flush()
+        rest = self._show(decoder.flush()) + (self._plans.flush() if self._plans else "")
+        rest = watch.feed(rest) + watch.flush()
         if rest:
             yield rest
+
+    def _show(self, text: str) -> str:
+        return self._plans.feed(text) if self._plans else text
 
     def _timed_next(self, tokens: Iterator[int]) -> int | None:
         start = time.perf_counter()

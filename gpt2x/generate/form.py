@@ -1,8 +1,8 @@
-"""The form of a song while it is written: stanzas and their rhymes, a chorus that returns, an end.
+"""The form of a song while it is written: stanzas and their rhymes, a hook, a chorus that returns, an end.
 
 `SongForm` reads along, token by token, and answers what a writer must know: must these tokens come now (a chorus that
-was sung before), may the song end here, must it, and which earlier line should the next one rhyme with? It chooses
-nothing itself and can be left out.
+was sung before), may the song end here, must it, which word should the next line end with, and which earlier ones
+should it rhyme with? It chooses nothing itself and can be left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt2x.generate.rhyme import Rhymes, last_word
+from gpt2x.data.lines import END_OF_PLAN, last_word, words_of
+from gpt2x.generate.rhyme import Rhymes
 
 _LABEL = re.compile(r"\[([^\]]+)\]")
 _RETURNS = re.compile(r"(?i)(pre-?chorus|chorus|refrain|hook)\b")
@@ -36,6 +37,8 @@ class SongForm:
         min_lines: before so many sung lines the song may not end.
         max_lines: after so many it ends with the stanza.
         returning_chorus: a chorus that is announced again comes back word for word.
+        hook: a word that the chorus brings if the song has not sung it yet; "" for none.
+        planned: lines are written as `gpt2x.data.lines.with_end_words` writes them.
 
     """
 
@@ -47,10 +50,15 @@ class SongForm:
         min_lines: int = MIN_LINES,
         max_lines: int = MAX_LINES,
         returning_chorus: bool = True,
+        hook: str = "",
+        planned: bool = False,
     ) -> None:
         self._tokenizer, self._rhymes = tokenizer, rhymes
         self.min_lines, self.max_lines = min_lines, max_lines
         self._returning = returning_chorus
+        self.planned = planned
+        self._hook = hook.lower()
+        self._has_labels = self._has_outro = False
         self.lines = 0
         """Sung lines that are complete; labels and empty lines are none."""
         self._line = b""
@@ -94,8 +102,19 @@ class SongForm:
 
     @property
     def is_over(self) -> bool:
-        """Whether the song has to end here: it is long enough, and a stanza is complete."""
-        return self.lines >= self.max_lines and not self._line and not self._ends and not self._label
+        """Whether the song has to end here: a stanza is complete, and it is long enough or that was its outro."""
+        is_enough = self.lines >= (self.min_lines if self._has_outro else self.max_lines)
+        return is_enough and not self._line and not self._ends and not self._label
+
+    def wanted_end(self) -> str:
+        """The word that the next line has to end with: the hook, "" for any other line.
+
+        It opens the first chorus, and in a song without labels the second stanza, unless a line has sung it by then.
+        """
+        if not self._hook or self._line or self._ends:
+            return ""
+        is_due = _RETURNS.match(self._label) if self._has_labels else self.lines >= _STANZA
+        return self._hook if is_due else ""
 
     def partners(self) -> list[str]:
         """The words with one of which the next line should rhyme; none where it is free.
@@ -115,11 +134,17 @@ class SongForm:
             return open_[:1] if len(open_) == 2 else []
         return open_
 
-    def answers(self, line: str, partners: Sequence[str]) -> bool:
-        """Whether a line ends with a rhyme on one of these words, and with a word this stanza has not ended on."""
-        word = last_word(line)
+    def answers(self, word: str, partners: Sequence[str]) -> bool:
+        """Whether a word rhymes with one of these, or there are none, and no line of this stanza has ended on it."""
+        if word.lower() in {end.lower() for end in self._ends}:
+            return False
+        return not partners or any(self._rhymes.rhyme(word, other) for other in partners)
+
+    def answers_to(self, partners: Sequence[str]) -> list[str]:
+        """All words that `answers` accepts, in small letters."""
+        words = dict.fromkeys(word for partner in partners for word in self._rhymes.rhymes_of(partner))
         used = {end.lower() for end in self._ends}
-        return word.lower() not in used and any(self._rhymes.rhyme(word, other) for other in partners)
+        return [word for word in words if word not in used]
 
     # What was written -------------------------------------------------------------------------------------------
 
@@ -138,9 +163,9 @@ class SongForm:
         self.write(*tokens)
         self._breaks_due = 2
 
-    def breaks_line(self, token: int) -> bool:
-        """Whether a line ends with this token."""
-        return b"\n" in self._tokenizer.decode_single_token_bytes(token)
+    def tokens_of(self, text: str) -> list[int]:
+        """The tokens of a text that is not written yet."""
+        return list(self._tokenizer.encode_ordinary(text))
 
     def text_of(self, tokens: Sequence[int]) -> str:
         """The text of tokens that are not written yet."""
@@ -153,8 +178,13 @@ class SongForm:
         elif label is not None:
             self._end_stanza()
             self._label = label[1].strip().lower()
+            self._has_labels = True
         else:
             self.lines += 1
+            if self.planned:
+                line = line.rpartition(END_OF_PLAN)[2]
+            if self._hook and self._hook in map(str.lower, words_of(line)):
+                self._hook = ""
             word = last_word(line)
             for place in range(len(self._ends) // _STANZA * _STANZA, len(self._ends)):
                 if self._rhymes.rhyme(word, self._ends[place]):
@@ -167,6 +197,7 @@ class SongForm:
         if self._label and self._ends:
             self._sung.setdefault(self._label, self._without_breaks(self._block))
         if self._ends:
+            self._has_outro = self._has_outro or self._label.startswith("outro")
             self._label = ""
         self._ends, self._rhymed = [], set()
 

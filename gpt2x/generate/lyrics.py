@@ -14,7 +14,8 @@ from typing import Any
 
 from torch import Generator
 
-from gpt2x.data.lyrics import Tags, song_prompt
+from gpt2x.data.lines import END_OF_PLAN, EndWordFilter, last_word
+from gpt2x.data.lyrics import TAGS, Tags, song_prompt
 from gpt2x.errors import UsageError
 from gpt2x.generate.engine import Engine, Session, TextStream, new_generator
 from gpt2x.generate.form import MAX_LINES, MIN_LINES, SongForm
@@ -23,7 +24,8 @@ from gpt2x.generate.sampling import SamplingConfig, choose, finite_scores
 from gpt2x.generate.songwriting import SongWriter
 from gpt2x.generate.stops import Stops, at_end_of_text
 
-SONG_SAMPLING = SamplingConfig(temperature=0.8, top_p=0.95)  # a song should surprise, and still hang together
+# A song should surprise, and still hang together.
+SONG_SAMPLING = SamplingConfig(temperature=0.8, top_p=0.95, min_p=0.05)
 _TAG_SAMPLING = SamplingConfig(temperature=0.8, top_p=0.9)
 _VALUE_TOKENS = 8  # the longest value of a tag that the model may write itself
 _HEAD_TOKENS = 40
@@ -74,8 +76,9 @@ def prompt_ids(tokenizer: Any, topic: str) -> list[int]:
     return [*at_end_of_text(tokenizer).token_ids, *_cut_before_words(tokenizer, prompt_for(topic))]
 
 
-def _cut_before_words(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer.encode_ordinary(text + "A")
+def _cut_before_words(tokenizer: Any, text: str, words: str = "A") -> list[int]:
+    """The tokens of a text that goes on with such words; `words` must be one token."""
+    ids: list[int] = tokenizer.encode_ordinary(text + words)
     if ids and tokenizer.decode_bytes(ids[:-1]) == text.encode("utf-8", "replace"):
         return ids[:-1]
     return list(tokenizer.encode_ordinary(text))  # a tokenizer that joins line ends and letters
@@ -93,6 +96,7 @@ class SongRequest:
         max_lines: after so many it ends with the stanza.
         returning_chorus: a chorus that is announced again comes back word for word.
         candidates: drafts of a line that should rhyme; 1 takes every line as it comes.
+        hook: the chorus names the topic if no line has done so before, where the model plans its lines.
 
     """
 
@@ -103,6 +107,7 @@ class SongRequest:
     max_lines: int = MAX_LINES
     returning_chorus: bool = True
     candidates: int = 12
+    hook: bool = True
 
     def __post_init__(self) -> None:
         title_of(self.topic)
@@ -129,11 +134,20 @@ def knows_tags(engine: Engine) -> bool:
     return bool(logits[with_tags[common]] > logits[without[common]])
 
 
+def plans_lines(engine: Engine) -> bool:
+    """Whether the model learned songs with end words (`gpt2x.data.lines`): it expects their mark after a word."""
+    tokenizer = engine.tokenizer
+    head = _cut_before_words(tokenizer, song_prompt("Rain"), " a")
+    ids = [*at_end_of_text(tokenizer).token_ids, *head, *tokenizer.encode_ordinary(" night")]
+    next_token = int(engine.session(ids, max_new_tokens=1).logits()[: engine.num_ids].argmax())
+    return tokenizer.decode_single_token_bytes(next_token).startswith(END_OF_PLAN.encode())
+
+
 def sing(
     engine: Engine,
     topic: str | SongRequest,
     *,
-    max_tokens: int = 600,
+    max_tokens: int = 900,
     sampling: SamplingConfig = SONG_SAMPLING,
     seed: int = 0,
     stop_strings: Iterable[str] = (),
@@ -151,7 +165,13 @@ def sing(
     song = topic if isinstance(topic, SongRequest) else SongRequest(topic=topic)
     stops = at_end_of_text(engine.tokenizer, stop_strings)
     writing = _Writing(engine, song, sampling, new_generator(seed), stops)
-    return TextStream(writing.tokens(max_tokens), engine.tokenizer, stops.strings, prompt_for(song.topic))
+    return TextStream(
+        writing.tokens(max_tokens),
+        engine.tokenizer,
+        stops.strings,
+        prompt_for(song.topic),
+        plans=writing.plans,
+    )
 
 
 class _Writing:
@@ -162,6 +182,7 @@ class _Writing:
     ) -> None:
         self.engine, self.song, self.tokenizer = engine, song, engine.tokenizer
         self.sampling, self.generator, self.stops = sampling, generator, stops
+        self.plans = EndWordFilter() if plans_lines(engine) else None
 
     def tokens(self, max_tokens: int) -> Iterator[int]:
         """The words."""
@@ -172,6 +193,8 @@ class _Writing:
             min_lines=song.min_lines,
             max_lines=song.max_lines,
             returning_chorus=song.returning_chorus,
+            hook=last_word(song.topic) if song.hook else "",
+            planned=self.plans is not None,
         )
         writer = SongWriter(
             session,
@@ -187,8 +210,7 @@ class _Writing:
         """The title and, for a model that has learned tags, those of the request; others the model writes itself."""
         song = self.song
         if not knows_tags(self.engine):
-            ids = prompt_ids(self.tokenizer, song.topic)
-            return self.engine.session(ids, max_new_tokens=max_tokens, keep=len(ids))
+            return self._begin_with_title(max_tokens)
         topic = Tags(topics=(song.topic.strip().lower(),)).lines()
         head = "\n".join([title_of(song.topic), *topic]) + "\n"
         ids = [*self.stops.token_ids, *_cut_before_words(self.tokenizer, head)]
@@ -197,10 +219,31 @@ class _Writing:
             session.append(*self.tokenizer.encode_ordinary(f"{tag}: {value}" if value else f"{tag}:"))
             if not value:
                 self._draw_value(session)
-            session.append(*_cut_before_words(self.tokenizer, "\n"))
-        session.append(*_cut_before_words(self.tokenizer, "\n"))
+            if tag != TAGS[-1]:
+                session.append(*_cut_before_words(self.tokenizer, "\n"))
+        session.append(*self._empty_line(session))
         session.keep_all()
         return session
+
+    def _begin_with_title(self, max_tokens: int) -> Session:
+        if self.plans is None:
+            ids = prompt_ids(self.tokenizer, self.song.topic)
+        else:
+            ids = [*self.stops.token_ids, *self.tokenizer.encode_ordinary(title_of(self.song.topic))]
+        session = self.engine.session(ids, max_new_tokens=max_tokens)
+        if self.plans is not None:
+            session.append(*self._empty_line(session))
+        session.keep_all()
+        return session
+
+    def _empty_line(self, session: Session) -> list[int]:
+        """The end of the head. How it is cut depends on what follows: a plan begins with a blank, a label does not."""
+        before_label = _cut_before_words(self.tokenizer, "\n\n")
+        if self.plans is None:
+            return before_label
+        before_plan = _cut_before_words(self.tokenizer, "\n\n", " a")
+        logits = session.logits()
+        return max((before_label, before_plan), key=lambda ids: float(logits[ids[0]]))
 
     def _draw_value(self, session: Session) -> None:
         """Let the model write the rest of a tag's line."""

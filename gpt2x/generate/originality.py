@@ -1,119 +1,127 @@
-"""How much of a song is copied: the longest run of words that it shares with any song of a corpus.
+"""How much of a song is copied: the longest spans of words that it shares with the songs of an index.
 
-Words are compared without case and punctuation, across line ends and markers such as [Chorus]. The corpus is one
-array of word numbers; runs of three words are looked up in a sorted array of their hashes, and the places found are
-extended all at once. Memory: about 20 bytes a word; a lookup is a binary search, so a song is checked against 45,000
-others in milliseconds, once the index stands.
+Words are compared without case and punctuation, across line ends and markers such as [Chorus]. Each run of three words
+is looked up in the index (`overlap_index`); a span goes on where the next run stands one word further in the same song.
+A lookup is a binary search in a part of the file, so the time hardly depends on how many songs there are.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-_WORD_OR_MARKER = re.compile(r"\[[^\]\n]*\]|[^\W_]+(?:['’][^\W_]+)*")
-_SHORTEST = 3  # shorter runs are no borrowing, they are English
-_BETWEEN = -1  # stands between two songs, so that no run goes across
-_UNKNOWN = -2  # a word that the corpus does not have
+from gpt2x.generate.overlap_index import RUN, SongIndex, fingerprints, words_in
+
+SPANS = 3
+"""How many spans a report names at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class SharedRun:
-    """The longest run of words that a text shares with a corpus.
+class Span:
+    """Words in a row that a text shares with a song.
 
     Attributes:
-        words: its length in words; 0 when no three words in a row are shared.
-        share: its length against that of the text, 0 to 1.
-        text: the words, as they stand in the text that was checked.
-        title: the song of the corpus that has them, "" when there is none.
+        words: how many.
+        text: as they stand in the text that was compared.
+        title: of the song.
 
     """
 
     words: int
-    share: float
     text: str
     title: str
 
     def __str__(self) -> str:
-        if not self.words:
-            return f"no {_SHORTEST} words in a row are in any of the songs"
-        return f'longest run shared with a song: {self.words} words ("{self.text}") with "{self.title}"'
+        return f'{self.words} words, "{self.text}", of "{self.title}"'
 
 
-class OverlapIndex:
-    """All runs of three words of a corpus, ready to be looked up.
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a text shares with the songs of an index.
 
-    >>> index = OverlapIndex([("Rain", "I walk alone in the falling rain")])
-    >>> run = index.longest_shared_run("We dance! Alone in the FALLING\\nsnow")
-    >>> run.words, run.text, run.title
-    (4, 'Alone in the FALLING', 'Rain')
+    Attributes:
+        spans: the longest first, of equally long ones the first of the text; none is shorter than three words. They do
+            not overlap, and the words of none are part of another's.
+        num_words: of the text.
+        num_songs: of the index.
+
     """
 
-    def __init__(self, songs: Iterable[tuple[str, str]]) -> None:
-        """Take the songs as (title, text)."""
-        self._numbers: dict[str, int] = {}
-        self._titles: list[str] = []
-        self._starts: list[int] = []
-        flat: list[int] = []
-        for title, text in songs:
-            self._titles.append(title)
-            self._starts.append(len(flat))
-            flat.extend(self._numbers.setdefault(word, len(self._numbers)) for word, _ in _words(text))
-            flat.extend([_BETWEEN] * _SHORTEST)
-        self._flat = np.array(flat, dtype=np.int32)
-        hashes = _hashes(self._flat)
-        self._order = np.argsort(hashes, kind="stable")
-        self._hashes = hashes[self._order]
+    spans: tuple[Span, ...]
+    num_words: int
+    num_songs: int
 
-    def longest_shared_run(self, text: str) -> SharedRun:
-        """Find the longest run of words that `text` shares with one song; of equally long ones, the first."""
-        words = _words(text)
-        mine = np.array([self._numbers.get(word, _UNKNOWN) for word, _ in words], dtype=np.int32)
-        best, best_mine, best_theirs = 0, 0, 0
-        for start, key in enumerate(_hashes(mine)):
-            left, right = (
-                np.searchsorted(self._hashes, key, "left"),
-                np.searchsorted(self._hashes, key, "right"),
-            )
-            length, theirs = self._extend(mine[start:], self._order[left:right])
-            if length > best:
-                best, best_mine, best_theirs = length, start, theirs
-        if best < _SHORTEST:
-            return SharedRun(0, 0.0, "", "")
-        shared = " ".join(text[words[best_mine][1].start : words[best_mine + best - 1][1].stop].split())
-        song = int(np.searchsorted(self._starts, best_theirs, "right")) - 1
-        return SharedRun(best, best / len(mine), shared, self._titles[song])
+    @property
+    def longest(self) -> int:
+        """Words of the longest span; 0 where no three words in a row are shared."""
+        return self.spans[0].words if self.spans else 0
 
-    def _extend(self, run: npt.NDArray[np.int32], places: npt.NDArray[np.int64]) -> tuple[int, int]:
-        """How many words of `run` stand at the best of `places` in the corpus, and where that is."""
-        length, best = 0, 0
-        for number in run:
-            places = places[places + length < len(self._flat)]
-            places = places[self._flat[places + length] == number]
-            if number < 0 or not len(places):
-                break
-            length, best = length + 1, int(places[0])
-        return length, best
+    @property
+    def share(self) -> float:
+        """The longest span against the text, 0 to 1."""
+        return self.longest / self.num_words if self.num_words else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For ``--json``: words, share, text and title of the longest span, and all `spans`."""
+        first = self.spans[0] if self.spans else Span(0, "", "")
+        return {
+            "words": first.words,
+            "share": round(self.share, 4),
+            "text": first.text,
+            "title": first.title,
+            "spans": [{"words": span.words, "text": span.text, "title": span.title} for span in self.spans],
+        }
+
+    def __str__(self) -> str:
+        if not self.spans:
+            return f"no {RUN} words in a row are in any of the {self.num_songs:,} songs"
+        first, *others = map(str, self.spans)
+        return f"of {self.num_songs:,} songs, {self.share:.0%} in a row: {'; '.join([first, *others])}"
 
 
-def _words(text: str) -> list[tuple[str, slice]]:
-    """The words as they are compared, and where each stands; a marker such as [Chorus] is none."""
-    return [
-        (match.group().casefold().replace("’", "'"), slice(*match.span()))
-        for match in _WORD_OR_MARKER.finditer(text)
-        if not match.group().startswith("[")
-    ]
+def copied_spans(text: str, index: SongIndex, *, at_most: int = SPANS) -> Copied:
+    r"""Find the longest spans of words that a text shares with one of the songs.
+
+    >>> index = SongIndex.of([("Rain", "I walk alone in the falling rain")])
+    >>> copied_spans("We dance! Alone in the FALLING\nsnow", index).spans
+    (Span(words=4, text='Alone in the FALLING', title='Rain'),)
+    """
+    words = words_in(text)
+    folded = [word for word, _ in words]
+    spans: list[Span] = []
+    taken = np.zeros(len(words), dtype=bool)
+    seen: list[str] = []  # the words of the spans
+    for length, start, place in sorted(_longest_at(folded, index), key=lambda found: (-found[0], found[1])):
+        if len(spans) == at_most:
+            break
+        same = f" {' '.join(folded[start : start + length])} "
+        if taken[start : start + length].any() or any(same in span for span in seen):
+            continue
+        taken[start : start + length] = True
+        seen.append(same)
+        shown = " ".join(text[words[start][1].start : words[start + length - 1][1].stop].split())
+        spans.append(Span(length, shown, index.title_at(place)))
+    return Copied(tuple(spans), len(words), index.num_songs)
 
 
-def _hashes(words: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
-    """One number for each run of three words; different runs may share one, so whoever looks up compares words."""
-    wide = words.astype(np.int64).astype(np.uint64)
-    count = max(0, len(words) - _SHORTEST + 1)
-    hashes = np.zeros(count, dtype=np.uint64)
-    for offset in range(_SHORTEST):
-        hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + wide[offset : offset + count]
-    return hashes
+def _longest_at(words: Sequence[str], index: SongIndex) -> Iterator[tuple[int, int, int]]:
+    """Of the spans that end at each word, the longest: its words, where it begins, and its place in the index."""
+    before = np.empty(0, np.uint64)  # the places of the run one word earlier
+    lengths = np.empty(0, np.int64)  # how many words are shared up to the end of each
+    for start, run in enumerate(fingerprints(words).tolist()):
+        places = index.places_of(run)
+        found = np.full(len(places), RUN)
+        if len(before):
+            at = np.searchsorted(before, places - np.uint64(1))  # place 0 wraps to one that there is not
+            at[at == len(before)] = 0
+            goes_on = before[at] == places - np.uint64(1)
+            found[goes_on] = lengths[at[goes_on]] + 1
+        if len(found):
+            best = int(found.argmax())
+            length = int(found[best])
+            begin = length - RUN
+            yield length, start - begin, int(places[best]) - begin
+        before, lengths = places, found

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gpt2x.generate.rhyme import Rhymes, last_word, words_of
+from gpt2x.data.lines import is_sung, last_word, words_of
+from gpt2x.generate.rhyme import Rhymes
 
 REACH = 4
 """Lines of a stanza between which a rhyme is heard."""
@@ -85,7 +86,7 @@ def report(text: str, rhymes: Rhymes, topic: str = "") -> SongReport:
     >>> found.rhymed, found.scheme, found.has_topic
     (1.0, ('ABAB',), True)
     """
-    stanzas = [[line for line in part.split("\n") if _is_sung(line)] for part in text.split("\n\n")]
+    stanzas = [[line for line in part.split("\n") if is_sung(line)] for part in text.split("\n\n")]
     stanzas = [stanza for stanza in stanzas if stanza]
     lines = [line.strip() for stanza in stanzas for line in stanza]
     words = [word.lower().replace("’", "'") for line in lines for word in words_of(line)]
@@ -100,11 +101,6 @@ def report(text: str, rhymes: Rhymes, topic: str = "") -> SongReport:
         distinct_2=_share(len(set(pairs)), len(pairs)),
         has_topic=_names(words, topic) if topic.strip() else None,
     )
-
-
-def _is_sung(line: str) -> bool:
-    line = line.strip()
-    return bool(line) and not (line.startswith("[") and line.endswith("]"))
 
 
 def _share(part: int, whole: int) -> float:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import functools
 import lzma
-import re
 
 from gpt2x.paths import assets_dir
 
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*['’]?")
 _ENDINGS = (("'s", ""), ("in'", "ing"), ("in", "ing"), ("'", ""))
 """What is left off a word that is not in the table: possessives, and the g that singers drop."""
 
@@ -30,14 +28,22 @@ class Rhymes:
 
     def __init__(self, text: str) -> None:
         self._sounds: dict[str, tuple[str, ...]] = {}
+        self._words: dict[str, list[str]] = {}
         for line in text.splitlines():
             sounds, _, words = line.partition("\t")
-            for word in words.split():
+            self._words[sounds] = words.split()
+            for word in self._words[sounds]:
                 self._sounds[word] = (*self._sounds.get(word, ()), sounds)
 
     def sounds(self, word: str) -> tuple[str, ...]:
         """How a word ends, once for each way to say it; nothing for a word that the table does not know."""
         return self._sounds.get(self._entry(word), ())
+
+    def rhymes_of(self, word: str) -> list[str]:
+        """All words of the table that rhyme with a word."""
+        entry = self._entry(word)
+        found = dict.fromkeys(other for sounds in self.sounds(entry) for other in self._words[sounds])
+        return [other for other in found if other != entry]
 
     def _entry(self, word: str) -> str:
         """The word as the table has it: in small letters, and without an ending that it does not know."""
@@ -61,18 +67,3 @@ class Rhymes:
 def packaged_rhymes() -> Rhymes:
     """The table that ships with gpt2x, read once (about 40 ms)."""
     return Rhymes(lzma.decompress((assets_dir() / "rhymes.txt.xz").read_bytes()).decode("ascii"))
-
-
-def words_of(line: str) -> list[str]:
-    """The words of a line.
-
-    >>> words_of("Rock 'n' roll, don't stop!")
-    ['Rock', "n'", 'roll', "don't", 'stop']
-    """
-    return _WORD.findall(line)
-
-
-def last_word(line: str) -> str:
-    """The word that a line ends with, "" for a line without one."""
-    words = words_of(line)
-    return words[-1] if words else ""

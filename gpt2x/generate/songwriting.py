@@ -2,19 +2,26 @@
 
 A line that should rhyme is drawn again until it does, at most `candidates` times; the first draft stays where none did.
 That is drawing from the model's own distribution of lines *given* that they rhyme (rejection sampling), so nothing else
-about the lines changes. Lines that are free stream token by token.
+about the lines changes. A model that learned to plan (`gpt2x.data.lines`) is asked for the last word first, again until
+it rhymes, if need be among the words that do, and then for a line that ends with it. Lines that are free stream token
+by token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from gpt2x.data.lines import END_OF_PLAN, last_word
 from gpt2x.generate.engine import Session
 from gpt2x.generate.form import SongForm
 from gpt2x.generate.sampling import SamplingConfig, adjust, choose, finite_scores
 from gpt2x.generate.stops import Stops
+
+PLANS_FOR_A_LINE = 4
+"""Drafts of a plan for each draft of a line; a plan is two or three tokens."""
 
 LINE_TOKENS = 60
 """A draft this long without a line break is no line of a song; it is taken as it is."""
@@ -29,7 +36,7 @@ class SongWriter:
         sampling: how a token is chosen.
         generator: whose numbers decide.
         stops: the tokens that end the song; they are not written.
-        candidates: drafts of a line that should rhyme; 1 takes what comes.
+        candidates: drafts of a line that should rhyme, or end as planned; 1 takes what comes.
 
     """
 
@@ -66,18 +73,20 @@ class SongWriter:
             self.form.repeat(chorus)
             yield from chorus
             return
-        partners = self.form.partners() if self.candidates > 1 else []
-        if partners:
+        if self.form.planned:
+            line = self._planned_line(limit)
+        elif self.candidates > 1 and (partners := self.form.partners()):
             line = self._rhyming_line(partners, limit)
-            self.form.write(*line)
-            yield from line
+        else:
+            for token in self._draft(limit):
+                self.form.write(token)
+                yield token
             return
-        for token in self._draft(limit):
-            self.form.write(token)
-            yield token
+        self.form.write(*line)
+        yield from line
 
-    def _draft(self, limit: int) -> Iterator[int]:
-        """Draw tokens and append them, up to a line break or to the end of the song."""
+    def _draft(self, limit: int, ends: str = "\n") -> Iterator[int]:
+        """Draw tokens and append them, up to one that holds one of these characters, or to the end of the song."""
         for _ in range(min(limit, LINE_TOKENS)):
             scores = self.form.allow(finite_scores(self.session.logits(), self.session.num_ids))
             token = choose(adjust(scores, self.sampling, self.session.history), self.sampling, self.generator)
@@ -86,19 +95,92 @@ class SongWriter:
                 return
             self.session.append(token)
             yield token
-            if self.form.breaks_line(token):
+            if any(end in self.form.text_of([token]) for end in ends):
                 return
+
+    def _best_of(
+        self, draft: Callable[[], list[int]], is_good: Callable[[list[int]], bool], drafts: int
+    ) -> list[int]:
+        """The first of so many drafts that is good, else the first of all; it is appended."""
+        first: tuple[list[int], bool] | None = None
+        for _ in range(drafts):
+            self.has_ended = False
+            tokens = draft()
+            if is_good(tokens):
+                return tokens
+            first = first or (tokens, self.has_ended)
+            self.session.take_back(len(tokens))
+        assert first is not None
+        tokens, self.has_ended = first
+        self.session.append(*tokens)
+        return tokens
 
     def _rhyming_line(self, partners: Sequence[str], limit: int) -> list[int]:
         """Drafts until one rhymes; the first one where none does, or one that ends the song or the stanza."""
-        first: list[int] | None = None
-        for _ in range(self.candidates):
-            line = list(self._draft(limit))
+
+        def is_good(line: list[int]) -> bool:
             text = self.form.text_of(line)
-            if self.has_ended or not text.strip() or self.form.answers(text, partners):
-                return line
-            first = first or line
-            self.session.take_back(len(line))
-        assert first is not None
-        self.session.append(*first)
-        return first
+            return self.has_ended or not text.strip() or self.form.answers(last_word(text), partners)
+
+        return self._best_of(lambda: list(self._draft(limit)), is_good, self.candidates)
+
+    def _planned_line(self, limit: int) -> list[int]:
+        """The word that a line ends with, and a line that ends so; or a label, an empty line or the end."""
+        plan = self._plan(limit)
+        word = last_word(self.form.text_of(plan).partition(END_OF_PLAN)[0])
+        if self.has_ended or not self._is_plan(plan):
+            return plan
+
+        def keeps_plan(line: list[int]) -> bool:
+            return last_word(self.form.text_of(line)).lower() == word.lower()
+
+        limit -= len(plan)
+        return plan + self._best_of(lambda: list(self._draft(limit)), keeps_plan, self.candidates)
+
+    def _is_plan(self, tokens: list[int]) -> bool:
+        return END_OF_PLAN in self.form.text_of(tokens)
+
+    def _plan(self, limit: int) -> list[int]:
+        """Draw a plan, up to its mark: again until it rhymes, and in the end among the words that do.
+
+        What is no plan at the first attempt, as a label or an empty line, is taken as it is: whether a line comes is
+        for the model to say.
+        """
+        if wanted := self.form.wanted_end():
+            return self._draw_among([self._plan_of(wanted)], limit)
+        partners = self.form.partners() if self.candidates > 1 else []
+
+        def draft() -> list[int]:
+            return list(self._draft(limit, ends="\n" + END_OF_PLAN))
+
+        def answers(tokens: list[int]) -> bool:
+            return self._is_plan(tokens) and self.form.answers(last_word(self.form.text_of(tokens)), partners)
+
+        tokens = draft()
+        if not self._is_plan(tokens) or answers(tokens) or self.candidates == 1:
+            return tokens
+        self.session.take_back(len(tokens))
+        tokens = self._best_of(draft, answers, PLANS_FOR_A_LINE * self.candidates)
+        words = [] if answers(tokens) else self.form.answers_to(partners)
+        if not words:
+            return tokens
+        self.session.take_back(len(tokens))
+        self.has_ended = False
+        return self._draw_among([self._plan_of(word) for word in words], limit)
+
+    def _plan_of(self, word: str) -> list[int]:
+        return self.form.tokens_of(f" {word}{END_OF_PLAN}")
+
+    def _draw_among(self, plans: list[list[int]], limit: int) -> list[int]:
+        """Draw and append one of these, token by token: each is one with which some of them go on."""
+        written: list[int] = []
+        while plans and len(written) < limit:
+            place = len(written)
+            allowed = torch.tensor(sorted({plan[place] for plan in plans}))
+            scores = finite_scores(self.session.logits(), self.session.num_ids)
+            scores = torch.full_like(scores, -math.inf).index_copy(0, allowed, scores[allowed])
+            token = choose(adjust(scores, self.sampling, self.session.history), self.sampling, self.generator)
+            self.session.append(token)
+            written.append(token)
+            plans = [plan for plan in plans if plan[place] == token and len(plan) > place + 1]
+        return written

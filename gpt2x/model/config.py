@@ -37,6 +37,10 @@ class GPTConfig:
     n_embd: int = setting(768, "width of the residual stream (C)")
     n_inner: int | None = setting(None, "width inside the MLP; none means 4 × n_embd, as in GPT-2")
     dropout: float = setting(0.0, "share of activations dropped in training")
+    attention_dropout: float | None = setting(
+        None,
+        "share of attention weights dropped, slow on a CPU; none means as dropout",
+    )
     layer_norm_epsilon: float = setting(1e-5, "added to the variance in every LayerNorm")
     padded_vocab_size: int | None = setting(
         None,
@@ -68,8 +72,9 @@ class GPTConfig:
                 f"padded_vocab_size = {self.padded_vocab_size} is less than vocab_size = {self.vocab_size}; "
                 "give at least that many rows"
             )
-        if not _is_number(self.dropout) or not 0.0 <= self.dropout < 1.0:
-            raise UsageError(f"dropout = {self.dropout!r} is outside [0, 1); give a share such as 0.1")
+        for name, share in (("dropout", self.dropout), ("attention_dropout", self.attention_pdrop)):
+            if not _is_number(share) or not 0.0 <= share < 1.0:
+                raise UsageError(f"{name} = {share!r} is outside [0, 1); give a share such as 0.1")
         if not _is_number(self.layer_norm_epsilon) or not 0.0 < self.layer_norm_epsilon < 1.0:
             raise UsageError(
                 f"layer_norm_epsilon = {self.layer_norm_epsilon!r} is outside (0, 1); GPT-2 has 1e-5"
@@ -84,6 +89,11 @@ class GPTConfig:
     def head_size(self) -> int:
         """Width of one attention head (D)."""
         return self.n_embd // self.n_head
+
+    @property
+    def attention_pdrop(self) -> float:
+        """The share of attention weights that is dropped in training."""
+        return self.dropout if self.attention_dropout is None else self.attention_dropout
 
     @property
     def inner_size(self) -> int:

@@ -24,6 +24,7 @@ from gpt2x import ops
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError
 from gpt2x.model.gpt import GPT, Block
 from gpt2x.model.kv_cache import KVCache
+from gpt2x.model.thread_choice import ThreadChoice
 from gpt2x.ops import backend
 
 WEIGHTS = ("float32", "bfloat16", "int8")
@@ -31,7 +32,7 @@ WEIGHTS = ("float32", "bfloat16", "int8")
 
 FEW_ROWS = 4
 """Up to this many rows `gemv` is faster than a matrix product (3072 × 768 on one Zen 5 core: 4 rows take 0.54 against
-0.57 ms in float32, 0.33 against 0.57 in int8, where the product needs the matrix widened first)."""
+0.57 ms in float32, 0.33 against 0.57 in int8, where the product needs the matrix in float32 first)."""
 
 
 class Matrix(NamedTuple):
@@ -45,12 +46,12 @@ class Matrix(NamedTuple):
         """(T, I) -> (T, O)."""
         if len(x) <= FEW_ROWS:
             return cast(Tensor, torch.ops.gpt2x.gemv(x, self.weight, self.scale, self.bias))
-        return ops.linear(x, self._widened(), self.bias)
+        return ops.linear(x, self._in_float32(), self.bias)
 
-    def _widened(self) -> Tensor:
+    def _in_float32(self) -> Tensor:
         """The matrix in float32, itself where it is that: a prompt's many rows share what this costs."""
-        wide = self.weight.float()
-        return wide if self.scale is None else wide.mul_(self.scale[:, None])
+        matrix = self.weight.float()
+        return matrix if self.scale is None else matrix.mul_(self.scale[:, None])
 
 
 class Norm(NamedTuple):
@@ -102,8 +103,8 @@ class DecodingModel:
         self.ln_f = Norm(_plain(model.ln_f.weight), _plain(model.ln_f.bias))
         # The rows of the padding are left out: they could only yield -inf.
         self.head = _matrix(model.lm_head.weight[: model.config.vocab_size], None, weights)  # (V, C)
+        self._threads = ThreadChoice()
 
-    @torch.inference_mode()
     def __call__(self, ids: Tensor, cache: KVCache) -> Tensor:
         """Read tokens and predict the one after the last.
 
@@ -115,10 +116,16 @@ class DecodingModel:
             The logits (V,), float32.
 
         Raises:
-            ValueError: the cache or the context has no room for them.
+            ValueError: the cache or the context is full before their end.
             IndexError: an id that the model does not have.
 
         """
+        if len(ids) > 1:
+            return self._read(ids, cache)
+        return self._threads.run(lambda: self._read(ids, cache))
+
+    @torch.inference_mode()
+    def _read(self, ids: Tensor, cache: KVCache) -> Tensor:
         past, T = cache.length, len(ids)
         # The first branch that is added to the stream is the position.
         x, branch = F.embedding(ids, self.wte), self.wpe[past : past + T]  # (T, C)

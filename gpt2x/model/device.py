@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import torch
+from torch.overrides import TorchFunctionMode
 
 from gpt2x.errors import MissingComponentError, UsageError
 
@@ -32,3 +37,31 @@ def pick_device(name: str = "auto") -> torch.device:
             f"device {name!r} is not here; the GPUs are 0 to {torch.cuda.device_count() - 1}"
         )
     return torch.device(name)
+
+
+@contextlib.contextmanager
+def shapes_only() -> Iterator[None]:
+    """Models are built on the meta device: nothing is allocated, nor initialised, for weights that come from elsewhere.
+
+    >>> with shapes_only():
+    ...     layer = torch.nn.Linear(10**6, 10**6)
+    >>> layer.weight.is_meta
+    True
+    """
+    with torch.device("meta"), _NoInit():
+        yield
+
+
+class _NoInit(TorchFunctionMode):
+    """Passes over the functions of `torch.nn.init`.
+
+    On the meta device it is not the filling that costs, but the import of torch's compiler, as long as that of all the
+    rest of torch, which a meta `normal_` starts.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))

@@ -26,10 +26,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from gpt2x.errors import InputDataError, OutputError
 from gpt2x.model.config import GPTConfig
+from gpt2x.model.device import shapes_only
 from gpt2x.model.gpt import GPT
 from gpt2x.model.packed import SCALE, unpacked
 from gpt2x.model.pretrained import (
@@ -199,26 +199,11 @@ def load_folder(
     config, _ = read_config(path)
     tokenizer = _load_tokenizer(path, config)
     state = _read_weights(path, config, dtype)  # first: it finds numbers in the configuration that cannot be
-    with torch.device("meta"), _NoInit():  # shapes only: nothing is allocated or initialised in vain
+    with shapes_only():
         model = GPT(config)
     model.load_state_dict(state, assign=True)
     model.finish()
     return model.eval().to(device), tokenizer
-
-
-class _NoInit(TorchFunctionMode):
-    """Lets models be built without filling their weights.
-
-    On the meta device it is not the filling that costs but the import of torch's compiler, three seconds long, which
-    a meta `normal_` starts.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
 
 
 def _load_tokenizer(path: Path, config: GPTConfig) -> Tokenizer | None:

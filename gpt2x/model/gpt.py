@@ -86,7 +86,8 @@ class Attention(nn.Module):
         )  # weight (3 C, C): queries, keys, values
         self.c_proj = Linear(config, config.n_embd, config.n_embd)  # weight (C, C)
         self.layer, self.n_head, self.head_size = layer, config.n_head, config.head_size
-        self.dropout, self.fused = config.dropout, config.fused_layers
+        self.dropout, self.attention_dropout = config.dropout, config.attention_pdrop
+        self.fused = config.fused_layers
         self.naive = config.attention == "naive"
 
     def forward(self, x: Tensor, cache: KVCache | None) -> Tensor:
@@ -103,18 +104,18 @@ class Attention(nn.Module):
     def _naive(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         scores = q @ k.transpose(-2, -1) / math.sqrt(self.head_size)  # (B, H, T, S)
         scores = scores.masked_fill(~_visible(q, k), -math.inf)
-        weights = F.dropout(F.softmax(scores, dim=-1), self.dropout, self.training)
+        weights = F.dropout(F.softmax(scores, dim=-1), self.attention_dropout, self.training)
         return weights.to(v.dtype) @ v
 
     def _flash(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        dropout = self.dropout if self.training else 0.0
+        dropout = self.attention_dropout if self.training else 0.0
         T, S = q.shape[2], k.shape[2]
         if self.fused and T == S <= SHORT and q.device.type == "cpu" and q.dtype == torch.bfloat16:
             with torch.autocast("cpu", enabled=False):  # which would round them again
-                wide = F.scaled_dot_product_attention(
+                attended = F.scaled_dot_product_attention(
                     q.float(), k.float(), v.float(), dropout_p=dropout, is_causal=True
                 )
-            return wide.to(q.dtype)
+            return attended.to(q.dtype)
         if T == S:  # no cache, or the first tokens in one
             return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
         # One new token sees everything. Several after a cache need the mask spelled out: is_causal would line its
@@ -225,7 +226,8 @@ class GPT(nn.Module):
         bias = None
         if self.config.num_rows > self.config.vocab_size:
             # Padding gets probability exactly 0: its logits are -inf, added by the matrix product itself.
-            bias = torch.zeros_like(self.lm_head.weight[:, 0]).detach()  # (Vp)
+            weight = self.lm_head.weight
+            bias = torch.zeros(len(weight), dtype=weight.dtype, device=weight.device)  # (Vp)
             bias[self.config.vocab_size :] = -math.inf
         self.register_buffer("padding_bias", bias, persistent=False)
 
@@ -277,8 +279,8 @@ class GPT(nn.Module):
         if targets is None:
             return logits[..., : self.config.vocab_size], None
         # float32: a sum over 50,257 classes and a mean over all tokens lose too much in 8 bits of mantissa.
-        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        loss = F.cross_entropy(wide.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
+        scores = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
         return logits[..., : self.config.vocab_size], loss
 
     def hidden_states(self, idx: Tensor, *, cache: KVCache | None = None) -> Tensor:

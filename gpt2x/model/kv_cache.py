@@ -9,7 +9,7 @@ from gpt2x.model.config import GPTConfig
 
 
 class KVCache:
-    """Room for the keys and values of `max_length` tokens in every layer, allocated once.
+    """A buffer for the keys and values of `max_length` tokens in every layer, allocated once.
 
     A forward pass appends: `update` stores one layer's new rows and hands back all rows so far; when every layer has
     done so, `advance` moves the end. Memory: 2 · n_layer · B · max_length · C numbers (75 MB for GPT-2's 1,024 in

@@ -43,6 +43,7 @@ def pack_folder(source: Path, out: Path) -> None:
         packed[name], packed[name + SCALE] = quantize_rows(tensor.float())
     with atomic_folder(out, lambda folder: MODEL_FILES if is_ours(folder) else (), "a packed model") as stage:
         save_file(packed, stage / WEIGHTS, metadata={"format": "pt"})
+        shutil.copymode(source / WEIGHTS, stage / WEIGHTS)  # safetensors lets the owner alone read it
         for name in (CONFIG, *TOKENIZER_FILES):
             shutil.copyfile(source / name, stage / name)
 

@@ -17,6 +17,9 @@ MODEL_FILES = (CONFIG, WEIGHTS, *TOKENIZER_FILES)
 TRAINER, SETTINGS, STATE = "trainer", "config.json", "state.json"
 """Where in a run folder the trainer keeps its own files; that with the settings of the run; and in each checkpoint."""
 
+DATA, SONG_INDEX = "data.json", "songs.index"
+"""Beside the settings: where the data of the run are and their digest; and, for songs, what was in them."""
+
 RUN_FORMAT = "gpt2x-run"
 """What the settings of a run say under "format"."""
 
@@ -61,6 +64,30 @@ def holds_a_run(path: Path) -> bool:
         return True
     states = (_read_object(file) for file in (path / TRAINER).glob(f"step-*/{STATE}"))
     return any(state.keys() >= {"format", "step", "files"} for state in states)  # the settings are damaged
+
+
+def data_of_run(run: Path) -> dict[str, Any]:
+    """What the trainer wrote down of the data: name, file (an absolute path), digest and recipe.
+
+    A run of before has its settings and the state of a checkpoint instead; of those file is missing. What nobody wrote
+    down is missing too.
+    """
+    settings = _read_object(run / TRAINER / SETTINGS)
+    states = [_read_object(file) for file in sorted((run / TRAINER).glob(f"step-*/{STATE}"))]
+    known = {
+        "name": settings.get("data"),
+        "digest": states[-1].get("data_digest") if states else None,
+        "recipe": recipe_of(run),
+        **_read_object(run / TRAINER / DATA),
+    }
+    return {name: value for name, value in known.items() if isinstance(value, str)}
+
+
+def recipe_of(folder: Path) -> str | None:
+    """The recipe by which the model in a folder was trained, where its config.json tells."""
+    about = _read_object(folder / CONFIG).get("gpt2x")
+    recipe = about.get("recipe") if isinstance(about, dict) else None
+    return recipe if isinstance(recipe, str) else None
 
 
 def foreign_in_run(path: Path) -> str | None:

@@ -36,7 +36,7 @@ def adamw_(
     exp_avgs: Sequence[Tensor],
     exp_avg_sqs: Sequence[Tensor],
     *,
-    step: int,
+    step: int | Tensor,
     lr: float | Tensor,
     betas: tuple[float, float] = (0.9, 0.95),
     eps: float = 1e-8,
@@ -54,14 +54,17 @@ def adamw_(
         grads: read only, shaped like params; in their dtype, or bfloat16 beside float32 params.
         exp_avgs: first moments, updated; start with zeros. In the params' dtype, or float32 beside 16-bit params.
         exp_avg_sqs: second moments, likewise.
-        step: 1 at the first call.
+        step: 1 at the first call. A CUDA graph that must not replay the count it was recorded with takes it as
+            `torch.optim` does with ``capturable=True``: as one number in a tensor on the params' device, which the
+            kernels read when they run (and which is not checked). Not in compiled code.
         lr: learning rate, from 0 on. Compiled code that must not be compiled again for each new one takes it as
-            `torch.optim` does: as one float32 or float64 number on the CPU.
+            `torch.optim` does: as one float32 or float64 number on the CPU; a CUDA graph on the params' device.
         betas: decay rates of the moments, in [0, 1).
         eps: added to the root of the second moment, from 0 on.
         weight_decay: decoupled decay from 0 on, one number or one for each tensor.
         grad_norm: 0-dim result of `global_norm`; with `max_norm` the gradients count as multiplied by
-            ``min(1, max_norm / (grad_norm + 1e-6))``.
+            ``min(1, max_norm / (grad_norm + 1e-6))``. A negative one refuses the step, and nothing is changed: a
+            decision that is made on a GPU, as by ``torch.where(is_good, norm, -1.0)``, needs no wait.
         max_norm: bound of the gradient norm, above 0.
         bf16_params: for each float32 parameter a bfloat16 copy that follows it, or None; the next step then computes
             with the copies and casts nothing.
@@ -81,6 +84,9 @@ def adamw_(
     )
     options: dict[str, Any] = {"step": step, "lr": lr, "betas": betas, "eps": eps, "weight_decay": decays}
     _check_options(**options, grad_norm=grad_norm, max_norm=max_norm)
+    for name, number in (("step", step), ("lr", lr)):
+        if params and isinstance(number, Tensor) and number.device.type != "cpu":
+            check_device(name, number, "params[0]", params[0])
     followers: list[Tensor | None] = [None] * len(params) if bf16_params is None else list(bf16_params)
     _check_bf16_params(params, followers)
     if not params:
@@ -109,11 +115,22 @@ def adamw_(
         if kept
         else []
     )
+    on_device = [
+        number for number in (step, lr) if isinstance(number, Tensor) and number.device.type != "cpu"
+    ]
+    if on_device:
+        numbers = (step, lr, *betas, eps, decays, grad_norm, max_norm or 0.0)
+        _cuda(params, grads, exp_avgs, exp_avg_sqs, written, *numbers)
+        note_changes([*params, *exp_avgs, *exp_avg_sqs, *kept])
+        return
     # As a product the compiler keeps a number that changes in the graph; in torch.tensor(lr) it would be a constant.
     rate = lr if isinstance(lr, Tensor) else torch.ones((), dtype=torch.float64) * lr
     with torch.no_grad():
         state = (params, grads, exp_avgs, exp_avg_sqs, written)
-        OP.adamw_(*state, step, rate, *betas, eps, decays, grad_norm, max_norm or 0.0)
+        count = (
+            int(step) if isinstance(step, Tensor) else step
+        )  # int() would be a constant of a compiled graph
+        OP.adamw_(*state, count, rate, *betas, eps, decays, grad_norm, max_norm or 0.0)
     note_changes([*params, *exp_avgs, *exp_avg_sqs, *kept])
 
 
@@ -146,9 +163,9 @@ def _check_moments(
 
 
 def _check_dtypes(i: int, param: Tensor, grad: Tensor, m: Tensor, v: Tensor) -> None:
-    short_beside_wide = param.dtype == torch.float32 and grad.dtype == torch.bfloat16
+    bf16_beside_float32 = param.dtype == torch.float32 and grad.dtype == torch.bfloat16
     require(
-        grad.dtype == param.dtype or short_beside_wide,
+        grad.dtype == param.dtype or bf16_beside_float32,
         lambda: (
             f"grads[{i}]: expected dtype {dtype_name(param.dtype)} as params[{i}]"
             f"{' or bfloat16' if param.dtype == torch.float32 else ''}, got {dtype_name(grad.dtype)}"
@@ -194,7 +211,7 @@ def _check_bf16_param(name: str, bf16_param: Tensor, like_name: str, param: Tens
 
 def _check_options(
     *,
-    step: int,
+    step: int | Tensor,
     lr: float | Tensor,
     betas: tuple[float, float],
     eps: float,
@@ -203,10 +220,7 @@ def _check_options(
     max_norm: float | None,
 ) -> None:
     """The numbers of an AdamW step."""
-    require(
-        is_number(step) and not isinstance(step, float) and 1 <= step < 2**63,
-        lambda: f"step: expected a count from 1 on, got {quoted(step)}",
-    )
+    _check_step(step)
     _check_rate(lr)
     require(
         isinstance(betas, Sequence) and len(betas) == 2 and all(is_number(b) and 0 <= b < 1 for b in betas),
@@ -240,19 +254,39 @@ def _check_options(
         )
 
 
+def _check_step(step: int | Tensor) -> None:
+    """A count of steps: a number, or a tensor of one, whose value is read where that waits for no device."""
+    count: Any = step
+    if isinstance(step, Tensor):
+        shape, dtype = tuple(step.shape), step.dtype
+        require(
+            step.numel() == 1 and dtype in (torch.int64, torch.float32, torch.float64),
+            lambda: (
+                f"step: expected one int64, float32 or float64 number, got shape {shape} of {dtype_name(dtype)}"
+            ),
+        )
+        if step.device.type != "cpu" or not has_values(step):
+            return
+        count = step.item() if dtype == torch.int64 else int(step.item())
+    require(
+        is_number(count) and not isinstance(count, float) and 1 <= count < 2**63,
+        lambda: f"step: expected a count from 1 on, got {quoted(count)}",
+    )
+
+
 def _check_rate(lr: float | Tensor) -> None:
-    """A learning rate: a number, or a tensor of one on the CPU, whose value is read where it is known."""
+    """A learning rate: a number, or a tensor of one, whose value is read where that waits for no device."""
     if not isinstance(lr, Tensor):
         check_from_zero("lr", lr)
         return
     require(
-        lr.numel() == 1 and lr.dtype in (torch.float32, torch.float64) and lr.device.type == "cpu",
+        lr.numel() == 1 and lr.dtype in (torch.float32, torch.float64),
         lambda: (
-            f"lr: expected one float32 or float64 number on the CPU, "
+            f"lr: expected one float32 or float64 number, "
             f"got shape {tuple(lr.shape)} of {dtype_name(lr.dtype)} on {lr.device}"
         ),
     )
-    if has_values(lr):
+    if lr.device.type == "cpu" and has_values(lr):
         check_from_zero("lr", lr.item())
 
 
@@ -280,11 +314,12 @@ def _fake(
 
 _kernel = cuda.Kernel(
     "adamw",
-    [cuda.INT] * 2
+    [cuda.INT] * 3
     + [cuda.INT64]
-    + [cuda.POINTER] * 6
-    + [cuda.INT64]
-    + [cuda.DOUBLE] * 4
+    + [cuda.POINTER] * 7
+    + [cuda.INT64, cuda.DOUBLE]
+    + [cuda.POINTER] * 2
+    + [cuda.DOUBLE] * 3
     + [cuda.POINTER, cuda.DOUBLE, cuda.POINTER],
 )
 
@@ -296,7 +331,7 @@ def _cuda(
     exp_avgs: list[Tensor],
     exp_avg_sqs: list[Tensor],
     bf16_params: list[Tensor],
-    step: int,
+    step: int | Tensor,
     lr: Tensor,
     beta1: float,
     beta2: float,
@@ -309,23 +344,54 @@ def _cuda(
         return
     device = params[0].device
     norm = None if grad_norm is None else grad_norm.to(device=device, dtype=torch.float32)
-    grads = [grad.to(p.dtype).contiguous() for p, grad in zip(params, grads, strict=True)]
-    groups: dict[tuple[int, int], list[int]] = {}  # one launch handles tensors of one combination of dtypes
-    for i, (p, g, m, v) in enumerate(zip(params, grads, exp_avgs, exp_avg_sqs, strict=True)):
-        cuda.require_on(device, params=p, grads=g, exp_avgs=m, exp_avg_sqs=v)
-        cuda.require_shape(p.shape, grads=g, exp_avgs=m, exp_avg_sqs=v)
+    grads = [grad.contiguous() for grad in grads]
+    followers = bf16_params or [p.new_empty(0) for p in params]
+    groups: dict[tuple[int, int, int, bool], list[int]] = {}  # one launch handles one combination of dtypes
+    for i, (p, g, m, v, copy) in enumerate(zip(params, grads, exp_avgs, exp_avg_sqs, followers, strict=True)):
+        has_copy = copy.numel() > 0
+        cuda.require_on(device, params=p, grads=g, exp_avgs=m, exp_avg_sqs=v, bf16_params=copy)
+        cuda.require_shape(
+            p.shape, grads=g, exp_avgs=m, exp_avg_sqs=v, bf16_params=copy if has_copy else None
+        )
         cuda.require_dtype(m.dtype, exp_avg_sqs=v)
-        if not (p.is_contiguous() and m.is_contiguous() and v.is_contiguous()):
-            raise ValueError(f"params, exp_avgs, exp_avg_sqs: expected contiguous tensors, number {i} is not")
-        groups.setdefault((cuda.code("params", p), cuda.code("exp_avgs", m)), []).append(i)
-    for codes, members in groups.items():
+        cuda.require_dtype(torch.bfloat16, bf16_params=copy if has_copy else None)
+        if not all(tensor.is_contiguous() for tensor in (p, m, v, copy)):
+            raise ValueError(
+                f"params, exp_avgs, exp_avg_sqs, bf16_params: expected contiguous tensors, number {i} is not"
+            )
+        codes = cuda.code("params", p), cuda.code("grads", g), cuda.code("exp_avgs", m)
+        groups.setdefault((*codes, has_copy), []).append(i)
+    numbers = (
+        *_step_and_rate(step, lr, device),
+        beta1,
+        beta2,
+        eps,
+        norm,
+        max_norm if norm is not None else 0.0,
+    )
+    for (*kinds, has_copies), members in groups.items():
         lists = [
-            cuda.pointers([tensors[i] for i in members]) for tensors in (params, grads, exp_avgs, exp_avg_sqs)
+            cuda.pointers([tensors[i] for i in members])
+            for tensors in (params, grads, exp_avgs, exp_avg_sqs, *([followers] if has_copies else []))
         ]
         sizes = (ctypes.c_int64 * len(members))(*(params[i].numel() for i in members))
         decays = (ctypes.c_double * len(members))(*(weight_decay[i] for i in members))
-        numbers = (step, lr.item(), beta1, beta2, eps, norm, max_norm if norm is not None else 0.0)
-        _kernel(device, *codes, len(members), *lists, sizes, decays, *numbers)
-    for p, bf16_param in zip(params, bf16_params, strict=False):
-        if bf16_param.numel() > 0:
-            bf16_param.copy_(p)
+        _kernel(
+            device, *kinds, len(members), *lists, *([] if has_copies else [None]), sizes, decays, *numbers
+        )
+
+
+_SCRATCH_DOUBLES = 8  # GPT2X_CUDA_ADAMW_SCRATCH_BYTES of the header
+
+
+def _step_and_rate(step: int | Tensor, lr: Tensor | float, device: torch.device) -> tuple[Any, ...]:
+    """Both as the kernel takes them: two numbers, or where one stands on the device, both there, and scratch."""
+    if all(not isinstance(number, Tensor) or number.device.type == "cpu" for number in (step, lr)):
+        return int(step), float(lr), None, None
+    both = [
+        number.detach().reshape(()).to(device=device, dtype=torch.float64)
+        if isinstance(number, Tensor)
+        else torch.full((), number, dtype=torch.float64, device=device)
+        for number in (step, lr)
+    ]
+    return 0, 0.0, torch.stack(both), torch.empty(_SCRATCH_DOUBLES, dtype=torch.float64, device=device)

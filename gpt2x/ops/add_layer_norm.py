@@ -18,7 +18,7 @@ from gpt2x.ops.checks import (
     check_storage,
     require,
 )
-from gpt2x.ops.library import OP, Operator, sum_dtype
+from gpt2x.ops.library import OP, Operator, accumulation_dtype
 
 
 def add_layer_norm(
@@ -28,7 +28,7 @@ def add_layer_norm(
 
     Args:
         x: (..., C), float32, bfloat16, float16 or float64.
-        residual: like x, or None to only normalise. Of two dtypes (autocast) the wider one holds.
+        residual: like x, or None to only normalise. Two dtypes (autocast) are promoted as torch does.
         weight: (C,), in x's dtype, or float32 beside a 16-bit x.
         bias: (C,) like weight, or None.
         eps: added to the variance.
@@ -55,8 +55,8 @@ def add_layer_norm(
         check_shape("residual", residual, "x", x)
         check_device("residual", residual, "x", x)
         if x.dtype != residual.dtype:
-            wider = torch.promote_types(x.dtype, residual.dtype)
-            x, residual = x.to(wider), residual.to(wider)
+            promoted = torch.promote_types(x.dtype, residual.dtype)
+            x, residual = x.to(promoted), residual.to(promoted)
     check_parameter("weight", weight, "x", x, (x.shape[-1],))
     if bias is not None:
         check_parameter("bias", bias, "weight", weight, (x.shape[-1],))
@@ -76,7 +76,7 @@ def _fake(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     shape = x.shape
     total = x.new_empty(0 if residual is None else shape)
-    mean, rstd = (x.new_empty(shape[:-1], dtype=sum_dtype(x.dtype)) for _ in range(2))
+    mean, rstd = (x.new_empty(shape[:-1], dtype=accumulation_dtype(x.dtype)) for _ in range(2))
     return x.new_empty(shape), total, mean, rstd
 
 

@@ -47,15 +47,15 @@ def check_storage(name: str, tensor: Tensor) -> None:
 
 
 def check_parameter(name: str, tensor: Tensor, like_name: str, like: Tensor, shape: tuple[int, ...]) -> None:
-    """A parameter of the given shape, in the dtype of `like` or in float32 beside a shorter one, on its device."""
+    """A parameter of the given shape, in the dtype of `like` or in float32 beside a 16-bit one, on its device."""
     check_storage(name, tensor)
     require(
         tuple(tensor.shape) == shape, lambda: f"{name}: expected shape {shape}, got {tuple(tensor.shape)}"
     )
     check_device(name, tensor, like_name, like)
-    wide_beside_short = tensor.dtype == torch.float32 and like.dtype in (torch.bfloat16, torch.float16)
+    float32_beside_16_bits = tensor.dtype == torch.float32 and like.dtype in (torch.bfloat16, torch.float16)
     require(
-        tensor.dtype == like.dtype or wide_beside_short,
+        tensor.dtype == like.dtype or float32_beside_16_bits,
         lambda: (
             f"{name}: expected dtype {dtype_name(like.dtype)} as {like_name}"
             f"{' or float32' if like.itemsize == 2 else ''}, got {dtype_name(tensor.dtype)}"

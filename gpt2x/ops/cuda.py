@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-INTERFACE = 3  # GPT2X_CUDA_INTERFACE of the header
+INTERFACE = 4  # GPT2X_CUDA_INTERFACE of the header
 POINTER, INT, INT64, DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
 _DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1}
 
@@ -28,12 +28,17 @@ KERNELS: dict[str, Kernel] = {}
 _library: Any = None
 
 
-def load() -> str:
-    """Load the library; the reason why not, or an empty text. Neither initialises CUDA nor needs a GPU."""
+def load(path: Path | None = None) -> str:
+    """Load the library; the reason why not, or an empty text. Neither initialises CUDA nor needs a GPU.
+
+    Args:
+        path: of the library; by default the one that was built with gpt2x.
+
+    """
     global _library  # noqa: PLW0603  (loaded once a process)
     folder = Path(__file__).parent.parent
     found = [folder / f"_cuda{suffix}" for suffix in importlib.machinery.EXTENSION_SUFFIXES]
-    path = next((candidate for candidate in found if candidate.exists()), None)
+    path = path or next((candidate for candidate in found if candidate.exists()), None)
     if path is None:
         return "gpt2x._cuda is not built (it is where nvcc is found at install time, or with GPT2X_CUDA=1)"
     try:

@@ -28,10 +28,13 @@ def transformed() -> bool:
     return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
-@torch.compiler.assume_constant_result
 def _transforms_while_tracing() -> bool:
     """The compiler enters each transform while it traces, so this is known then and holds for the whole graph."""
     return bool(torch._C._are_functorch_transforms_active())
+
+
+# As torch.compiler.assume_constant_result does it, which would first import the compiler, as slow as the rest of torch.
+_transforms_while_tracing._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def asked_again() -> bool:

@@ -93,13 +93,13 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     check_storage("weight", weight)
     require(weight.dim() == 2, lambda: f"weight: expected (O, I), got shape {tuple(weight.shape)}")
-    wide = weight.detach().float()
+    matrix = weight.detach().float()
     require(
-        not has_values(weight) or bool(wide.isfinite().all()),
+        not has_values(weight) or bool(matrix.isfinite().all()),
         lambda: "weight: expected finite numbers, got NaN or infinity",
     )
-    scale = (wide.abs().amax(dim=1) if weight.shape[1] else wide.new_zeros(weight.shape[0])) / 127
-    steps = wide / torch.where(scale > 0, scale, 1.0)[:, None]
+    scale = (matrix.abs().amax(dim=1) if weight.shape[1] else matrix.new_zeros(weight.shape[0])) / 127
+    steps = matrix / torch.where(scale > 0, scale, 1.0)[:, None]
     return steps.round_().to(torch.int8), scale
 
 

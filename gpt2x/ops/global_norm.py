@@ -11,7 +11,7 @@ from torch import Tensor
 from gpt2x.ops import backend, cuda, reference
 from gpt2x.ops.checks import check_device, check_storage
 from gpt2x.ops.derivatives import differentiates, transformed
-from gpt2x.ops.library import OP, Operator, sum_dtype
+from gpt2x.ops.library import OP, Operator, accumulation_dtype
 
 
 def global_norm(tensors: Sequence[Tensor]) -> Tensor:
@@ -55,7 +55,7 @@ operator = Operator("global_norm")
 
 @operator.fake
 def _fake(tensors: list[Tensor]) -> Tensor:
-    return tensors[0].new_empty((), dtype=sum_dtype(tensors[0].dtype))
+    return tensors[0].new_empty((), dtype=accumulation_dtype(tensors[0].dtype))
 
 
 _kernel = cuda.Kernel("global_norm", [cuda.INT64] + [cuda.POINTER] * 6)

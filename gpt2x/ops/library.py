@@ -116,8 +116,8 @@ class Operator:
         return function
 
 
-def sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype in which sums over elements of `dtype` are kept."""
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype in which sums and statistics over elements of `dtype` are computed."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 

@@ -23,7 +23,7 @@ from gpt2x.ops.checks import (
     require,
     shape_or_type,
 )
-from gpt2x.ops.library import OP, Operator, product_flops, sum_dtype
+from gpt2x.ops.library import OP, Operator, accumulation_dtype, product_flops
 
 REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 """What the loss may be reduced to, with the numbers that the native code knows it by (those of ATen)."""
@@ -167,7 +167,9 @@ def _fake(
     need_dweight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return (
-        hidden.new_empty(hidden.shape[:1] if reduction == _NONE else (), dtype=sum_dtype(hidden.dtype)),
+        hidden.new_empty(
+            hidden.shape[:1] if reduction == _NONE else (), dtype=accumulation_dtype(hidden.dtype)
+        ),
         hidden.new_empty(hidden.shape if need_dhidden else (0, 0)),
         weight.new_empty(weight.shape if need_dweight else (0, 0)),
     )
@@ -308,6 +310,16 @@ def _cuda(
         if need_dhidden:
             torch.mm(logits, matrix, out=dhidden[part])
         if need_dweight:
-            dweight += torch.mm(logits.T, hidden[part])
+            _add_product(dweight, logits.T, hidden[part])
     loss = losses if reduction == REDUCTIONS["none"] else losses.sum() * scale
     return loss, dhidden, dweight.to(weight.dtype)
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add ``a @ b`` to a float32 total; a product of 16-bit matrices is not rounded to 16 bits on its way."""
+    if a.dtype == total.dtype:
+        total.addmm_(a, b)
+    elif total.is_cuda:
+        torch.addmm(total, a, b, out_dtype=total.dtype, out=total)
+    else:  # torch has no such product on a CPU
+        total.addmm_(a.to(total.dtype), b.to(total.dtype))

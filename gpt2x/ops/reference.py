@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    """The tensor in the dtype that statistics are computed in: float64 stays, all else becomes float32."""
+def _accumulation(tensor: Tensor) -> Tensor:
+    """The tensor in the accumulation dtype: float64 stays, all else becomes float32."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
@@ -37,8 +37,9 @@ def add_layer_norm(
 
     """
     total = x if residual is None else x + residual
-    wide_bias = None if bias is None else _wide(bias)
-    y = F.layer_norm(_wide(total), (total.shape[-1],), _wide(weight).to(_wide(total).dtype), wide_bias, eps)
+    rows, gain = _accumulation(total), _accumulation(weight)
+    shift = None if bias is None else _accumulation(bias)
+    y = F.layer_norm(rows, (total.shape[-1],), gain.to(rows.dtype), shift, eps)
     return y.to(total.dtype), total
 
 
@@ -47,7 +48,7 @@ def bias_gelu(x: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Hendrycks and Gimpel 2016, "Gaussian Error Linear Units", section 2. The sum is not rounded in between.
     """
-    total = _wide(x) if bias is None else _wide(x) + _wide(bias)
+    total = _accumulation(x) if bias is None else _accumulation(x) + _accumulation(bias)
     return F.gelu(total, approximate="tanh").to(x.dtype)
 
 
@@ -73,14 +74,14 @@ def linear_cross_entropy(
     exponentials, is added to the loss of a row (Chowdhery et al. 2022, "PaLM", section 5).
     """
     size = weight.shape[0] if vocab_size is None else vocab_size
-    logits = hidden.reshape(-1, hidden.shape[-1]) @ weight[:size].to(hidden.dtype).T  # (N, V)
-    wide, labels = _wide(logits), targets.reshape(-1)
+    logits = _accumulation(hidden.reshape(-1, hidden.shape[-1]) @ weight[:size].to(hidden.dtype).T)  # (N, V)
+    labels = targets.reshape(-1)
     loss = F.cross_entropy(
-        wide, labels, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction
+        logits, labels, ignore_index=ignore_index, label_smoothing=label_smoothing, reduction=reduction
     )
     if z_loss != 0:
         counts = labels != ignore_index
-        squares = z_loss * torch.logsumexp(wide, dim=-1).square().masked_fill(~counts, 0.0)
+        squares = z_loss * torch.logsumexp(logits, dim=-1).square().masked_fill(~counts, 0.0)
         if reduction != "none":
             squares = squares.sum() / (counts.sum() if reduction == "mean" else 1)
         loss = loss + squares
@@ -91,8 +92,8 @@ def global_norm(tensors: Sequence[Tensor]) -> Tensor:
     """The Euclidean norm of all tensors laid end to end, as a 0-dim float32 (float64 when a tensor is)."""
     if not tensors:
         return torch.zeros(())
-    wide = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
-    norms = [torch.linalg.vector_norm(t, dtype=wide) for t in tensors]
+    dtype = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+    norms = [torch.linalg.vector_norm(t, dtype=dtype) for t in tensors]
     return torch.linalg.vector_norm(torch.stack(norms))
 
 
@@ -108,7 +109,7 @@ def adamw_(
     exp_avgs: Sequence[Tensor],
     exp_avg_sqs: Sequence[Tensor],
     *,
-    step: int,
+    step: int | Tensor,
     lr: float | Tensor,
     betas: tuple[float, float] = (0.9, 0.95),
     eps: float = 1e-8,
@@ -120,22 +121,31 @@ def adamw_(
     """One AdamW step on every tensor, in place (Loshchilov and Hutter 2019, algorithm 2, decoupled decay).
 
     With `grad_norm` and `max_norm` the gradients count as multiplied by `clip_factor`; they are not written. A bf16
-    copy receives the new parameter, rounded to its dtype.
+    copy receives the new parameter, rounded to its dtype. A negative `grad_norm` refuses the step.
     """
+    refused = None if grad_norm is None else grad_norm < 0
     beta1, beta2 = betas
+    if isinstance(step, Tensor):
+        step = step.detach().reshape(()).double()  # a power of a float32 number would be one
+    if isinstance(lr, Tensor):
+        lr = lr.detach().reshape(())
     correction1, correction2 = 1 - beta1**step, 1 - beta2**step
     clip = None if grad_norm is None or max_norm is None else clip_factor(grad_norm, max_norm)
     decays = [weight_decay] * len(params) if isinstance(weight_decay, int | float) else weight_decay
     for p, grad, m, v, decay in zip(params, grads, exp_avgs, exp_avg_sqs, decays, strict=True):
-        g = _wide(grad) if clip is None else _wide(grad) * clip
-        wide_p, wide_m, wide_v = _wide(p), _wide(m), _wide(v)  # the tensors themselves where they are wide
-        wide_m.lerp_(g, 1 - beta1)
-        wide_v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-        denominator = (wide_v / correction2).sqrt_().add_(eps)
-        wide_p.mul_(1 - lr * decay).sub_((wide_m / denominator).mul_(lr / correction1))
-        for stored, wide in ((p, wide_p), (m, wide_m), (v, wide_v)):
-            if stored is not wide:
-                stored.copy_(wide)
+        g = _accumulation(grad) if clip is None else _accumulation(grad) * clip
+        # The stored tensors themselves where they are in the accumulation dtype and nothing may refuse, else copies.
+        kept = [_accumulation(stored) for stored in (p, m, v)]
+        new_p, new_m, new_v = kept if refused is None else (old.clone() for old in kept)
+        new_m.lerp_(g, 1 - beta1)
+        new_v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+        denominator = (new_v / correction2).sqrt_().add_(eps)
+        new_p.mul_(1 - lr * decay).sub_((new_m / denominator).mul_(lr / correction1))
+        for stored, new in ((p, new_p), (m, new_m), (v, new_v)):
+            if refused is not None:
+                stored.copy_(torch.where(refused, stored, new.to(stored.dtype)))
+            elif stored is not new:
+                stored.copy_(new)
     for p, bf16_param in zip(params, bf16_params or (), strict=False):
         if bf16_param is not None:
             bf16_param.copy_(p)
@@ -149,33 +159,31 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def embedding_backward_(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
     """``dweight[ids[n]] += dy[n]`` for every row, in place, in the order of the rows.
 
-    A 16-bit gradient takes them in from a wide matrix, so that they are rounded once. An id below 0 is as far out of
+    A 16-bit gradient takes them in from a float32 matrix, so that they are rounded once. An id below 0 is as far out of
     range as one from V on, and torch's own indexing says so: IndexError on a CPU, a device-side assertion on a GPU.
     """
     V, C = dweight.shape
     rows, places = dy.reshape(ids.numel(), C), ids.flatten()
     places = torch.where(places < 0, V, places)  # else torch counts it from the end
-    wide = (
-        dweight if dweight.dtype == _wide(dweight).dtype else torch.zeros_like(dweight, dtype=torch.float32)
-    )
-    wide.index_put_((places,), rows.to(wide.dtype), accumulate=True)
-    if wide is not dweight:
-        dweight.add_(wide)
+    sums = torch.zeros_like(dweight, dtype=torch.float32) if dweight.itemsize == 2 else dweight
+    sums.index_put_((places,), rows.to(sums.dtype), accumulate=True)
+    if sums is not dweight:
+        dweight.add_(sums)
 
 
 def gemv(x: Tensor, weight: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-    """``x @ (weight * scale[:, None]).T + bias`` for few rows of x, summed wide; `scale` is that of an int8 weight."""
-    wide = _wide(x)
-    y = wide @ weight.to(wide.dtype).T
+    """``x @ (weight * scale[:, None]).T + bias`` for few rows of x; `scale` is that of an int8 weight."""
+    rows = _accumulation(x)
+    y = rows @ weight.to(rows.dtype).T
     if scale is not None:
-        y = y * scale.to(wide.dtype)
+        y = y * scale.to(rows.dtype)
     if bias is not None:
-        y = y + bias.to(wide.dtype)
+        y = y + bias.to(rows.dtype)
     return y.to(x.dtype)
 
 
 def decode_attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """``softmax(query keys^T / sqrt(D)) values`` for one new token a head, in wide arithmetic."""
-    wide_query, wide_keys, wide_values = _wide(query), _wide(keys), _wide(values)
-    scores = torch.einsum("bhd,bhsd->bhs", wide_query, wide_keys) / math.sqrt(query.shape[-1])
-    return torch.einsum("bhs,bhsd->bhd", F.softmax(scores, dim=-1), wide_values).to(query.dtype)
+    """``softmax(query keys^T / sqrt(D)) values`` for one new token a head, in the accumulation dtype."""
+    q, k, v = _accumulation(query), _accumulation(keys), _accumulation(values)
+    scores = torch.einsum("bhd,bhsd->bhs", q, k) / math.sqrt(query.shape[-1])
+    return torch.einsum("bhs,bhsd->bhd", F.softmax(scores, dim=-1), v).to(query.dtype)

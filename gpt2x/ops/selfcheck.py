@@ -148,10 +148,10 @@ def _gemv(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
     x, weight, bias = (
         t.detach() for t in (draw(2, z.channels), draw(z.vocabulary, z.channels), draw(z.vocabulary))
     )
-    narrow = weight.bfloat16()  # the same numbers whatever dtype holds x
+    bf16_weight = weight.bfloat16()  # the same numbers whatever dtype holds x
     return [
         ops.gemv(x, weight, None, bias),
-        ops.gemv(x, narrow, None, bias),
+        ops.gemv(x, bf16_weight, None, bias),
         ops.gemv(x, *fused.quantize_rows(weight), bias),
     ]
 

@@ -260,20 +260,20 @@ class _WindowReader:
                 f"{self._num_read:,} bytes): nothing was saved; start again when it is no longer written to"
             )
 
-    def _fill(self, room: memoryview) -> tuple[int, bool]:
-        """Read until there is no more room, or no more file; returns how much, and whether that is the end."""
+    def _fill(self, buffer: memoryview) -> tuple[int, bool]:
+        """Read until the buffer is full or the file at its end; returns how much, and whether that is the end."""
         if self.left is not None:
-            room = room[: self.left]
+            buffer = buffer[: self.left]
         size = 0
         try:
-            while size < len(room) and (num_bytes := self._file.readinto(room[size:])):  # type: ignore[attr-defined]
+            while size < len(buffer) and (num_bytes := self._file.readinto(buffer[size:])):  # type: ignore[attr-defined]
                 size += num_bytes
         except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
             raise InputDataError(f"cannot read {self._name}: {error}; is the file complete?") from error
         self._num_read += size
         if self.left is not None:
             self.left -= size
-        return size, size < len(room) or self.left == 0
+        return size, size < len(buffer) or self.left == 0
 
     def _check_start(self, data: memoryview) -> None:
         if data[: len(counts.START)] == counts.START:

@@ -24,7 +24,7 @@ class UnknownTokenError(InputDataError, KeyError):
 
 
 class TokenTypeError(UnknownTokenError, TypeError):
-    """What should be an id is no number, and so none that the vocabulary has; a TypeError, as in tiktoken."""
+    """What should be an id is not a number, and so none that the vocabulary has; a TypeError, as in tiktoken."""
 
 
 class Decoder(TokenSet):

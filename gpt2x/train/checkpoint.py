@@ -2,8 +2,11 @@
 
     RUN/config.json, model.safetensors, tokenizer.json, …   the best weights by validation loss, for everyone
     RUN/metrics.jsonl                                       what was logged
+    RUN/bad-batches.jsonl                                   the batches of steps that were not taken, if there were any
     RUN/report.html, curves.svg                             its curves, drawn at the end
     RUN/trainer/config.json                                 the settings of the run
+    RUN/trainer/data.json                                   where the data are, and their digest
+    RUN/trainer/songs.index                                 what was in them, if they are songs
     RUN/trainer/lock                                        held by the process that trains here
     RUN/trainer/step-00000200/                              one checkpoint, the newest of which has the last weights:
         config.json, model.safetensors, …                     a Hugging Face folder too
@@ -32,9 +35,11 @@ from gpt2x.console import say
 from gpt2x.errors import InputDataError, OutputError, UsageError, quoted
 from gpt2x.model.runs import (
     CONFIG,
+    DATA,
     MODEL_FILES,
     RUN_FORMAT,
     SETTINGS,
+    SONG_INDEX,
     STATE,
     TRAINER,
     foreign_in_run,
@@ -51,7 +56,7 @@ if TYPE_CHECKING:
     from gpt2x.train.optim import Optimizer
 
 FORMAT = 1
-OPTIMIZER, METRICS = "optimizer.safetensors", "metrics.jsonl"
+OPTIMIZER, METRICS, BAD_BATCHES = "optimizer.safetensors", "metrics.jsonl", "bad-batches.jsonl"
 REPORT, CURVES = "report.html", "curves.svg"
 """What the end of a run writes for people, beside its weights."""
 _HALF_CHECKPOINT = re.compile(r"\.step-\d{8,}\.[^.]*\.partial$")
@@ -70,7 +75,7 @@ class Checkpoint:
         return int(self.state["step"])
 
     def load_optimizer(self, optimizer: Optimizer) -> None:
-        """Give an optimizer the averages that were saved.
+        """Give an optimizer the moments that were saved.
 
         Raises:
             InputDataError: they do not fit the model.
@@ -107,6 +112,16 @@ class RunFolder:
             json.dump({"format": RUN_FORMAT, **settings}, file, indent=2)
             file.write("\n")
 
+    def record_data(self, about: dict[str, str]) -> None:
+        """Write down what the run is trained on: name, file, digest and recipe.
+
+        Raises:
+            OutputError: it cannot be written.
+
+        """
+        with atomic_write(self.trainer / DATA, text=True) as file:
+            file.write(json.dumps(about, indent=2) + "\n")
+
     def check_free(self) -> None:
         """Refuse a folder with a model or other files in it that no run of ours made.
 
@@ -124,11 +139,11 @@ class RunFolder:
     def clear(self) -> None:
         """Remove the run: the files that a run makes, and no others."""
         with output_errors(self.path):
-            for name in (METRICS, REPORT, CURVES, *MODEL_FILES):
+            for name in (METRICS, BAD_BATCHES, REPORT, CURVES, *MODEL_FILES):
                 (self.path / name).unlink(missing_ok=True)
             for folder in self.checkpoints():
                 remove_ours(folder, files_of_checkpoint(folder))
-            remove_ours(self.trainer, [SETTINGS])
+            remove_ours(self.trainer, [SETTINGS, DATA, SONG_INDEX])
 
     def checkpoints(self) -> list[Path]:
         """The folders of all checkpoints, the oldest first, whole or not."""
@@ -206,8 +221,8 @@ class RunFolder:
 
         save_folder(model, tokenizer, self.path, extra=about)
 
-    def tell(self, about: dict[str, Any]) -> None:
-        """Change what config.json on top tells of the run, and leave its weights."""
+    def describe(self, about: dict[str, Any]) -> None:
+        """Change what config.json on top says of the run, and leave its weights."""
         values = json.loads(read_text(self.path / CONFIG, limit=CONFIG_BYTES, regular=True))
         values["gpt2x"] |= about
         with atomic_write(self.path / CONFIG, text=True) as file:
@@ -282,7 +297,7 @@ BYTES_A_PARAMETER = 12
 
 
 def check_space(path: Path, num_parameters: int) -> None:
-    """Refuse a disk that has no room for one checkpoint and the weights on top, before the first step.
+    """Refuse a disk that has no space for one checkpoint and the weights on top, before the first step.
 
     Raises:
         OutputError: it has not.

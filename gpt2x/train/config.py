@@ -25,9 +25,11 @@ FREE_TO_CHANGE = frozenset(
 
 (The dtype and the micro-batch do change the rounding, and so the last digits of the loss.)"""
 
-MAY_GROW = frozenset(("steps", "epochs", "lr", "min_lr", "warmup", "schedule"))
-"""Settings that say how long a run learns and at what rate: ``--resume`` with another value goes on with that one."""
+MAY_GROW = frozenset(("steps", "epochs", "lr", "min_lr", "warmup", "schedule", "on_bad_loss", "spike_factor"))
+"""Settings that say how long a run learns, at what rate, and what it does about bad steps: ``--resume`` with another
+value goes on with that one."""
 
+ON_BAD_LOSS = ("stop", "skip")
 SCHEDULES = ("cosine", "wsd")
 PUBLISH = ("best", "last")
 
@@ -81,6 +83,9 @@ class TrainConfig:
     n_embd: int | None = setting(None, "width, if other than the model preset's")
     block_size: int | None = setting(None, "context in tokens (T), if other than the model preset's")
     dropout: float = setting(0.0, "share of activations dropped in training")
+    attention_dropout: float | None = setting(
+        None, "share of attention weights dropped, which is slow on a CPU; by default as dropout"
+    )
     fused_ops: bool = setting(True, "compute the model with the fused operators of gpt2x.ops")
     fused_loss: bool | None = setting(None, "output head and loss in one operator; by default as fused_ops")
     fused_layers: bool | None = setting(
@@ -113,6 +118,15 @@ class TrainConfig:
     muon_momentum: float = setting(0.95, "Muon: memory of the gradient")
     muon_weight_decay: float = setting(0.01, "Muon: decay of the hidden matrices")
     grad_clip: float = setting(1.0, "highest global norm of the gradient; 0 means no clipping")
+    on_bad_loss: str = setting(
+        "stop",
+        "a step whose loss or gradient is NaN or infinite, or whose loss is a spike, is not taken: stop there (the "
+        "state from before it is saved), or skip it and go on (at most 9 in a row); bad-batches.jsonl tells its batch",
+    )
+    spike_factor: float = setting(
+        0.0,
+        "a loss above so many times the running loss (mean of about 50) is a spike, after the first 50; 0: none is",
+    )
     seed: int = setting(1, "decides the split, the first weights, the order of the data and the dropout")
 
     # How it computes.
@@ -173,14 +187,22 @@ class TrainConfig:
         for name in NOT_NEGATIVE:
             value = getattr(self, name)
             self._demand(name, value is None or value >= 0, "give 0 or more")
-        for name in ("beta1", "beta2", "muon_momentum", "dropout"):
-            self._demand(name, 0 <= getattr(self, name) < 1, "give a number from 0 to below 1")
+        for name in ("beta1", "beta2", "muon_momentum", "dropout", "attention_dropout"):
+            self._demand(name, 0 <= (getattr(self, name) or 0.0) < 1, "give a number from 0 to below 1")
         self._demand("validation_share", 0 < self.validation_share < 1, "give a share such as 0.05")
         self._demand("epochs", self.epochs is None or self.epochs > 0, "give more than 0")
         self._demand("lr", self.lr > 0, "give more than 0, such as 6e-4")
         self._demand("min_lr", 0 <= (self.min_lr or 0.0) <= self.lr, f"give 0 to lr, which is {self.lr}")
         self._demand("muon_lr", self.muon_lr > 0, "give more than 0, such as 0.02")
         self._demand("muon_weight_decay", self.muon_weight_decay >= 0, "give 0 or more")
+        self._demand(
+            "on_bad_loss", self.on_bad_loss in ON_BAD_LOSS, f"choose one of {', '.join(ON_BAD_LOSS)}"
+        )
+        self._demand(
+            "spike_factor",
+            self.spike_factor == 0 or self.spike_factor > 1,
+            "give more than 1, such as 2, or 0 for none",
+        )
         self._demand("eps", self.eps > 0, "give more than 0, such as 1e-8")
         self._demand("dtype", self.dtype in DTYPES, f"choose one of {', '.join(DTYPES)}")
         self._demand("schedule", self.schedule in SCHEDULES, f"choose one of {', '.join(SCHEDULES)}")

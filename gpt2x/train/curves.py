@@ -248,7 +248,7 @@ def _parsed(text: bytes) -> Any:
 
 
 def _columns(objects: list[dict[str, Any]]) -> Floats:
-    """(names, lines): the numbers of a block; NaN for what is missing, infinite or no number."""
+    """(names, lines): the numbers of a block; NaN for what is missing, infinite or not a number."""
     table = np.empty((len(_NAMES), len(objects)))
     for row, name in enumerate(_NAMES):
         values = [value.get(name) for value in objects]

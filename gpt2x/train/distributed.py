@@ -7,6 +7,8 @@ of one. Only rank 0 writes and talks. When a rank fails, all stop, and one sente
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ import torch.distributed as dist
 from gpt2x.console import set_quiet
 from gpt2x.errors import ExitCode, Gpt2xError, InputDataError, MissingComponentError, OutputError, UsageError
 from gpt2x.model.device import pick_device
+from gpt2x.train.launch import LAUNCHED, fair_threads
 
 T = TypeVar("T")
 
@@ -62,6 +65,13 @@ class Ranks:
     def sum(self, values: Sequence[float]) -> list[float]:
         """Each value summed over the ranks."""
         return [value * self.world_size for value in self.mean(values)]
+
+    def mean_tensor(self, values: torch.Tensor) -> torch.Tensor:
+        """The same, of a tensor on this rank's device and without waiting for a GPU; may write into it."""
+        if self.world_size == 1:
+            return values
+        dist.all_reduce(values)
+        return values / self.world_size
 
     def any(self, flag: bool) -> bool:
         """True on all ranks if it is true on one."""
@@ -167,6 +177,8 @@ def all_ranks(device_name: str) -> Iterator[Ranks]:
     except Gpt2xError as error:
         if rank != 0:
             raise SystemExit(error.exit_code) from error
+        if "TORCHELASTIC_RUN_ID" in os.environ and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, when another rank leaves first
         raise
     except KeyboardInterrupt:
         if rank != 0:
@@ -220,10 +232,10 @@ def _set_threads(local_world_size: int) -> None:
 
     ``OMP_NUM_THREADS`` is honoured, except under torchrun, which sets it to 1 for everybody who did not.
     """
-    if "OMP_NUM_THREADS" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
+    from_torchrun = "TORCHELASTIC_RUN_ID" in os.environ and LAUNCHED not in os.environ
+    if "OMP_NUM_THREADS" in os.environ and not from_torchrun:
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, cores // local_world_size))
+    torch.set_num_threads(fair_threads(local_world_size))
 
 
 def _neighbour_is_gone(error: RuntimeError) -> bool:

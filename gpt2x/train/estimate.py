@@ -21,6 +21,7 @@ from gpt2x.train.checkpoint import BYTES_A_PARAMETER
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import choose_device
 from gpt2x.train.initial import find_initial, initial_tokenizer, shape_from
+from gpt2x.train.launch import fair_threads
 from gpt2x.train.plan import choose_dtype, model_shape, share_batch, step_options, with_vocabulary
 from gpt2x.train.step import TrainingStep
 
@@ -61,16 +62,24 @@ def flops_a_token(shape: GPTConfig) -> float:
     return flops_per_token(shape, shape.block_size, num_rows=shape.num_rows)
 
 
-def estimate(config: TrainConfig) -> Estimate:
+def estimate(config: TrainConfig, ranks: int = 1) -> Estimate:
     """Compute a few steps of the run with random tokens, and say what all of them will need.
+
+    Args:
+        config: all settings.
+        ranks: how many processes of this machine will share a step; one rank's share is computed, with its share of
+            the cores, and nothing is exchanged.
 
     Raises:
         Gpt2xError: the settings cannot work here.
 
     """
     device = choose_device(config.device)
-    shape = _shape(config)
-    micro_batch, num_passes = share_batch(config, shape.block_size, 1)
+    if ranks > 1:
+        choose_device(config.device, ranks - 1)
+        torch.set_num_threads(min(torch.get_num_threads(), fair_threads(ranks)))
+    shape = whole_shape(config)
+    micro_batch, num_passes = share_batch(config, shape.block_size, ranks)
     dtype, _ = choose_dtype(config.dtype, device)
     options = step_options(config, device, dtype, world_size=1, num_passes=1)
     torch.manual_seed(config.seed)
@@ -97,7 +106,7 @@ def estimate(config: TrainConfig) -> Estimate:
     )
 
 
-def _shape(config: TrainConfig) -> GPTConfig:
+def whole_shape(config: TrainConfig) -> GPTConfig:
     """The whole shape; a vocabulary that is yet to be learned has the size that is asked for."""
     from gpt2x.tokenizer import Tokenizer
 

@@ -102,6 +102,7 @@ def shape_from(config: TrainConfig, folder: Path) -> GPTConfig:
         theirs,
         block_size=config.block_size or theirs.block_size,
         dropout=config.dropout,
+        attention_dropout=config.attention_dropout,
         fused_loss=switches.fused_loss,
         fused_layers=switches.fused_layers,
         fused_gemm=switches.fused_gemm,

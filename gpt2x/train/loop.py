@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from gpt2x.console import format_count, on_terminal, say
-from gpt2x.errors import Gpt2xError
-from gpt2x.train.checkpoint import METRICS
+from gpt2x.train import token_hash
+from gpt2x.train.bad_batches import forget_later, settle
+from gpt2x.train.checkpoint import BAD_BATCHES, METRICS
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import all_ranks
 from gpt2x.train.estimate import flops_a_token
@@ -28,7 +29,7 @@ from gpt2x.train.metrics import JsonLines, Logger, Loggers
 from gpt2x.train.panel import watch
 from gpt2x.train.plan import scheduled_rate
 from gpt2x.train.recipe import Recipe
-from gpt2x.train.report import tell_curves
+from gpt2x.train.report import show_curves
 from gpt2x.train.setup import VALIDATION_BATCH, Setup, prepare, versions
 from gpt2x.train.step import Batch, StepResult
 from gpt2x.train.window import Window
@@ -49,6 +50,9 @@ class Result:
     tokens: int
     seconds: float
     tokens_per_second: float
+    skipped: int
+    token_hash: str | None
+    """Of all tokens that the run was fed, in their order (`gpt2x.train.token_hash`)."""
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -101,7 +105,8 @@ def train(setup: Setup) -> Result:
         The losses and the time; the run folder holds the rest.
 
     Raises:
-        Gpt2xError: the loss is no longer a number, or a checkpoint cannot be written.
+        Gpt2xError: the loss is no longer a number, or a spike, and the policy says stop; or a checkpoint cannot be
+            written.
         KeyboardInterrupt: after Ctrl-C, when a checkpoint has been saved.
 
     """
@@ -116,20 +121,20 @@ def train(setup: Setup) -> Result:
             must_validate = last or _due(done, config.eval_every)
 
             position = setup.batches.state_dict()
+            save_now = partial(save, setup, window=window, loss=loss, validation_loss=validation_loss)
             try:
                 with window.step():
                     _seed_step(setup, step)
                     lr = scheduled_rate(config, step, setup.steps)
-                    result = setup.training(batches, lr)
-                    window.add(result.loss)
+                    result = setup.training(batches, lr, accept=setup.guard.accept)
+                    window.add(setup.guard.note(result, done, position))
             except _StepGivenUp:
                 setup.batches.load_state_dict(position)
-                save(setup, step, window, loss, validation_loss)
-                _leave(setup, step, steps)
+                _settle_and_leave(setup, window, save_now, step, steps)
 
-            interrupted = _must_stop(setup, stop)
+            interrupted = _must_stop(setup, stop) or done == setup.stop_after
             if must_log or must_save or must_validate or interrupted or ranks.device.type == "cpu":
-                _check_finite(setup, result, done, position)
+                settle(setup, window, save_now)
             metrics: dict[str, float] = {}
             if must_log:
                 metrics = {"learning_rate": lr, "grad_norm": _grad_norm(result), **window.read()}
@@ -140,9 +145,8 @@ def train(setup: Setup) -> Result:
                 hopeless = setup.best.is_hopeless(config.patience)
                 last, must_save = last or hopeless, must_save or hopeless
             if metrics:
-                loggers.log(
-                    {**metrics, "epoch": setup.batches.epoch, "tokens": done * setup.tokens_per_step}, done
-                )
+                loggers.log({**metrics, **_so_far(setup, done)}, done)
+            token_hash.tell(setup.batches, ranks, done)
             if must_save or interrupted:
                 save(setup, done, window, loss, validation_loss)
             elif setup.best.step == done:
@@ -200,6 +204,20 @@ def _leave(setup: Setup, step: int, steps: int) -> NoReturn:
     setup.ranks.together(setup.writer.wait)
     say(f"interrupted after step {step} of {steps}; the same command goes on from there")
     raise KeyboardInterrupt
+
+
+def _settle_and_leave(
+    setup: Setup, window: Window, save_now: Callable[[int], None], step: int, steps: int
+) -> NoReturn:
+    settle(setup, window, save_now)
+    save_now(step)
+    _leave(setup, step, steps)
+
+
+def _so_far(setup: Setup, done: int) -> dict[str, float]:
+    """What a line of the log tells of the whole run."""
+    skipped = {"skipped": setup.guard.skipped} if setup.guard.skipped else {}
+    return {"epoch": setup.batches.epoch, "tokens": done * setup.tokens_per_step, **skipped}
 
 
 @torch.no_grad()
@@ -272,13 +290,14 @@ def save(setup: Setup, step: int, window: Window, loss: float, validation_loss: 
     state: dict[str, Any] = {
         "step": step,
         "steps": setup.steps,
-        "data": setup.batches.state_dict(),
+        "data": token_hash.state_of_all(setup.batches, setup.ranks),
         "data_digest": setup.data_digest,
         "config": setup.config.to_dict(),
         "seconds": window.seconds,
         "window": window.state_dict(),
         "losses": [_finite(loss), _finite(validation_loss)],
         "best": setup.best.state_dict(),
+        "guard": setup.guard.state_dict(),
         "versions": versions(),
     }
     about = _about(setup, step, loss, validation_loss)
@@ -291,7 +310,7 @@ def save(setup: Setup, step: int, window: Window, loss: float, validation_loss: 
             folder.publish(taken.model, tokenizer, about_best)
         folder.save(taken.model, tokenizer, taken.moments, state, keep=setup.config.keep, about=about)
         if best_on_top and folder.has_published():
-            folder.tell({"last_step": step, "steps": state["steps"], "finished": about["finished"]})
+            folder.describe({"last_step": step, "steps": state["steps"], "finished": about["finished"]})
         else:
             folder.publish(taken.model, tokenizer, about | {"last_step": step})
 
@@ -336,20 +355,6 @@ def _grad_norm(result: StepResult) -> float:
     return float(result.grad_norm)
 
 
-def _check_finite(setup: Setup, result: StepResult, step: int, position: dict[str, Any]) -> None:
-    """Stop all ranks before a broken model is logged as a result or saved over a good one."""
-    loss, norm = float(result.loss), _grad_norm(result)
-    if setup.ranks.any(not (math.isfinite(loss) and math.isfinite(norm))):
-        setup.ranks.together(setup.writer.wait)
-        kept = setup.folder.checkpoints()
-        where = f"; {kept[-1]} is the last good checkpoint" if kept else ""
-        raise Gpt2xError(
-            f"the loss or its gradient is no longer a finite number at step {step} (loss {loss:.4g}, gradient "
-            f"norm {norm:.4g}, data {json.dumps(position)}); try a smaller --lr than {setup.config.lr:g}, or --dtype "
-            f"float32{where}"
-        )
-
-
 @contextlib.contextmanager
 def _watched(setup: Setup) -> Iterator[tuple[Loggers, Callable[..., None]]]:
     """The loggers of rank 0, and what counts the steps; on other ranks nobody listens."""
@@ -364,6 +369,7 @@ def _loggers(setup: Setup, shown: Logger) -> Iterator[Loggers]:
     if not setup.ranks.is_first:
         yield Loggers([])
         return
+    forget_later(setup)
     path, first_step = setup.folder.path, setup.first_step
     others = open_loggers(setup.config.log_to, path, setup.config.to_dict(), first_step)
     loggers = Loggers([shown, JsonLines(path / METRICS, first_step), *others])
@@ -389,6 +395,8 @@ def _finish(setup: Setup, window: Window, steps: int, loss: float, validation_lo
         tokens=steps * setup.tokens_per_step,
         seconds=window.seconds,
         tokens_per_second=speed,
+        skipped=setup.guard.skipped,
+        token_hash=token_hash.in_hex(token_hash.of_all_ranks(setup.batches, setup.ranks)),
     )
     say(
         f"\ntrained    {result.steps} steps in {result.seconds:.0f} s"
@@ -401,13 +409,19 @@ def _finish(setup: Setup, window: Window, steps: int, loss: float, validation_lo
             f"time       {clock:.0f} s by the clock, {window.trained_seconds:.0f} s of them training; the rest: "
             "validating, saving, sampling"
         )
+    if result.skipped:
+        say(
+            f"skipped    {result.skipped} steps that were not taken; {result.run / BAD_BATCHES} tells their batches"
+        )
+    if result.token_hash is not None:
+        say(f"tokens     {result.token_hash}, all that were fed and their order")
     if setup.best.step is not None and setup.best.step != steps:
         kept = "kept in the run" if setup.config.publish == "best" else "not kept (publish = last)"
         say(
             f"best       validation loss {setup.best.loss:.3f}, after step {setup.best.step}; its weights are {kept}"
         )
     if new_steps and setup.ranks.is_first:
-        tell_curves(setup.folder.path)
+        show_curves(setup.folder.path)
     say(f"run        {result.run}")
     say(f"next       {setup.recipe.next_command.format(run=result.run)}")
     return result

@@ -57,9 +57,7 @@ class JsonLines:
 
     def __init__(self, path: Path, first_step: int = 0) -> None:
         self.path = path
-        lines = [line for line in _read_lines(path) if line["step"] <= first_step]
-        with atomic_write(path, text=True) as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+        forget_after(path, first_step)
         try:
             self.file: IO[str] = path.open("a", encoding="utf-8")
         except OSError as error:
@@ -111,9 +109,22 @@ _CONSOLE_FORMATS: dict[str, Callable[[float], str]] = {
     "validation_loss": lambda v: f"validation loss {v:.4f}",
     "learning_rate": lambda v: f"lr {v:.2e}",
     "grad_norm": lambda v: f"norm {v:.2f}",
+    "skipped": lambda v: f"skipped {v:.0f}",
     "step_ms": lambda v: f"{v:.0f} ms",
     "tokens_per_second": lambda v: f"{format_count(round(v))} tokens/s",
 }
+
+
+def forget_after(path: Path, step: int) -> None:
+    """Drop from a record of JSON lines those of later steps; one that does not exist is made.
+
+    Raises:
+        OutputError: it cannot be written.
+
+    """
+    lines = [line for line in _read_lines(path) if line["step"] <= step]
+    with atomic_write(path, text=True) as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def _read_lines(path: Path) -> list[dict[str, float]]:

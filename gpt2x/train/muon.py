@@ -90,17 +90,21 @@ class Muon(Optimizer):
         if self.sums is not None:
             self.sums.forget()
 
+    def _reads(self, good: Tensor) -> bool:
+        return self.adamw._reads(good)
+
+    def _refuse(self) -> None:
+        self.adamw.num_steps = self.num_steps
+        self.adamw._refuse()
+
     @torch.no_grad()
-    def _step(self, lr: float) -> Tensor | None:
-        gradients, others = self._gradients(), self.adamw.gradients()
-        norm = self._norm([*gradients, *others])
-        if self.options.grad_clip is not None:
-            nn.utils.clip_grads_with_norm_(
-                _as_parameters([*gradients, *others]), self.options.grad_clip, norm
-            )
-        self.adamw.step_with(others, lr)
-        self._move(gradients, lr * self.options.muon_lr_ratio)
-        return norm
+    def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
+        if self.options.grad_clip is not None and norm is not None:
+            nn.utils.clip_grads_with_norm_(_as_parameters(gradients), self.options.grad_clip, norm)
+        self.adamw.num_steps = self.num_steps
+        own = len(self.matrices)
+        self.adamw._update(gradients[own:], norm, lr, good)
+        self._move(gradients[:own], lr * self.options.muon_lr_ratio, good)
 
     def _norm(self, gradients: list[Tensor]) -> Tensor:
         """The global norm; ours adds up bfloat16 gradients in float32."""
@@ -110,7 +114,11 @@ class Muon(Optimizer):
 
         return ops.global_norm(gradients)
 
-    def _gradients(self) -> list[Tensor]:
+    def gradients(self) -> list[Tensor]:
+        """Muon's, then AdamW's."""
+        return [*self._matrix_gradients(), *self.adamw.gradients()]
+
+    def _matrix_gradients(self) -> list[Tensor]:
         """Of each matrix, the mean over micro-batches and ranks, (R, C) in float32."""
         if self.sums is None:
             return [
@@ -122,9 +130,19 @@ class Muon(Optimizer):
             self.sums.average(self.options.world_size)
         return sums
 
-    def _move(self, gradients: list[Tensor], lr: float) -> None:
-        """Momentum, Nesterov's look ahead, orthogonal, decay, step; then the bfloat16 copies, where there are any."""
+    def _move(self, gradients: list[Tensor], lr: float, good: Tensor | None) -> None:
+        """Momentum, Nesterov's look ahead, orthogonal, decay, step; then the bfloat16 copies, where there are any.
+
+        Where `good` is False a gradient equal to the momentum leaves the momentum, and a rate of 0 the matrix.
+        """
         beta = self.options.muon_momentum
+        rate: float | Tensor = lr
+        if good is not None:
+            rate = lr * good.double()
+            gradients = [
+                torch.where(good, gradient, momentum)
+                for gradient, momentum in zip(gradients, self.momenta, strict=True)
+            ]
         torch._foreach_lerp_(self.momenta, gradients, 1 - beta)
         ahead = torch._foreach_lerp(gradients, self.momenta, beta)
         parts = [
@@ -132,9 +150,9 @@ class Muon(Optimizer):
         ]
         moved = iter(orthogonal(parts, self.dtype, self.options.world_size))
         for name, parameter in self.matrices.items():
-            parameter.mul_(1 - lr * self.options.muon_weight_decay)
+            parameter.mul_(1 - rate * self.options.muon_weight_decay)
             for part in _split(name, parameter):
-                part.add_(next(moved), alpha=-lr * max(1.0, part.size(0) / part.size(1)) ** 0.5)
+                part.sub_(next(moved).mul_(rate * max(1.0, part.size(0) / part.size(1)) ** 0.5))
         for parameter, bf16_param in zip(self.matrices.values(), self.bf16_params, strict=True):
             if bf16_param is not None:
                 bf16_param.copy_(parameter)

@@ -7,7 +7,7 @@ the other when it is resumed.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,9 @@ from gpt2x.errors import InputDataError
 from gpt2x.model import GPT
 from gpt2x.model.bf16_weights import Bf16Weights
 from gpt2x.train.step_options import StepOptions
+
+Accept = Callable[[Tensor], Tensor]
+"""The gradient's global norm, 0-dim -> whether to take the step, 0-dim bool on the same device."""
 
 
 class Optimizer(ABC):
@@ -59,22 +62,53 @@ class Optimizer(ABC):
         for leaf in self.leaves():
             leaf.grad = None
 
-    def step(self, lr: float) -> Tensor | None:
-        """Change the parameters once.
+    def step(self, lr: float, accept: Accept | None = None) -> Tensor | None:
+        """Change the parameters once, or not at all.
+
+        A step that is refused is counted, for AdamW's bias correction, and changes nothing else: parameters, moments
+        and bfloat16 copies stay as they are, bit for bit.
 
         Args:
             lr: the learning rate of this step.
+            accept: decides by the norm whether to take the step. Its answer is read on a CPU, where that costs nothing,
+                and handed on to the kernels on a GPU, so that nobody waits (but for torch's plain AdamW).
 
         Returns:
             The gradient's global norm before clipping, 0-dim (read it only when needed, that waits for a GPU); None
-            where it is neither clipped nor asked for.
+            where it is neither clipped, nor asked for, nor decided by.
 
         """
         self.num_steps += 1
-        return self._step(lr)
+        gradients = self.gradients()
+        wanted = self.options.grad_clip is not None or self.options.grad_norm or accept is not None
+        norm = self._norm(gradients) if wanted else None
+        good = accept(norm) if accept is not None and norm is not None else None
+        if good is None or not self._reads(good):
+            self._update(gradients, norm, lr, good)
+        elif good:
+            self._update(gradients, norm, lr, None)
+        else:
+            self._refuse()
+        return norm
+
+    def _reads(self, good: Tensor) -> bool:
+        """Whether the answer is read here rather than in the kernels."""
+        return good.device.type == "cpu"
 
     @abstractmethod
-    def _step(self, lr: float) -> Tensor | None: ...
+    def gradients(self) -> list[Tensor]:
+        """The gradients of this step: the mean over micro-batches and ranks."""
+
+    @abstractmethod
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        """Their global norm, 0-dim."""
+
+    @abstractmethod
+    def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
+        """Clip, where the options say so, and step; where `good`, 0-dim bool, is False, change nothing."""
+
+    def _refuse(self) -> None:  # noqa: B027  (only torch keeps a count of its own)
+        """Take note that a step was counted and not taken."""
 
     @abstractmethod
     def moments(self) -> list[tuple[Tensor, Tensor]]:
@@ -117,24 +151,33 @@ class TorchAdamW(Optimizer):
         fused = {"fused": True} if options.optimizer == "fused" else {}
         self.inner = torch.optim.AdamW(self.groups, betas=options.betas, eps=options.eps, **fused)
 
-    def _step(self, lr: float) -> Tensor | None:
-        norm = None
-        if self.options.grad_clip is not None:
-            norm = nn.utils.clip_grad_norm_(self.parameters, self.options.grad_clip)
-        elif self.options.grad_norm:
-            norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        for group in self.inner.param_groups:
-            group["lr"] = lr
-        self.inner.step()
-        return norm
+    def _reads(self, good: Tensor) -> bool:
+        """The plain one has nothing that a kernel could be told by."""
+        return super()._reads(good) or self.options.optimizer != "fused"
 
     def gradients(self) -> list[Tensor]:
         """The gradients that the next step takes; what is done to them in place, it sees."""
         return [p.grad for p in self.parameters if p.grad is not None]
 
-    def step_with(self, gradients: list[Tensor], lr: float) -> None:
-        """A step by what `gradients` gave."""
-        self.step(lr)
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        return nn.utils.get_total_norm(gradients)
+
+    def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
+        if self.options.grad_clip is not None and norm is not None:
+            nn.utils.clip_grads_with_norm_(self.parameters, self.options.grad_clip, norm)
+        for group in self.inner.param_groups:
+            group["lr"] = lr
+        # The fused kernel's own switch, which torch.amp.GradScaler uses; it also takes back the count of the step.
+        refused = None if good is None else (~good).float()
+        self.inner.found_inf = refused  # type: ignore[attr-defined]
+        self.inner.step()
+        if refused is not None:
+            counts = [self.inner.state[p]["step"] for p in self.parameters if p.grad is not None]
+            torch._foreach_add_(counts, refused)
+
+    def _refuse(self) -> None:
+        self.moments()
+        self._loaded()
 
     def moments(self) -> list[tuple[Tensor, Tensor]]:
         """AdamW's moments; torch makes them at the first step, we make them when they are asked for."""
@@ -221,19 +264,17 @@ class OpsAdamW(Optimizer):
         if self.sums is not None:
             self.sums.forget()
 
-    def _step(self, lr: float) -> Tensor | None:
-        return self._step_by(self.gradients(), lr)
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        from gpt2x import ops
 
-    def step_with(self, gradients: list[Tensor], lr: float) -> None:
-        """A step by what `gradients` gave, and whatever was done to it since."""
-        self.num_steps += 1
-        self._step_by(gradients, lr)
+        return ops.global_norm(gradients)
 
-    def _step_by(self, gradients: list[Tensor], lr: float) -> Tensor | None:
+    def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
         from gpt2x import ops
 
         clip = self.options.grad_clip
-        norm = ops.global_norm(gradients) if clip is not None or self.options.grad_norm else None
+        if norm is not None and good is not None:
+            norm = torch.where(good, norm, -1.0)  # which adamw_ refuses
         ops.adamw_(
             [parameter.data for parameter in self.parameters],
             gradients,
@@ -244,13 +285,12 @@ class OpsAdamW(Optimizer):
             betas=self.options.betas,
             eps=self.options.eps,
             weight_decay=self.decays,
-            grad_norm=None if clip is None else norm,
+            grad_norm=None if clip is None and good is None else norm,
             max_norm=clip,
             bf16_params=self.bf16_params
             if any(bf16_param is not None for bf16_param in self.bf16_params)
             else None,
         )
-        return norm
 
     def gradients(self) -> list[Tensor]:
         """Of each parameter, the mean over micro-batches and ranks."""

@@ -97,7 +97,7 @@ class Panel:
                 "norm",
                 _number(known.get("grad_norm"), ".2f"),
             ),
-            ("computes", _flops(self.flops_a_token * known.get("tokens_per_second", 0)), "", ""),
+            ("computes", _flops(self.flops_a_token * known.get("tokens_per_second", 0)), *_skipped(known)),
             ("memory", _memory(), "left", format_seconds(self.seconds_left())),
         ]
 
@@ -169,6 +169,11 @@ def _number(value: float | None, form: str) -> str:
 
 def _count(value: float | None) -> str:
     return format_count(round(value)) if value is not None and math.isfinite(value) else "–"
+
+
+def _skipped(known: Metrics) -> tuple[str, str]:
+    """How many steps were not taken, where there are any."""
+    return ("skipped", f"{known['skipped']:.0f}") if known.get("skipped") else ("", "")
 
 
 def _flops(rate: float) -> str:

@@ -29,7 +29,7 @@ def model_shape(config: TrainConfig) -> GPTConfig:
         close = difflib.get_close_matches(config.model, PRESETS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(PRESETS)}"
         raise UsageError(f"unknown model {config.model!r}; {hint}")
-    names = ("n_layer", "n_head", "n_embd", "block_size", "dropout")
+    names = ("n_layer", "n_head", "n_embd", "block_size", "dropout", "attention_dropout")
     changes = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
     for name, as_all in fused(config.fused_ops).items():
         own = getattr(config, name)
@@ -156,7 +156,8 @@ def step_options(
         raise UsageError("bf16_weights = true needs products in bfloat16; give --dtype bfloat16")
     cuda_graphs = config.cuda_graphs
     if cuda_graphs is None:  # a compiled model records graphs of its own, DDP averages while backward runs
-        cuda_graphs = device.type == "cuda" and world_size == 1 and not config.compile and config.dropout == 0
+        drops = config.dropout > 0 or bool(config.attention_dropout)
+        cuda_graphs = device.type == "cuda" and world_size == 1 and not config.compile and not drops
     return StepOptions(
         autocast="bfloat16" if is_bfloat16 and not bf16_weights else None,
         bf16_weights=bf16_weights,

@@ -53,8 +53,8 @@ PRESETS = (
         expect="a few minutes on 2 cores",
         settings=dict(
             data="songs", vocab=2048, n_layer=3, n_head=4, n_embd=256, block_size=256, dropout=0.1,
-            batch_size=8, total_batch_tokens=2048, steps=1500, lr=2e-3, min_lr=1e-4, warmup=50,
-            beta2=0.99, eval_every=250, save_every=250, log_every=25,
+            attention_dropout=0.0, batch_size=8, total_batch_tokens=2048, steps=1500, lr=2e-3, min_lr=1e-4,
+            warmup=50, beta2=0.99, eval_every=250, save_every=250, log_every=25,
         ),
     ),
     Preset(
@@ -63,8 +63,8 @@ PRESETS = (
         expect="a few minutes on 2 cores",
         settings=dict(
             data="tiny-shakespeare", vocab=2048, n_layer=3, n_head=4, n_embd=256, block_size=256, dropout=0.1,
-            batch_size=8, total_batch_tokens=2048, steps=1500, lr=2e-3, min_lr=1e-4, warmup=50,
-            beta2=0.99, eval_every=250, save_every=250, log_every=25,
+            attention_dropout=0.0, batch_size=8, total_batch_tokens=2048, steps=1500, lr=2e-3, min_lr=1e-4,
+            warmup=50, beta2=0.99, eval_every=250, save_every=250, log_every=25,
         ),
     ),
     Preset(

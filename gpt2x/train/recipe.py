@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ class Recipe:
         documents_word: what they are called, in the plural.
         sample: (model, tokenizer, seed) -> what the model writes at this point, for a person to read.
         next_command: what to do with a finished run; ``{run}`` stands for its folder.
+        songs: whether the data are songs, which `gpt2x sing --originality` compares with.
 
     """
 
@@ -38,6 +39,7 @@ class Recipe:
     documents_word: str
     sample: Callable[[GPT, Tokenizer, int], str]
     next_command: str
+    songs: bool = False
 
     def digest(self, data: Path) -> str:
         """What changes with the content of the data.
@@ -79,6 +81,10 @@ def _songs(file: Path) -> Iterable[str]:
     return map(song_document, iterate_songs(file))
 
 
+def _planned_songs(file: Path) -> Iterable[str]:
+    return (song_document(song, end_words=True) for song in iterate_songs(file))
+
+
 def _sing(model: GPT, tokenizer: Tokenizer, seed: int) -> str:
     from gpt2x.generate import Engine
     from gpt2x.generate.lyrics import sing
@@ -103,8 +109,12 @@ LYRICS = Recipe(
     documents_word="songs",
     sample=_sing,
     next_command='gpt2x sing "ex-girlfriend" --run {run}',
+    songs=True,
 )
 """Songs from a table (columns artist, song, link, text and tags)."""
+
+RHYMED_LYRICS = replace(LYRICS, name="rhymed-lyrics", documents=_planned_songs)
+"""The same songs, each line after the word that it ends with (`gpt2x.data.lines`)."""
 
 TEXT = Recipe(
     name="text",
@@ -124,7 +134,7 @@ TOKENS = Recipe(
 )
 """Files of token ids, as nanoGPT and llm.c write them."""
 
-RECIPES = {recipe.name: recipe for recipe in (LYRICS, TEXT, TOKENS)}
+RECIPES = {recipe.name: recipe for recipe in (LYRICS, RHYMED_LYRICS, TEXT, TOKENS)}
 
 
 def recipe_for(path: Path) -> Recipe:

@@ -118,7 +118,7 @@ def write_page(path: Path, page: str) -> None:
         file.write(page)
 
 
-def tell_curves(folder: Path) -> None:
+def show_curves(folder: Path) -> None:
     """At the end of a training run: draw its curves into its folder, and show them as a line; never fails the run."""
     try:
         record = write_run_report(folder)

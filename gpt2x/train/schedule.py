@@ -9,7 +9,7 @@ DECAY_SHARE = 0.2
 
 
 def fitted_warmup(warmup: int, steps: int) -> int:
-    """The warm-up that a run of so many steps has room for: as asked, or a tenth of the run if that is longer.
+    """The warm-up of a run of so many steps: as asked, or a tenth of the run if that is longer.
 
     >>> fitted_warmup(50, steps=1500), fitted_warmup(50, steps=40)
     (50, 4)

@@ -23,9 +23,12 @@ from gpt2x.data.sources import find_file
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.paths import cache_dir, check_can_write
+from gpt2x.train import token_hash
+from gpt2x.train.bad_loss import LossGuard
 from gpt2x.train.best import Best
 from gpt2x.train.checkpoint import Checkpoint, RunFolder, check_space
 from gpt2x.train.config import TrainConfig, differences
+from gpt2x.train.data_record import DataRecord
 from gpt2x.train.distributed import Ranks
 from gpt2x.train.initial import find_initial, initial_tokenizer, shape_from, start_from
 from gpt2x.train.lock import RunLock
@@ -64,6 +67,8 @@ class Setup:
     training: TrainingStep
     batches: TokenBatches
     validation: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+    guard: LossGuard
+    """Decides whether a step is taken."""
     steps: int
     data_digest: str
     first_step: int = 0
@@ -75,6 +80,8 @@ class Setup:
     """What was not yet logged then."""
     steps_before: int | None = None
     """How long the run was to be when its checkpoint was saved."""
+    stop_after: int | None = None
+    """Stop after this step as if a signal had come: for `--verify-resume`."""
     lock: RunLock | None = None
     """Keeps other trainers out of the folder; on rank 0."""
     best: Best = field(default_factory=Best)
@@ -152,12 +159,15 @@ def prepare(
     first_step, seconds_before, losses_before = 0, 0.0, (math.nan, math.nan)
     if checkpoint is not None:
         ranks.together(lambda: checkpoint.load_optimizer(training.optimizer))
-        ranks.together(lambda: batches.load_state_dict(checkpoint.state["data"]))
+        ranks.together(lambda: token_hash.go_on(batches, ranks, checkpoint.state["data"]))
         first_step, seconds_before = checkpoint.step, float(checkpoint.state["seconds"])
         loss, validation_loss = (math.nan if value is None else value for value in checkpoint.state["losses"])
         losses_before = (loss, validation_loss)
+    data = DataRecord(name=config.data, file=data_file, digest=data_digest, recipe=recipe)
     lock = ranks.together(
-        lambda: _start(folder, config, ranks, model.num_parameters(), overwrite=overwrite and not resume)
+        lambda: _start(
+            folder, config, ranks, model.num_parameters(), data, overwrite=overwrite and not resume
+        )
     )
     prepared = Setup(
         config=config,
@@ -168,6 +178,12 @@ def prepare(
         training=training,
         batches=batches,
         validation=fixed_blocks(streams.validation, shape.block_size, config.eval_batches * VALIDATION_BATCH),
+        guard=LossGuard(
+            config.on_bad_loss,
+            config.spike_factor,
+            ranks,
+            checkpoint.state.get("guard") if checkpoint else None,
+        ),
         steps=num_steps(config, batches.num_blocks, batches.block_size),
         data_digest=data_digest,
         first_step=first_step,
@@ -215,7 +231,13 @@ def _find_checkpoint(
 
 
 def _start(
-    folder: RunFolder, config: TrainConfig, ranks: Ranks, num_parameters: int, *, overwrite: bool
+    folder: RunFolder,
+    config: TrainConfig,
+    ranks: Ranks,
+    num_parameters: int,
+    data: DataRecord,
+    *,
+    overwrite: bool,
 ) -> RunLock | None:
     """Begin to write, on rank 0, now that everything has been looked at that could be refused."""
     if not ranks.is_first:
@@ -227,6 +249,7 @@ def _start(
             folder.clear()
         folder.sweep()
         folder.start(config.to_dict())
+        data.write(folder)
     except BaseException:
         lock.release()
         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ class StepResult:
     """This rank's mean loss in nats over all passes, 0-dim."""
     grad_norm: Tensor | None
     """The gradient's global norm before clipping, 0-dim; None where nobody asked for it."""
+    losses: Tensor
+    """This rank's loss in each pass, (num_passes,)."""
 
 
 class Loss(nn.Module):
@@ -79,7 +82,11 @@ class TrainingStep:
         self.recorded: Recorded | None = None
 
     def __call__(
-        self, batches: Iterable[Batch], lr: float, mark: Callable[[], None] | None = None
+        self,
+        batches: Iterable[Batch],
+        lr: float,
+        mark: Callable[[], None] | None = None,
+        accept: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> StepResult:
         """One update, `num_passes` forward and backward passes long.
 
@@ -88,6 +95,8 @@ class TrainingStep:
             lr: the learning rate of this step.
             mark: called after each forward pass, after each backward pass and at the end, for a stopwatch. Where a
                 CUDA graph holds forward and backward, the forward pass is the time of both.
+            accept: decides by this rank's loss and the gradient's norm, 0-dim each, whether to take the step: 0-dim
+                bool on their device. A step that is not taken changes neither weights nor moments.
 
         """
         options, take = self.options, iter(batches)
@@ -104,10 +113,12 @@ class TrainingStep:
                 if mark is not None:
                     mark()
             losses.append(loss.detach())
-        grad_norm = self.optimizer.step(lr)
+        all_losses = torch.stack(losses)
+        loss = all_losses.mean()
+        grad_norm = self.optimizer.step(lr, None if accept is None else partial(accept, loss))
         if mark is not None:
             mark()
-        return StepResult(torch.stack(losses).mean(), grad_norm)
+        return StepResult(loss, grad_norm, all_losses)
 
     def forward(self, idx: Tensor, targets: Tensor) -> Tensor:
         """The loss of one micro-batch, ready for a backward pass."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 
@@ -27,16 +28,22 @@ class Window:
         if setup.window_before is not None:
             self.num_steps = int(setup.window_before["num_steps"])
             self.window_seconds = float(setup.window_before["seconds"])
+            self.num_skipped = int(setup.window_before.get("num_skipped", 0))
             self.loss_sum += float(setup.window_before["loss_sum"])
 
     def _reset(self) -> None:
-        self.num_steps, self.window_seconds = 0, 0.0
+        self.num_steps, self.num_skipped, self.window_seconds = 0, 0, 0.0
         self.loss_sum = torch.zeros((), device=self.setup.ranks.device)
 
     def state_dict(self) -> dict[str, float]:
         """What the next line of the log still has to tell of the steps so far; the losses are means of the ranks."""
         loss_sum = self.setup.ranks.mean([float(self.loss_sum)])[0]
-        return {"num_steps": self.num_steps, "seconds": self.window_seconds, "loss_sum": loss_sum}
+        return {
+            "num_steps": self.num_steps,
+            "num_skipped": self.num_skipped,
+            "seconds": self.window_seconds,
+            "loss_sum": loss_sum,
+        }
 
     @contextlib.contextmanager
     def step(self) -> Iterator[None]:
@@ -52,14 +59,16 @@ class Window:
         self.window_seconds += elapsed
 
     def add(self, loss: Tensor) -> None:
-        """Take a step's loss, without waiting for it."""
+        """Take a step's loss, without waiting for it; 0 of one that `num_skipped` is to count."""
         self.loss_sum += loss
         self.num_steps += 1
 
     def read(self) -> dict[str, float]:
-        """Mean loss over all ranks, time a step and tokens a second since the last call."""
+        """Mean loss over all ranks (NaN if no step was taken), time a step, tokens a second since the last call."""
         waiting_since = time.perf_counter()
-        mean_loss = self.setup.ranks.mean([float(self.loss_sum) / self.num_steps])[0]  # waits for a GPU
+        num_losses = self.num_steps - self.num_skipped
+        loss = float(self.loss_sum) / num_losses if num_losses else math.nan  # waits for a GPU
+        mean_loss = self.setup.ranks.mean([loss])[0]
         self._count(time.perf_counter() - waiting_since)
         tokens = self.num_steps * self.setup.tokens_per_step
         metrics = {

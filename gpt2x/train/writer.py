@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from gpt2x.console import say
 from gpt2x.model import GPT
+from gpt2x.model.device import shapes_only
 
 if TYPE_CHECKING:
     from gpt2x.train.optim import Optimizer
@@ -36,7 +36,7 @@ class Snapshot:
 
 def snapshot(model: GPT, optimizer: Optimizer | None) -> Snapshot:
     """Copy the weights, and the moments where an optimizer is given; waits for a GPU."""
-    with torch.device("meta"):
+    with shapes_only():
         copy = GPT(model.config)
     copy.load_state_dict(_copied(model.state_dict()), assign=True)
     return Snapshot(copy, {} if optimizer is None else _copied(optimizer.state_dict()))

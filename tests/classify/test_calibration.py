@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2x.classify import HashedBayes, HashedLinear, NaiveBayes, TextClassifier
+from gpt2x.classify import HashedBayes, HashedLinear, NaiveBayes, TextClassifier, TfidfLinear
 from gpt2x.classify.calibration import cool, fit_confidence, fit_strength, softmax
 from gpt2x.classify.metrics import abstaining, expected_calibration_error
 from tests.classify.conftest import OWN_WORDS
@@ -101,3 +103,30 @@ def test_naive_bayes_is_no_longer_far_too_sure(kind: type[TextClassifier]) -> No
     model.temperature_, model.offset_ = 1.0, 0.0
     assert error < 0.06
     assert error < expected_calibration_error(model.predict_proba(texts), truth)
+
+
+def test_tfidf_is_calibrated_and_changes_no_label() -> None:
+    model = TfidfLinear(random_state=0).fit(*noisy(4000, 0))
+    texts, labels = noisy(4000, 1)
+    truth = np.searchsorted(model.classes_, labels)
+    shares = model.predict_proba(texts)
+    assert model.temperature_ != 1.0
+    model.temperature_, model.offset_ = 1.0, 0.0
+    assert model.predict(texts).tolist() == model.classes_[shares.argmax(axis=1)].tolist()
+    error = expected_calibration_error(shares, truth)
+    assert error < 0.08
+    assert error < expected_calibration_error(model.predict_proba(texts), truth)
+
+
+def test_the_rnn_is_calibrated_on_the_texts_that_stop_it(tmp_path: Path) -> None:
+    from gpt2x.classify import RNNClassifier, load
+
+    model = RNNClassifier(
+        tokenizer="learn", embedding=16, hidden=16, epochs=4, learning_rate=0.02, device="cpu", random_state=0
+    ).fit(*noisy(2000, 0))
+    texts, labels = noisy(2000, 1)
+    shares = model.predict_proba(texts)
+    assert model.temperature_ != 1.0
+    assert expected_calibration_error(shares, np.searchsorted(model.classes_, labels)) < 0.08
+    model.save(tmp_path / "kept")
+    np.testing.assert_allclose(load(tmp_path / "kept").predict_proba(texts), shares, rtol=1e-4, atol=1e-6)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn.metrics
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2x.classify import ComparisonReport, ModelResult, NaiveBayes, TfidfLinear, compare
@@ -217,6 +217,7 @@ def test_the_json_has_the_documented_keys_and_comes_back(quick_report: Compariso
         "name", "title", "reason", "note", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "parameters",
         "frozen_parameters", "train_seconds", "predict_texts_per_second", "p_versus_best", "settings", "history",
         "confusion", "calibration_error", "sure_share", "sure_accuracy", "cpu_seconds",
+        "peak_memory_bytes", "p_versus_next", "examples", "peer", "predict_seconds",
     ]  # fmt: skip
     assert ComparisonReport.from_dict(values).to_dict() == values
 
@@ -247,7 +248,8 @@ def test_the_summary_names_the_best_and_its_commonest_mistakes() -> None:
     assert reports.summary(report) == "No classifier ran."
     report.models = [result("first", 0.9, None), result("second", 0.89, 0.6), result("third", 0.5, 0.001)]
     text = reports.summary(report)
-    assert "Best: first, 90.00% of 30 test texts; second cannot be told apart" in text
+    assert "A tie: first, 90.00% of 30 test texts, and second cannot be told apart (McNemar" in text
+    assert "Best" not in text, "a tie has no winner"
     assert "a taken for b: 2 of 10" in text
     assert text.index("a taken for b") < text.index("c taken for a")
     report.models[1].p_versus_best = 0.01
@@ -289,6 +291,7 @@ def test_the_wilson_interval_is_that_of_the_literature() -> None:
 
 
 @given(LABELS, st.randoms(use_true_random=False))
+@settings(deadline=None)
 def test_scores_equal_scikit_learns(truth: list[int], random: Any) -> None:
     predicted = [random.choice([0, 1, 2, 3]) for _ in truth]
     matrix = confusion_matrix(np.array(truth), np.array(predicted), 4)

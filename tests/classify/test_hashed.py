@@ -44,7 +44,7 @@ def test_capitals_count() -> None:
 
 def test_scores_are_those_of_the_definition(fitted: HashedLinear, unseen: Corpus) -> None:
     scores = fitted.decision_function(unseen[0])
-    rows = fitted._kept_rows(unseen[0])
+    rows = fitted._hashed_weights().rows(unseen[0])
     for i in range(10):
         columns, values = values_of(rows.row(i).astype(np.int64), fitted.idf_)
         np.testing.assert_allclose(scores[i], values @ fitted.weights_[columns, :3], rtol=1e-3, atol=1e-4)
@@ -116,7 +116,7 @@ def test_words_explain_the_score(fitted: HashedLinear) -> None:
     assert words[0][1] > 0
     assert [word for word, _ in fitted.explain(text, "sport")][-1] == "storm"
     scores = fitted.decision_function([text])[0]
-    wordless = fitted._kept_rows([text]).row(0)
+    wordless = fitted._hashed_weights().rows([text]).row(0)
     assert sum(part for _, part in words) <= scores.max() - scores.mean() + 1
     assert len(wordless) > 0
     with pytest.raises(UsageError, match="'zoo' is no label"):
@@ -133,7 +133,7 @@ def test_features_in_fewer_texts_than_asked_have_no_column() -> None:
     texts = ["common rare", "common", "common", "common"]
     model = HashedLinear(min_count=2).fit(texts, ["a", "b"] * 2)
     assert not model.knows(["rare"])[0]
-    row = model._kept_rows(["common"]).row(0)
+    row = model._hashed_weights().rows(["common"]).row(0)
     assert (row & NUMBER_MASK).max() < len(model.numbers_)
     assert (row >> GROUP_SHIFT == 0).sum() == 1
 

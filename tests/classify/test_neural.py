@@ -48,6 +48,17 @@ def test_batches_by_length_pad_a_fraction_of_what_random_ones_do() -> None:
     assert padding(batches_by_length(lengths, 32, rng)) < 0.1 * padding(plain)
 
 
+def test_batches_of_one_length_need_no_padding() -> None:
+    rng = np.random.default_rng(0)
+    lengths = np.repeat([5, 9, 7], [40, 35, 20])[rng.permutation(95)]
+    batches = batches_by_length(lengths, 10, rng)
+    assert sorted(map(len, batches)) == [5, *[10] * 9]
+    mixed = [batch for batch in batches if len(set(lengths[batch].tolist())) > 1]
+    assert len(mixed) == 0, "35 rows leave 5 over, and 40 and 20 none"
+    again = batches_by_length(lengths, 10, np.random.default_rng(0))
+    assert not all(len(a) == len(b) and (a == b).all() for a, b in zip(batches, again, strict=True))
+
+
 @given(LENGTHS, st.integers(1, 100))
 @settings(deadline=None, max_examples=50)
 def test_batches_for_gpt2_hold_a_bounded_number_of_tokens(lengths: np.ndarray, tokens: int) -> None:
@@ -67,7 +78,7 @@ def make_net(*, cell: str = "rnn", bidirectional: bool = True, num_tokens: int |
     torch.manual_seed(0)
     net = SequenceNet(
         num_classes=3, num_tokens=num_tokens, features=6, hidden=5, cell=cell, bidirectional=bidirectional,
-        dropout=0.0, token_dropout=0.0,
+        dropout=0.0, head_dropout=0.0, token_dropout=0.0,
     )  # fmt: skip
     return net.eval()
 
@@ -117,6 +128,25 @@ def test_no_gradient_comes_from_padding() -> None:
     assert (x.grad[1, :2] != 0).any()
 
 
+def test_dropout_hides_the_same_features_of_an_embedding_throughout_a_text() -> None:
+    net = make_net().train()
+    net.dropout.p = 0.5
+    hidden = net._features(torch.arange(1, 13).view(2, 6)) == 0  # (B, T, E)
+    assert hidden.any()
+    assert not hidden.all()
+    assert (hidden == hidden[:, :1]).all()
+
+
+def test_label_smoothing_keeps_a_network_from_being_too_sure() -> None:
+    rows, y = toy_rows()
+    sure = []
+    for smoothing in (0.0, 0.3):
+        net = make_net()
+        train_network(net, rows, y, make_plan(label_smoothing=smoothing, patience=50), "toy")
+        sure.append(float(predict_logits(net, rows, 16).softmax(1).amax(1).mean()))
+    assert sure[1] < sure[0] - 0.05
+
+
 def toy_rows(num: int = 120) -> tuple[Ragged, np.ndarray]:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, num)
@@ -129,6 +159,7 @@ def make_plan(**changes: float) -> Plan:
         "batch_size": 16,
         "learning_rate": 0.02,
         "weight_decay": 0.0,
+        "label_smoothing": 0.0,
         "validation_fraction": 0.2,
     }
     return Plan(**{**values, "patience": 2, "seed": 0, **changes})  # type: ignore[arg-type]

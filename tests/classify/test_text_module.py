@@ -72,13 +72,6 @@ def test_the_number_of_threads_changes_nothing() -> None:
     one, four = rows_of(texts), rows_of(texts, threads=4)
     assert one.num_features == four.num_features
     assert all((one.row(i) == four.row(i)).all() for i in range(0, 5000, 7))
-    weights, idf, columns = model_for(one)
-    one.keep(columns)
-    four.keep(columns, threads=4)
-    weights[:] = np.random.default_rng(0).normal(size=weights.shape)
-    np.testing.assert_array_equal(
-        _text.score(one, weights, idf, 3), _text.score(four, weights, idf, 3, threads=4)
-    )
 
 
 def model_for(rows: _text.FeatureRows, stride: int = 16) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -115,10 +108,6 @@ def test_learning_takes_the_steps_of_the_reference(num_classes: int, dropout: fl
     np.testing.assert_allclose(weights[:, :num_classes], expected, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(squares, expected_squares, rtol=1e-4, atol=1e-8)
     assert not weights[:, num_classes:].any(), "padding stays zero"
-    scores = _text.score(rows, weights, idf, num_classes)
-    for i, row in enumerate(listed):
-        places, values = softmax_reference.values_of(row, idf)
-        np.testing.assert_allclose(scores[i], values @ expected[places], rtol=1e-3, atol=1e-4)
 
 
 def test_document_counts_are_of_the_given_rows() -> None:
@@ -144,8 +133,6 @@ def test_what_does_not_fit_is_refused() -> None:
             rows.document_counts(np.array([row]))
     with pytest.raises(ValueError, match="columns"):
         rows.keep(columns[:-1])
-    with pytest.raises(ValueError, match="idf"):
-        _text.score(rows, weights, idf, 3)  # numbers are no columns yet
     rows.keep(columns)
     with pytest.raises(ValueError, match="already"):
         rows.keep(columns)

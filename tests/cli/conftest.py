@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from gpt2x import tokenizer as tokenizer_room
 from gpt2x.cli.app import app
+from gpt2x.model import GPT, GPTConfig
 
 
 class Outcome(NamedTuple):
@@ -49,3 +55,46 @@ def run(request: pytest.FixtureRequest) -> Run:
         return Outcome(result.exit_code, result.stdout, result.stderr)
 
     return call
+
+
+HEADLINE_WORDS = {
+    "SPORT": "goal match team coach league",
+    "WEATHER": "rain wind storm cloud frost",
+    "ARTS": "paint opera novel",
+}
+
+
+@pytest.fixture
+def news(tmp_path: Path) -> Path:
+    """120 made-up headlines of three categories, in HuffPost's format."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for _ in range(120):
+        category = str(rng.choice(list(HEADLINE_WORDS)))
+        words = " ".join(rng.choice(HEADLINE_WORDS[category].split(), 4))
+        lines.append(
+            json.dumps({"headline": f"Today {words}", "short_description": "", "category": category})
+        )
+    path = tmp_path / "news.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+WORDS = "I walk alone in the rain and you are gone"
+
+
+@functools.cache
+def parrot() -> tuple[GPT, tokenizer_room.Tokenizer]:
+    """A model that knows one song, Rain, by heart, and its tokenizer; trained once for all tests."""
+    torch.manual_seed(0)
+    tokenizer = tokenizer_room.train([WORDS], 280)
+    model = GPT(GPTConfig(vocab_size=280, block_size=64, n_layer=1, n_head=2, n_embd=64))
+    document = [tokenizer.eot_token, *tokenizer.encode_ordinary(f"Rain\n\n{WORDS}"), tokenizer.eot_token]
+    ids = torch.tensor([document])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(40):
+        _, loss = model(ids[:, :-1], ids[:, 1:])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model, tokenizer

@@ -12,7 +12,10 @@ import typer.main
 from typer.testing import CliRunner
 
 from gpt2x import __version__
+from gpt2x.cli import welcome
 from gpt2x.cli.app import COMMANDS, app
+from gpt2x.cli.bpe_table import COMMANDS as BPE
+from gpt2x.cli.bpe_table import OPTIONS
 
 
 def gpt2x(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,6 +33,25 @@ def test_help_names_every_command_and_the_exit_codes() -> None:
     assert result.returncode == 0
     assert all(f"\n  {command.name} " in result.stdout for command in COMMANDS)
     assert "130 interrupted" in result.stdout
+
+
+def test_alone_it_shows_the_four_parts_and_what_to_type_next_on_one_screen_without_typer() -> None:
+    program = "import sys; sys.argv[:] = ['gpt2x']; import gpt2x.__main__ as m; m.main(); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    *screen, modules = done.stdout.splitlines()
+    assert len(screen) <= 20
+    assert max(map(len, screen)) <= 80
+    assert all(f"gpt2x {part} " in done.stdout for part in ("bench", "bpe", "classify", "train"))
+    assert '\n  gpt2x sing "ex-girlfriend"\n' in done.stdout
+    assert not {"torch", "numpy", "typer", "gpt2x._bpe"} & set(modules.split())
+
+
+def test_the_commands_that_it_shows_exist() -> None:
+    shown = re.findall(r"gpt2x ([a-z]+)", welcome.TEXT)
+    assert {"bench", "bpe", "classify", "train", "sing", "env"} <= set(shown)
+    assert set(shown) <= {command.name for command in COMMANDS}
 
 
 def test_version_is_the_packages() -> None:
@@ -67,9 +89,15 @@ def numbers_of(command: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str
     return own
 
 
+def numbers_of_bpe() -> list[tuple[tuple[str, ...], str, str]]:
+    """The same of `gpt2x bpe`, which has a parser of its own."""
+    options = [(command.name, OPTIONS[key]) for command in BPE for key in command.options]
+    return [(("bpe", name), option.names[0], "int") for name, option in options if option.type is int]
+
+
 def all_numbers() -> list[tuple[tuple[str, ...], str, str]]:
     front = typer.main.get_command(app)
-    return [
+    return numbers_of_bpe() + [
         number
         for command in COMMANDS
         for number in numbers_of(front.get_command(None, command.name), (command.name,))  # type: ignore[attr-defined]
@@ -78,9 +106,16 @@ def all_numbers() -> list[tuple[tuple[str, ...], str, str]]:
 
 def test_no_option_takes_a_number_that_nothing_can_be_computed_with() -> None:
     numbers = all_numbers()
-    assert {"--seed", "--lr", "--temperature", "--limit", "--rounds", "--steps", "--threads"} <= {
-        n[1] for n in numbers
-    }
+    assert {
+        "--seed",
+        "--lr",
+        "--temperature",
+        "--limit",
+        "--rounds",
+        "--steps",
+        "--threads",
+        "--min-frequency",
+    } <= {n[1] for n in numbers}
     for path, option, kind in numbers:
         for value in [str(2**64)] if kind == "int" else ["nan", "inf", "-inf", "1e400", "1e308", "1e-320"]:
             done = CliRunner().invoke(app, [*path, f"{option}={value}"])

@@ -309,3 +309,12 @@ def test_lengths_of_time_are_read(text: str, seconds: float) -> None:
     from gpt2x.cli.lengths import parse_seconds
 
     assert parse_seconds("--budget", text) == seconds
+
+
+def test_equal_rungs_are_told_to_be_equal_and_stand_alone(fake: Bench, tmp_path: Path) -> None:
+    done = bench("--aa", "3", "--out", str(tmp_path / "result"))
+    assert done.exit_code == 0, done.output
+    assert "A/A: 0 of 3 comparisons of equal rungs were called different" in " ".join(done.stdout.split())
+    refused = bench("--aa", "3", "--rungs", "flash", "--out", str(tmp_path / "other"))
+    assert refused.exit_code == 2
+    assert "--aa measures equal rungs alone" in refused.stderr

@@ -70,3 +70,17 @@ def test_get_is_one_sentence_where_downloads_are_forbidden(run: Run) -> None:
         "gpt2x: ag-news is not on this machine, and downloads are forbidden by GPT2X_OFFLINE; unset it, or name a "
         "local copy in GPT2X_DATA_AG_NEWS\n"
     )
+
+
+def test_offline_takes_what_is_here_and_asks_for_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPT2X_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("GPT2X_OFFLINE", raising=False)
+    code, _, stderr = run("get", "huffpost", "--offline")
+    assert code == 4
+    assert "--offline forbids to download it" in stderr
+    (tmp_path / "mine.jsonl").write_text("{}", encoding="utf-8")
+    monkeypatch.setenv("GPT2X_DATA_HUFFPOST", str(tmp_path / "mine.jsonl"))
+    code, stdout, _ = run("get", "huffpost", "--offline")
+    assert (code, stdout.strip()) == (0, str(tmp_path / "mine.jsonl"))

@@ -95,7 +95,11 @@ def test_questions_are_answered(text_run: Path, tmp_path: Path) -> None:
     ("arguments", "code", "reason"),
     [
         (["--data", "missing.txt"], 3, "there is no file missing.txt"),
-        (["--recipe", "poems"], 2, "recipe 'poems' is unknown; choose one of lyrics, text, tokens"),
+        (
+            ["--recipe", "poems"],
+            2,
+            "recipe 'poems' is unknown; choose one of lyrics, rhymed-lyrics, text, tokens",
+        ),
         (["--choices", "q.jsonl", "--data", "x.txt"], 2, "give one of them"),
         (["--choices", "missing.jsonl"], 3, "missing.jsonl"),
     ],
@@ -152,3 +156,80 @@ def test_tiny_shakespeare_by_name_is_one_sentence_offline(
     assert done.exit_code == 4
     assert "GPT2X_DATA_TINY_SHAKESPEARE" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_run_is_measured_on_the_songs_that_it_kept_wherever_they_are_named_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The split of rhymed-lyrics is another than that of lyrics, and a relative name means the file of then."""
+    monkeypatch.chdir(tmp_path)
+    rows = [f"me,Song {n},,the rain of night {n}\n" for n in range(30)]
+    Path("songs.csv").write_text("artist,song,link,text\n" + "".join(rows), encoding="utf-8")
+    run = str(tmp_path / "run")
+    command = ["train", "rhymed-lyrics", "--data", "songs.csv", "--vocab", "290", "--out", run, *TINY]
+    done = invoke(app, command)
+    assert done.exit_code == 0, done.output
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep")
+    kept, all_as_lyrics = evaluated(run), evaluated(run, "--recipe", "lyrics")
+    assert kept["documents"] == all_as_lyrics["documents"] == 6
+    assert kept["bytes"] > all_as_lyrics["bytes"], "the words that plan the lines belong to the documents"
+    with (tmp_path / "songs.csv").open("a", encoding="utf-8") as file:
+        file.write("me,Late,,a song that came later\n")
+    changed = invoke(app, ["eval", run, "--device", "cpu"])
+    assert changed.exit_code == 3
+    assert "songs.csv has changed since" in changed.stderr
+
+
+def test_songs_are_sung_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"me,Song {n},,the rain of night {n}\n" for n in range(30)]
+    Path("songs.csv").write_text("artist,song,link,text\n" + "".join(rows), encoding="utf-8")
+    done = invoke(
+        app, ["train", "lyrics", "--data", "songs.csv", "--vocab", "290", "--out", "runs/mine", *TINY]
+    )
+    assert done.exit_code == 0, done.output
+    result = json.loads(
+        invoke(app, ["eval", "runs/mine", "--songs", "--topics", "2", "--seeds", "2", "--json"]).stdout
+    )
+    assert list(result) == [
+        *(
+            "run",
+            "topics",
+            "seeds",
+            "rhymed",
+            "unknown",
+            "repeated",
+            "distinct_2",
+            "has_topic",
+            "ended",
+            "lines",
+        ),
+        *("copied", "copied_most", "bits_per_byte", "songs"),
+    ]
+    assert (result["topics"], result["seeds"]) == (["ex-girlfriend", "rain"], [1, 2])
+    assert [(song["topic"], song["seed"]) for song in result["songs"]] == [
+        *[("ex-girlfriend", 1), ("ex-girlfriend", 2), ("rain", 1), ("rain", 2)],
+    ]
+    assert result["copied_most"] == max(song["copied"] for song in result["songs"])
+    assert result["ended"] == sum(song["ended"] for song in result["songs"]) / 4
+    assert 1 < result["bits_per_byte"] < 20
+    sung = invoke(app, ["sing", "rain", "--run", "runs/mine", "--seed", "2", "--score", "--json"])
+    assert json.loads(sung.stdout)["score"]["words"] == result["songs"][3]["words"]
+    Path("songs.csv").unlink()
+    table = invoke(app, ["eval", "runs/mine", "--songs", "--topics", "1", "--seeds", "1"])
+    assert "no held-out songs: there is no file" in table.stderr
+    assert "goal" not in table.stdout
+    assert table.stdout.splitlines()[-1].split()[-1] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [(["--topics", "21"], "there are 20"), (["--choices", "q.jsonl"], "leave one out")],
+)
+def test_songs_that_cannot_be_sung_are_one_sentence(
+    text_run: Path, arguments: list[str], reason: str
+) -> None:
+    done = invoke(app, ["eval", str(text_run), "--songs", *arguments])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert reason in done.stderr

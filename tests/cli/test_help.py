@@ -13,22 +13,24 @@ import pytest
 import typer.main
 
 from gpt2x.cli.app import app
+from gpt2x.cli.bpe_table import COMMANDS as BPE
 
 LONGEST = 45
 """Characters of a summary: with the longest name beside it, a line of 80 holds it."""
 
 
-def commands() -> Iterator[tuple[str, Any]]:
-    """Every command and group below `gpt2x`, with its whole name."""
+def commands() -> Iterator[tuple[str, str]]:
+    """Every command and group below `gpt2x`: its whole name and its summary."""
     root: Any = typer.main.get_command(app)
 
-    def walk(group: Any, words: str, context: Any) -> Iterator[tuple[str, Any]]:
+    def walk(group: Any, words: str, context: Any) -> Iterator[tuple[str, str]]:
         for name in group.list_commands(context):
             command = group.get_command(context, name)
-            yield f"{words} {name}", command
+            yield f"{words} {name}", command.get_short_help_str(limit=1000)
             if hasattr(command, "list_commands"):
                 yield from walk(command, f"{words} {name}", context)
 
+    yield from ((f"gpt2x bpe {command.name}", command.summary) for command in BPE)
     yield from walk(root, "gpt2x", root.make_context("gpt2x", ["--help"], resilient_parsing=True))
 
 
@@ -37,7 +39,7 @@ ALL = dict(commands())
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_summary_of_a_command_fits_into_the_list_of_commands(name: str) -> None:
-    summary = ALL[name].get_short_help_str(limit=1000)
+    summary = ALL[name]
     assert 0 < len(summary) <= LONGEST, summary
     assert summary.endswith(".")
 
@@ -81,7 +83,12 @@ def complete(shell: str, words: str) -> list[str]:
     [
         ("gpt2x be", "bench"),
         ("gpt2x bpe enc", "encode"),
+        ("gpt2x bpe ", "train"),
+        ("gpt2x --traceback bpe tr", "train"),
         ("gpt2x bpe encode --token", "--tokenizer"),
+        ("gpt2x bpe train -v --special x --special y --allow", "--allow-fewer"),
+        ("gpt2x bpe count --specials ", "refuse"),
+        ("gpt2x bpe count --specials=re", "refuse"),
         ("gpt2x train ly", "lyrics"),
         ("gpt2x train lyrics --optim", "--optimizer"),
         ("gpt2x bench exp", "explain"),

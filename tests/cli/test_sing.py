@@ -21,6 +21,7 @@ from gpt2x.model import GPT, GPTConfig, save_folder
 from gpt2x.model.runs import packaged_model
 from gpt2x.ops import backend
 from gpt2x.paths import runs_dir
+from tests.cli.conftest import WORDS, parrot
 
 TEXT = "I walk alone in the rain, la la love, the rain is falling on the town; où es-tu, mon amour? 愛\n\n"
 invoke = CliRunner().invoke
@@ -66,31 +67,17 @@ def test_json_has_its_documented_shape(run: Path) -> None:
     assert (song["topic"], song["title"], song["seed"], song["run"]) == ("rain", "Rain", 3, str(run))
     assert 0 < song["tokens"] <= 12
     assert song["tokens_per_second"] > 0
-    songs = json.loads(
-        sing("rain", "--json", "--seed", "3", "--max-tokens", "12", "--count", "2", "--check").stdout
-    )
+    songs = json.loads(sing("rain", "--json", "--seed", "3", "--max-tokens", "12", "--count", "2").stdout)
     assert [song["seed"] for song in songs] == [3, 4]
     assert songs[0]["text"] == song["text"]
-    assert set(songs[0]["copied"]) == {"words", "share", "text", "title"}
 
 
-def test_a_model_that_learned_one_song_sings_it_and_check_tells(tmp_path: Path) -> None:
-    words = "I walk alone in the rain and you are gone"
-    tokenizer = tokenizer_room.train([words], 280)
-    model = GPT(GPTConfig(vocab_size=280, block_size=64, n_layer=1, n_head=2, n_embd=64))
-    document = [tokenizer.eot_token, *tokenizer.encode_ordinary(f"Rain\n\n{words}"), tokenizer.eot_token]
-    ids = torch.tensor([document])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(40):
-        _, loss = model(ids[:, :-1], ids[:, 1:])
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    save_folder(model, tokenizer, runs_dir() / "parrot")
-    (tmp_path / "songs.csv").write_text(f"artist,song,link,text\nme,Gone,,{words}\n", encoding="utf-8")
-    result = sing("rain", "--lines", "1", "--check", "--data", str(tmp_path / "songs.csv"))
-    assert result.stdout == f"Rain\n\n{words}\n", "the song must end by itself"
-    assert f'10 words ("{words}") with "Gone"' in result.stderr
+def test_a_model_that_learned_one_song_sings_it_and_the_copy_is_told(tmp_path: Path) -> None:
+    save_folder(*parrot(), runs_dir() / "parrot")
+    (tmp_path / "songs.csv").write_text(f"artist,song,link,text\nme,Gone,,{WORDS}\n", encoding="utf-8")
+    result = sing("rain", "--lines", "1", "--data", str(tmp_path / "songs.csv"))
+    assert result.stdout == f"Rain\n\n{WORDS}\n", "the song must end by itself"
+    assert f'10 words, "{WORDS}", of "Gone"' in result.stderr
 
 
 def test_the_newest_run_sings_and_another_can_be_named(run: Path) -> None:
@@ -125,7 +112,7 @@ def test_the_weights_can_be_shorter_and_float32_is_the_default(run: Path) -> Non
         (["rain", "--max-tokens", "0"], 2, "--max-tokens"),
         (["rain", "--device", "gpu"], 2, "'gpu'"),
         (["rain", "--run", "nowhere"], 3, "no run 'nowhere'"),
-        (["rain", "--check", "--data", "nowhere.csv"], 3, "nowhere.csv"),
+        (["rain", "--originality", "--data", "nowhere.csv"], 3, "nowhere.csv"),
     ],
 )
 def test_bad_options_are_one_sentence_with_a_named_exit_code(

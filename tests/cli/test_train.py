@@ -202,7 +202,7 @@ def test_training_prints_the_run_and_how_to_sing_from_it(songs: Path, tmp_path: 
             "parameters",
             "tokens",
         ),
-        *("seconds", "tokens_per_second"),
+        *("seconds", "tokens_per_second", "skipped", "token_hash"),
     }
     assert (shape["run"], shape["steps"], shape["tokens"]) == (run, 5, 320)
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import builtins
 import dataclasses
 import hashlib
+import io
+import json
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ from typing import Any
 import pytest
 
 from gpt2x.data import sources
+from gpt2x.data.archives import write_rows
+from gpt2x.data.news import read_news
 from gpt2x.errors import InputDataError, MissingComponentError, OutputError, UsageError
 from gpt2x.paths import read_bytes
 from tests.conftest import Serve
@@ -71,7 +76,16 @@ def test_every_download_has_a_limit_and_a_check() -> None:
     for known in sources.DATA_SETS[1:]:
         assert 0 < known.limit < 10**9
         assert (len(known.sha256) == 64 and known.size) or (known.columns and known.rows)
-        assert known.sha256 or not known.source.startswith("https:")
+        assert known.sha256 or known.git_blob or not known.source.startswith("https:")
+
+
+def test_the_checksum_of_20_newsgroups_is_the_one_that_scikit_learn_pins() -> None:
+    from sklearn.datasets import _twenty_newsgroups as theirs
+
+    for name in ("20newsgroups", "20newsgroups-test"):
+        known = sources.find_data_set(name)
+        assert known.source == theirs.ARCHIVE.url
+        assert known.sha256 == theirs.ARCHIVE.checksum
 
 
 def test_the_pinned_checksum_is_that_of_the_real_file(shared_data: Callable[[str], Path]) -> None:
@@ -191,3 +205,84 @@ def test_a_copy_is_written_through_to_what_is_no_file(tmp_path: Path) -> None:
     with os.fdopen(read_end) as file:
         assert file.read() == "la"
     assert (tmp_path / "link").is_symlink()
+
+
+# -- what is made from an archive, and what git knows -------------------------------------------------------------
+
+
+def make_archive(path: Path, files: dict[str, bytes]) -> bytes:
+    with tarfile.open(path, "w:gz") as packed:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content))
+    return path.read_bytes()
+
+
+MESSAGES = {
+    "20news-bydate-train/sci.space/2": b"From: x\nSubject: y\n\nRockets\n\nfly.\n",
+    "20news-bydate-train/sci.space/1": b"From: x\n\nCaf\xe9 on the moon\n",
+    "20news-bydate-train/rec.autos/7": b"From: x\n\nBrakes.\n",
+    "20news-bydate-test/rec.autos/8": b"From: x\n\nTyres.\n",
+    "20news-bydate-train/../../escape": b"From: x\n\nNo.\n",
+}
+
+
+def small(name: str, archive: bytes, rows: int, monkeypatch: pytest.MonkeyPatch) -> sources.DataSet:
+    """The record of a set, for a small archive in the place of the real one."""
+    known = dataclasses.replace(
+        sources.find_data_set(name), sha256=hashlib.sha256(archive).hexdigest(), rows=rows
+    )
+    monkeypatch.setattr(sources, "DATA_SETS", (known,))
+    return known
+
+
+def test_newsgroups_become_rows_and_both_halves_take_one_download(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = make_archive(tmp_path / "a.tar.gz", MESSAGES)
+    asked = serve(archive)
+    train = small("20newsgroups", archive, 3, monkeypatch)
+    path = sources.get(train)
+    assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == [
+        {"category": "rec.autos", "text": "Brakes."},
+        {"category": "sci.space", "text": "Café on the moon"},
+        {"category": "sci.space", "text": "Rockets\n\nfly."},
+    ]
+    assert read_news(path).labels == ["rec.autos", "sci.space", "sci.space"]
+    monkeypatch.undo()
+    serve(archive)
+    test = small("20newsgroups-test", archive, 1, monkeypatch)
+    assert read_news(sources.get(test)).texts == ["Tyres."]
+    assert len(asked) == 1
+
+
+def test_an_archive_with_other_rows_is_refused(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = make_archive(tmp_path / "a.tar.gz", MESSAGES)
+    serve(archive)
+    known = small("20newsgroups", archive, 4, monkeypatch)
+    with pytest.raises(InputDataError, match="it has 3 rows, not 4"):
+        sources.get(known)
+    assert sources.locate(known) is None
+    damaged = archive[: len(archive) // 2]
+    (tmp_path / "half.tar.gz").write_bytes(damaged)
+    with pytest.raises(InputDataError, match="is the file complete"):
+        write_rows(tmp_path / "half.tar.gz", "20news-bydate-train", tmp_path / "rows.jsonl")
+    (tmp_path / "a.tar.gz").write_bytes(archive)
+    with pytest.raises(InputDataError, match="has no folder 20news-18828"):
+        write_rows(tmp_path / "a.tar.gz", "20news-18828", tmp_path / "rows.jsonl")
+    assert not (tmp_path / "rows.jsonl").exists()
+
+
+def test_a_file_that_git_calls_otherwise_is_refused(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = b"category,text\ntech,phones\n"
+    serve(content)
+    bbc = sources.find_data_set("bbc")
+    with pytest.raises(InputDataError, match="has changed: git calls its content .*, not b91753711"):
+        sources.get(bbc)
+    assert sources.locate(bbc) is None
+    # `git hash-object` of the same bytes, computed by git itself.
+    known = dataclasses.replace(bbc, git_blob="6c4ba69961aab4436bd1c194946e550a20edf737", rows=1)
+    assert read_news(sources.get(known)).labels == ["tech"]

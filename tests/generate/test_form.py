@@ -64,6 +64,14 @@ def test_a_song_that_is_long_enough_ends_with_its_stanza(read: Any) -> None:
     assert not read("a\nb\n\nc\n", min_lines=1, max_lines=3).is_over
 
 
+def test_a_song_ends_with_its_outro_if_it_is_not_too_short(read: Any) -> None:
+    song = "[Verse]\na\n\n[Outro]\nb\nc\n"
+    assert not read(song, min_lines=3).is_over, "the stanza may go on"
+    assert read(song + "\n", min_lines=3).is_over
+    assert not read(song + "\n", min_lines=4).is_over
+    assert not read("[Outro]\n\n", min_lines=0).is_over, "nothing was sung"
+
+
 @pytest.mark.parametrize(
     ("text", "partners"),
     [
@@ -87,9 +95,41 @@ def test_the_next_line_answers_what_is_still_open_in_its_four(
 
 def test_the_same_word_again_is_no_answer(read: Any) -> None:
     form = read("all night\nall day\n")
-    assert form.answers("a light", ["night"])
-    assert not form.answers("a night", ["night"])
-    assert not form.answers("I go", ["night"])
+    assert form.answers("light", ["night"])
+    assert not form.answers("Night", ["night"])
+    assert not form.answers("go", ["night"])
+    assert form.answers("go", []), "nothing to rhyme with"
+    assert not form.answers("day", []), "but not the same word twice"
+
+
+def test_what_answers_is_listed_without_the_words_that_end_a_line_already(read: Any) -> None:
+    form = read("all Light\nall night\nall day\n")
+    assert form.answers_to(["night", "go"]) == ["bright", "snow"]
+    assert all(form.answers(word, ["night", "go"]) for word in form.answers_to(["night", "go"]))
+    assert form.answers_to(["zzz"]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("[Verse]\nall day\n\n[Chorus]\n", "rain"),
+        ("[Verse]\nall day\n\n[Chorus]\nwe go\n", ""),
+        ("[Verse]\nall rain\n\n[Chorus]\n", ""),
+        ("[Verse]\n", ""),
+        ("we go\nwe go\nwe go\nwe go\n\n", "rain"),
+        ("we go\nwe go\n\n", ""),
+    ],
+)
+def test_the_hook_opens_the_chorus_unless_it_was_sung(read: Any, text: str, wanted: str) -> None:
+    assert read(text, hook="Rain").wanted_end() == wanted
+    assert read(text).wanted_end() == ""
+
+
+def test_a_form_of_planned_lines_reads_the_lines_alone(read: Any) -> None:
+    form = read(" night|all night\n day|all day\n", planned=True, hook="night")
+    assert form.partners() == ["night"]
+    assert form.lines == 2
+    assert form.wanted_end() == ""
 
 
 class Unigram(torch.nn.Module):
@@ -123,12 +163,15 @@ class ByLastLetter(Rhymes):
     def sounds(self, word: str) -> tuple[str, ...]:
         return (str("abcxyz".index(word[-1]) // 2),) if word else ()
 
+    def rhymes_of(self, word: str) -> list[str]:
+        return [other for other in "abcxyz" if self.rhyme(word, other)]
 
-def write(model: Any, tokenizer: Any, seed: int, candidates: int) -> str:
+
+def write(model: Any, tokenizer: Any, seed: int, candidates: int, **options: Any) -> str:
     size, rhymes = 400, ByLastLetter()
     session = Engine(model, tokenizer).session([256], max_new_tokens=size)
+    form = SongForm(tokenizer, rhymes, min_lines=1, **options)
     options = {"sampling": SamplingConfig(), "generator": new_generator(seed)}
-    form = SongForm(tokenizer, rhymes, min_lines=1)
     writer = SongWriter(
         session, form, stops=Stops(token_ids=frozenset([256])), candidates=candidates, **options
     )
@@ -158,6 +201,75 @@ def test_lines_that_should_rhyme_do_where_a_draft_rhymes(tokenizer: Any) -> None
     plain, weighed = answered(1), answered(40)
     assert plain < 0.85, "the test could not tell"
     assert weighed > 0.95
+
+
+class Planner(Unigram):
+    """A model of planned lines: a blank, a letter, the mark, and whatever letter comes; between them empty lines."""
+
+    class Cache:
+        length = 0
+
+        def __init__(self) -> None:
+            self.read: list[int] = []
+
+    def new_cache(self, batch_size: int = 1, max_length: int | None = None) -> Any:
+        return Planner.Cache()
+
+    def forward(self, idx: torch.Tensor, *, cache: Any, last_only: bool) -> tuple[torch.Tensor, None]:
+        cache.read = [*cache.read[: cache.length], *idx[0].tolist()]  # what was taken back is read over
+        cache.length = len(cache.read)
+        line = bytes(i for i in cache.read if i < 256).rpartition(b"\n")[2]
+        rest = {3: b"abcxyz", 4: b"\n"}.get(len(line), b"|")  # " a|" and " a|x"
+        follows = {b"": b" \n", b" ": b"abcxyz"}.get(line, rest)
+        logits = torch.full((1, 1, 257), -1e9)
+        logits[0, 0, list(follows)] = torch.tensor([3.0, 0.0] if follows == b" \n" else 0.0)
+        return logits, None
+
+
+def test_a_planned_line_ends_as_planned_and_plans_rhyme(tokenizer: Any) -> None:
+    rhymes, model = ByLastLetter(), Planner([])
+    answered = 0
+    for seed in range(2):
+        for stanza in write(model, tokenizer, seed, 40, planned=True).split("\n\n"):
+            lines = [line for line in stanza.split("\n") if line][:-1]  # the last one may be cut by the limit
+            plans = [line.partition("|")[0].strip() for line in lines]
+            assert plans == [line[-1] for line in lines]
+            if len(plans) >= 4:  # six letters are too few for eight lines
+                assert len(set(plans[:4])) == 4, "no word ends two lines"
+                assert any(rhymes.rhyme(plans[3], other) for other in plans[:3])
+                answered += 1
+    assert answered > 1, "there was nothing to see"
+
+
+def test_a_plan_that_does_not_rhyme_is_drawn_among_the_words_that_do(tokenizer: Any) -> None:
+    rhymes = ByLastLetter()
+    session = Engine(Planner([]), tokenizer).session([256], max_new_tokens=100)
+    form = SongForm(tokenizer, rhymes, min_lines=1, planned=True)
+    form.write(*tokenizer.encode_ordinary(" a|a\n c|c\n y|y\n"))
+    writer = SongWriter(
+        session,
+        form,
+        sampling=SamplingConfig(),
+        generator=new_generator(1),
+        stops=Stops(token_ids=frozenset([256])),
+        candidates=8,
+    )
+    for ends in ([" b|", " x|", " z|"], [" b|"]):
+        plans = [tokenizer.encode_ordinary(end) for end in ends]
+        for _ in range(8):
+            plan = writer._draw_among(plans, 10)
+            assert tokenizer.decode(plan) in ends
+            session.take_back(len(plan))
+    assert writer._draw_among([tokenizer.encode_ordinary(" b|")], 2) == [*b" b"], (
+        "no more than there is room for"
+    )
+
+
+def test_the_hook_is_sung_though_the_model_never_plans_it(tokenizer: Any) -> None:
+    text = write(Planner([]), tokenizer, 1, 40, planned=True, hook="xz")
+    before = text[: text.index(" xz|")]
+    assert before.endswith("\n\n")
+    assert before.count("|") >= 4
 
 
 def test_one_draft_a_line_is_what_the_engine_draws(tokenizer: Any, tiny_model: GPT) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpt2x.generate.rhyme import Rhymes, last_word, packaged_rhymes
+from gpt2x.generate.rhyme import Rhymes, packaged_rhymes
 
 
 @pytest.mark.parametrize(
@@ -40,15 +40,10 @@ def test_a_word_with_two_pronunciations_rhymes_with_both() -> None:
     assert not table.rhyme("bed", "need")
 
 
-@pytest.mark.parametrize(
-    ("line", "word"),
-    [
-        ('I said, "Don\'t go!"', "go"),
-        ("rock 'n' roll —", "roll"),
-        ("(haul away)", "away"),
-        ("1999", ""),
-        ("", ""),
-    ],
-)
-def test_the_last_word_of_a_line_is_found_behind_punctuation(line: str, word: str) -> None:
-    assert last_word(line) == word
+def test_the_words_that_rhyme_are_those_of_which_it_is_said() -> None:
+    table = packaged_rhymes()
+    found = table.rhymes_of("Singing")
+    assert {"bringing", "ringing"} <= set(found)
+    assert "singing" not in found
+    assert all(table.rhyme("singing", other) for other in found)
+    assert table.rhymes_of("gleebrose") == []

@@ -11,7 +11,7 @@ from gpt2x import tokenizer as tokenizer_room
 from gpt2x.data.lyrics import Tags, song_prompt
 from gpt2x.errors import UsageError
 from gpt2x.generate import Engine
-from gpt2x.generate.lyrics import SongRequest, knows_tags, prompt_for, prompt_ids, sing, title_of
+from gpt2x.generate.lyrics import SongRequest, knows_tags, plans_lines, prompt_for, prompt_ids, sing, title_of
 from gpt2x.model import GPTConfig
 
 SONGS = [
@@ -148,6 +148,27 @@ def test_tags_of_the_request_go_before_those_of_the_model(tokenizer: Any) -> Non
 
 def test_a_model_without_tags_is_asked_by_title_alone(parrot: Any) -> None:
     assert not knows_tags(parrot("\nIt falls"))
+
+
+@pytest.mark.parametrize("tags", ["", "topic: rain\nmood: calm\nform: free\n"])
+def test_a_model_that_plans_its_lines_shows_none_of_it(tokenizer: Any, tags: str) -> None:
+    class Planned(Tagged):
+        """After "Rain, night" it goes on with a plan's mark."""
+
+        def forward(self, idx: torch.Tensor, *, cache: Any, last_only: bool) -> tuple[torch.Tensor, None]:
+            logits, _ = super().forward(idx, cache=cache, last_only=last_only)
+            if cache.read.endswith(b"\n night"):
+                logits[0, 0, ord("|")] = 99.0
+            return logits, None
+
+    model = Planned(f"{tags}\n falls|It falls\n day|all day")
+    engine = Engine(model, tokenizer)  # type: ignore[arg-type]
+    assert plans_lines(engine)
+    assert "".join(sing(engine, SongRequest(topic="rain", min_lines=0))) == "Rain\n\nIt falls\nall day"
+
+
+def test_a_model_that_plans_nothing_is_not_taken_for_one_that_does(parrot: Any) -> None:
+    assert not plans_lines(parrot("\nIt falls"))
 
 
 @pytest.mark.parametrize(

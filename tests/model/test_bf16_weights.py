@@ -83,7 +83,7 @@ def test_training_with_bf16_params_learns_as_training_with_autocast_does(tiny: G
     for kind, model in (("autocast", plain), ("bf16 copy", bf16.model)):
         params = list(model.parameters())
         bf16_params = [bf16.copy_of(p) if kind == "bf16 copy" else None for p in params]
-        averages = [[torch.zeros_like(p) for p in params] for _ in range(2)]
+        moments = [[torch.zeros_like(p) for p in params] for _ in range(2)]
         for step in range(1, 41):
             leaves = [p if s is None else s for p, s in zip(params, bf16_params, strict=True)]
             for leaf in leaves:
@@ -93,7 +93,7 @@ def test_training_with_bf16_params_learns_as_training_with_autocast_does(tiny: G
             loss.backward()
             losses[kind].append(loss.item())
             grads = [leaf.grad for leaf in leaves]
-            adamw_([p.data for p in params], grads, *averages, step=step, lr=3e-3, bf16_params=bf16_params)
+            adamw_([p.data for p in params], grads, *moments, step=step, lr=3e-3, bf16_params=bf16_params)
     assert losses["bf16 copy"][-1] < losses["bf16 copy"][0] - 2
     assert abs(losses["bf16 copy"][-1] - losses["autocast"][-1]) < 0.05
     for name, copied in bf16.copies.items():

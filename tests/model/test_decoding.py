@@ -74,14 +74,14 @@ def test_shorter_weights_compute_what_a_model_with_the_rounded_matrices_computes
     for mine, theirs in zip(rounded.layers, decoding.layers, strict=True):
         for name in ("qkv", "attention_out", "widen", "narrow"):
             matrix = getattr(theirs, name)
-            wide = matrix.weight.float() * (1.0 if matrix.scale is None else matrix.scale[:, None])
-            getattr(mine, name).weight.copy_(wide)
+            stored = matrix.weight.float() * (1.0 if matrix.scale is None else matrix.scale[:, None])
+            getattr(mine, name).weight.copy_(stored)
     head = decoding.head
-    wide = head.weight.float() * (1.0 if head.scale is None else head.scale[:, None])
-    rounded.head = rounded.head._replace(weight=wide)
+    stored = head.weight.float() * (1.0 if head.scale is None else head.scale[:, None])
+    rounded.head = rounded.head._replace(weight=stored)
     text = torch.arange(20)
     torch.testing.assert_close(logits_of(decoding, text), logits_of(rounded, text), rtol=0, atol=1e-4)
-    for rows in (FEW_ROWS, FEW_ROWS + 1):  # streamed, and widened first
+    for rows in (FEW_ROWS, FEW_ROWS + 1):  # streamed, and in float32 first
         few = decoding(text[:rows], decoding.new_cache())
         torch.testing.assert_close(few, rounded(text[:rows], rounded.new_cache()), rtol=0, atol=1e-4)
 

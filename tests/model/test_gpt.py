@@ -159,6 +159,17 @@ def test_dropout_acts_in_training_only(tiny: GPTConfig) -> None:
     assert torch.equal(model(idx)[0], model(idx)[0])
 
 
+@pytest.mark.parametrize("attention", ["naive", "flash"])
+def test_dropout_of_attention_weights_is_a_setting_of_its_own(tiny: GPTConfig, attention: str) -> None:
+    idx = random_ids(tiny, 1, 8)
+    none = GPT(replace(tiny, attention=attention, dropout=0.0, attention_dropout=0.0))
+    some = GPT(replace(tiny, attention=attention, dropout=0.0, attention_dropout=0.5))
+    some.load_state_dict(none.state_dict())
+    assert torch.equal(none(idx)[0], none(idx)[0])
+    assert not torch.equal(some(idx)[0], some(idx)[0])
+    assert torch.equal(some.eval()(idx)[0], none(idx)[0])
+
+
 @pytest.mark.parametrize("on", [False, True], ids=["plain", "fused"])
 def test_autocast_to_bfloat16_stays_near_float32(tiny: GPTConfig, on: bool) -> None:
     model = GPT(replace(tiny, **fused(on), padded_vocab_size=128))

@@ -21,6 +21,8 @@ from gpt2x.model import GPT, PRESETS, GPTConfig
         ("n_inner", 0),
         ("dropout", 1.0),
         ("dropout", float("nan")),
+        ("attention_dropout", 1.0),
+        ("attention_dropout", -0.1),
         ("layer_norm_epsilon", 0.0),
         ("padded_vocab_size", 50256),
         ("init", "xavier"),

@@ -168,6 +168,14 @@ def test_our_own_settings_come_back_from_the_config() -> None:
     assert config_from_hf(json.loads(json.dumps(config_to_hf(config)))) == config
 
 
+def test_dropout_of_attention_weights_comes_back_where_it_differs() -> None:
+    config = GPTConfig(dropout=0.2, attention_dropout=0.0)
+    values = config_to_hf(config)
+    assert (values["resid_pdrop"], values["embd_pdrop"], values["attn_pdrop"]) == (0.2, 0.2, 0.0)
+    assert config_from_hf(values) == config
+    assert config_from_hf(config_to_hf(GPTConfig(dropout=0.2))) == GPTConfig(dropout=0.2)
+
+
 @pytest.mark.parametrize("on", [True, False])
 def test_a_folder_of_before_with_one_switch_for_all_operators_still_loads(on: bool) -> None:
     values = config_to_hf(GPTConfig())

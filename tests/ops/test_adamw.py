@@ -135,6 +135,29 @@ def test_a_gradient_that_is_not_finite_is_not_hidden_by_clipping(device: str, ba
     assert lists[0][0][0].isnan()
 
 
+@pytest.mark.parametrize("max_norm", [None, 1.0])
+@pytest.mark.parametrize("bf16_copy", [False, True])
+@pytest.mark.parametrize("native", [False, True], ids=["reference", "kernel"])
+def test_a_negative_norm_refuses_the_step(
+    device: str, max_norm: float | None, bf16_copy: bool, native: bool
+) -> None:
+    """Nothing is changed, not even by a gradient that is NaN; with another norm the step is taken."""
+    lists = [[torch.rand(6, 4, device=device)] for _ in range(4)]
+    if not native:
+        lists = [[tensor.T for tensor in one] for one in lists]
+    copies = [lists[0][0].bfloat16()] if bf16_copy and native else None
+    before = [tensor.clone() for one in (*lists, copies or []) for tensor in one]
+    for bad in (float("nan"), 1.0):
+        lists[1][0].fill_(bad)
+        before[1].fill_(bad)
+        norm = torch.tensor(-1.0, device=device)
+        adamw_(*lists, step=1, lr=0.1, grad_norm=norm, max_norm=max_norm, bf16_params=copies)
+        for tensor, old in zip((t for one in (*lists, copies or []) for t in one), before, strict=True):
+            torch.testing.assert_close(tensor, old, rtol=0, atol=0, equal_nan=True)
+    adamw_(*lists, step=1, lr=0.1, grad_norm=-norm, max_norm=max_norm, bf16_params=copies)
+    assert not torch.equal(lists[0][0], before[0])
+
+
 def test_no_tensors_are_no_work() -> None:
     adamw_([], [], [], [], step=1, lr=0.1)
 
@@ -214,7 +237,22 @@ GOOD = {"step": 1, "lr": 0.1}
         (
             (one, one, zero, zero),
             {**GOOD, "lr": torch.ones(2)},
-            "lr: expected one float32 or float64 number on the CPU",
+            "lr: expected one float32 or float64 number",
+        ),
+        (
+            (one, one, zero, zero),
+            {**GOOD, "step": torch.ones(2)},
+            "step: expected one int64, float32 or float64 number",
+        ),
+        (
+            (one, one, zero, zero),
+            {**GOOD, "step": torch.tensor(0)},
+            "step: expected a count from 1 on, got 0",
+        ),
+        (
+            (one, one, zero, zero),
+            {**GOOD, "step": torch.ones((), device="meta")},
+            r"step: expected device cpu",
         ),
         (
             (one, one, zero, zero),
@@ -377,6 +415,17 @@ def test_a_learning_rate_may_be_a_tensor(mode: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(mine[0], again[0], strict=True))
 
 
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
+def test_a_step_may_be_a_tensor(mode: str, dtype: torch.dtype) -> None:
+    mine, again = (_tensors(torch.float32, torch.float32, "cpu") for _ in range(2))
+    with backend.using(mode):
+        adamw_(*mine, step=torch.tensor([7], dtype=dtype), lr=0.01, weight_decay=0.1)
+        adamw_(*again, step=7, lr=0.01, weight_decay=0.1)
+    for one, other in zip(mine[0], again[0], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+
+
 def test_the_kernel_itself_refuses_lists_that_do_not_fit() -> None:
     require_native("cpu")
     with pytest.raises(ValueError, match="grads: expected shape"):
@@ -387,21 +436,14 @@ def test_the_kernel_itself_refuses_lists_that_do_not_fit() -> None:
 
 def test_bf16_params_follow_their_parameters_and_bfloat16_gradients_serve_float32_ones(device: str) -> None:
     lists, again = (_tensors(torch.float32, torch.float32, device) for _ in range(2))
-    short = [grad.bfloat16() for grad in lists[1]]
+    in_bf16 = [grad.bfloat16() for grad in lists[1]]
     bf16_params = [p.bfloat16() if i % 2 == 0 else None for i, p in enumerate(lists[0])]
     for step in (1, 2, 3):
-        options = {"step": step, "lr": 0.01, "weight_decay": 0.1}
-        adamw_(
-            lists[0],
-            short,
-            *lists[2:],
-            **options,
-            grad_norm=global_norm(short),
-            max_norm=1.0,
-            bf16_params=bf16_params,
-        )
-        wide = [grad.float() for grad in short]
-        adamw_(again[0], wide, *again[2:], **options, grad_norm=global_norm(wide), max_norm=1.0)
+        # One norm for both: of the same numbers in another dtype it is summed in vectors of another length.
+        clip = {"grad_norm": global_norm(in_bf16), "max_norm": 1.0}
+        options = {"step": step, "lr": 0.01, "weight_decay": 0.1, **clip}
+        adamw_(lists[0], in_bf16, *lists[2:], **options, bf16_params=bf16_params)
+        adamw_(again[0], [grad.float() for grad in in_bf16], *again[2:], **options)
     for one, other, bf16_param in zip(lists[0], again[0], bf16_params, strict=True):
         assert torch.equal(one, other)
         assert bf16_param is None or torch.equal(bf16_param, one.bfloat16())

@@ -55,7 +55,7 @@ def test_float32_parameters_serve_beside_bfloat16_activations(device: str) -> No
     assert native[-1].dtype == torch.float32
 
 
-def test_of_two_dtypes_the_wider_one_holds(device: str) -> None:
+def test_two_dtypes_are_promoted_as_torch_does(device: str) -> None:
     x, residual, weight, bias = _inputs((4, 8), torch.bfloat16, torch.float32, device)
     y, total = add_layer_norm(x, residual.float(), weight, bias)
     assert y.dtype == total.dtype == torch.float32

@@ -114,6 +114,22 @@ def test_a_cuda_graph_replays_it(device: str, case: Case, dtype: torch.dtype) ->
             torch.testing.assert_close(one.detach(), other, rtol=1e-5, atol=1e-6)
 
 
+def test_a_cuda_graph_reads_step_and_learning_rate_anew_at_every_replay(device: str) -> None:
+    one, other = ([draw(k, 300, device=device).abs() for k in range(4)] for _ in range(2))
+    step, lr = torch.tensor(1, device=device), torch.tensor(0.1, device=device)
+    ops.adamw_(*([t.clone()] for t in one), step=step, lr=lr)  # what is made once is not made in the graph
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        ops.adamw_(*([t] for t in one), step=step, lr=lr)
+    for count, rate in ((1, 0.1), (2, 0.05), (3, 0.2)):
+        step.fill_(count)
+        lr.fill_(rate)
+        graph.replay()
+        ops.adamw_(*([t] for t in other), step=count, lr=float(lr))
+    for mine, theirs in zip(one, other, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-7)
+
+
 def _loss(module: Any, hidden: Tensor, weight: Tensor) -> Tensor:
     targets = torch.arange(len(hidden), device=hidden.device)
     return module.linear_cross_entropy(hidden, weight, targets)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from gpt2x import ops
-from gpt2x.ops import backend, reference
+from gpt2x.ops import backend, derivatives, reference
 
 # torch compiles decompositions with its own deprecated torch.jit.script; vmap tells that some are slow.
 pytestmark = [
@@ -195,6 +195,11 @@ def test_transforms_inside_a_compiled_function_are_those_of_the_reference(deriva
     torch._dynamo.reset()
     compiled = torch.compile(lambda x: take(lambda y: case(ops, y), x), fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(draw(1, N, C)), take(lambda y: case(reference, y), draw(1, N, C)))
+
+
+def test_the_mark_that_is_set_by_hand_is_the_one_torch_sets() -> None:
+    marked = torch.compiler.assume_constant_result(lambda: None)
+    assert vars(derivatives._transforms_while_tracing) == vars(marked)
 
 
 def test_a_compiled_function_notices_dual_numbers() -> None:

@@ -63,7 +63,7 @@ def _curve(text: Tensor, mode: str, *, init_seed: int = 0, data_seed: int = 1) -
     torch.manual_seed(init_seed)
     model = Model()
     params = [parameter.data for parameter in model.parameters()]
-    averages = [[torch.zeros_like(p) for p in params] for _ in range(2)]
+    moments = [[torch.zeros_like(p) for p in params] for _ in range(2)]
     generator, losses = torch.Generator().manual_seed(data_seed), []
     with backend.using(mode):
         for step in range(1, STEPS + 1):
@@ -75,7 +75,7 @@ def _curve(text: Tensor, mode: str, *, init_seed: int = 0, data_seed: int = 1) -
             grads = [parameter.grad for parameter in model.parameters()]
             norm = ops.global_norm(grads)
             ops.adamw_(
-                params, grads, *averages, step=step, lr=3e-3, weight_decay=0.1, grad_norm=norm, max_norm=1.0
+                params, grads, *moments, step=step, lr=3e-3, weight_decay=0.1, grad_norm=norm, max_norm=1.0
             )
             losses.append(loss.item())
     return torch.tensor(losses).unfold(0, WINDOW, WINDOW).mean(1)

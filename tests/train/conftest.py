@@ -19,6 +19,7 @@ WORDS = ["rain", "falls", "on", "my", "window", "and", "I", "sing", "of", "home"
 TINY: dict[str, Any] = {
     "vocab": 290, "n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "steps": 12, "batch_size": 4,
     "total_batch_tokens": 64, "validation_share": 0.2, "lr": 1e-2, "min_lr": 1e-3, "warmup": 2, "fused_ops": False,
+    "attention_dropout": 0.0,
     "log_every": 1, "eval_every": 4, "save_every": 0, "device": "cpu", "dtype": "float32",
 }  # fmt: skip
 

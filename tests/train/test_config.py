@@ -19,7 +19,7 @@ from gpt2x.train.presets import PRESETS, find_preset
 IMPOSSIBLE: list[dict[str, Any]] = [
     {"vocab": 0}, {"steps": 0}, {"batch_size": -1}, {"warmup": -1}, {"dropout": 1.0}, {"beta2": 1.5},
     {"validation_share": 0}, {"epochs": 0}, {"lr": 0}, {"min_lr": 1.0}, {"dtype": "float8"}, {"optimizer": "sgd"},
-    {"n_layer": 0}, {"seed": -1}, {"keep": 0},
+    {"n_layer": 0}, {"seed": -1}, {"keep": 0}, {"attention_dropout": 1.0},
 ]  # fmt: skip
 
 

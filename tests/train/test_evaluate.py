@@ -16,7 +16,7 @@ from gpt2x.errors import InputDataError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.model.folder import save_folder
 from gpt2x.tokenizer import Tokenizer, train
-from gpt2x.train import evaluate as room
+from gpt2x.train import evaluate as module
 from gpt2x.train.evaluate import (
     Question,
     answer_questions,
@@ -66,8 +66,8 @@ def plain_losses(model: GPT, ids: list[int]) -> list[float]:
 def test_losses_are_those_of_each_window_alone(
     monkeypatch: pytest.MonkeyPatch, model: GPT, logits_at_once: int
 ) -> None:
-    monkeypatch.setattr(room, "LOGITS_AT_ONCE", logits_at_once)
-    monkeypatch.setattr(room, "SEQUENCES_AT_ONCE", 3)
+    monkeypatch.setattr(module, "LOGITS_AT_ONCE", logits_at_once)
+    monkeypatch.setattr(module, "SEQUENCES_AT_ONCE", 3)
     sequences = [list(np.random.RandomState(n).randint(0, 280, n)) for n in (2, 13, 12, 14, 40, 3, 25)]
     found = list(token_losses(model, [np.array(ids, np.int64) for ids in sequences]))
     for ids, losses in zip(sequences, found, strict=True):

@@ -47,11 +47,11 @@ def on_step(number: int, action: Callable[[], None], monkeypatch: pytest.MonkeyP
     """Do something before that step is computed; the list that is returned has one entry a step."""
     original, steps = TrainingStep.__call__, []
 
-    def call(training: TrainingStep, *arguments: Any) -> StepResult:
+    def call(training: TrainingStep, *arguments: Any, **named: Any) -> StepResult:
         steps.append(len(steps) + 1)
         if len(steps) == number:
             action()
-        return original(training, *arguments)
+        return original(training, *arguments, **named)
 
     monkeypatch.setattr(TrainingStep, "__call__", call)
     return steps
@@ -111,15 +111,14 @@ def test_an_end_by_ctrl_c_or_by_a_bad_loss_waits_for_the_checkpoint(
             run(tiny("stopped"))
     assert read_checkpoint(tmp_path / "stopped" / "trainer" / "step-00000003").step == 3
 
-    call = TrainingStep.__call__
+    forward = TrainingStep.forward
 
-    def bad(training: TrainingStep, *arguments: Any) -> StepResult:
-        result = call(training, *arguments)
-        nan = torch.tensor(float("nan"))
-        return StepResult(nan, result.grad_norm) if training.optimizer.num_steps == 5 else result
+    def bad(training: TrainingStep, *arguments: Any) -> torch.Tensor:
+        loss = forward(training, *arguments)
+        return loss * float("nan") if training.optimizer.num_steps == 4 else loss
 
-    monkeypatch.setattr(TrainingStep, "__call__", bad)
-    with pytest.raises(Gpt2xError, match=r"at step 5 .*step-00000004 is the last good checkpoint"):
+    monkeypatch.setattr(TrainingStep, "forward", bad)
+    with pytest.raises(Gpt2xError, match=r"at step 5 .*step-00000004 has the state from before it"):
         run(tiny("broken", save_every=4))
     assert read_checkpoint(tmp_path / "broken" / "trainer" / "step-00000004").step == 4
 

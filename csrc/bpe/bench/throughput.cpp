@@ -15,7 +15,6 @@
 
 #include "gpt2x/bpe/internal/splitter.hpp"
 #include "gpt2x/bpe/internal/unicode.hpp"
-#include "gpt2x/bpe/piece_counter.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 #include "gpt2x/bpe/rank_file.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"

@@ -20,7 +20,6 @@
 #include "gpt2x/bpe/errors.hpp"
 #include "gpt2x/bpe/internal/splitter.hpp"
 #include "gpt2x/bpe/internal/unicode.hpp"
-#include "gpt2x/bpe/piece_counter.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 #include "gpt2x/bpe/trainer.hpp"
 

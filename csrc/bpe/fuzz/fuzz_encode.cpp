@@ -21,9 +21,10 @@
 
 #include "../src/kernels.hpp"
 #include "gpt2x/bpe/internal/encoder.hpp"
+#include "gpt2x/bpe/internal/special_search.hpp"
 #include "gpt2x/bpe/internal/splitter.hpp"
 #include "gpt2x/bpe/internal/unicode.hpp"
-#include "gpt2x/bpe/special_tokens.hpp"
+#include "gpt2x/bpe/internal/vocabulary_tables.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"
 #include "reference.hpp"
 #include "samples.hpp"
@@ -190,7 +191,7 @@ std::string with_repetition(std::string_view text, std::size_t choice) {
   return repeated += text.substr(start);
 }
 
-void check_merging(const bpe::Vocabulary& vocabulary, std::string_view text, bpe::TokenId limit) {
+void check_merging(const bpe::VocabularyTables& vocabulary, std::string_view text, bpe::TokenId limit) {
   const auto by_heap = [&](std::string_view piece, bpe::TokenId below) {
     return merged(piece, [&](bpe::TokenId* out) { return merge_by_heap(vocabulary, piece, out, below); });
   };
@@ -327,7 +328,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check_tokenizer(subject, text, valid == text.size());
   check_splitting(subject.pattern, text, size > 2 ? data[2] : 0);
   const bpe::Vocabulary& vocabulary = subject.tokenizer.vocabulary();
-  check_merging(vocabulary, text.substr(before.size()), std::uint32_t{data[1]} * vocabulary.size() / 256);
+  check_merging(vocabulary.tables(), text.substr(before.size()),
+                std::uint32_t{data[1]} * vocabulary.size() / 256);
 
   check_special_tokens(text.substr(before.size()), data[1] % 32);
 

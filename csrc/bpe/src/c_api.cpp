@@ -63,7 +63,7 @@ gpt2x_bpe_status load(std::string_view contents, const char* pattern_name, gpt2x
   return GPT2X_BPE_OK;
 }
 
-// Hands a result to the caller's buffer: all of it, or as much as there is room for.
+// Hands a result to the caller's buffer: all of it, or as much as fits.
 template <typename Container, typename Element>
 gpt2x_bpe_status hand_over(const Container& result, Element* buffer, std::size_t capacity,
                            std::size_t* size) {

@@ -1,14 +1,17 @@
-#include "gpt2x/bpe/decoder.hpp"
+#include "gpt2x/bpe/internal/decoder.hpp"
 
 #include <algorithm>
 #include <cstring>
 
 #include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/internal/quoted.hpp"
+#include "gpt2x/bpe/internal/vocabulary_tables.hpp"
 
 namespace gpt2x::bpe {
 
 Decoder::Decoder(const Vocabulary& vocabulary, std::span<const Vocabulary::Entry> special_tokens) {
-  TokenId size = vocabulary.size();
+  const VocabularyTables& tables = vocabulary.tables();
+  TokenId size = tables.size();
   for (const auto& [bytes, id] : special_tokens) {
     if (bytes.empty()) throw FormatError("special token " + std::to_string(id) + " is empty");
     if (id >= Vocabulary::kMaxSize) {
@@ -19,7 +22,7 @@ Decoder::Decoder(const Vocabulary& vocabulary, std::span<const Vocabulary::Entry
   }
   lengths_.resize(size);
   copies_.resize(size);
-  for (TokenId id = 0; id < vocabulary.size(); ++id) set({vocabulary.bytes_of(id), id});
+  for (TokenId id = 0; id < tables.size(); ++id) set({tables.bytes_of(id), id});
   for (const Vocabulary::Entry& special : special_tokens) {
     if (lengths_[special.id] != 0) {
       throw FormatError("special token " + quoted(special.bytes) + " has id " + std::to_string(special.id) +

@@ -18,7 +18,7 @@ namespace {
 // lowest of every eight is kept, which leaves little to look at after a merge has changed three of them.
 class ScanMerger {
  public:
-  ScanMerger(const Vocabulary& vocabulary, std::string_view piece, TokenId rank_limit)
+  ScanMerger(const VocabularyTables& vocabulary, std::string_view piece, TokenId rank_limit)
       : vocabulary_(vocabulary),
         limit_(rank_limit > kNone / kMaxScanBytes ? kNone : rank_limit * kMaxScanBytes),
         starts_(piece.size() == kMaxScanBytes ? ~std::uint64_t{0} : (std::uint64_t{1} << piece.size()) - 1),
@@ -87,7 +87,7 @@ class ScanMerger {
     return place + 1 + std::countr_zero(starts_ >> place >> 1);
   }
 
-  const Vocabulary& vocabulary_;
+  const VocabularyTables& vocabulary_;
   Merge limit_;           // merges below this
   std::uint64_t starts_;  // where parts start
   std::size_t num_groups_;
@@ -98,7 +98,7 @@ class ScanMerger {
 
 }  // namespace
 
-TokenId* merge_by_scan(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+TokenId* merge_by_scan(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out,
                        TokenId rank_limit) {
   if (piece.empty()) return out;
   ScanMerger merger(vocabulary, piece, rank_limit);
@@ -112,7 +112,7 @@ namespace {
 // there. An entry whose part has merged since no longer carries that part's rank, and is passed over.
 class HeapMerger {
  public:
-  HeapMerger(const Vocabulary& vocabulary, std::string_view piece, TokenId rank_limit, StopFlag& stop)
+  HeapMerger(const VocabularyTables& vocabulary, std::string_view piece, TokenId rank_limit, StopFlag& stop)
       : vocabulary_(vocabulary), rank_limit_(rank_limit), stop_(stop), parts_(piece.size()) {
     const auto size = static_cast<Index>(piece.size());
     for (Index i = 0; i < size; ++i) {
@@ -178,7 +178,7 @@ class HeapMerger {
     if (part.previous != kNone && update_rank(part.previous)) heap_.push(entry_of(part.previous));
   }
 
-  const Vocabulary& vocabulary_;
+  const VocabularyTables& vocabulary_;
   TokenId rank_limit_;
   StopFlag& stop_;
   std::vector<Part> parts_;
@@ -187,8 +187,8 @@ class HeapMerger {
 
 }  // namespace
 
-TokenId* merge_by_heap(const Vocabulary& vocabulary, std::string_view piece, TokenId* out, TokenId rank_limit,
-                       StopFlag& stop) {
+TokenId* merge_by_heap(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out,
+                       TokenId rank_limit, StopFlag& stop) {
   if (piece.size() >= std::numeric_limits<std::uint32_t>::max()) {
     throw std::length_error("a piece of " + std::to_string(piece.size()) + " bytes is too long to merge");
   }
@@ -205,7 +205,7 @@ namespace {
 // would perhaps have become another one with what comes behind, so the next window starts there.
 class WindowMerger {
  public:
-  WindowMerger(const Vocabulary& vocabulary, std::string_view piece, TokenId* out, StopFlag& stop)
+  WindowMerger(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out, StopFlag& stop)
       : vocabulary_(vocabulary), piece_(piece), stop_(stop), first_(out), end_(out) {}
 
   TokenId* run() {
@@ -256,7 +256,7 @@ class WindowMerger {
     done_ += num_kept_bytes_;
   }
 
-  const Vocabulary& vocabulary_;
+  const VocabularyTables& vocabulary_;
   std::string_view piece_;
   StopFlag& stop_;
   TokenId* first_;
@@ -271,18 +271,19 @@ class WindowMerger {
 
 }  // namespace
 
-TokenId* merge_bytes(const Vocabulary& vocabulary, std::string_view bytes, TokenId* out, TokenId rank_limit,
-                     StopFlag& stop) {
+TokenId* merge_bytes(const VocabularyTables& vocabulary, std::string_view bytes, TokenId* out,
+                     TokenId rank_limit, StopFlag& stop) {
   if (bytes.size() <= kMaxScanBytes) return merge_by_scan(vocabulary, bytes, out, rank_limit);
   return merge_by_heap(vocabulary, bytes, out, rank_limit, stop);
 }
 
-TokenId* merge_by_windows(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+TokenId* merge_by_windows(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out,
                           StopFlag& stop) {
   return WindowMerger(vocabulary, piece, out, stop).run();
 }
 
-TokenId* encode_piece(const Vocabulary& vocabulary, std::string_view piece, TokenId* out, StopFlag& stop) {
+TokenId* encode_piece(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out,
+                      StopFlag& stop) {
   if (const TokenId token = vocabulary.find(piece); token != kNoToken) {
     *out = token;
     return out + 1;

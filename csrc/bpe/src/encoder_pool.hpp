@@ -13,7 +13,7 @@ namespace gpt2x::bpe {
 /// an encoder has one encoder less in the child, and no mutex that nobody will ever unlock.
 class EncoderPool {
  public:
-  explicit EncoderPool(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
+  explicit EncoderPool(const VocabularyTables& vocabulary) : vocabulary_(vocabulary) {}
   ~EncoderPool() {
     for (std::atomic<PieceEncoder*>& place : idle_) delete place.load();
   }
@@ -46,7 +46,7 @@ class EncoderPool {
     }
   }
 
-  const Vocabulary& vocabulary_;
+  const VocabularyTables& vocabulary_;
   std::array<std::atomic<PieceEncoder*>, 64> idle_{};  // more threads than that make theirs anew
 };
 

@@ -9,13 +9,12 @@
 #include <string_view>
 
 #include "gpt2x/bpe/internal/splitter.hpp"
-#include "gpt2x/bpe/types.hpp"
-#include "gpt2x/bpe/vocabulary.hpp"
+#include "gpt2x/bpe/internal/vocabulary_tables.hpp"
 #include "word_cache.hpp"
 
 namespace gpt2x::bpe {
 
-/// Room that a caller of find_starts must leave behind the starts that it asks for.
+/// Slots that a caller of find_starts must leave free behind the starts that it asks for.
 inline constexpr std::size_t kStartsSlack = 16;
 
 /// Pieces of up to 15 bytes; nearly all are.
@@ -45,7 +44,7 @@ inline constexpr std::size_t kMaxWordBytes = 16;
 /// A word to be merged.
 struct WordJob {
   WordJob() = default;
-  /// `tokens` has room for as many as there are bytes: 1 to kMaxWordBytes. Of longer ones nothing is kept.
+  /// `tokens` holds one for each byte: 1 to kMaxWordBytes. Of longer ones nothing is kept.
   WordJob(std::string_view word, TokenId rank_limit, TokenId* tokens)
       : size(static_cast<std::uint32_t>(word.size())), rank_limit(rank_limit), tokens(tokens) {
     if (size <= kMaxWordBytes) std::memcpy(bytes.data(), word.data(), size);
@@ -60,7 +59,7 @@ struct WordJob {
 
 template <typename Id>
 struct WordKernels {
-  /// Makes probes until there is no room for more, or a piece is too long or may not be read beyond; takes
+  /// Makes probes until `probes` is full, or a piece is too long or may not be read beyond; takes
   /// those pieces from the run. Returns how many. The buckets are then on their way into the cache.
   std::size_t (*make_probes)(PieceRun& run, typename Words<Id>::Buckets buckets, std::span<Probe<Id>> probes);
 

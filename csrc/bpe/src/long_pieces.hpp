@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "gpt2x/bpe/types.hpp"
+#include "gpt2x/bpe/vocabulary.hpp"
 
 namespace gpt2x::bpe {
 

@@ -1,5 +1,3 @@
-#include "gpt2x/bpe/merges_file.hpp"
-
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -10,6 +8,8 @@
 
 #include "gpt2x/bpe/errors.hpp"
 #include "gpt2x/bpe/internal/byte_pool.hpp"
+#include "gpt2x/bpe/internal/quoted.hpp"
+#include "gpt2x/bpe/rank_file.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
 #include "lines.hpp"
 

@@ -12,7 +12,7 @@ std::uint32_t PairMap::insert(TokenPair pair, std::uint32_t value) {
   return value;
 }
 
-// Into the first bucket from the key's own on that has room.
+// Into the first bucket from the key's own on that is not full.
 void PairMap::put(std::uint64_t key, std::uint32_t value) {
   const std::uint64_t hash = hash_of(key);
   const std::uint64_t bit = hash >> (shift_ - kFilterShift);

@@ -1,4 +1,4 @@
-#include "gpt2x/bpe/piece_counter.hpp"
+#include "gpt2x/bpe/trainer.hpp"
 
 #include <algorithm>
 #include <atomic>

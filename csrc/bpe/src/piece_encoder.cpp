@@ -10,6 +10,8 @@
 
 #include "gpt2x/bpe/internal/encoder.hpp"
 #include "gpt2x/bpe/internal/splitter.hpp"
+#include "gpt2x/bpe/internal/vocabulary_tables.hpp"
+#include "gpt2x/bpe/tokenizer.hpp"
 #include "kernels.hpp"
 #include "long_pieces.hpp"
 #include "word_cache.hpp"
@@ -27,7 +29,7 @@ constexpr std::size_t kMostPhraseBuckets = std::size_t{1} << 17;
 template <typename Id>
 class CachingEncoder final : public PieceEncoder {
  public:
-  explicit CachingEncoder(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
+  explicit CachingEncoder(const VocabularyTables& vocabulary) : vocabulary_(vocabulary) {}
 
   void encode(Pattern pattern, std::string_view text, bool wellformed, TokenSink& sink,
               StopFlag& stop) override {
@@ -49,12 +51,12 @@ class CachingEncoder final : public PieceEncoder {
   using Phrase = typename Phrases::Key;
 
   // An entry writes all its lanes, however few of them count.
-  static constexpr std::size_t kRoomBehind = Phrases::kLanes;
+  static constexpr std::size_t kSlackBehind = Phrases::kLanes;
 
   // Enough for memory to answer the first before the last is asked for, and few enough to stay close.
   static constexpr std::size_t kBatch = 512;
 
-  // Room for more tokens than that, which only a very long piece needs, is given back.
+  // A buffer for more tokens than that, which only a very long piece needs, is given back.
   static constexpr std::size_t kMostKeptTokens = std::size_t{1} << 20;
 
   // So many pieces of a batch are merged by themselves before the rest is searched for new words.
@@ -114,7 +116,7 @@ class CachingEncoder final : public PieceEncoder {
     if (num_probes_ == 0) return;
     // No piece has more tokens than bytes.
     const auto num_bytes = static_cast<std::size_t>(probes_[num_probes_ - 1].end - batch_start_);
-    if (tokens_.size() < num_bytes + kRoomBehind) tokens_.resize(num_bytes + kRoomBehind);
+    if (tokens_.size() < num_bytes + kSlackBehind) tokens_.resize(num_bytes + kSlackBehind);
     TokenId* out = tokens_.data();
     const std::span<const Probe<Id>> probes(probes_.data(), num_probes_);
     for (std::size_t i = 0; i < num_probes_; ++i) {
@@ -185,7 +187,7 @@ class CachingEncoder final : public PieceEncoder {
     for (std::size_t k = 0; k < num_unknown; ++k) {
       const std::size_t i = unknown_words_[k];
       const std::string_view piece = piece_of(i);
-      std::array<TokenId, kRoomBehind> unused;
+      std::array<TokenId, kSlackBehind> unused;
       if (may_be_phrase(piece) && write_known(i, unused.data()) != nullptr) continue;
       if (const TokenId token = vocabulary_.find(piece); token != kNoToken) {
         remember(i, {&token, 1});
@@ -219,7 +221,7 @@ class CachingEncoder final : public PieceEncoder {
     return num_unknown;
   }
 
-  const Vocabulary& vocabulary_;
+  const VocabularyTables& vocabulary_;
   const WordKernels<Id>& kernels_ = kernels().words<Id>();
   Words<Id> words_{kWordBuckets, kMostWordBuckets};
   Phrases phrases_{kPhraseBuckets, kMostPhraseBuckets};
@@ -240,7 +242,7 @@ class CachingEncoder final : public PieceEncoder {
 
 }  // namespace
 
-std::unique_ptr<PieceEncoder> make_piece_encoder(const Vocabulary& vocabulary) {
+std::unique_ptr<PieceEncoder> make_piece_encoder(const VocabularyTables& vocabulary) {
   if (vocabulary.size() <= std::size_t{std::numeric_limits<std::uint16_t>::max()} + 1) {
     return std::make_unique<CachingEncoder<std::uint16_t>>(vocabulary);
   }

@@ -10,10 +10,11 @@
 
 #include "gpt2x/bpe/pretokenizer.hpp"
 #include "gpt2x/bpe/stop_flag.hpp"
-#include "gpt2x/bpe/token_sink.hpp"
-#include "gpt2x/bpe/vocabulary.hpp"
 
 namespace gpt2x::bpe {
+
+class TokenSink;
+class VocabularyTables;
 
 /// Scratch memory and cache for one thread at a time; whatever it has seen, results are the same.
 class PieceEncoder {
@@ -27,6 +28,6 @@ class PieceEncoder {
 };
 
 /// An encoder for a vocabulary, which must outlive it.
-std::unique_ptr<PieceEncoder> make_piece_encoder(const Vocabulary& vocabulary);
+std::unique_ptr<PieceEncoder> make_piece_encoder(const VocabularyTables& vocabulary);
 
 }  // namespace gpt2x::bpe

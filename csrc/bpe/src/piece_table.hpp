@@ -94,7 +94,7 @@ class PieceShard {
       return {reinterpret_cast<const char*>(&head), key().size()};
     }
 
-    /// Counts the piece once more if it is the one in this slot and the count has room.
+    /// Counts the piece once more if it is the one in this slot and the count is below its limit.
     bool try_increment(const ShortKey& piece_key) {
       if (key() != piece_key || count == std::numeric_limits<std::uint32_t>::max()) return false;
       ++count;

@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/internal/quoted.hpp"
 #include "lines.hpp"
 
 namespace gpt2x::bpe {

@@ -60,13 +60,14 @@ struct Block {
   std::size_t size;
 };
 
-TokenId* merge(const Vocabulary& vocabulary, std::string_view bytes, TokenId* out, StopFlag& stop) {
+TokenId* merge(const VocabularyTables& vocabulary, std::string_view bytes, TokenId* out, StopFlag& stop) {
   return vocabulary.is_consistent() ? merge_by_windows(vocabulary, bytes, out, stop)
                                     : merge_bytes(vocabulary, bytes, out, kNoToken, stop);
 }
 
 // Where tokens end; 0 stands first.
-std::vector<std::size_t> token_ends(const Vocabulary& vocabulary, std::string_view bytes, StopFlag& stop) {
+std::vector<std::size_t> token_ends(const VocabularyTables& vocabulary, std::string_view bytes,
+                                    StopFlag& stop) {
   std::vector<TokenId> tokens(bytes.size());
   tokens.resize(static_cast<std::size_t>(merge(vocabulary, bytes, tokens.data(), stop) - tokens.data()));
   std::vector<std::size_t> ends{0};
@@ -127,8 +128,8 @@ std::optional<Block> find_block(const std::vector<std::size_t>& ends, std::size_
 }
 
 // Some bytes of the repetition that are whole tokens in the middle of it, and stay that if they are doubled.
-std::optional<Block> find_block(const Vocabulary& vocabulary, std::string_view repetition, std::size_t period,
-                                StopFlag& stop) {
+std::optional<Block> find_block(const VocabularyTables& vocabulary, std::string_view repetition,
+                                std::size_t period, StopFlag& stop) {
   for (std::size_t size = kFirstSample; size <= std::min(kLargestSample, repetition.size() / 4); size *= 4) {
     const std::string_view sample = repetition.substr(0, size);
     const std::optional<Block> block =
@@ -146,7 +147,7 @@ struct ShortPiece {
   std::vector<Shortened> repetitions;
 };
 
-ShortPiece shorten(const Vocabulary& vocabulary, std::string_view piece, StopFlag& stop) {
+ShortPiece shorten(const VocabularyTables& vocabulary, std::string_view piece, StopFlag& stop) {
   ShortPiece result;
   std::size_t copied = 0;
   for (const auto& [start, size, period] : find_repetitions(piece)) {
@@ -168,7 +169,7 @@ ShortPiece shorten(const Vocabulary& vocabulary, std::string_view piece, StopFla
 // The tokens of the shortened piece on their way to those of the whole one.
 class Lengthener {
  public:
-  Lengthener(const Vocabulary& vocabulary, const std::vector<TokenId>& tokens) : tokens_(tokens) {
+  Lengthener(const VocabularyTables& vocabulary, const std::vector<TokenId>& tokens) : tokens_(tokens) {
     ends_.reserve(tokens.size() + 1);
     ends_.push_back(0);
     for (const TokenId token : tokens) ends_.push_back(ends_.back() + vocabulary.bytes_of(token).size());
@@ -207,7 +208,7 @@ class Lengthener {
 
 }  // namespace
 
-TokenId* merge_by_repeating(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+TokenId* merge_by_repeating(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out,
                             StopFlag& stop) {
   if (piece.size() < kShortest) return merge(vocabulary, piece, out, stop);
   const ShortPiece shortened = shorten(vocabulary, piece, stop);

@@ -23,21 +23,21 @@ bool Splitter::next() {
 
 // A window may hold no end at all, inside a long piece. Pieces start where others end, but for the first.
 bool Splitter::next_by_blocks() {
-  static_assert(sizeof room_ >= sizeof(std::uint32_t) * (kWindow + 1 + kStartsSlack));
+  static_assert(sizeof buffer_ >= sizeof(std::uint32_t) * (kWindow + 1 + kStartsSlack));
   std::size_t skipped = 0;
   std::size_t count = 0;
   while (count == skipped) {
     stop_.check();
     base_ = seen_;
     seen_ = std::min(base_ + kWindow, text_.size());
-    count = kernels().find_starts(carry_, text_, base_, seen_, room_.data());
+    count = kernels().find_starts(carry_, text_, base_, seen_, buffer_.data());
     skipped = base_ == 0 ? 1 : 0;
     if (seen_ == text_.size()) {
-      room_[count++] = static_cast<std::uint32_t>(seen_ - base_);
+      buffer_[count++] = static_cast<std::uint32_t>(seen_ - base_);
       break;
     }
   }
-  ends_ = std::span(room_).subspan(skipped, count - skipped);
+  ends_ = std::span(buffer_).subspan(skipped, count - skipped);
   next_start_ = base_ + ends_.back();
   return true;
 }
@@ -49,9 +49,9 @@ bool Splitter::next_by_bytes() {
   if (ends[count - 1] - base_ > std::numeric_limits<std::uint32_t>::max()) {
     throw std::length_error("pieces of more than 4 GiB, at byte " + std::to_string(start_));
   }
-  std::transform(ends.begin(), ends.begin() + static_cast<std::ptrdiff_t>(count), room_.begin(),
+  std::transform(ends.begin(), ends.begin() + static_cast<std::ptrdiff_t>(count), buffer_.begin(),
                  [&](std::size_t end) { return static_cast<std::uint32_t>(end - base_); });
-  ends_ = std::span(room_).first(count);
+  ends_ = std::span(buffer_).first(count);
   next_start_ = ends[count - 1];
   return true;
 }

@@ -5,19 +5,22 @@
 
 #include "encoder_pool.hpp"
 #include "gpt2x/bpe/internal/code_points.hpp"
+#include "gpt2x/bpe/internal/decoder.hpp"
 #include "gpt2x/bpe/internal/encoder.hpp"
 #include "gpt2x/bpe/internal/parallel.hpp"
+#include "gpt2x/bpe/internal/special_search.hpp"
 #include "gpt2x/bpe/internal/splitter.hpp"
 #include "gpt2x/bpe/internal/unicode.hpp"
+#include "gpt2x/bpe/internal/vocabulary_tables.hpp"
 
 namespace gpt2x::bpe {
 
 Tokenizer::Tokenizer(Vocabulary vocabulary, Pattern pattern,
                      std::span<const Vocabulary::Entry> special_tokens)
-    : vocabulary_(std::make_unique<const Vocabulary>(std::move(vocabulary))),
-      decoder_(*vocabulary_, special_tokens),
+    : vocabulary_(std::move(vocabulary)),
+      decoder_(std::make_unique<const Decoder>(vocabulary_, special_tokens)),
       pattern_(pattern),
-      encoders_(std::make_unique<EncoderPool>(*vocabulary_)) {}
+      encoders_(std::make_unique<EncoderPool>(vocabulary_.tables())) {}
 
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
@@ -98,20 +101,22 @@ template void Tokenizer::encode(std::span<const char16_t>, TokenSink&, const Enc
 template void Tokenizer::encode(std::span<const char32_t>, TokenSink&, const EncodeOptions&) const;
 
 template <typename Id>
-std::vector<Id> Tokenizer::encode(std::string_view text, Text kind) const {
+std::vector<Id> Tokenizer::encode(std::string_view text, Text kind, const EncodeOptions& options) const {
   std::vector<Id> tokens;
   tokens.reserve(text.size() / 3 + 16);  // English has about four bytes to a token
   VectorSink sink(tokens);
-  encode(text, sink, kind);
+  encode(text, sink, kind, options);
   return tokens;
 }
 
-template std::vector<std::uint16_t> Tokenizer::encode(std::string_view text, Text kind) const;
-template std::vector<std::uint32_t> Tokenizer::encode(std::string_view text, Text kind) const;
+template std::vector<std::uint16_t> Tokenizer::encode(std::string_view text, Text kind,
+                                                      const EncodeOptions&) const;
+template std::vector<std::uint32_t> Tokenizer::encode(std::string_view text, Text kind,
+                                                      const EncodeOptions&) const;
 
-std::size_t Tokenizer::count(std::string_view text, Text kind) const {
+std::size_t Tokenizer::count(std::string_view text, Text kind, const EncodeOptions& options) const {
   CountingSink sink;
-  encode(text, sink, kind);
+  encode(text, sink, kind, options);
   return sink.count;
 }
 
@@ -123,9 +128,13 @@ std::vector<std::vector<TokenId>> Tokenizer::encode_batch(std::span<const std::s
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids) const {
-  std::string text(decoder_.num_bytes(ids), '\0');
-  decoder_.write(ids, text.data(), text.size());
+  std::string text(decoder_->num_bytes(ids), '\0');
+  decoder_->write(ids, text.data(), text.size());
   return text;
+}
+
+std::string_view Tokenizer::bytes_of(TokenId id) const {
+  return decoder_->bytes_of(id);
 }
 
 // What tiktoken's `_encode_bytes` does for bytes of which only the first `valid` are UTF-8. Most often they
@@ -141,21 +150,21 @@ std::vector<TokenId> Tokenizer::encode_broken(std::string_view text, std::size_t
     stop.check();
     last_piece = tokens.size();
     tokens.resize(last_piece + piece.size());
-    const TokenId* const end = encode_piece(*vocabulary_, piece, tokens.data() + last_piece, stop);
+    const TokenId* const end = encode_piece(vocabulary_.tables(), piece, tokens.data() + last_piece, stop);
     tokens.resize(static_cast<std::size_t>(end - tokens.data()));
   };
   for_each_piece(pattern_, text.substr(0, valid), append_piece);
 
   const auto is_blank = [&](TokenId token) {
     const auto blank = [](char c) { return c == ' ' || c == '\n' || c == '\t'; };
-    return std::ranges::all_of(vocabulary_->bytes_of(token), blank);
+    return std::ranges::all_of(vocabulary_.bytes_of(token), blank);
   };
   if (!tokens.empty() && is_blank(tokens[last_piece])) {
     while (last_piece > 0 && is_blank(tokens[last_piece - 1])) --last_piece;
   }
   std::size_t tail_start = valid;
   for (; tokens.size() > last_piece; tokens.pop_back()) {
-    tail_start -= vocabulary_->bytes_of(tokens.back()).size();
+    tail_start -= vocabulary_.bytes_of(tokens.back()).size();
   }
   append_piece(text.substr(tail_start));
   return tokens;

@@ -18,7 +18,7 @@
 #include <span>
 #include <utility>
 
-#include "gpt2x/bpe/types.hpp"
+#include "gpt2x/bpe/vocabulary.hpp"
 #include "huge_array.hpp"
 
 namespace gpt2x::bpe {
@@ -145,7 +145,7 @@ class WordCache {
     return bucket;
   }
 
-  /// Makes room for a key that is not there, and keeps its tokens if they are few enough.
+  /// Takes in a key that is not there, and keeps its tokens if they are few enough.
   void insert(const Key& key, std::span<const TokenId> tokens) {
     if (tokens.size() > kMaxTokens) return;
     Entry entry;

@@ -15,7 +15,7 @@
 #include "gpt2x/bpe/internal/unicode.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 #include "gpt2x/bpe/trainer.hpp"
-#include "gpt2x/bpe/types.hpp"
+#include "gpt2x/bpe/vocabulary.hpp"
 
 namespace reference {
 

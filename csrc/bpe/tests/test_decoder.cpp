@@ -1,8 +1,8 @@
 #include <random>
 
 #include "check.hpp"
-#include "gpt2x/bpe/decoder.hpp"
 #include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/internal/decoder.hpp"
 #include "samples.hpp"
 
 using namespace gpt2x::bpe;

@@ -11,13 +11,13 @@ using namespace gpt2x::bpe;
 namespace {
 
 using Tokens = std::vector<TokenId>;
-using Algorithm = TokenId* (*)(const Vocabulary&, std::string_view, TokenId*, TokenId rank_limit);
+using Algorithm = TokenId* (*)(const VocabularyTables&, std::string_view, TokenId*, TokenId rank_limit);
 
-TokenId* scan(const Vocabulary& vocabulary, std::string_view piece, TokenId* out, TokenId rank_limit) {
+TokenId* scan(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out, TokenId rank_limit) {
   return merge_by_scan(vocabulary, piece, out, rank_limit);
 }
 
-TokenId* heap(const Vocabulary& vocabulary, std::string_view piece, TokenId* out, TokenId rank_limit) {
+TokenId* heap(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out, TokenId rank_limit) {
   return merge_by_heap(vocabulary, piece, out, rank_limit);
 }
 
@@ -27,9 +27,9 @@ Tokens run(Function algorithm, const Vocabulary& vocabulary, std::string_view pi
   Tokens tokens(piece.size());
   const TokenId* end = nullptr;
   if constexpr (std::is_same_v<Function, Algorithm>) {
-    end = algorithm(vocabulary, piece, tokens.data(), kNoToken);
+    end = algorithm(vocabulary.tables(), piece, tokens.data(), kNoToken);
   } else {
-    end = algorithm(vocabulary, piece, tokens.data(), never_stopped);
+    end = algorithm(vocabulary.tables(), piece, tokens.data(), never_stopped);
   }
   tokens.resize(static_cast<std::size_t>(end - tokens.data()));
   return tokens;
@@ -101,7 +101,7 @@ TEST("two tokens can follow each other if merging their bytes gives these two") 
   for (const auto& [left_bytes, left] : ranks) {
     for (const auto& [right_bytes, right] : ranks) {
       const Tokens merged = run(heap, vocabulary, left_bytes + right_bytes);
-      CHECK_EQ(vocabulary.can_follow(left, right), (merged == Tokens{left, right}));
+      CHECK_EQ(vocabulary.tables().can_follow(left, right), (merged == Tokens{left, right}));
     }
   }
 }
@@ -110,10 +110,10 @@ TEST("bytes join if they stand side by side in a token") {
   reference::Ranks ranks = samples::ranks(0);
   ranks["xyz"] = 256;
   const Vocabulary vocabulary = samples::vocabulary(ranks);
-  CHECK(vocabulary.joins('x', 'y'));
-  CHECK(vocabulary.joins('y', 'z'));
-  CHECK(!vocabulary.joins('x', 'z'));
-  CHECK(!vocabulary.joins('y', 'x'));
+  CHECK(vocabulary.tables().joins('x', 'y'));
+  CHECK(vocabulary.tables().joins('y', 'z'));
+  CHECK(!vocabulary.tables().joins('x', 'z'));
+  CHECK(!vocabulary.tables().joins('y', 'x'));
 }
 
 TEST("windows equal the heap for long pieces of learned vocabularies") {
@@ -210,11 +210,11 @@ TEST("a flag that has been raised stops every way that may take long") {
   const Vocabulary learned = samples::vocabulary(samples::ranks());
   const Vocabulary other = samples::vocabulary(random_ranks(random));
   Tokens buffer(piece.size());
-  CHECK_THROWS(merge_by_heap(learned, piece, buffer.data(), kNoToken, stop), Stopped, "stopped");
-  CHECK_THROWS(merge_by_windows(learned, piece, buffer.data(), stop), Stopped, "stopped");
-  CHECK_THROWS(merge_by_repeating(learned, piece, buffer.data(), stop), Stopped, "stopped");
-  CHECK_THROWS(encode_piece(learned, piece, buffer.data(), stop), Stopped, "stopped");
-  CHECK_THROWS(encode_piece(other, piece, buffer.data(), stop), Stopped, "stopped");
+  CHECK_THROWS(merge_by_heap(learned.tables(), piece, buffer.data(), kNoToken, stop), Stopped, "stopped");
+  CHECK_THROWS(merge_by_windows(learned.tables(), piece, buffer.data(), stop), Stopped, "stopped");
+  CHECK_THROWS(merge_by_repeating(learned.tables(), piece, buffer.data(), stop), Stopped, "stopped");
+  CHECK_THROWS(encode_piece(learned.tables(), piece, buffer.data(), stop), Stopped, "stopped");
+  CHECK_THROWS(encode_piece(other.tables(), piece, buffer.data(), stop), Stopped, "stopped");
 }
 
 TEST("both algorithms equal the reference on learned vocabularies") {
@@ -279,8 +279,8 @@ TEST("merges at or above a limit are not made") {
   for (const Algorithm algorithm : {scan, heap}) {
     const auto with_limit = [&](TokenId limit) {
       Tokens tokens(4);
-      tokens.resize(
-          static_cast<std::size_t>(algorithm(vocabulary, "abcd", tokens.data(), limit) - tokens.data()));
+      tokens.resize(static_cast<std::size_t>(algorithm(vocabulary.tables(), "abcd", tokens.data(), limit) -
+                                             tokens.data()));
       return tokens;
     };
     CHECK_EQ(with_limit(257), (Tokens{256, ranks["c"], ranks["d"]}));
@@ -306,12 +306,12 @@ TEST("words that are merged together give what each gives alone, in every versio
         const TokenId limit = random() % 4 == 0 ? static_cast<TokenId>(random() % ranks.size()) : kNoToken;
         jobs.emplace_back(word, limit, &buffer[jobs.size() * kMaxWordBytes]);
       }
-      version->merge_words(vocabulary.merge_rules(), jobs);
+      version->merge_words(vocabulary.tables().merge_rules(), jobs);
       for (std::size_t j = 0; j < jobs.size(); ++j) {
         const WordJob& job = jobs[j];
         Tokens expected(words[j].size());
         expected.resize(static_cast<std::size_t>(
-            merge_by_heap(vocabulary, words[j], expected.data(), job.rank_limit) - expected.data()));
+            merge_by_heap(vocabulary.tables(), words[j], expected.data(), job.rank_limit) - expected.data()));
         CHECK_EQ(Tokens(job.tokens, job.tokens + job.num_tokens), expected);
       }
     }

@@ -1,6 +1,6 @@
 #include "check.hpp"
 #include "gpt2x/bpe/errors.hpp"
-#include "gpt2x/bpe/merges_file.hpp"
+#include "gpt2x/bpe/rank_file.hpp"
 
 using namespace gpt2x::bpe;
 

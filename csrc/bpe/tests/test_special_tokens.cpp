@@ -1,4 +1,4 @@
-#include "gpt2x/bpe/special_tokens.hpp"
+#include "gpt2x/bpe/internal/special_search.hpp"
 
 #include <random>
 #include <set>

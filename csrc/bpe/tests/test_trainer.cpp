@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "check.hpp"
-#include "gpt2x/bpe/piece_counter.hpp"
 #include "gpt2x/bpe/trainer.hpp"
 #include "samples.hpp"
 

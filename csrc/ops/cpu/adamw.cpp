@@ -60,7 +60,7 @@ void check_lists(const std::vector<Tensor>& params, const std::vector<Tensor>& g
     }
     check_shape("grads", grads[i], shape_vector(params[i]));
     check_cpu("exp_avgs", exp_avgs[i]);
-    if (exp_avgs[i].scalar_type() != dtype) check_dtype("exp_avgs", exp_avgs[i], wide_dtype(dtype));
+    if (exp_avgs[i].scalar_type() != dtype) check_dtype("exp_avgs", exp_avgs[i], accumulation_dtype(dtype));
     check_shape("exp_avgs", exp_avgs[i], shape_vector(params[i]));
     check_like("exp_avg_sqs", exp_avg_sqs[i], exp_avgs[i]);
     if (!params[i].is_contiguous() || !exp_avgs[i].is_contiguous() || !exp_avg_sqs[i].is_contiguous()) {
@@ -101,7 +101,9 @@ void adamw_(std::vector<Tensor> params, std::vector<Tensor> grads, std::vector<T
   check_lists(params, grads, exp_avgs, exp_avg_sqs, bf16_params, weight_decay);
   if (step < 1) refuse("step: expected a count from 1 on, got ", step);
   const double lr = number_in("lr", lr_number);
-  const double clip = grad_norm ? rows::clip_factor(number_in("grad_norm", *grad_norm), max_norm) : 1.0;
+  const double norm = grad_norm ? number_in("grad_norm", *grad_norm) : 0.0;
+  if (rows::is_refused(norm)) return;
+  const double clip = grad_norm ? rows::clip_factor(norm, max_norm) : 1.0;
   const rows::AdamwStep<double> shared = rows::adamw_step(step, lr, beta1, beta2, eps);
   std::vector<int64_t> sizes;
   for (size_t i = 0; i < params.size(); ++i) {

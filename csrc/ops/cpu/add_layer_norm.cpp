@@ -62,8 +62,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> add_layer_norm(const Tensor& x, std::
   Tensor y = torch::stable::new_empty(rows_in, x.sizes());
   Tensor sum =
       residual ? torch::stable::new_empty(rows_in, x.sizes()) : torch::stable::new_empty(rows_in, {0});
-  Tensor mean = torch::stable::new_empty(rows_in, without_channels(x), wide_dtype(dtype));
-  Tensor rstd = torch::stable::new_empty(rows_in, without_channels(x), wide_dtype(dtype));
+  Tensor mean = torch::stable::new_empty(rows_in, without_channels(x), accumulation_dtype(dtype));
+  Tensor rstd = torch::stable::new_empty(rows_in, without_channels(x), accumulation_dtype(dtype));
   with_storage("x", dtype, weight.scalar_type(), [&](auto activation, auto parameter) {
     using T = decltype(activation);
     using P = decltype(parameter);
@@ -93,7 +93,7 @@ std::tuple<Tensor, Tensor, Tensor> add_layer_norm_backward(const Tensor& dy, std
   check_shape("weight", weight, {C});
   for (const auto& [name, statistic] : {std::pair{"mean", &mean}, std::pair{"rstd", &rstd}}) {
     check_cpu(name, *statistic);
-    check_dtype(name, *statistic, wide_dtype(dtype));
+    check_dtype(name, *statistic, accumulation_dtype(dtype));
     check_shape(name, *statistic, without_channels(sum));
   }
 

@@ -25,7 +25,7 @@ bool onednn_takes(ScalarType dtype);
 // read the result from what is returned. Elsewhere it is let go first, if the caller has moved it here.
 Tensor multiply(const Tensor& a, const Tensor& b, std::optional<Tensor> out = std::nullopt);
 
-// out += a @ b, summed wide and rounded once, by torch's own library.
+// out += a @ b, summed in the accumulation dtype and rounded once, by torch's own library.
 void add_product(const Tensor& a, const Tensor& b, const Tensor& out);
 
 // x @ weight^T + bias, a new tensor; x (N, I), weight (O, I), bias (O).

@@ -39,9 +39,9 @@ void check_weight(const Tensor& weight, const Tensor& x, const std::optional<Ten
     return;
   }
   if (scale) refuse("scale: expected None beside a weight that is not int8");
-  const bool short_beside_wide =
+  const bool bf16_beside_float =
       x.scalar_type() == ScalarType::Float && weight.scalar_type() == ScalarType::BFloat16;
-  if (!short_beside_wide) check_parameter_dtype("weight", weight, x.scalar_type());
+  if (!bf16_beside_float) check_parameter_dtype("weight", weight, x.scalar_type());
 }
 
 // Calls f with a value of the C++ type of the weight.

@@ -38,12 +38,13 @@ double squares_of(const Tensor& tensor, const Span& span) {
 Tensor global_norm(std::vector<Tensor> tensors) {
   if (tensors.empty()) refuse("tensors: expected at least one");
   std::vector<int64_t> sizes;
-  const ScalarType wide = wide_dtype(tensors[0].scalar_type());
+  const ScalarType accumulation = accumulation_dtype(tensors[0].scalar_type());
   for (Tensor& tensor : tensors) {
     check_cpu("tensors", tensor);
     with_storage("tensors", tensor.scalar_type(),
                  [](auto) {});  // refuses other dtypes here, not inside a thread
-    if (wide_dtype(tensor.scalar_type()) != wide) refuse("tensors: expected all float64 or none");
+    if (accumulation_dtype(tensor.scalar_type()) != accumulation)
+      refuse("tensors: expected all float64 or none");
     tensor = dense(tensor);
     sizes.push_back(tensor.numel());
   }
@@ -54,8 +55,8 @@ Tensor global_norm(std::vector<Tensor> tensors) {
   });
   double total = 0;
   for (const double part : squares) total += part;
-  Tensor norm = torch::stable::new_empty(tensors[0], std::vector<int64_t>{}, wide);
-  if (wide == ScalarType::Double) {
+  Tensor norm = torch::stable::new_empty(tensors[0], std::vector<int64_t>{}, accumulation);
+  if (accumulation == ScalarType::Double) {
     *write<double>(norm) = std::sqrt(total);
   } else {
     *write<float>(norm) = static_cast<float>(std::sqrt(total));

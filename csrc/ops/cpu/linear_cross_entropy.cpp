@@ -97,16 +97,16 @@ int64_t check_targets(const int64_t* targets, int64_t N, int64_t V, int64_t igno
 // The weight's gradient, dlogits^T @ hidden summed over all chunks.
 //
 // Where the matrix product can add to what is there, it does, with no other memory than the result. A 16-bit
-// result may be rounded twice that way and no more: with more chunks, or a wider weight, there is a wide
-// total to which products are added, a slice of the vocabulary at a time. oneDNN's float32 products come in
-// slices too, since it would copy all of dlogits to transpose them.
+// result may be rounded twice that way and no more: with more chunks, or a float32 weight beside bfloat16,
+// there is a float32 total to which products are added, a slice of the vocabulary at a time. oneDNN's float32
+// products come in slices too, since it would copy all of dlogits to transpose them.
 class WeightGradient {
  public:
   WeightGradient(const Tensor& hidden, const Tensor& weight, int64_t num_chunks) : weight_(weight) {
-    const ScalarType dtype = hidden.scalar_type(), wide = wide_dtype(dtype);
-    const bool rounds_seldom = dtype == wide || num_chunks <= 2;
+    const ScalarType dtype = hidden.scalar_type(), accumulation = accumulation_dtype(dtype);
+    const bool rounds_seldom = dtype == accumulation || num_chunks <= 2;
     in_place_ = weight.scalar_type() == dtype && rounds_seldom && !onednn_takes(dtype);
-    total_ = torch::stable::new_empty(weight, weight.sizes(), in_place_ ? dtype : wide);
+    total_ = torch::stable::new_empty(weight, weight.sizes(), in_place_ ? dtype : accumulation);
   }
 
   template <class T>
@@ -173,10 +173,10 @@ std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, co
   check_shape("targets", targets, {N});
   if (reduction < kNone || reduction > kSum)
     refuse("reduction: expected 0 (none), 1 (mean) or 2 (sum), got ", reduction);
-  const ScalarType wide = wide_dtype(hidden.scalar_type());
+  const ScalarType accumulation = accumulation_dtype(hidden.scalar_type());
   if (row_scale) {
     check_cpu("row_scale", *row_scale);
-    check_dtype("row_scale", *row_scale, wide);
+    check_dtype("row_scale", *row_scale, accumulation);
     check_shape("row_scale", *row_scale, {N});
   }
   const std::optional<Tensor> scales = dense(row_scale);
@@ -192,8 +192,8 @@ std::tuple<Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& hidden, co
   const bool training = need_dhidden || need_dweight;
 
   const bool each_row = reduction == kNone;
-  Tensor losses = torch::stable::new_empty(rows_in, {N}, wide);
-  Tensor loss = each_row ? losses : torch::stable::new_empty(rows_in, std::vector<int64_t>{}, wide);
+  Tensor losses = torch::stable::new_empty(rows_in, {N}, accumulation);
+  Tensor loss = each_row ? losses : torch::stable::new_empty(rows_in, std::vector<int64_t>{}, accumulation);
   Tensor dhidden = torch::stable::new_empty(rows_in, {need_dhidden ? N : 0, need_dhidden ? C : 0});
   Tensor dweight = torch::stable::new_empty(weight, {0, 0});
   std::optional<Tensor> logits;  // of the chunk before; their memory serves again

@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Raised by one whenever a signature below changes; gpt2x/ops/cuda.py refuses a library of another number. */
-#define GPT2X_CUDA_INTERFACE 3
+#define GPT2X_CUDA_INTERFACE 4
 GPT2X_CUDA_API int gpt2x_cuda_interface(void);
 GPT2X_CUDA_API const char* gpt2x_cuda_error(int code);
 
@@ -64,13 +64,18 @@ GPT2X_CUDA_API int64_t gpt2x_cuda_norm_blocks(void);
 GPT2X_CUDA_API int gpt2x_cuda_global_norm(int64_t count, const void* const* tensors, const int64_t* sizes,
                                           const int* dtypes, double* partials, float* norm, void* stream);
 
-/* Host arrays of `count`; dtype of params and grads, moment_dtype of both moments; grad_norm (nullable): one
- * float on the device; max_norm <= 0: no clipping */
-GPT2X_CUDA_API int gpt2x_cuda_adamw(int dtype, int moment_dtype, int64_t count, void* const* params,
-                                    const void* const* grads, void* const* exp_avgs, void* const* exp_avg_sqs,
-                                    const int64_t* sizes, const double* weight_decay, int64_t step, double lr,
-                                    double beta1, double beta2, double eps, const float* grad_norm,
-                                    double max_norm, void* stream);
+/* Host arrays of `count`; moment_dtype of both moments; grads in the dtype of the params, or bfloat16 beside
+ * float32. bf16_params (nullable): a bfloat16 copy of each float32 parameter, written in the same pass.
+ * step_and_lr (nullable): two doubles on the device that stand for `step` and `lr`, read when the kernels
+ * run, as in a replayed graph; beside it scratch, GPT2X_CUDA_ADAMW_SCRATCH_BYTES on the device. grad_norm
+ * (nullable): one float on the device; max_norm <= 0: no clipping */
+#define GPT2X_CUDA_ADAMW_SCRATCH_BYTES 64
+GPT2X_CUDA_API int gpt2x_cuda_adamw(int dtype, int grad_dtype, int moment_dtype, int64_t count,
+                                    void* const* params, const void* const* grads, void* const* exp_avgs,
+                                    void* const* exp_avg_sqs, void* const* bf16_params, const int64_t* sizes,
+                                    const double* weight_decay, int64_t step, double lr,
+                                    const double* step_and_lr, void* scratch, double beta1, double beta2,
+                                    double eps, const float* grad_norm, double max_norm, void* stream);
 
 #ifdef __cplusplus
 }

@@ -16,19 +16,19 @@ struct AdamwStep {
   W inverse_root_correction;  // 1 / sqrt(1 - beta2^step)
 };
 
-inline AdamwStep<double> adamw_step(int64_t step, double lr, double beta1, double beta2, double eps) {
-  const double count = static_cast<double>(step);
+// `count` is 1 in the first step.
+GPT2X_HD AdamwStep<double> adamw_step(double count, double lr, double beta1, double beta2, double eps) {
   return {beta1,
           beta2,
           eps,
           1.0 - beta1,
           1.0 - beta2,
-          lr / (1.0 - std::pow(beta1, count)),
-          1.0 / std::sqrt(1.0 - std::pow(beta2, count))};
+          lr / (1.0 - pow(beta1, count)),
+          1.0 / sqrt(1.0 - pow(beta2, count))};
 }
 
 template <class W>
-inline AdamwStep<W> cast_step(const AdamwStep<double>& step) {
+GPT2X_HD AdamwStep<W> cast_step(const AdamwStep<double>& step) {
   return {static_cast<W>(step.beta1),
           static_cast<W>(step.beta2),
           static_cast<W>(step.eps),
@@ -45,6 +45,13 @@ GPT2X_HD W clip_factor(W norm, W max_norm) {
   if (!(max_norm > W(0))) return W(1);
   const W factor = max_norm / (norm + W(1e-6));
   return factor > W(1) ? W(1) : factor;
+}
+
+// A negative norm, which no gradient has, refuses the step: nothing is changed. So a decision that is made on
+// the device needs no wait of the host.
+template <class W>
+GPT2X_HD bool is_refused(W norm) {
+  return norm < W(0);
 }
 
 // P stores parameters, G gradients, S the moments. `shrink` is 1 - lr * weight_decay, `clip` multiplies

@@ -58,7 +58,7 @@ GPT2X_HD void add_values(const Team& team, const W* weights, const T* values, in
 }
 
 // One part of a head: S > 0 tokens, whose rows of K and V stand `key_stride` and `value_stride` elements
-// apart, their D elements side by side. `scores` (S) is room for the team, `total` (D) is overwritten.
+// apart, their D elements side by side. `scores` (S) is a buffer for the team, `total` (D) is overwritten.
 //
 // One pass over K, one over V: at S = 1024, D = 64 half a megabyte in float32, each byte read once.
 template <class Team, class T, class W = Accumulation<T>>

@@ -5,8 +5,9 @@
 
 namespace gpt2x::rows {
 
-// row += dy[places[0]] + dy[places[1]] + …, summed wide and in this order, rounded once. The sums of a tile
-// of columns stay in registers or in the nearest cache while the places go by, each read side by side.
+// row += dy[places[0]] + dy[places[1]] + …, summed in the accumulation dtype and in this order, rounded once.
+// The sums of a tile of columns stay in registers or in the nearest cache while the places go by, each read
+// side by side.
 template <class Team, class T, class P, class W = Accumulation<T>>
 GPT2X_HD void embedding_backward_row(const Team& team, const T* dy, const int64_t* places, int64_t count,
                                      int64_t C, P* row) {

@@ -1,7 +1,7 @@
 // Numbers as the operators see them: how they are stored, in what they are computed, and the exponential.
 //
-// Storage may be float, bfloat16 or double; arithmetic is float for the first two and double for the last
-// ("wide"). Everything here compiles for the host and, under nvcc, for the device.
+// Storage may be float, bfloat16 or double; sums and statistics are float for the first two and double for
+// the last, the accumulation dtype. Everything here compiles for the host and, under nvcc, for the device.
 #pragma once
 
 #include <cmath>
@@ -85,7 +85,8 @@ GPT2X_HD bfloat16 to_storage<bfloat16>(float x) {
   return static_cast<bfloat16>((bits & 0x7fffffffu) > 0x7f800000u ? quiet_nan : rounded);
 }
 
-// A number of any storage type in the wide type of another (float32 parameters beside bfloat16 activations).
+// A number of any storage type in the accumulation dtype of another (float32 parameters beside bfloat16
+// activations).
 template <class W, class T>
 GPT2X_HD W convert_to(T x) {
   return static_cast<W>(to_accumulation(x));

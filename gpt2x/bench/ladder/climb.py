@@ -2,9 +2,8 @@
 
 Round 1 goes from rung to rung and settles what each one stands on: a rung that cannot run here, that fails, that breaks
 the loss, or that is there for speed and makes the step slower, is passed over, and the next is built on the last good
-one. After it come the top without one rung each, and the peers, where they are asked for. Then once, and again while
-the time budget lasts, a round goes over all of them in turn (A B C A B C …), so that a machine that slows down for a
-while slows all alike; from the first such round on, the figures are taken from these rounds alone. For that the
+one. After it come the top without one rung each, and the peers, where they are asked for. Then rounds go over all of
+them in turn (`rounds`); from the first such round on, figures and verdicts are taken from these alone. For that the
 processes of all rungs stay alive; where memory is too short some are ended, and started again when it is their turn.
 Loads no torch.
 """
@@ -17,7 +16,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gpt2x.bench import effort as shared
-from gpt2x.bench.contender import Contender
 from gpt2x.bench.interleave import Listener as Interleaving
 from gpt2x.bench.interleave import interleave
 from gpt2x.bench.ladder.config import StepConfig, naive_step_bytes
@@ -27,16 +25,20 @@ from gpt2x.bench.ladder.launch import Launch
 from gpt2x.bench.ladder.loss_check import Learned, LossCheck, check_loss
 from gpt2x.bench.ladder.peer import Peer, as_rung
 from gpt2x.bench.ladder.results import Results, Row
+from gpt2x.bench.ladder.rounds import Rounds
 from gpt2x.bench.ladder.rungs import RUNGS, Rung, built, number_of, start_config
 from gpt2x.bench.process import Missing, OutOfMemory, WorkerFailed
 from gpt2x.bench.records import FAILED, SKIPPED
-from gpt2x.bench.stats import MS_PER_SECOND, is_slower, spread
+from gpt2x.bench.stats import BUSY_SHARE, MS_PER_SECOND, is_slower, spread
 
 CONFIRMATION_RUNS = 4
 """How often a rung that looks slower is measured again, in turn with the one below it, before it is passed over.
 
 It must be slower each time: a rung that is passed over wrongly takes along those that need it.
 """
+
+REPEATS_OF_A_TURN = 2
+"""How often a turn is made again at once because other programs disturbed it."""
 
 
 class Listener(Interleaving):
@@ -47,20 +49,6 @@ class Listener(Interleaving):
 
     def beside(self, results: Results, row: Row, what: str) -> None:
         """The top without a rung, or a peer, has gone through its first round, or cannot; `what` says which."""
-
-
-class _Turns(Interleaving):
-    """Passes on what the rounds say, and which step it is that is measured."""
-
-    def __init__(self, listener: Listener) -> None:
-        self.listener = listener
-
-    def round(self, number: int, of: int) -> None:
-        self.listener.round(number, of)
-
-    def turn(self, contender: Contender, number: int) -> None:
-        steps = contender.steps if isinstance(contender, StepContender) else 0
-        self.listener.stage(f"{contender.title}: {steps} steps")
 
 
 class Climb:
@@ -106,8 +94,9 @@ class Climb:
         """The one that was measured last."""
         self.free_bytes = 0
         """What its device had left after that, for others beside those that wait."""
-        self.is_in_turn = False
-        """True in the rounds over all in turn."""
+        self.rounds = Rounds(results, self.contenders, self.effort, self.listener, clock)
+        self.repeated_s = 0.0
+        """Time that went into turns that were made again."""
 
     def run(self) -> None:
         """Measure all rungs; on Ctrl-C the finished ones are in `results`, marked as incomplete."""
@@ -119,7 +108,7 @@ class Climb:
                 self._ablate()
             for number, peer in enumerate(self.peers, 1):
                 self._meet(number, peer)
-            self._further_rounds(start)
+            self.rounds.run(start)
         except BaseException:
             self.results.complete = False
             raise
@@ -238,6 +227,20 @@ class Climb:
     # One round of one step ----------------------------------------------------------------------------------------
 
     def _turn(self, contender: StepContender, warm_up: bool) -> dict[str, Any]:
+        """A few timed steps; again, at most twice, where other programs took more than a tenth of the cores."""
+        measured = self._steps(contender, warm_up)
+        for _ in range(REPEATS_OF_A_TURN):
+            is_quiet = contender.share_of_others(measured) <= BUSY_SHARE
+            if is_quiet or self.repeated_s > self.effort.repeat_share * self.effort.budget_s:
+                break
+            start = self.clock()
+            again = self._steps(contender, warm_up)
+            self.repeated_s += self.clock() - start
+            contender.row.repeats += 1
+            measured = min(measured, again, key=contender.share_of_others)
+        return measured
+
+    def _steps(self, contender: StepContender, warm_up: bool) -> dict[str, Any]:
         """A few timed steps of one that may have been ended in the meantime."""
         if contender.runner is None:
             self.listener.stage(f"{contender.row.title}: starting again")
@@ -253,18 +256,18 @@ class Climb:
     def _free_memory(self) -> None:
         """Before a process is started: end some that wait, until there is memory for twice the largest so far.
 
-        In the first round the top goes last, since the next rung may be measured against it; in rounds in turn the one
-        that was just measured goes first, since its next turn is the farthest away.
+        In the first round the top goes last, since the next rung may be measured against it; in rounds in turn that
+        goes first whose next turn is the farthest away.
         """
         largest = max(
             (contender.row.peak_memory_bytes for contender in self.contenders if not contender.reason),
             default=0,
         )
-        kept = [self.newest, self.top] if not self.is_in_turn else []
         waiting = [contender for contender in self.contenders if contender.runner]
-        waiting.sort(
-            key=lambda s: (any(s is k for k in kept), self.is_in_turn and s is not self.newest, s.start_s)
-        )
+        if self.rounds.have_begun:
+            waiting.sort(key=self.rounds.next_turn_is_far)
+        else:
+            waiting.sort(key=lambda s: (s is self.newest or s is self.top, s.start_s))
         for contender in waiting:
             if self.free_bytes > 2 * largest:
                 return
@@ -303,7 +306,8 @@ class Climb:
             failed = without.reason or again.reason  # then what round 1 said holds
             return not failed and is_slower(spread(again.newest_ms), spread(without.newest_ms))
 
-        interleave([without, again], shared.Effort(rounds=CONFIRMATION_RUNS), after_round=is_slower_again)
+        runs = shared.Effort(rounds=CONFIRMATION_RUNS)
+        interleave([without, again], runs, mirror=True, after_round=is_slower_again)
         if without.reason or again.reason:
             return False
         return not is_slower(spread(again.newest_ms), spread(without.newest_ms))
@@ -368,35 +372,7 @@ class Climb:
         self.results.peers.append(row)
         self.listener.beside(self.results, row, peer.title)
 
-    # Further rounds -----------------------------------------------------------------------------------------------
-
-    def _further_rounds(self, start: float) -> None:
-        self.is_in_turn = True
-        interleave(
-            self.contenders,
-            self.effort,
-            listener=_Turns(self.listener),
-            clock=self.clock,
-            start=start,
-            first=2,
-            after_round=self._count_round,
-        )
-
-    def _count_round(self, number: int) -> bool:
-        self._count_rounds_in_turn()
-        return True
-
-    def _count_rounds_in_turn(self) -> None:
-        """From the first whole round in turn on, the figures are those of such rounds; round 1 was time apart."""
-        results = self.results
-        rows = [row for row in [*results.rows, *results.left_out, *results.peers] if row.is_measured]
-        if any(len(row.samples_ms) < 2 for row in rows):
-            return
-        results.interleaved = True
-        for row in rows:
-            row.first_round_counts = False
-
 
 def _forget(row: Row) -> None:
     """Drop what a row has of a step that was too large."""
-    row.samples_ms, row.losses, row.peak_memory_bytes = [], [], 0
+    row.samples_ms, row.rounds, row.losses, row.peak_memory_bytes = [], [], [], 0

@@ -38,6 +38,10 @@ class StepContender(Contender):
         self.warm_steps = 1
         self.start_s = 0.0
         """How long its process takes to be ready."""
+        self.round = 1
+        """The number of the round that it is measured for; 1 before there are rounds in turn."""
+        self.last_turn = 0
+        """Which turn of all of those its last one was."""
 
     def measure(self) -> dict[str, Any]:
         """The steps of one round, after some that are not timed."""
@@ -47,16 +51,17 @@ class StepContender(Contender):
         """Add a round to the row."""
         row = self.row
         row.samples_ms.append(measured["samples_ms"])
+        row.rounds.append(self.round)
         for name, samples in measured["phases_ms"].items():
             row.phases_ms.setdefault(name, []).extend(samples)
         step_s = sum(measured["samples_ms"]) / MS_PER_SECOND
-        row.others.append(self._share_of_others(measured))
+        row.others.append(self.share_of_others(measured))
         row.between.append(round(1.0 - step_s / measured["wall_s"], 5))
         if measured["energy_j"] is not None:
             row.energy_j.append(measured["energy_j"])
         return step_s
 
-    def _share_of_others(self, measured: dict[str, Any]) -> float:
+    def share_of_others(self, measured: dict[str, Any]) -> float:
         """The share of this machine's cores that other programs kept busy during a round; 0 where nobody knows."""
         others_s = measured["machine_cpu_s"] - measured["own_cpu_s"]
         return round(min(1.0, max(0.0, others_s / (self.cores * measured["wall_s"]))), 3)

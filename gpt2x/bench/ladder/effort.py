@@ -8,8 +8,11 @@ from typing import Any
 from gpt2x.bench import effort
 from gpt2x.bench.stats import LONG_STEP_S, MS_PER_SECOND
 
-MAX_ROUNDS = 20
+MAX_ROUNDS = 40
 """More rounds than this make no figure better."""
+
+ROUNDS_IN_BUDGET = 16
+"""A round is so short that about as many fit into the budget, starting the processes aside."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +26,19 @@ class Effort(effort.Effort):
     budget_s: float = 240.0
     steps: int | None = None
     """Steps in a round; by default as many as take `round_s`, at least `min_steps`."""
-    round_s: float = 1.5
+    width: float = 0.03
+    """An interval of a ratio is narrow enough when this is its width, as a share of the ratio."""
+    least_rounds: int = 5
+    """Rounds in turn before an interval is believed to be narrow."""
+    whole_rounds: int = 6
+    """Rounds over all in turn, after which the pairs with the widest intervals are measured alone."""
+    sharpens: bool = False
+    """Whether they are; without, all rounds go over all."""
+    repeat_share: float = 0.1
+    """The share of the budget that may be spent on making turns again that other programs disturbed."""
+    round_s: float = 0.4
+    """How long the timed steps of one rung take in a round, where two steps are shorter. What is compared are rounds,
+    so that many short ones say more than a few long ones."""
     min_steps: int = 2
     max_steps: int = 50
     warm_s: float = 0.6
@@ -32,10 +47,9 @@ class Effort(effort.Effort):
 
     @classmethod
     def within(cls, budget_s: float, num_rungs: int, **options: Any) -> Effort:
-        """Rounds so short that, starting the processes aside, about four of them fit into the budget."""
-        return cls(
-            budget_s=budget_s, round_s=max(0.2, min(cls.round_s, budget_s / (4 * num_rungs))), **options
-        )
+        """Rounds so short that, starting the processes aside, about `ROUNDS_IN_BUDGET` of them fit into the budget."""
+        round_s = max(0.1, min(cls.round_s, budget_s / (ROUNDS_IN_BUDGET * num_rungs)))
+        return cls(budget_s=budget_s, round_s=round_s, **options)
 
     def steps_in_round(self, step_ms: float) -> int:
         """How many steps of this length a round has."""

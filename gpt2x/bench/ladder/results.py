@@ -1,27 +1,33 @@
 """What a ladder leaves behind: one JSON file with every sample, from which table, chart and sentence can be redrawn.
 
-The shape is documented in docs/reference/bench.md; it only grows, and `SCHEMA` counts the times that it did not.
-Loads no torch.
+The shape is documented in docs/reference/bench.md; it only grows, and `SCHEMA` counts the times that what is
+new changes what figures mean: in 2 each list of samples has the number of its round, and ratios are those of rounds.
+Files of 1 are read; their rounds are numbered by the order of the lists. Loads no torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
+import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gpt2x.bench.bootstrap import FASTER, ONE, Ratio
+from gpt2x.bench.ladder import ratios
 from gpt2x.bench.ladder.config import Setting
-from gpt2x.bench.ladder.loss_check import LossCheck
+from gpt2x.bench.ladder.loss_check import MATCHES, LossCheck
 from gpt2x.bench.machine import Machine
 from gpt2x.bench.records import FORMAT, MEASURED, head
-from gpt2x.bench.stats import MS_PER_SECOND, NOISY_SPREAD, Spread, spread, tokens_per_second, utilisation
+from gpt2x.bench.stats import MS_PER_SECOND, Spread, spread, tokens_per_second, utilisation
 from gpt2x.errors import InputDataError
 from gpt2x.paths import read_text
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)
 
 UPDATE_BYTES = 28
 """AdamW on a float32 parameter: it and its two moments read and written, its gradient read."""
@@ -42,6 +48,11 @@ class Row:
     config: dict[str, Any] = field(default_factory=dict)
     samples_ms: list[list[float]] = field(default_factory=list)
     """The time of each step, round by round."""
+    rounds: list[int] = field(default_factory=list)
+    """The number of the round of each of these lists: what has the same number was measured within the same turn over
+    all, or over a pair. 1 is what was measured before those, one rung after the other."""
+    repeats: int = 0
+    """Turns that were made again because other programs disturbed them; those are not among the samples."""
     first_round_counts: bool = True
     """False once a round over all rungs in turn is done: the figures are then those of such rounds alone."""
     phases_ms: dict[str, list[float]] = field(default_factory=dict)
@@ -57,8 +68,8 @@ class Row:
     energy_j: list[float] = field(default_factory=list)
     """Joules that a step took, round by round; empty where the driver does not say."""
     pays: bool = True
-    """False for a rung that makes the step slower here and is not needed for the result: the next one does not stand
-    on it."""
+    """False for a rung that was passed over: slower in round 1 and in its confirmation, and there for speed alone, so
+    that the next one does not stand on it. What all rounds say of it is the verdict of its ratio."""
     decided_ms: dict[str, list[float]] = field(default_factory=dict)
     """Where round 1 was slower than the rung below: the steps ``with`` the rung and ``without`` it, measured again in
     turn, which decided whether it pays. Those without count for as many tokens as those with."""
@@ -89,13 +100,26 @@ class Row:
     @property
     def step(self) -> Spread:
         """Median and quartiles of a step, in milliseconds, over all rounds that count."""
-        rounds = self.samples_ms if self.first_round_counts else self.samples_ms[1:]
-        return spread([sample for samples in rounds for sample in samples])
+        return spread([sample for _, samples in self._counted(self.samples_ms) for sample in samples])
 
-    @property
-    def is_noisy(self) -> bool:
-        """True when the samples lie far apart, so that small differences mean nothing."""
-        return self.is_measured and self.step.relative > NOISY_SPREAD
+    def round_ms(self, phase: str = "") -> dict[int, float]:
+        """The median step, or its phase `forward`, `backward` or `optimizer`, of each round that counts."""
+        rounds: dict[int, list[float]] = {}
+        for number, samples in self._counted(self._phase(phase) if phase else self.samples_ms):
+            rounds.setdefault(number, []).extend(samples)
+        return {number: statistics.median(samples) for number, samples in rounds.items()}
+
+    def _counted(self, lists: list[list[float]]) -> list[tuple[int, list[float]]]:
+        """The rounds that count, with their numbers."""
+        numbers = self.rounds or range(1, len(lists) + 1)
+        numbered = zip(numbers, lists, strict=False)
+        return [(number, samples) for number, samples in numbered if self.first_round_counts or number > 1]
+
+    def _phase(self, name: str) -> list[list[float]]:
+        """A phase's samples, round by round; empty where the file has none of it."""
+        samples = iter(self.phases_ms.get(f"{name}_ms", []))
+        lists = [list(itertools.islice(samples, len(steps))) for steps in self.samples_ms]
+        return lists if all(lists) else []
 
     @property
     def tokens_per_second(self) -> float:
@@ -104,9 +128,7 @@ class Row:
 
     def phase_ms(self, name: str) -> float:
         """The median of a phase of the step: forward, backward or optimizer."""
-        samples = self.phases_ms.get(f"{name}_ms", [])
-        if not self.first_round_counts:
-            samples = samples[len(self.samples_ms[0]) :]
+        samples = [sample for _, samples in self._counted(self._phase(name)) for sample in samples]
         return spread(samples).median if samples else 0.0
 
 
@@ -166,17 +188,56 @@ class Results:
                 below = other
         return below
 
-    def speedup(self, row: Row, over: Row | None) -> float:
-        """How many times as many tokens a second, compared with another rung."""
-        return row.tokens_per_second / over.tokens_per_second if over is not None else 1.0
+    def ratio(self, row: Row, over: Row | None) -> Ratio:
+        """How many times as many tokens a second, compared with another rung: the median of the rounds of both."""
+        return ONE if over is None or over is row else ratios.ratio(row, over)
+
+    def before_ratio(self, row: Row) -> Ratio:
+        """Over the rung before."""
+        return self.ratio(row, self.before(row))
+
+    def start_ratio(self, row: Row) -> Ratio:
+        """Over the first rung."""
+        return self.ratio(row, self.climbed[0] if self.climbed else None)
+
+    def same_work(self, row: Row) -> Ratio:
+        """Over the first rung, if that had as many tokens an update as this one."""
+        start = self.climbed[0] if self.climbed else row
+        return ONE if start is row else ratios.for_the_same_work(row, start)
+
+    @property
+    def has_more_work(self) -> bool:
+        """True when a rung has more tokens an update than the start, so that the two ratios to it differ."""
+        return any(row.tokens_per_step != self.measured[0].tokens_per_step for row in self.measured)
 
     def speedup_before(self, row: Row) -> float:
-        """Over the rung before."""
-        return self.speedup(row, self.before(row))
+        """How many times as many tokens a second as the rung before."""
+        return self.before_ratio(row).median
 
     def speedup_start(self, row: Row) -> float:
-        """Over the first rung."""
-        return self.speedup(row, self.climbed[0] if self.climbed else None)
+        """How many times as many as the first rung."""
+        return self.start_ratio(row).median
+
+    def is_noisy(self, row: Row) -> bool:
+        """True when the ratio to the rung before has a wide interval, whichever of the two it comes from."""
+        return row.is_measured and self.before_ratio(row).is_noisy
+
+    @property
+    def largest_step(self) -> Row | None:
+        """The rung for speed that brought most, among those that are faster beyond doubt."""
+        clear = [
+            row for row in self.climbed[1:] if is_for_speed(row) and self.before_ratio(row).verdict == FASTER
+        ]
+        return max(clear, key=self.speedup_before, default=None)
+
+    @property
+    def best(self) -> list[Row]:
+        """The fastest rung that the ladder is made of, and after it those that cannot be told apart from it."""
+        fastest = max(self.climbed, key=self.speedup_start, default=None)
+        if fastest is None:
+            return []
+        others = [row for row in self.climbed if row is not fastest]
+        return [fastest, *(row for row in others if self.ratio(fastest, row).verdict != FASTER)]
 
     def peak_flops(self, row: Row) -> float:
         """The measured peak of the device this rung ran on; 0 where it was not measured (a CPU beside a GPU)."""
@@ -227,7 +288,7 @@ class Results:
         """What a rung is worth at the top: tokens per second with it, as a multiple of those without it."""
         if self.top is None or not left_out.is_measured:
             return None
-        return self.speedup(self.top, left_out)
+        return self.ratio(self.top, left_out).median
 
     def as_dict(self) -> dict[str, Any]:
         """The documented JSON shape: what was measured, and beside it what follows from that."""
@@ -252,6 +313,9 @@ class Results:
             "tokens_per_second": row.tokens_per_second,
             "speedup_before": self.speedup_before(row),
             "speedup_start": self.speedup_start(row),
+            "before": dataclasses.asdict(self.before_ratio(row)) if self.before(row) else None,
+            "start": dataclasses.asdict(self.start_ratio(row)),
+            "same_work": dataclasses.asdict(self.same_work(row)),
             "mfu": mfu,
             "floor_ms": self.floor_ms(row),
             "share_of_floor": self.share_of_floor(row),
@@ -288,9 +352,9 @@ def parse(values: Any, file: Path) -> Results:
     """
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise InputDataError(f"{file} is no result of `gpt2x bench`; give the results.json that it wrote")
-    if values.get("schema") != SCHEMA:
+    if values.get("schema") not in READABLE:
         raise InputDataError(
-            f"{file} has schema {values.get('schema')} and this gpt2x reads {SCHEMA}; upgrade gpt2x to read it"
+            f"{file} has schema {values.get('schema')} and this gpt2x reads up to {SCHEMA}; upgrade gpt2x to read it"
         )
     try:
         results = _from_dict(values)
@@ -315,13 +379,34 @@ def _from_dict(values: dict[str, Any]) -> Results:
         },
     )
     _check_kinds(results)
+    if values["schema"] == 1:
+        _number_rounds(results)
     if not all(isinstance(word, str) for word in results.command):
         raise TypeError("command")
     return results
 
 
+def _number_rounds(results: Results) -> None:
+    """Give the lists of a file that has no numbers of rounds theirs.
+
+    Rounds in turn come last, and every row has as many of them; before them the top has a list for each row that was
+    measured beside the ladder. In a run that was interrupted the last round may be one of some rows only.
+    """
+    rows = [row for row in [*results.rows, *results.left_out, *results.peers] if row.is_measured]
+    in_turn = min((len(row.samples_ms) for row in rows), default=1) - 1
+    from_the_front = not results.complete and not results.left_out and not results.peers
+    for row in rows:
+        before = 1 if from_the_front else len(row.samples_ms) - in_turn
+        row.rounds = [1] * before + list(range(2, len(row.samples_ms) - before + 2))
+
+
+def is_for_speed(row: Row) -> bool:
+    """True for a rung that leaves the result as it was, so that speed is all it brings."""
+    return row.loss is not None and row.loss.verdict == MATCHES
+
+
 def _check_kinds(record: Row | Results) -> None:
-    """Refuse a file whose text is no text and whose numbers are no numbers, before anybody lays them out."""
+    """Refuse a file whose fields have other types than a record's, before anybody lays them out."""
     kinds: dict[str, Any] = {"str": str, "int": int, "float": int | float, "bool": bool}
     for f in dataclasses.fields(record):
         kind = kinds.get(str(f.type))
@@ -346,6 +431,8 @@ def _row_from_dict(values: dict[str, Any]) -> Row:
         fields["loss"] = LossCheck(**{**values["loss"], "loss": _number(values["loss"]["loss"])})
     row = Row(**fields)
     _check_kinds(row)
+    if row.rounds and (len(row.rounds) != len(row.samples_ms) or not all(type(n) is int for n in row.rounds)):
+        raise TypeError("rounds")
     return row
 
 

@@ -192,8 +192,8 @@ def _global_norm(z: Sizes, draw: Draw) -> Call:
 def _gemv(z: Sizes, draw: Draw, *, weight_dtype: torch.dtype) -> Call:
     x, weight = draw(1, z.C), draw(z.V, z.C, scale=0.02)
     if weight_dtype != torch.int8:
-        narrow = weight.to(weight_dtype)
-        return Call(run=lambda ops, _: [ops.gemv(x, narrow)])
+        stored = weight.to(weight_dtype)
+        return Call(run=lambda ops, _: [ops.gemv(x, stored)])
     quantized, scale = quantize_rows(weight)
     return Call(run=lambda ops, _: [ops.gemv(x, quantized, scale)])
 

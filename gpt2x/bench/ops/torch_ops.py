@@ -75,8 +75,8 @@ def adamw_(
     """Clip, torch's fused AdamW, and where there are bf16_params the cast that autocast would make of every weight."""
     from torch.optim.adamw import adamw
 
-    wide = [grad.to(p.dtype) for p, grad in zip(params, grads, strict=True)]
-    clipped: Any = torch._foreach_mul(wide, clip_factor(grad_norm, max_norm))
+    cast = [grad.to(p.dtype) for p, grad in zip(params, grads, strict=True)]
+    clipped: Any = torch._foreach_mul(cast, clip_factor(grad_norm, max_norm))
     steps = [torch.full((), step - 1.0, device=p.device) for p in params]  # adamw counts them up itself
     adamw(
         params,

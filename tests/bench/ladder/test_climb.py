@@ -81,7 +81,9 @@ def test_rounds_go_over_all_rungs_in_turn(climb: Run) -> None:
     order: list[str] = []
     bench = Bench(interrupt=lambda config, rounds: bool(order.append(f"{config.attention}{rounds}")))
     results = climb(bench, select("flash"), effort=Effort(steps=2, rounds=3))
-    assert order == ["naive1", "flash1", "naive2", "flash2", "naive3", "flash3"]
+    assert order == ["naive1", "flash1", "naive2", "flash2", "flash3", "naive3"], (
+        "every second round goes back"
+    )
     assert results.interleaved
     assert [len(samples) for samples in row(results, "flash").samples_ms] == [2, 2, 2]
 
@@ -264,7 +266,7 @@ def test_peers_learn_as_many_tokens_a_step_as_the_top(climb: Run) -> None:
         getattr(nanogpt, name) for name in ("fused_loss", "fused_layers", "keep_memory", "bf16_weights")
     )
     assert hf.network == "transformers"
-    assert results.speedup(results.top, results.peers[1]) == pytest.approx(3.0)
+    assert results.ratio(results.top, results.peers[1]).median == pytest.approx(3.0)
     assert all(len(peer.samples_ms) == 2 and not peer.first_round_counts for peer in results.peers)
     assert all(peer.loss is not None and peer.loss.verdict == "matches" for peer in results.peers)
 
@@ -383,9 +385,9 @@ def test_the_harness_s_own_time_is_in_no_figure(climb: Run, monkeypatch: pytest.
 
 
 def test_rounds_are_as_short_as_the_budget_asks() -> None:
-    assert Effort.within(240.0, 20).round_s == 1.5
-    assert Effort.within(80.0, 20).round_s == 1.0
-    assert Effort.within(1.0, 20).round_s == 0.2
+    assert Effort.within(240.0, 20).round_s == 0.4
+    assert Effort.within(80.0, 20).round_s == 0.25
+    assert Effort.within(1.0, 20).round_s == 0.1
 
 
 def climb_by_the_clock(laptop: Machine, setting: Setting, *, round_s: float, budget_s: float) -> Row:
@@ -415,7 +417,7 @@ def test_one_round_in_turn_is_made_whatever_the_budget(laptop: Machine, tiny_set
     assert not flash.first_round_counts
 
 
-@pytest.mark.parametrize(("step_ms", "steps"), [(0.001, 50), (100.0, 15), (1400.0, 2), (90_000.0, 2)])
+@pytest.mark.parametrize(("step_ms", "steps"), [(0.001, 50), (100.0, 4), (1400.0, 2), (90_000.0, 2)])
 def test_a_round_has_as_many_steps_as_fit_and_at_least_two(step_ms: float, steps: int) -> None:
     assert Effort().steps_in_round(step_ms) == steps
 

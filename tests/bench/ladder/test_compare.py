@@ -40,8 +40,30 @@ def test_a_ratio_whose_middle_halves_overlap_is_within_noise(ms: float, within_n
     """The middle half of 50 ms is 49.6 to 50.4, that of 50.5 ms is 50.1 to 50.9, that of 51.5 ms 51.1 to 51.9."""
     compared = compare.compare(*two(ms))
     assert compared[1].within_noise is within_noise
-    assert ("within noise" in compare.table(compared[1:])) is within_noise
-    assert compare.noise_line(compared).startswith(f"within noise ({1 + within_noise} of 2 rungs)")
+    assert ("within noise" in compare.table(compared[1:], 120)) is within_noise
+    without, noise = compare.notes(compared)
+    assert without.startswith("too few rounds for an interval: all rungs")
+    assert noise.startswith(f"within noise ({1 + within_noise} of 2 rungs)")
+
+
+def test_where_there_are_rounds_the_ratio_has_an_interval_also_beside_an_older_file() -> None:
+    """Older files have their rounds as lists; both medians are resampled, each from its own run."""
+
+    def run(*ms: float) -> Results:
+        rounds = {"samples_ms": [[value] for value in ms], "rounds": list(range(1, len(ms) + 1))}
+        return made.results(made.row("start", 1.0, **rounds))
+
+    slow, fast = run(100, 101, 102, 99, 100, 101), run(80, 82, 81, 79, 80)
+    (entry,) = compare.compare(slow, fast)
+    assert entry.ratio == pytest.approx(100.5 / 80, rel=1e-3)
+    assert entry.low is not None
+    assert entry.high is not None
+    assert 1.2 < entry.low < entry.ratio < entry.high < 1.3
+    assert (entry.verdict, entry.within_noise, entry.rounds) == ("faster", False, 5)
+    (same,) = compare.compare(slow, run(101, 100, 99, 102, 100))
+    assert (same.verdict, same.within_noise) == ("cannot tell", True)
+    assert "≈ 1" in compare.table([same])
+    assert "resampled" in compare.notes([same])[0]
 
 
 def test_a_rung_that_one_side_could_not_run_has_no_ratio() -> None:
@@ -54,7 +76,7 @@ def test_a_rung_that_one_side_could_not_run_has_no_ratio() -> None:
     _, bf16, tf32 = compare.compare(a, b)
     assert (bf16.b, bf16.ratio, bf16.within_noise, bf16.reason) == (None, None, None, "B: no bfloat16 here")
     assert tf32.reason == "no GPU", "said once where both have it"
-    assert compare.table([tf32]).splitlines()[-1].split()[:4] == ["TF32", "–", "–", "–"]
+    assert compare.table([tf32], 120).splitlines()[-1].split() == ["TF32", "–", "no", "GPU", "–", "–"]
 
 
 def test_losses_of_different_texts_are_not_compared() -> None:
@@ -95,7 +117,8 @@ def test_machines_stand_side_by_side() -> None:
     assert facts["the top"] == ("flash attention", "torch.compile")
     assert facts["its tokens/s"] == ("640", "1,600")
     machine = next(line for line in compare.facts_table(a, b).splitlines() if line.startswith("machine"))
-    assert machine.endswith("≠")
+    assert machine.split()[1] == "≠"
+    assert max(map(len, compare.facts_table(a, b, 60).splitlines())) <= 60
 
 
 def test_results_without_a_top_can_be_compared_too() -> None:

@@ -102,7 +102,9 @@ def test_hovering_over_a_bar_and_a_dot_shows_figures() -> None:
     page = html.page(made.whole())
     assert "<title>bf16 autocast: 320 tokens/s, 50 ms a step" in page
     assert page.count("<circle>") == 0
-    assert page.count("<circle ") == 6 * 7, "each of the six steps of each of the seven rungs"
+    assert page.count("<circle ") == 6 * 7 + 6, (
+        "each of the six steps of each of the seven rungs, and each ratio"
+    )
     assert "<title>round 2: 49.5 ms</title>" in page
 
 
@@ -110,6 +112,7 @@ def test_hovering_over_a_bar_and_a_dot_shows_figures() -> None:
 def test_pictures_are_well_formed_xml(ladder: Results) -> None:
     drawings = [
         svg.speed_chart(ladder),
+        svg.ratio_chart(ladder),
         svg.time_chart(ladder),
         svg.memory_chart(ladder),
         svg.worth_chart(ladder),

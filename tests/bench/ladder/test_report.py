@@ -12,7 +12,9 @@ import pytest
 
 from gpt2x.bench import records
 from gpt2x.bench.ladder import results
-from gpt2x.bench.ladder.report import chart, formatting
+from gpt2x.bench.ladder.effort import Effort
+from gpt2x.bench.ladder.loss_check import CHANGES
+from gpt2x.bench.ladder.report import chart, formatting, table
 from gpt2x.bench.ladder.report import text as report
 from gpt2x.bench.ladder.results import Results
 from gpt2x.bench.ladder.rungs import RUNGS, select
@@ -34,45 +36,84 @@ def line_of(text: str, title: str) -> str:
 
 
 def test_the_table_has_a_line_for_every_rung(ladder: Results) -> None:
-    lines = report.table(ladder).splitlines()
+    lines = table.table(ladder, 120).splitlines()
     assert len(lines) == 2 + len(ladder.rows)
-    heads = "# rung ms/step ± tokens/s × before × start peak floor memory loss"
+    heads = "# rung ms/step × before × start tokens/s peak floor memory loss"
     assert lines[0].split() == heads.split()
     # peak: 320 tokens/s × 1e6 operations of 1e9; floor: (16 × 1e6 / 1e9 + 28 × 100 / 1e6) s of 0.05 s
-    expected = "5 bf16 autocast 50 2% 320 2.00 2.00 32% 38% 500 MB 3.900"
-    assert line_of(report.table(ladder), "bf16").split() == expected.split()
+    expected = "5 bf16 autocast 50 2.00 2.00 320 32% 38% 500 MB 3.900"
+    assert line_of(table.table(ladder, 120), "bf16").split() == expected.split()
 
 
 def test_a_rung_that_has_no_figures_says_why_in_their_place(ladder: Results) -> None:
-    assert line_of(report.table(ladder), "GPU").endswith("  – no CUDA GPU here")
-    assert line_of(report.table(ladder), "AdamW").endswith("– failed: no such kernel")
+    assert line_of(table.table(ladder), "GPU").endswith("  – no CUDA GPU here")
+    assert line_of(table.table(ladder), "AdamW").endswith("– failed: no such kernel")
 
 
 def test_what_is_odd_about_a_rung_stands_beside_it_in_a_word_and_below_in_full(ladder: Results) -> None:
-    table, notes = report.table(ladder), report.notes(ladder)
-    assert line_of(table, "tying").endswith("≠")
-    assert line_of(table, "flash").endswith("does not pay here")
-    assert line_of(table, "padded").endswith("loss is off")
+    notes = report.notes(ladder)
+    for title, words in (("tying", "≠"), ("flash", "does not pay here"), ("padded", "loss is off")):
+        assert f"  {words} " in line_of(table.table(ladder, 120), title)
     assert notes == [
         "≠ changes the result, as it is meant to: weight tying (another model)",
-        "does not pay here, so the next rungs do without it: flash attention (0.80 ×)",
+        "does not pay here, so the next rungs do without it: flash attention, 0.80 ×",
         "vocabulary padded to 128 does not count: off by 5 nats after 2 steps, allowed 0.02",
         "gradient clipping: micro-batches of 1, because memory is short",
     ]
 
 
 def test_columns_that_cannot_be_filled_are_left_out(ladder: Results) -> None:
-    assert "mJ/token" not in report.table(ladder)
+    assert "mJ/token" not in table.table(ladder)
     ladder.rows[0].energy_j = [3.0, 3.2, 3.4]
-    energy = line_of(report.table(ladder), "naive start").split()
+    energy = line_of(table.table(ladder, 120), "naive start").split()
     assert "200" in energy, "3.2 J for 16 tokens are 200 mJ each"
     ladder.machine = dataclasses.replace(ladder.machine, bandwidth=0.0)
-    assert "floor" not in report.table(ladder)
+    assert "floor" not in table.table(ladder)
 
 
-def test_everything_fits_into_120_columns(ladder: Results, climb: Run) -> None:
-    for shown in (ladder, climb(Bench())):
-        assert max(map(len, report.text(shown).splitlines())) <= 120
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_everything_fits_into_the_terminal_and_no_word_is_broken(
+    ladder: Results, climb: Run, width: int
+) -> None:
+    rounds = Effort(steps=2, rounds=8)
+    for shown in (ladder, climb(Bench()), climb(drifting(Bench()), effort=rounds, leave_one_out=True)):
+        text = report.text(shown, width)
+        assert max(map(len, text.splitlines())) <= width
+        words = {word for row in shown.rows for word in row.title.split()}
+        assert words <= set(text.split())
+        live = [table.head_line(width), *(table.row_line(shown, row, width) for row in shown.rows)]
+        assert max(len(line) for lines in live for line in lines.splitlines()) <= width
+
+
+def drifting(bench: Bench) -> Bench:
+    """Every measurement takes a hundredth longer than the one before."""
+    now = [100.0]
+
+    def step_ms(config: object) -> float:
+        now[0] *= 1.01
+        return now[0]
+
+    bench.step_ms = step_ms
+    return bench
+
+
+def test_an_interval_stands_beside_a_ratio_and_about_1_where_it_holds_1() -> None:
+    def rounds(key: str, *ms: float) -> results.Row:
+        samples = [[value] for value in (ms[0], *ms)]
+        return made.row(
+            key, 1.0, samples_ms=samples, rounds=[1, *range(2, len(ms) + 2)], first_round_counts=False
+        )
+
+    ladder = made.results(
+        rounds("start", 100.0, 110.0, 105.0, 102.0, 108.0),
+        rounds("bf16", 50.0, 54.0, 52.5, 52.0, 53.0),
+        rounds("flash", 51.0, 53.0, 53.5, 51.5, 53.5),
+    )
+    shown = table.table(ladder, 80)
+    assert "2.00 (1.9" in line_of(shown, "bf16")
+    assert "≈ 1" in line_of(shown, "flash")
+    assert "the largest step was bf16 autocast, 2.00 × (1.9" in report.sentence(ladder)
+    assert "at the top bf16 autocast and flash attention cannot be told apart" in report.headline(ladder)
 
 
 def test_nothing_in_a_file_can_steer_the_terminal() -> None:
@@ -86,13 +127,13 @@ def test_the_losses_in_the_table_are_those_after_the_same_number_of_steps() -> N
     """The faster rung has made more steps; its last loss is no one else's business."""
     fast = made.row("bf16", 1.0, losses=[4.1, 4.0, 1.0])
     ladder = made.results(made.row("start", 2.0, losses=[4.1, 4.0]), fast)
-    assert all(line.split()[-1] == "4.000" for line in report.table(ladder).splitlines()[2:])
+    assert all(line.split()[-1] == "4.000" for line in table.table(ladder, 120).splitlines()[2:])
 
 
 def test_rows_line_up_with_the_head_as_they_come(ladder: Results) -> None:
-    head = report.head_line(ladder)
+    head = table.head_line(80)
     for row in ladder.measured:
-        line = report.row_line(ladder, row)
+        line = table.row_line(ladder, row)
         ms = f" {formatting.format_ms(row.step.median)} "
         assert line.index(ms) + len(ms) == head.index("ms/step") + len("ms/step") + 1
 
@@ -101,7 +142,8 @@ def test_the_sentence_says_how_far_what_helped_most_and_what_is_left(ladder: Res
     ladder.rows[6:7] = []  # the rung whose loss is off
     assert report.sentence(ladder) == (
         "5.0 × faster than where you started (160 → 800 tokens/s), at 80% of this machine's measured peak in float32; "
-        "the largest step was torch.compile (2.50 ×); the top is 2.60 × as fast as transformers; "
+        "at the top torch.compile and gradient clipping cannot be told apart; "
+        "the largest step was torch.compile, 2.50 ×; the top is 2.60 × as fast as transformers; "
         "still on the table: CPU → GPU (not to be had here), groups, fused AdamW (failed), "
         f"{len(RUNGS) - 8} rungs (not run), 6.0% of the step (its floor here is 18.8 ms)."
     )
@@ -115,9 +157,34 @@ def test_a_broken_rung_is_no_part_of_the_success(ladder: Results) -> None:
 
 def test_the_sentence_does_not_boast_when_nothing_was_won() -> None:
     slower = made.results(made.row("start", 100.0), made.row("bf16", 200.0))
-    assert report.sentence(slower).startswith("0.50 × the speed of where you started")
+    assert report.sentence(slower).startswith(
+        "Nothing was faster than where you started (160 tokens/s); the top, bf16 autocast, has 0.50 × its speed"
+    )
     assert "largest step" not in report.sentence(slower)
-    assert "the fastest was naive start (1.00 ×)" in report.sentence(slower)
+
+
+def test_the_headline_takes_the_fastest_rung_also_where_it_is_not_the_top() -> None:
+    clip = made.row("clip", 30.0, loss=made.check(CHANGES, "large gradients shrink"))
+    ladder = made.results(made.row("start", 100.0), made.row("bf16", 25.0), clip)
+    assert report.headline(ladder).startswith("4.0 × faster than where you started (160 → 640 tokens/s)")
+    assert report.headline(ladder).endswith("the fastest is bf16 autocast, below the top")
+
+
+def test_only_a_rung_that_is_for_speed_can_be_the_largest_step() -> None:
+    accumulated = made.row("accumulation", 20.0, loss=made.check(CHANGES, "more tokens a step"))
+    ladder = made.results(made.row("start", 100.0), made.row("bf16", 80.0), accumulated)
+    assert "the largest step was bf16 autocast, 1.25 ×" in report.sentence(ladder)
+
+
+def test_same_work_takes_the_cheaper_updates_out() -> None:
+    """A step of 100 ms, 10 of them the update; four batches an update would be 4 × 90 + 10 = 370 ms of the start's."""
+    longer = made.row("accumulation", 185.0, tokens_per_step=4 * made.TOKENS)
+    ladder = made.results(made.row("start", 100.0), longer)
+    assert ladder.speedup_start(longer) == pytest.approx(400 / 185)
+    assert ladder.same_work(longer).median == pytest.approx(370 / 185)
+    assert "same work" in table.table(ladder, 120)
+    assert "2.0 × for the same work" in report.headline(ladder)
+    assert "same work" not in report.text(made.results(made.row("start", 1.0), made.row("bf16", 1.0)), 120)
 
 
 def test_an_interrupted_climb_says_so(ladder: Results) -> None:
@@ -133,14 +200,14 @@ def test_less_than_two_rungs_are_no_comparison(rows: list[results.Row]) -> None:
 
 
 def test_what_a_rung_is_worth_at_the_top_stands_beside_its_worth_on_the_way(ladder: Results) -> None:
-    lines = report.left_out_table(ladder).splitlines()
+    lines = table.left_out_table(ladder).splitlines()
     assert lines[2].split() == ["bf16", "autocast", "30", "533", "1.50", "×", "2.00", "×"]
     assert lines[3].endswith("– failed: cannot be built")
-    assert report.left_out_table(made.results()) == ""
+    assert table.left_out_table(made.results()) == ""
 
 
 def test_peers_stand_beside_the_top(ladder: Results) -> None:
-    lines = report.peers_table(ladder).splitlines()
+    lines = table.peers_table(ladder, 120).splitlines()
     assert lines[2].split() == [
         "transformers",
         "52",
@@ -157,11 +224,11 @@ def test_peers_stand_beside_the_top(ladder: Results) -> None:
         "fast",
     ]
     assert lines[3].endswith("– it is not installed")
-    assert report.peers_table(made.results()) == ""
+    assert table.peers_table(made.results()) == ""
 
 
 def test_bars_are_as_long_as_the_rates(ladder: Results) -> None:
-    bars = report.bars(ladder)
+    bars = table.bars(ladder, 120)
     start, bf16 = line_of(bars, "naive"), line_of(bars, "bf16")
     assert bf16.count("█") == 8  # 320 of 1,600 tokens/s, of 40 cells
     assert start.count("█") == 4
@@ -172,11 +239,9 @@ def test_bars_are_as_long_as_the_rates(ladder: Results) -> None:
 def test_a_busy_machine_and_noisy_rungs_are_pointed_out(ladder: Results) -> None:
     assert report.warnings(ladder) == []
     ladder.rows[0].others = [0.6]
-    ladder.rows[0].samples_ms = [[50.0, 100.0, 150.0, 200.0]]
     ladder.interleaved = False
-    busy, noisy, order = report.warnings(ladder)
+    busy, order = report.warnings(ladder)
     assert "at most 60%" in busy
-    assert noisy.endswith("naive start")
     assert "one after the other" in order
     ladder.rows[0].others = [1.0] * 99
     assert "so do not quote it" in report.sentence(ladder)
@@ -204,7 +269,7 @@ def test_a_result_survives_its_file(ladder: Results, tmp_path: Path) -> None:
 def test_the_file_has_the_documented_shape(ladder: Results, tmp_path: Path) -> None:
     records.save(ladder, tmp_path / "results.json")
     saved = json.loads((tmp_path / "results.json").read_text())
-    assert (saved["format"], saved["schema"]) == ("gpt2x-bench", 1)
+    assert (saved["format"], saved["schema"]) == ("gpt2x-bench", 2)
     assert set(saved) == {
         "format", "schema", "created", "command", "complete", "duration_s", "interleaved", "text", "setting",
         "machine", "rungs", "left_out", "peers",
@@ -229,6 +294,39 @@ def test_the_file_has_the_documented_shape(ladder: Results, tmp_path: Path) -> N
     assert (gpu["status"], gpu["figures"], gpu["loss"]) == ("skipped", None, None)
 
 
+def test_a_noisy_ratio_marks_the_row_after_a_noisy_one_too() -> None:
+    def rounds(key: str, *ms: float) -> results.Row:
+        samples = [[value] for value in (ms[0], *ms)]
+        return made.row(
+            key, 1.0, samples_ms=samples, rounds=[1, *range(2, len(ms) + 2)], first_round_counts=False
+        )
+
+    ladder = made.results(
+        rounds("start", 100, 100, 100, 101, 100),
+        rounds("bf16", 50, 70, 45, 90, 60),
+        rounds("flash", 50, 50, 50, 50, 50),
+        rounds("vocab", 50, 50, 50, 50, 50),
+    )
+    assert [ladder.is_noisy(row) for row in ladder.rows] == [False, True, True, False]
+    assert any(line.endswith("bf16 autocast, flash attention") for line in report.warnings(ladder))
+
+
+def test_a_file_without_numbers_of_rounds_is_read_and_its_rounds_are_paired(tmp_path: Path) -> None:
+    """Schema 1: the top has a list more, for the peer that was measured beside it before the rounds in turn."""
+    ms = {"start": [[900.0], [100.0], [110.0], [120.0]], "bf16": [[900.0], [500.0], [50.0], [55.0], [60.0]]}
+    rows = [made.row(key, 1.0, samples_ms=lists, first_round_counts=False) for key, lists in ms.items()]
+    values = records.to_json(made.results(*rows, peers=[made.row("hf", 1.0, samples_ms=[[200.0]] * 4)]))
+    values["schema"] = 1
+    for row in [*values["rungs"], *values["peers"]]:
+        del row["rounds"], row["repeats"]
+    (tmp_path / "results.json").write_text(json.dumps(values))
+    old = results.load(tmp_path)
+    assert [row.rounds for row in old.rows] == [[1, 2, 3, 4], [1, 1, 2, 3, 4]]
+    ratio = old.before_ratio(old.rows[1])
+    assert (ratio.median, ratio.low, ratio.high) == pytest.approx((2.0, 2.0, 2.0))
+    assert ratio.rounds == 3
+
+
 def test_a_loss_that_is_no_number_becomes_null(climb: Run, tmp_path: Path) -> None:
     broken = climb(Bench(losses=lambda c: [4.1, float("nan")] if c.autocast else [4.1, 4.0]), select("bf16"))
     records.save(broken, tmp_path / "results.json")
@@ -237,7 +335,7 @@ def test_a_loss_that_is_no_number_becomes_null(climb: Run, tmp_path: Path) -> No
     assert '"the loss is not a finite number"' in text
     again = results.load(tmp_path)
     assert "not a finite number" in report.text(again)
-    assert line_of(report.table(again), "bf16").endswith("loss is off")
+    assert "loss is off" in line_of(table.table(again, 120), "bf16")
 
 
 @pytest.mark.parametrize(
@@ -274,6 +372,8 @@ def test_a_file_that_is_no_result_is_refused(content: str, message: str, tmp_pat
         {"reason": None},
         {"number": "first"},
         {"pays": "yes"},
+        {"rounds": [1]},
+        {"rounds": ["1", "2"]},
     ],
     ids=str,
 )

@@ -10,10 +10,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from gpt2x.bench.ladder.report import formatting
+from gpt2x.bench.ladder.report import formatting, marks
 from gpt2x.bench.ladder.report import text as report
 from gpt2x.bench.ladder.results import Results, Row
-from gpt2x.bench.stats import MS_PER_SECOND
 from gpt2x.console import clean
 from gpt2x.errors import MissingComponentError
 from gpt2x.paths import atomic_write
@@ -23,6 +22,8 @@ INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 COLORS = {"top": "#0072b2", "rung": "#56b4e9", "idle": "#c3cad2", "broken": "#d55e00", "peer": "#cc79a7"}
 LINE = 0.16
 """Inches that a line of the foot takes."""
+HEADLINE_FITS = 105.0
+"""Points of type for each inch of a line's width and each letter of it."""
 PHASES = {"forward": "#0072b2", "backward": "#56b4e9", "optimizer": "#e69f00"}
 
 
@@ -64,7 +65,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
         names[place] += f"  {row.number}"
     panels[0].set_yticks(range(len(rows)), names, color=INK)
     for label, row in zip(panels[0].get_yticklabels(), rows, strict=True):
-        if not row.is_measured or report.kind(results, row) in ("idle", "broken"):
+        if not row.is_measured or marks.kind(results, row) in ("idle", "broken"):
             label.set_color(FAINT)
     if results.peers:
         for panel in panels:
@@ -86,15 +87,14 @@ def _speed_panel(axes: Any, results: Results) -> None:
     most = max((row.tokens_per_second for row in rows if row.is_measured), default=1.0)
     for place, row in enumerate(rows):
         if not row.is_measured:
-            reason = _plain(textwrap.shorten(report.without_figures(row), 58, placeholder=" …"))
+            reason = _plain(textwrap.shorten(marks.without_figures(row), 58, placeholder=" …"))
             axes.text(most * 0.01, place, reason, va="center", color=FAINT, fontsize=8.5, style="italic")
             continue
-        low, high = (row.tokens_per_step * MS_PER_SECOND / ms for ms in (row.step.q3, row.step.q1))
-        rate = row.tokens_per_second
+        low, rate, high = marks.rates(results, row)
         axes.barh(
             place,
             rate,
-            color=COLORS[report.kind(results, row)],
+            color=COLORS[marks.kind(results, row)],
             height=0.66,
             xerr=[[max(0.0, rate - low)], [max(0.0, high - rate)]],
             error_kw={"ecolor": INK, "elinewidth": 0.9, "capsize": 2},
@@ -102,7 +102,7 @@ def _speed_panel(axes: Any, results: Results) -> None:
         times = f"{formatting.format_times(results.speedup_start(row))} ×"
         axes.text(max(high, rate) + most * 0.015, place, times, va="center", color=INK, fontsize=9)
         if place < len(results.rows) and not row.carries:
-            axes.text(most * 0.015, place, report.remark(row), va="center", color=INK, fontsize=8.5)
+            axes.text(most * 0.015, place, marks.remark(results, row), va="center", color=INK, fontsize=8.5)
     axes.set_xlim(0, most * 1.24)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     _style(axes, "tokens per second (× the start)")
@@ -148,9 +148,7 @@ def _ms_per_kilotoken(row: Row, ms: float) -> float:
 def _memory_panel(axes: Any, results: Results) -> None:
     for place, row in enumerate([*results.rows, *results.peers]):
         if row.is_measured:
-            axes.barh(
-                place, row.peak_memory_bytes / 1e9, color=COLORS[report.kind(results, row)], height=0.66
-            )
+            axes.barh(place, row.peak_memory_bytes / 1e9, color=COLORS[marks.kind(results, row)], height=0.66)
     _style(axes, f"memory, GB ({'GPU' if results.setting.device == 'cuda' else 'process'})")
 
 
@@ -176,8 +174,9 @@ def _plain(text: str) -> str:
 def _titles(figure: Any, results: Results, foot: str) -> None:
     """A headline that says the result, the setting below it, and what the figures rest on at the foot."""
     height = figure.get_figheight()
-    headline = report.headline(results)
-    figure.text(0.012, 1 - 0.30 / height, headline, fontsize=14, weight="bold", color=INK, va="center")
+    headline = _plain(report.headline(results))
+    size = min(14.0, HEADLINE_FITS * figure.get_figwidth() / len(headline))
+    figure.text(0.012, 1 - 0.30 / height, headline, fontsize=size, weight="bold", color=INK, va="center")
     figure.text(
         0.012, 1 - 0.58 / height, _plain(report.setting_line(results)), fontsize=10, color=FAINT, va="center"
     )
@@ -190,7 +189,7 @@ def _foot(results: Results) -> str:
     """What the figures rest on, and what the notes of the table say."""
     versions = ", ".join(f"{name} {version}" for name, version in results.machine.versions.items())
     lines = [
-        "Bars: median; whiskers: the middle half of all steps. "
+        "Bars: median; whiskers: the 90% interval of × start, or the middle half of all steps where there is none. "
         f"Measured peak: {report.peak_line(results)}. {versions}.",
         *(line[0].upper() + line[1:] + "." for line in [*report.notes(results), *report.warnings(results)]),
     ]

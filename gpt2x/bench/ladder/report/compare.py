@@ -1,7 +1,8 @@
 """Two results side by side: the same ladder on two machines, or before and after a change. Loads no torch.
 
-A ratio of two medians means something only if it is larger than what the steps of one run differ by. So a rung whose
-middle halves overlap is marked: it may be faster or slower, and this measurement cannot tell.
+Two runs have no round in common, so each median is resampled from the rounds of its own run (`bootstrap.of_two`), and a
+rung whose ratio is not clear of 1 is marked: it may be faster or slower, and this measurement cannot tell. Where a file
+has too few rounds, the middle halves of the steps have to lie apart instead.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gpt2x.bench.ladder.report import formatting
+from gpt2x.bench.bootstrap import Ratio
+from gpt2x.bench.ladder.ratios import between_runs
+from gpt2x.bench.ladder.report import formatting, marks
 from gpt2x.bench.ladder.report import text as report
+from gpt2x.bench.ladder.report.layout import Line, fitted
 from gpt2x.bench.ladder.results import Results, Row
-from gpt2x.bench.stats import MS_PER_SECOND
-from gpt2x.console import format_table
 from gpt2x.errors import Gpt2xError, UsageError
 
 WITHIN_NOISE = "within noise"
@@ -32,8 +34,15 @@ class Compared:
     b: float | None
     ratio: float | None
     """b ÷ a."""
+    low: float | None
+    """The ends of its 90 % interval; None where one of the two has too few rounds."""
+    high: float | None
+    rounds: int
+    """Rounds in the run with fewer; 0 where there is no interval."""
+    verdict: str | None
+    """What B is: faster, slower, or cannot tell."""
     within_noise: bool | None
-    """True when the middle halves of the two rates overlap."""
+    """True when the verdict is that it cannot tell."""
     a_memory_bytes: int | None
     b_memory_bytes: int | None
     a_loss: float | None
@@ -56,12 +65,13 @@ def _compared(a: Row, b: Row, steps: int) -> Compared:
     rates = [row.tokens_per_second if row.is_measured else None for row in (a, b)]
     memory = [row.peak_memory_bytes if row.is_measured else None for row in (a, b)]
     losses = [_finite(row.losses[steps - 1]) if row.is_measured and steps else None for row in (a, b)]
-    ratio, within_noise = None, None
-    if rates[0] is not None and rates[1] is not None:
-        ratio, within_noise = rates[1] / rates[0], _overlap(_middle(a), _middle(b))
-    reasons = {name: report.without_figures(row) for name, row in (("A", a), ("B", b)) if not row.is_measured}
+    ratio = between_runs(b, a) if a.is_measured and b.is_measured else None
+    reasons = {name: marks.without_figures(row) for name, row in (("A", a), ("B", b)) if not row.is_measured}
     return Compared(
-        key=a.key, title=a.title, a=rates[0], b=rates[1], ratio=ratio, within_noise=within_noise,
+        key=a.key, title=a.title, a=rates[0], b=rates[1],
+        ratio=ratio.median if ratio else None, low=ratio.low if ratio else None, high=ratio.high if ratio else None,
+        rounds=ratio.rounds if ratio else 0, verdict=ratio.verdict if ratio else None,
+        within_noise=not ratio.is_clear if ratio else None,
         a_memory_bytes=memory[0], b_memory_bytes=memory[1], a_loss=losses[0], b_loss=losses[1],
         reason=_one_reason(reasons),
     )  # fmt: skip
@@ -71,16 +81,6 @@ def _one_reason(reasons: dict[str, str]) -> str:
     if len(reasons) == 2 and len(set(reasons.values())) == 1:
         return next(iter(reasons.values()))
     return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-
-
-def _middle(row: Row) -> tuple[float, float]:
-    """The middle half of the rates, in tokens per second."""
-    step = row.step
-    return row.tokens_per_step * MS_PER_SECOND / step.q3, row.tokens_per_step * MS_PER_SECOND / step.q1
-
-
-def _overlap(a: tuple[float, float], b: tuple[float, float]) -> bool:
-    return a[0] <= b[1] and b[0] <= a[1]
 
 
 def _finite(loss: float) -> float | None:
@@ -160,7 +160,7 @@ _FACTS_OF_THE_TOP: tuple[tuple[str, Callable[[Results, Row], str]], ...] = (
     ("of the peak", lambda results, top: formatting.format_share(results.mfu(top))),
     ("of the floor", lambda results, top: formatting.format_share(results.share_of_floor(top))),
     ("its memory", lambda results, top: formatting.format_memory(top.peak_memory_bytes)),
-    ("its loss", lambda results, top: formatting.format_loss(report.loss_of(results, top))),
+    ("its loss", lambda results, top: formatting.format_loss(marks.loss_of(results, top))),
 )
 
 
@@ -225,35 +225,66 @@ def _titles(results: Results) -> set[str]:
 # For people and for programs
 
 
-def noise_line(compared: Sequence[Compared]) -> str:
-    """What the marks in the table mean; empty when there is none."""
+def notes(compared: Sequence[Compared]) -> list[str]:
+    """What the ratios and the marks in the table mean, and where they rest on less than rounds."""
+    lines = []
+    measured = [entry for entry in compared if entry.ratio is not None]
+    if any(entry.rounds for entry in measured):
+        lines.append(
+            "B ÷ A has a 90% interval, resampled from the rounds of each run; what changed on the machine between "
+            "the two runs is not in it"
+        )
+    without = [entry.title for entry in measured if not entry.rounds]
+    if without:
+        rungs = "all rungs" if len(without) == len(measured) else ", ".join(without)
+        lines.append(
+            f"too few rounds for an interval: {rungs}; there the middle halves of the steps have to lie apart"
+        )
     count = sum(bool(entry.within_noise) for entry in compared)
-    if not count:
-        return ""
-    return (
-        f"{WITHIN_NOISE} ({count} of {len(compared)} rungs): the steps of one run differ by more than the two medians "
-        "do, so that the ratio may be chance; measure more rounds to tell them apart"
-    )
+    if count:
+        lines.append(
+            f"{WITHIN_NOISE} ({count} of {len(compared)} rungs): the ratio may be chance; "
+            "measure more rounds to tell them apart"
+        )
+    return lines
 
 
-def table(compared: Sequence[Compared]) -> str:
+def table(compared: Sequence[Compared], width: int = report.tables.WIDTH) -> str:
     """The comparison, rung by rung, for people."""
-    rows = [
-        [
-            entry.title,
-            _rate(entry.a),
-            _rate(entry.b),
-            "–" if entry.ratio is None else formatting.format_times(entry.ratio),
-            _memory(entry.a_memory_bytes),
-            _memory(entry.b_memory_bytes),
-            formatting.format_loss(entry.a_loss),
-            formatting.format_loss(entry.b_loss),
-            WITHIN_NOISE if entry.within_noise else _short(entry.reason),
-        ]
+    lines = [
+        Line(
+            cells=[
+                entry.title,
+                _ratio(entry),
+                WITHIN_NOISE if entry.within_noise else entry.reason,
+                _rate(entry.a),
+                _rate(entry.b),
+                _memory(entry.a_memory_bytes),
+                _memory(entry.b_memory_bytes),
+                formatting.format_loss(entry.a_loss),
+                formatting.format_loss(entry.b_loss),
+            ]
+        )
         for entry in compared
     ]
-    heads = ["rung", "A tokens/s", "B tokens/s", "B ÷ A", "A memory", "B memory", "A loss", "B loss", ""]
-    return format_table(heads, rows, right=[False, *[True] * 7, False])
+    heads = [
+        "rung",
+        "B\u00a0÷\u00a0A",
+        "",
+        "A tokens/s",
+        "B tokens/s",
+        "A memory",
+        "B memory",
+        "A loss",
+        "B loss",
+    ]
+    return fitted(heads, lines, right=[False, True, False, *[True] * 6], width=width)
+
+
+def _ratio(entry: Compared) -> str:
+    if entry.ratio is None:
+        return "–"
+    return formatting.format_ratio(Ratio(median=entry.ratio, low=entry.low, high=entry.high))
 
 
 def _rate(value: float | None) -> str:
@@ -264,16 +295,10 @@ def _memory(value: int | None) -> str:
     return "" if value is None else formatting.format_memory(value)
 
 
-def facts_table(a: Results, b: Results) -> str:
+def facts_table(a: Results, b: Results, width: int = report.tables.WIDTH) -> str:
     """The two machines side by side, for people; ≠ marks lines that differ."""
-    rows = [
-        [fact.name, _short(fact.a), _short(fact.b), "≠" if fact.a != fact.b else ""] for fact in facts(a, b)
-    ]
-    return format_table(["", "A", "B", ""], rows, right=[False] * 4)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 44 else f"{text[:43]}…"
+    lines = [Line(cells=[fact.name, "≠" if fact.a != fact.b else "", fact.a, fact.b]) for fact in facts(a, b)]
+    return fitted(["", "", "A", "B"], lines, right=[False] * 4, width=width)
 
 
 def as_dict(a: Results, b: Results) -> dict[str, Any]:

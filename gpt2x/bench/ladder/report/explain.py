@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt2x.bench.ladder import rungs as ladder
-from gpt2x.bench.ladder.report import formatting
+from gpt2x.bench.ladder.report import formatting, marks
 from gpt2x.bench.ladder.report import text as report
 from gpt2x.bench.ladder.results import Results, Row, load
 from gpt2x.errors import Gpt2xError, MissingComponentError, UsageError, quoted
@@ -203,14 +203,14 @@ def figure_lines(source: Source, key: str) -> list[str]:
     if row is None:
         return [f"this rung is not in it; {source.describe()}"]
     if not row.is_measured:
-        return [f"not measured: {report.without_figures(row)}", source.describe()]
+        return [f"not measured: {marks.without_figures(row)}", source.describe()]
     before = results.before(row)
     below = f" after {formatting.format_ms(before.step.median)} ms ({before.title})" if before else ""
     lines = [
         f"{formatting.format_ms(row.step.median)} ms a step{below}, {row.tokens_per_second:,.0f} tokens/s",
-        f"{formatting.format_times(results.speedup_before(row))} × the rung before, "
+        f"{formatting.format_ratio(results.before_ratio(row), ' ×')} the rung before, "
         f"{formatting.format_times(results.speedup_start(row))} × the start"
-        + (f"; {report.remark_in_full(row)}" if report.remark(row) else ""),
+        + (f"; {marks.remark_in_full(results, row)}" if marks.remark(results, row) else ""),
     ]
     for left_out in results.left_out:
         worth = results.worth(left_out)
@@ -326,7 +326,9 @@ def index() -> str:
     lines = [
         f"{ladder.number_of(rung):>3}  {rung.key:<{_key_width()}}  {rung.change}" for rung in _with_page()
     ]
-    return "\n".join(line if len(line) <= report.WIDTH else f"{line[: report.WIDTH - 1]}…" for line in lines)
+    return "\n".join(
+        line if len(line) <= WIDTH else f"{line[: WIDTH - 2].rpartition(' ')[0]} …" for line in lines
+    )
 
 
 def _with_page() -> list[ladder.Rung]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gpt2x.bench.bootstrap import Ratio
+
 
 def format_ms(ms: float) -> str:
     """Three digits that mean something: 0.512, 51.2, 5,120."""
@@ -21,6 +23,18 @@ def format_share(share: float | None) -> str:
 def format_times(ratio: float) -> str:
     """How many times: 1.07, 12.3, 386."""
     return f"{ratio:.2f}" if ratio < 9.995 else f"{ratio:.1f}" if ratio < 99.95 else f"{ratio:,.0f}"
+
+
+def format_ratio(ratio: Ratio, unit: str = "") -> str:
+    """A ratio with its interval, '1.19 (1.17–1.20)'; '≈ 1' where the interval holds 1; without one, the ratio alone.
+
+    The unit comes before the interval: '1.19 × (1.17–1.20)'.
+    """
+    if ratio.low is None or ratio.high is None:
+        return f"{format_times(ratio.median)}{unit}"
+    if ratio.low <= 1.0 <= ratio.high:
+        return "≈ 1"
+    return f"{format_times(ratio.median)}{unit} ({format_times(ratio.low)}–{format_times(ratio.high)})"
 
 
 def format_loss(loss: float | None) -> str:

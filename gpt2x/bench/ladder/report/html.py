@@ -13,7 +13,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt2x.bench.ladder.report import explain, formatting, svg
+from gpt2x.bench.ladder.report import explain, formatting, marks, svg
+from gpt2x.bench.ladder.report import table as tables
 from gpt2x.bench.ladder.report import text as report
 from gpt2x.bench.ladder.results import Results, Row, parse
 from gpt2x.bench.records import REPORT_DATA, to_json
@@ -113,27 +114,32 @@ def load(path: Path) -> Results:
 
 
 def _charts(results: Results) -> Markup:
-    pictures = [svg.speed_chart(results), svg.time_chart(results), svg.memory_chart(results)]
+    pictures = [
+        svg.speed_chart(results),
+        svg.ratio_chart(results),
+        svg.time_chart(results),
+        svg.memory_chart(results),
+    ]
     if any(row.is_measured for row in results.left_out):
         pictures.append(svg.worth_chart(results))
     return tag("div", *pictures, class_="charts") if results.measured else Markup("")
 
 
 def _table(results: Results) -> Markup:
-    columns = report.columns(results)
+    columns = tables.columns(results)
     heads = [tag("th", "#"), tag("th", "rung", class_="l"), *(tag("th", column.head) for column in columns)]
     lines = []
     for row in results.rows:
         cells = [tag("td", row.number), tag("td", row.title, class_="l")]
         if row.is_measured:
-            name = report.kind(results, row)
+            name = marks.kind(results, row)
             cells += [
                 tag("td", column.cell(results, row), class_=None if column.right else "text")
                 for column in columns
             ]
         else:
             name = "none"
-            cells.append(tag("td", report.without_figures(row), colspan=len(columns), class_="text"))
+            cells.append(tag("td", marks.without_figures(row), colspan=len(columns), class_="text"))
         lines.append(tag("tr", *cells, class_=f"is-{name}", title=row.change))
     return tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *lines))
 
@@ -156,7 +162,7 @@ def _left_out(results: Results) -> Markup:
 def _sentence_without(results: Results, row: Row) -> Markup:
     worth = results.worth(row)
     if worth is None:
-        return join("without ", tag("b", row.title), f": {report.without_figures(row)}")
+        return join("without ", tag("b", row.title), f": {marks.without_figures(row)}")
     return join(
         "without ",
         tag("b", row.title),
@@ -171,10 +177,10 @@ def _peers(results: Results) -> Markup:
     for row in results.peers:
         worth = results.worth(row)
         if worth is None:
-            lines.append(join(tag("b", row.title), f": {report.without_figures(row)}"))
+            lines.append(join(tag("b", row.title), f": {marks.without_figures(row)}"))
             continue
         figures = f"{row.tokens_per_second:,.0f} tokens/s, {formatting.format_memory(row.peak_memory_bytes)}"
-        loss = report.loss_of(results, row)
+        loss = marks.loss_of(results, row)
         lines.append(
             join(
                 tag("b", row.title),
@@ -188,7 +194,7 @@ def _peers(results: Results) -> Markup:
 def _rung(results: Results, row: Row) -> Markup:
     """One rung: its name and what it brought; opened, the idea behind it, its figures and all of its steps."""
     if row.is_measured and results.before(row) is not None:
-        brought = f"{formatting.format_times(results.speedup_before(row))} ×"
+        brought = formatting.format_ratio(results.before_ratio(row), " ×")
     else:
         brought = "" if row.is_measured else "–"
     about = explain.find(row.key)
@@ -198,7 +204,7 @@ def _rung(results: Results, row: Row) -> Markup:
     if row.is_measured:
         inside += [_figures(results, row), svg.samples_strip(row)]
     else:
-        inside.append(tag("p", _capital(report.without_figures(row)), "."))
+        inside.append(tag("p", _capital(marks.without_figures(row)), "."))
     if about is not None and explain.PAPER in about.sections:
         inside.append(tag("p", inline(about.sections[explain.PAPER].split("\n\n")[0]), class_="faint"))
     return tag("details", tag("summary", tag("b", row.title), f" {brought}"), *inside)

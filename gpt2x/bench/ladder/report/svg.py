@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gpt2x.bench.ladder.report import formatting
-from gpt2x.bench.ladder.report import text as report
+from gpt2x.bench.ladder.report import formatting, marks
 from gpt2x.bench.ladder.results import Results, Row
-from gpt2x.bench.stats import MS_PER_SECOND
 from gpt2x.markup import Markup, join, tag
 
 WIDTH, LABELS, RIGHT, ROW = 440, 150, 72, 25
 """A drawing's width, the space for names at its left and for values at its right, and the height of a row."""
+
+INTERVALS = 118
+"""The space at the right for a ratio with its interval."""
 
 PHASES = ("forward", "backward", "optimizer")
 CHARACTERS = 46
@@ -45,24 +46,50 @@ class Scale:
 
 
 def speed_chart(results: Results) -> Markup:
-    """Tokens per second of every rung, with the middle half of all steps as a whisker, and of the peers."""
-    scale = Scale(most=max((_rates(row)[2] for row in _with_figures(results)), default=1.0))
+    """Tokens per second of every rung, with the interval of × start as a whisker, and of the peers."""
+    scale = Scale(most=max((marks.rates(results, row)[2] for row in _with_figures(results)), default=1.0))
 
     def draw(row: Row, y: float) -> Markup:
-        low, rate, high = _rates(row)
+        low, rate, high = marks.rates(results, row)
         times = f"{formatting.format_times(results.speedup_start(row))} ×"
         return join(
-            _bar(scale(0), scale(rate), y, report.kind(results, row), _hover(results, row)),
+            _bar(scale(0), scale(rate), y, marks.kind(results, row), _hover(results, row)),
             _line(scale(low), y + 9, scale(high), y + 9, "whisker"),
             _words(
                 scale(high) + 6,
                 y,
-                times if report.kind(results, row) != "peer" else f"{rate:,.0f}/s",
+                times if marks.kind(results, row) != "peer" else f"{rate:,.0f}/s",
                 "value",
             ),
         )
 
     return _chart("tokens per second, as multiples of the start", results, draw)
+
+
+def ratio_chart(results: Results) -> Markup:
+    """× before of every rung: a dot, its 90 % interval as a bar with ends; 1 is a line. Filled where it is clear."""
+    rows = [row for row in results.measured if results.before(row) is not None]
+    ratios = [results.before_ratio(row) for row in rows]
+    ends = [(ratio.low or ratio.median, ratio.high or ratio.median) for ratio in ratios]
+    least, most = min([0.9, *(low for low, _ in ends)]), max([1.1, *(high for _, high in ends)])
+
+    def x(value: float) -> float:
+        return LABELS + (value - least) / (most - least) * (WIDTH - LABELS - INTERVALS)
+
+    parts = [_words(0, 2, "× the rung before, with its 90% interval", "faint")]
+    height = 24.0 + ROW * len(rows)
+    parts.append(_line(x(1.0), 20, x(1.0), height, "grid"))
+    for place, (row, ratio, (low, high)) in enumerate(zip(rows, ratios, ends, strict=True)):
+        y = 24.0 + ROW * place
+        parts += [
+            _words(LABELS - 8, y, row.title, "label" if row.carries else "faint", anchor="end"),
+            _line(x(low), y + 9, x(high), y + 9, "whisker"),
+            *(_line(x(end), y + 5, x(end), y + 13, "whisker") for end in (low, high)),
+            tag("circle", tag("title", f"{row.title}: {ratio.verdict}"), cx=x(ratio.median), cy=y + 9, r=4,
+                class_="top" if ratio.is_clear else "idle"),
+            _words(x(high) + 6, y, formatting.format_ratio(ratio), "value"),
+        ]  # fmt: skip
+    return _svg(height, "times as fast as the rung before", *parts)
 
 
 def time_chart(results: Results) -> Markup:
@@ -102,7 +129,7 @@ def memory_chart(results: Results) -> Markup:
         size = formatting.format_memory(row.peak_memory_bytes)
         end = scale(row.peak_memory_bytes)
         return join(
-            _bar(scale(0), end, y, report.kind(results, row), f"{row.title}: {size}"),
+            _bar(scale(0), end, y, marks.kind(results, row), f"{row.title}: {size}"),
             _words(end + 6, y, size, "value"),
         )
 
@@ -220,7 +247,7 @@ def _words(x: float, y: float, text: str, class_: str, *, anchor: str | None = N
 
 
 def _reason(row: Row, y: float) -> Markup:
-    reason = report.without_figures(row)
+    reason = marks.without_figures(row)
     shown = reason if len(reason) <= CHARACTERS else reason[: CHARACTERS - 1] + "…"
     return tag("text", shown, tag("title", reason), x=LABELS + 4, y=y + 13, class_="reason")
 
@@ -229,7 +256,7 @@ def _hover(results: Results, row: Row) -> str:
     step = row.step
     low, high = formatting.format_ms(step.q1), formatting.format_ms(step.q3)
     middle = f"{low} to {high} ms in the middle half of {step.count} steps"
-    odd = report.remark_in_full(row)
+    odd = marks.remark_in_full(results, row)
     return (
         f"{row.title}: {row.tokens_per_second:,.0f} tokens/s, {formatting.format_ms(step.median)} ms a step, {middle}"
         + (f"; {odd}" if odd else "")
@@ -238,13 +265,6 @@ def _hover(results: Results, row: Row) -> str:
 
 def _with_figures(results: Results) -> list[Row]:
     return [row for row in [*results.rows, *results.peers] if row.is_measured]
-
-
-def _rates(row: Row) -> tuple[float, float, float]:
-    """Tokens per second at the third quartile, the median and the first quartile of the step's time."""
-    step = row.step
-    low, rate, high = (row.tokens_per_step * MS_PER_SECOND / ms for ms in (step.q3, step.median, step.q1))
-    return low, rate, high
 
 
 def _ms_per_kilotoken(row: Row) -> float:

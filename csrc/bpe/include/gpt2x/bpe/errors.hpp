@@ -22,4 +22,10 @@ class UnknownTokenError : public std::out_of_range {
   using std::out_of_range::out_of_range;
 };
 
+/// What work ends with when its StopFlag has been raised.
+class Stopped : public std::runtime_error {
+ public:
+  Stopped() : std::runtime_error("stopped") {}
+};
+
 }  // namespace gpt2x::bpe

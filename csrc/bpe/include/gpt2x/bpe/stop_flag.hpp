@@ -3,15 +3,10 @@
 #pragma once
 
 #include <atomic>
-#include <stdexcept>
+
+#include "gpt2x/bpe/errors.hpp"
 
 namespace gpt2x::bpe {
-
-/// What work ends with when its flag has been raised.
-class Stopped : public std::runtime_error {
- public:
-  Stopped() : std::runtime_error("stopped") {}
-};
 
 class StopFlag {
  public:

@@ -1,4 +1,4 @@
-// The second half of training: which pairs to merge, learned from the counts of pieces.
+// Training: how often each piece occurs in a corpus, then which pairs to merge, learned from these counts.
 //
 // The rule: merge the pair that occurs most often; of several, the one with the smaller (left id, right id).
 // Ids 0 to 255 are the bytes, in the order that LearnOptions says; the i-th merge makes id 256 + i.
@@ -7,15 +7,62 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
 
-#include "gpt2x/bpe/piece_counter.hpp"
-#include "gpt2x/bpe/types.hpp"
+#include "gpt2x/bpe/pretokenizer.hpp"
+#include "gpt2x/bpe/vocabulary.hpp"
 
 namespace gpt2x::bpe {
+
+class PieceTable;
+
+/// Counts of distinct pieces. Counts add up, so a corpus may come in any number of parts and from any number
+/// of machines; only which pieces occur and how often decides what is learned from them. Memory grows with
+/// the distinct pieces, not with the texts.
+class PieceCounter {
+ public:
+  explicit PieceCounter(Pattern pattern);
+  PieceCounter(const PieceCounter& other);
+  PieceCounter(PieceCounter&& other);  // which is empty then
+  PieceCounter& operator=(PieceCounter other) noexcept;
+  ~PieceCounter();
+
+  /// Counts the pieces of a text (a document of its own: no piece reaches into the next text), on up to
+  /// `num_threads` threads (0: one for each core). Same counts for any number. A text that does not fit in
+  /// memory may be added in parts that end where find_safe_cut says.
+  void add(std::string_view text, unsigned num_threads = 1);
+
+  /// Counts one piece, which must not be empty, `count` times more.
+  void add_piece(std::string_view piece, std::uint64_t count);
+
+  /// The bytes of all texts: the lengths of all pieces, repeated ones counted each time.
+  [[nodiscard]] std::uint64_t num_bytes() const;
+
+  /// All pieces, repeated ones counted each time.
+  [[nodiscard]] std::uint64_t num_pieces() const;
+
+  /// Distinct pieces.
+  [[nodiscard]] std::size_t num_unique() const;
+
+  /// Calls `use(piece, count)` for every distinct piece, in no particular order. The bytes of a piece stay
+  /// where they are until something is added.
+  void for_each(const std::function<void(std::string_view, std::uint64_t)>& use) const;
+
+  /// All distinct pieces with their counts: the most frequent first, equally frequent ones in the order of
+  /// their bytes. So two counters with the same counts give the same list, however they came by them.
+  [[nodiscard]] std::vector<std::pair<std::string_view, std::uint64_t>> items() const;
+
+ private:
+  Pattern pattern_;
+  std::unique_ptr<PieceTable> table_;
+};
 
 /// The bytes in the order of GPT-2's byte-to-unicode characters: first those that print as themselves ('!' is
 /// 0), then the others. GPT-2's own vocabulary numbers them so, and ties between merges follow from it.

@@ -1,37 +1,41 @@
 // A byte-level vocabulary: which bytes each token stands for, and which token two tokens merge into.
+//
+// The words of the whole core: text is bytes (std::string_view, not always UTF-8), a *piece* is what the
+// pretokenizer cuts from it, a *token* is an id or its bytes, a *pair* is two ids that stand side by side,
+// and a pair's *rank* is the id that merging it makes: the lower the rank, the earlier the merge.
 #pragma once
 
-#include <array>
-#include <cstddef>
+#include <compare>
 #include <cstdint>
+#include <limits>
+#include <memory>
 #include <span>
-#include <string>
 #include <string_view>
-#include <vector>
-
-#include "gpt2x/bpe/internal/byte_pool.hpp"
-#include "gpt2x/bpe/internal/pair_map.hpp"
-#include "gpt2x/bpe/types.hpp"
 
 namespace gpt2x::bpe {
 
-/// What merging asks for, as a few pointers that a loop can keep in registers. Valid as long as the
-/// vocabulary.
-struct MergeRules {
-  const TokenId* byte_tokens;  // by byte
-  const TokenId* byte_merges;  // what two bytes merge into; the first byte is the upper part of the index
-  PairMap::View merges;        // what two tokens merge into
+using TokenId = std::uint32_t;
+
+/// No token has this id; as a rank it is worse than any.
+inline constexpr TokenId kNoToken = std::numeric_limits<TokenId>::max();
+
+/// Two neighbours, ordered by the left id, then the right.
+struct TokenPair {
+  TokenId left;
+  TokenId right;
+
+  friend auto operator<=>(const TokenPair&, const TokenPair&) = default;
 };
 
-/// Immutable once made, so that threads may share it.
+class VocabularyTables;
+
+/// Immutable once made, so that threads may share it; copies share what they hold.
 ///
 /// Ids are ranks: of two possible merges the one that makes the smaller id comes first. Any two tokens whose
 /// bytes put together are a token may merge (tiktoken's rule).
 ///
 /// A vocabulary that was learned by merging is *consistent*: the bytes of each token merge into that token,
-/// and do so through tokens of smaller ids. Then there is one pair for each token that ever merges into it,
-/// and much follows that makes encoding faster (can_follow, joins). It is found out when the vocabulary is
-/// made; one that is not consistent is encoded correctly all the same, without the shortcuts.
+/// and do so through tokens of smaller ids. Then there is one pair for each token that ever merges into it.
 class Vocabulary {
  public:
   struct Entry {
@@ -43,76 +47,35 @@ class Vocabulary {
   /// in use have a quarter of a million.
   static constexpr TokenId kMaxSize = 1u << 24;
 
-  /// Throws FormatError: an id or a token that occurs twice, an empty token, an id of kMaxSize or more, or
-  /// one of the 256 single bytes missing.
+  /// Copies the bytes. Throws FormatError: an id or a token that occurs twice, an empty token, an id of
+  /// kMaxSize or more, or one of the 256 single bytes missing.
   explicit Vocabulary(std::span<const Entry> entries);
 
+  // Moving copies, so that no vocabulary is ever without its tables.
+  Vocabulary(const Vocabulary&) = default;
+  Vocabulary& operator=(const Vocabulary&) = default;
+
   /// One more than the largest id.
-  [[nodiscard]] TokenId size() const { return static_cast<TokenId>(tokens_.number_limit()); }
+  [[nodiscard]] TokenId size() const;
 
   /// The bytes of a token; empty if there is none with that id.
-  [[nodiscard]] std::string_view bytes_of(TokenId id) const { return tokens_[id]; }
+  [[nodiscard]] std::string_view bytes_of(TokenId id) const;
 
   /// The token with exactly these bytes, or kNoToken.
-  [[nodiscard]] TokenId find(std::string_view bytes) const { return tokens_.find(bytes); }
-
-  /// Asks for the memory that find(bytes) will look at.
-  void prefetch(std::string_view bytes) const { tokens_.prefetch(bytes); }
-
-  [[nodiscard]] TokenId token_of_byte(char byte) const {
-    return byte_tokens_[static_cast<std::uint8_t>(byte)];
-  }
+  [[nodiscard]] TokenId find(std::string_view bytes) const;
 
   /// The token that a pair merges into, which is also the merge's rank, or kNoToken. In a consistent
   /// vocabulary that is for each token the one pair that ever does; others are said not to merge.
-  [[nodiscard]] TokenId merged(TokenPair pair) const { return merges_.find(pair); }
-
-  /// The same for the tokens of two bytes.
-  [[nodiscard]] TokenId merged_bytes(char left, char right) const {
-    return byte_merges_[index_of(left, right)];
-  }
-
-  /// All of that for a loop.
-  [[nodiscard]] MergeRules merge_rules() const {
-    return {byte_tokens_.data(), byte_merges_.data(), merges_.view()};
-  }
+  [[nodiscard]] TokenId merged(TokenPair pair) const;
 
   /// See above.
-  [[nodiscard]] bool is_consistent() const { return !parts_.empty(); }
+  [[nodiscard]] bool is_consistent() const;
 
-  /// Whether two bytes stand side by side in any token. Where they do not, a piece can be cut between them:
-  /// no merge will ever reach across.
-  [[nodiscard]] bool joins(char left, char right) const {
-    const std::size_t index = index_of(left, right);
-    return joined_bytes_[index / 64] >> index % 64 & 1;
-  }
-
-  /// Whether merging the bytes of two tokens, put together, gives these two tokens. Tokens of which each can
-  /// follow the one before are the tokens of their bytes. Only for a consistent vocabulary.
-  [[nodiscard]] bool can_follow(TokenId left, TokenId right) const;
+  /// What encoding reads, for the core itself.
+  [[nodiscard]] const VocabularyTables& tables() const { return *tables_; }
 
  private:
-  static std::size_t index_of(char left, char right) {
-    return std::size_t{static_cast<std::uint8_t>(left)} << 8 | static_cast<std::uint8_t>(right);
-  }
-
-  void add_token(const Entry& entry);
-  void find_byte_tokens();
-  void find_joined_bytes();
-  bool find_consistent_merges();
-  bool merge_tokens_of_length(std::span<const TokenId> ids);
-  void add_merge(TokenPair parts, TokenId id);
-  void find_all_merges();
-
-  BytePool tokens_;
-  PairMap merges_;
-  std::array<TokenId, 256> byte_tokens_{};
-  std::vector<TokenId> byte_merges_;         // by index_of
-  std::vector<std::uint64_t> joined_bytes_;  // bits, by index_of
-  std::vector<TokenPair> parts_;             // by token: the pair that merges into it; empty if inconsistent
+  std::shared_ptr<const VocabularyTables> tables_;
 };
-
-/// Bytes for an error message: in double quotes, unprintable ones as \xNN, long ones cut.
-[[nodiscard]] std::string quoted(std::string_view bytes);
 
 }  // namespace gpt2x::bpe

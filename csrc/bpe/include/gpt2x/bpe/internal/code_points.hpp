@@ -12,7 +12,7 @@ inline constexpr std::size_t kMaxUtf8Bytes = sizeof(Char) == 1   ? 2
                                              : sizeof(Char) == 2 ? 3
                                                                  : 4;
 
-/// Writes code points as UTF-8 to `out`, which has room for the most that there may be, and returns how many
+/// Writes code points as UTF-8 to `out`, a buffer for the most that there may be, and returns how many
 /// bytes. Surrogates that make a pair are joined, others become U+FFFD. `Char` is std::uint8_t (Latin-1),
 /// char16_t or char32_t; values above U+10FFFF must not occur.
 template <typename Char>

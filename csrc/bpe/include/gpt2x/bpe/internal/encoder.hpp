@@ -11,35 +11,34 @@
 #include <cstddef>
 #include <string_view>
 
+#include "gpt2x/bpe/internal/vocabulary_tables.hpp"
 #include "gpt2x/bpe/stop_flag.hpp"
-#include "gpt2x/bpe/types.hpp"
-#include "gpt2x/bpe/vocabulary.hpp"
 
 namespace gpt2x::bpe {
 
 /// The longest piece, in bytes, that is merged by scanning.
 inline constexpr std::size_t kMaxScanBytes = 64;
 
-/// Writes the tokens of a piece to `out`, which has room for one for each byte, and returns where they end:
+/// Writes the tokens of a piece to `out`, a buffer of one for each byte, and returns where they end:
 /// the token that is the whole piece if there is one (even where merges would not lead to it, as tiktoken
 /// does), else what merging its bytes gives. Throws std::length_error for a piece of 4 GiB or more, and
 /// Stopped.
-TokenId* encode_piece(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+TokenId* encode_piece(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out,
                       StopFlag& stop = never_stopped);
 
 /// What merges of a rank below the limit give, by whichever of the first two ways below fits the size.
-TokenId* merge_bytes(const Vocabulary& vocabulary, std::string_view bytes, TokenId* out,
+TokenId* merge_bytes(const VocabularyTables& vocabulary, std::string_view bytes, TokenId* out,
                      TokenId rank_limit = kNoToken, StopFlag& stop = never_stopped);
 
 /// The ways to do it. Scanning is for pieces of up to kMaxScanBytes, windows for consistent vocabularies, and
 /// repeating for pieces of any size: what does not repeat itself is merged in one of the other ways.
-TokenId* merge_by_scan(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+TokenId* merge_by_scan(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out,
                        TokenId rank_limit = kNoToken);
-TokenId* merge_by_heap(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+TokenId* merge_by_heap(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out,
                        TokenId rank_limit = kNoToken, StopFlag& stop = never_stopped);
-TokenId* merge_by_windows(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+TokenId* merge_by_windows(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out,
                           StopFlag& stop = never_stopped);
-TokenId* merge_by_repeating(const Vocabulary& vocabulary, std::string_view piece, TokenId* out,
+TokenId* merge_by_repeating(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out,
                             StopFlag& stop = never_stopped);
 
 }  // namespace gpt2x::bpe

@@ -1,7 +1,7 @@
 // Asking for large pages.
 //
 // The first touch of each page of 4 KiB costs a fault, of a microsecond and more on a virtual machine: as
-// much as encoding the kilobytes that the page has room for. Linux has pages of 2 MiB for who asks.
+// much as encoding the kilobytes that the page holds. Linux has pages of 2 MiB for who asks.
 #pragma once
 
 #include <cstddef>

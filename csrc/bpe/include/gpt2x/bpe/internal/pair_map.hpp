@@ -1,7 +1,7 @@
 // A hash map from token pairs to 32-bit numbers: merges to ranks.
 //
 // Lookups come one after the other in the innermost loop of encoding, and whether a pair is here cannot be
-// predicted; so there is nothing to predict. A bucket is one cache line with room for four pairs, all of
+// predicted; so there is nothing to predict. A bucket is one cache line of four slots for pairs, all of
 // which are compared, and the answer is computed. Most pairs that are asked for do not merge: a filter, one
 // bit for each of 32 times as many places as there are buckets, sends them to an empty bucket that is always
 // at hand. The filter is small enough for the second-level cache, where the buckets are not.
@@ -14,7 +14,7 @@
 #include <limits>
 #include <vector>
 
-#include "gpt2x/bpe/types.hpp"
+#include "gpt2x/bpe/vocabulary.hpp"
 
 namespace gpt2x::bpe {
 
@@ -42,7 +42,7 @@ class PairMap {
   static constexpr std::uint32_t kAbsent = kNothing;
 
   PairMap() = default;
-  /// With room for as many pairs.
+  /// Large enough for as many pairs.
   explicit PairMap(std::size_t num_pairs) {
     while (num_pairs > 2 * num_buckets()) grow();
   }

@@ -62,7 +62,7 @@ class Splitter {
   std::size_t next_start_ = 0;  // where the piece behind the last one found starts
   std::span<const std::uint32_t> ends_;
   BlockCarry carry_;
-  std::array<std::uint32_t, kWindow + 32> room_;  // not set: there is nothing to see before next()
+  std::array<std::uint32_t, kWindow + 32> buffer_;  // not set: there is nothing to see before next()
 };
 
 /// Calls `use(piece)` for every piece of any bytes, in order.

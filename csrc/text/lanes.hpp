@@ -1,0 +1,26 @@
+// Floats that are computed with at once, by the compiler's vectors.
+#pragma once
+
+#include <cstddef>
+
+// One more version of a function for processors with AVX2, chosen when the module is loaded. AVX2 alone has
+// no fused multiply-add, so both give the same numbers.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
+#define GPT2X_TEXT_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define GPT2X_TEXT_CLONES
+#endif
+
+namespace gpt2x::text {
+
+inline constexpr int kLanes = 16;
+
+using Lanes =
+    float __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));  // anywhere floats may stand
+
+// `count` classes rounded up to whole lanes.
+inline size_t padded(size_t count) {
+  return (count + kLanes - 1) / kLanes * kLanes;
+}
+
+}  // namespace gpt2x::text

@@ -1,0 +1,102 @@
+#include "scorer.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include "features.hpp"
+#include "lanes.hpp"
+#include "parallel.hpp"
+
+namespace gpt2x::text {
+namespace {
+
+constexpr int64_t kTextsAtOnce = 768;
+
+// Calls work(first, end) for parts of `count` texts, on up to `threads` threads.
+template <class Work>
+void for_parts(int64_t count, int threads, const Work& work) {
+  parallel_for((count + kTextsAtOnce - 1) / kTextsAtOnce, threads,
+               [&](int64_t part) { work(part * kTextsAtOnce, std::min(count, (part + 1) * kTextsAtOnce)); });
+}
+
+// The last rows with zeros behind them, so that whole lanes can be read there.
+std::vector<float> last_rows(std::span<const float> weights, size_t first, size_t width, size_t lanes) {
+  const auto rows = weights.subspan(first * width);
+  std::vector<float> last(rows.size() + lanes);
+  std::copy(rows.begin(), rows.end(), last.begin());
+  return last;
+}
+
+}  // namespace
+
+// A part of the texts, which one thread scores.
+class Scorer::Part {
+ public:
+  Part(const Scorer& scorer, int64_t first, int64_t end, const Answers& answers)
+      : scorer_(scorer),
+        answers_{answers.scores.subspan(first * scorer.classes_, (end - first) * scorer.classes_),
+                 answers.known.subspan(first, end - first)},
+        reader_(scorer.bits_),
+        batch_(scorer.bits_) {}
+
+  void read(int64_t place, std::string_view cased, std::string_view lowered) {
+    reader_.read(cased, lowered, features_);
+    batch_.add(static_cast<uint32_t>(place), features_);
+  }
+
+  void answer() {
+    batch_.order(scorer_.columns_);
+    std::fill(answers_.known.begin(), answers_.known.end(), uint8_t{0});
+    batch_.mark_known(answers_.known);
+    const size_t lanes = scorer_.weights_.lanes, classes = scorer_.classes_;
+    std::vector<float> sums(answers_.known.size() * lanes);
+    batch_.add_up(scorer_.idf_, scorer_.weights_, sums);
+    for (size_t i = 0; i < answers_.known.size(); ++i)
+      std::copy_n(sums.begin() + i * lanes, classes, answers_.scores.begin() + i * classes);
+  }
+
+ private:
+  const Scorer& scorer_;
+  Answers answers_;
+  FeatureReader reader_;
+  Batch batch_;
+  std::vector<uint32_t> features_;
+};
+
+Scorer::Scorer(std::span<const int64_t> numbers, int bits, std::span<const float> weights, size_t width,
+               std::span<const float> idf, int classes)
+    : bits_(bits), classes_(classes), columns_(numbers, bits), idf_(idf) {
+  const size_t lanes = padded(classes), count = numbers.size();
+  const size_t first_last = width >= lanes ? count : count - std::min(count, (lanes + width - 1) / width);
+  last_ = last_rows(weights, first_last, width, lanes);
+  weights_ = {weights.data(), width, lanes, static_cast<uint32_t>(first_last), last_.data()};
+}
+
+void Scorer::score(std::span<const std::string_view> cased, std::span<const std::string_view> lowered,
+                   int threads, const Answers& answers) const {
+  for_parts(static_cast<int64_t>(cased.size()), threads, [&](int64_t first, int64_t end) {
+    Part part(*this, first, end, answers);
+    for (int64_t i = first; i < end; ++i) part.read(i - first, cased[i], lowered[i]);
+    part.answer();
+  });
+}
+
+std::vector<int64_t> Scorer::score_lines(std::span<const std::string_view> lines, LineForm form, int threads,
+                                         const Answers& answers) const {
+  std::vector<uint8_t> left(lines.size());
+  for_parts(static_cast<int64_t>(lines.size()), threads, [&](int64_t first, int64_t end) {
+    Part part(*this, first, end, answers);
+    std::string cased, lowered;
+    for (int64_t i = first; i < end; ++i) {
+      left[i] = !read_line(lines[i], form, cased, lowered);
+      if (!left[i]) part.read(i - first, cased, lowered);
+    }
+    part.answer();
+  });
+  std::vector<int64_t> numbers;
+  for (size_t i = 0; i < left.size(); ++i)
+    if (left[i]) numbers.push_back(static_cast<int64_t>(i));
+  return numbers;
+}
+
+}  // namespace gpt2x::text

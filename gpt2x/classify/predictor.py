@@ -1,0 +1,182 @@
+"""A saved classifier for answering only, at once: neither scikit-learn nor torch is loaded where numbers suffice.
+
+`load` gives back the estimator, which can be trained, cloned and searched over, and needs scikit-learn for that.
+A `Predictor` of the same folder gives the same probabilities; a test holds them together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from gpt2x.classify import hashed_weights, word_weights
+from gpt2x.classify.calibration import cool, softmax
+from gpt2x.classify.inputs import AS_IS, TEXT_FORMS, in_form, split_lines, with_fields, without_fields
+from gpt2x.classify.kinds import KINDS, read_header
+from gpt2x.classify.saved import ARRAYS, one_of, read_arrays, read_confidence, restored_classes
+from gpt2x.errors import InputDataError, MissingComponentError
+
+
+class Scorer(Protocol):
+    """What turns texts in the form in which they are read into probabilities before the temperature."""
+
+    reads_fields: bool
+
+    def shares_and_known(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities (N, K), and where a text has a known word: (N,) bool."""
+
+    def explain(self, text: str, k: int) -> dict[str, float]:
+        """What each word adds to the score of class k above the mean of all classes."""
+
+
+class Predictor:
+    """A classifier that answers and cannot be trained.
+
+    Attributes:
+        kind: the name of its kind (`kinds.KINDS`).
+        classes: its labels, sorted.
+
+    """
+
+    def __init__(
+        self, kind: str, classes: np.ndarray, text_form: str, confidence: tuple[float, float], scorer: Scorer
+    ) -> None:
+        self.kind, self.classes = kind, classes
+        self._text_form, self._confidence, self._scorer = text_form, confidence, scorer
+
+    def answer(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities (N, K), and where a text has a word that the classifier knows: (N,) bool.
+
+        Raises:
+            InputDataError: weights that give no probability.
+
+        """
+        if not texts:
+            return np.zeros((0, len(self.classes))), np.zeros(0, bool)
+        shares, known = self._scorer.shares_and_known(self._as_read(texts))
+        return self._confident(shares), known
+
+    def answer_lines(self, data: bytes, *, fields: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """The same for raw lines of UTF-8 (`inputs.split_lines`), sooner than for a list where a kind can.
+
+        Args:
+            data: whole lines.
+            fields: a tab separates the fields of a text.
+
+        Raises:
+            InputDataError: as `answer`.
+
+        """
+        if not isinstance(self._scorer, _Hashed) or not data:
+            texts = split_lines(data)
+            return self.answer(with_fields(texts) if fields else texts)
+        shares, known = self._scorer.shares_of_lines(data, self._text_form, fields)
+        return self._confident(shares), known
+
+    def _confident(self, shares: np.ndarray) -> np.ndarray:
+        if not np.isfinite(shares).all():
+            raise InputDataError(
+                "the weights of this classifier give no probability for some of the texts (NaN or infinite); train "
+                "it again"
+            )
+        return cool(shares, *self._confidence)
+
+    def explain(self, text: str, k: int) -> list[tuple[str, float]]:
+        """How much each word of a text speaks for class k, the most first."""
+        words = self._scorer.explain(self._as_read([text])[0], k)
+        return sorted(words.items(), key=lambda item: (-item[1], item[0]))
+
+    def _as_read(self, texts: list[str]) -> list[str]:
+        texts = in_form(texts, self._text_form)
+        return texts if self._scorer.reads_fields else without_fields(texts)
+
+
+class _Hashed:
+    reads_fields = True
+
+    def __init__(self, weights: hashed_weights.HashedWeights) -> None:
+        self._weights = weights
+        self.explain = weights.explain
+
+    def shares_and_known(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        scores, known = self._weights.scores_and_known(texts)
+        return softmax(scores), known
+
+    def shares_of_lines(self, data: bytes, text_form: str, fields: bool) -> tuple[np.ndarray, np.ndarray]:
+        scores, known = self._weights.scores_of_lines(data, text_form, fields)
+        return softmax(scores), known
+
+
+class _Words:
+    reads_fields = False
+
+    def __init__(self, weights: word_weights.WordWeights) -> None:
+        self.shares_and_known = weights.shares_and_known
+        self.explain = weights.explain
+
+
+class _Estimator:
+    """A neural classifier, which brings torch and reads and cools by itself."""
+
+    reads_fields = True
+
+    def __init__(self, folder: Path) -> None:
+        from gpt2x.classify.loading import load
+
+        self._model = load(folder)
+        self.classes = self._model.classes_
+
+    def shares_and_known(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        return self._model.predict_proba(texts), self._model.knows(texts)
+
+    def explain(self, text: str, k: int) -> dict[str, float]:
+        return dict(self._model.explain(text, self.classes[k].item()))
+
+
+def open_predictor(folder: str | os.PathLike[str]) -> Predictor:
+    """Read a saved classifier of any kind, to name labels with it.
+
+    Raises:
+        InputDataError: the folder is missing, holds no classifier, or is damaged.
+        MissingComponentError: it needs something that is not here.
+
+    """
+    folder = Path(folder)
+    header = read_header(folder)
+    if KINDS[header["kind"]].neural:
+        model = _Estimator(folder)
+        return Predictor(header["kind"], model.classes, AS_IS, (1.0, 0.0), model)
+    try:
+        return _restored(folder, header)
+    except (InputDataError, MissingComponentError):
+        raise
+    except Exception as error:  # whatever a library makes of what stands in a damaged folder
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputDataError(f"{folder} is damaged ({reason}); train the classifier again") from error
+
+
+def _restored(folder: Path, header: Mapping[str, Any]) -> Predictor:
+    kind, params, state = header["kind"], header["params"], header["state"]
+    classes = restored_classes(header["classes"])
+    arrays = read_arrays(folder / ARRAYS)
+    scorer: Scorer
+    if kind in ("linear", "hashed-nb"):
+        bits = one_of(params, "bits", tuple(range(8, 25)))
+        scorer = _Hashed(
+            hashed_weights.restore(kind, bits, arrays, state, len(classes), threads=num_threads())
+        )
+    else:
+        if header["version"] == 1:
+            reading = dict(word_weights.TFIDF if kind == "tfidf" else word_weights.WORDS)
+            state = {"text_form": AS_IS, "reading": reading, **state}
+        scorer = _Words(word_weights.restore(kind, params, folder, arrays, state, num_classes=len(classes)))
+    return Predictor(kind, classes, one_of(state, "text_form", TEXT_FORMS), read_confidence(header), scorer)
+
+
+def num_threads() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,156 @@
+"""What stands in the folder of a saved classifier, read and checked. Loads no scikit-learn, as `predictor` needs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from gpt2x.classify.calibration import COOLEST, FARTHEST, HOTTEST
+from gpt2x.classify.inputs import encode_labels
+from gpt2x.classify.kinds import HEADER
+from gpt2x.errors import InputDataError
+from gpt2x.paths import VOCABULARY_BYTES, read_text
+
+ARRAYS = "model.safetensors"
+
+
+def write_strings(path: Path, strings: list[str]) -> None:
+    """Write a list of strings as a JSON array, one a line."""
+    lines = ",\n".join(json.dumps(string, ensure_ascii=True) for string in strings)
+    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
+def read_strings(path: Path) -> list[str]:
+    """Read what `write_strings` wrote.
+
+    Raises:
+        InputDataError: missing or damaged.
+
+    """
+    try:
+        strings = json.loads(read_text(path, limit=VOCABULARY_BYTES, regular=True))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputDataError):
+            raise
+        raise InputDataError(f"{path} is damaged ({error}); train the classifier again") from error
+    if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
+        raise InputDataError(f"{path} is no list of words; train the classifier again")
+    return strings
+
+
+NOT_ALWAYS_SAVED = (
+    *("device", "random_state", "tokenizer", "gpt2", "class_weight"),
+    *("head_dropout", "label_smoothing", "cache_gib"),
+)
+"""Hyperparameters that may be missing in a folder: objects that JSON cannot hold, and what only `fit` needs (in the
+second line those that folders of earlier versions lack)."""
+
+
+def check_complete(values: Mapping[str, Any], parts: Mapping[str, type]) -> None:
+    """Refuse a part of a header that lacks some of these names, or has a value of another type there.
+
+    Raises:
+        ValueError: it does.
+
+    """
+    for name, kind in parts.items():
+        if name not in values:
+            raise ValueError(f"{HEADER} does not say {name}")
+        if not isinstance(values[name], kind):
+            raise ValueError(f"{name} in {HEADER} is of another type")
+
+
+def one_of(state: Mapping[str, Any], name: str, allowed: tuple[Any, ...]) -> Any:
+    """A value of a header that is one of a few, of the same type.
+
+    Raises:
+        ValueError: another.
+
+    """
+    value = state.get(name)
+    found = next((one for one in allowed if type(value) is type(one) and value == one), None)
+    if found is None:
+        raise ValueError(f"{name} in {HEADER} is not one of {', '.join(map(str, allowed))}")
+    return found
+
+
+def check_array(
+    arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...] | None, dtype: type = np.float32
+) -> np.ndarray:
+    """The saved array of this name, of this shape and type, and with finite numbers only.
+
+    Raises:
+        ValueError: it is missing or another.
+
+    """
+    if name not in arrays:
+        raise ValueError(f"{ARRAYS} has no array {name}")
+    array = arrays[name]
+    if array.dtype != dtype or (shape is not None and array.shape != shape):
+        wanted = "" if shape is None else f" of shape {shape}"
+        raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, not {np.dtype(dtype)}{wanted}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has NaN or infinite numbers in it")
+    return array
+
+
+def restored_classes(saved: list[Any]) -> np.ndarray:
+    """The classes of a header.
+
+    Raises:
+        ValueError: they are not two or more, sorted, each once.
+
+    """
+    classes, _ = encode_labels(saved)
+    if len(classes) < 2 or classes.tolist() != saved:
+        raise ValueError(f"the classes in {HEADER} are not two or more, sorted, each once")
+    return classes
+
+
+def restored_number(state: Mapping[str, Any], name: str, low: float, high: float) -> float:
+    """A number of a header, within bounds.
+
+    Raises:
+        ValueError: it is another.
+
+    """
+    value = state.get(name)
+    if type(value) is not float or not low <= value <= high:
+        raise ValueError(f"{name} in {HEADER} is not a number from {low:g} to {high:g}")
+    return value
+
+
+def read_confidence(header: Mapping[str, Any]) -> tuple[float, float]:
+    """Temperature and offset; 1 and 0 in folders from before there were any.
+
+    Raises:
+        ValueError: they are no numbers within their bounds.
+
+    """
+    if header["version"] < 3:
+        return 1.0, 0.0
+    state = header["state"]
+    return (
+        restored_number(state, "temperature", COOLEST, HOTTEST),
+        restored_number(state, "offset", -FARTHEST, FARTHEST),
+    )
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The learned arrays.
+
+    Raises:
+        InputDataError: the file is missing or damaged.
+
+    """
+    if path.exists() and not path.is_file():
+        raise InputDataError(f"{path} is no regular file; train the classifier again")
+    try:
+        return safetensors.numpy.load_file(path)
+    except Exception as error:  # of several kinds, by how the file is damaged
+        raise InputDataError(f"{path} is missing or damaged ({error}); train the classifier again") from error

@@ -1,0 +1,159 @@
+"""Labelled texts from any file: columns by name, packed files, rows that cannot be read."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import lzma
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpt2x.data.news import read_news
+from gpt2x.errors import InputDataError, UsageError
+
+HEAD = ["id", "Summary", "review", "stars"]
+ROWS = [["1", "Fine", "I like it; really", "5"], ["2", "Bad", "", "1"], ["3", "", 'so "so", at best', "3"]]
+TEXTS, LABELS = ["Fine I like it; really", "Bad", 'so "so", at best'], ["5", "1", "3"]
+
+
+def table(separator: str) -> bytes:
+    out = io.StringIO()
+    csv.writer(out, delimiter=separator).writerows([HEAD, *ROWS])
+    return out.getvalue().encode()
+
+
+def objects(*, null: bool = True) -> list[dict[str, Any]]:
+    """The rows as objects; an empty cell is null, or its key is not there."""
+    rows = [dict(zip(HEAD, row, strict=True)) for row in ROWS]
+    if null:
+        return [{key: value or None for key, value in row.items()} for row in rows]
+    return [{key: value for key, value in row.items() if value} for row in rows]
+
+
+def lines(rows: list[dict[str, Any]]) -> bytes:
+    return "\n".join(json.dumps(row) for row in rows).encode()
+
+
+def zipped(data: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inside.data", data)
+    return out.getvalue()
+
+
+FILES = {
+    "commas.csv": table(","),
+    "semicolons.csv": table(";"),
+    "tabs.tsv": table("\t"),
+    "bars.txt": table("|"),
+    "nulls.jsonl": lines(objects()),
+    "keys that are not there.jsonl": lines(objects(null=False)),
+    "array.json": json.dumps(objects()).encode(),
+    "commas.csv.gz": gzip.compress(table(",")),
+    "nulls.jsonl.xz": lzma.compress(lines(objects())),
+    "tabs.zip": zipped(table("\t")),
+    "array.zip": zipped(json.dumps(objects()).encode()),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_columns_are_read_by_the_names_that_are_given_from_any_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(FILES[name])
+    news = read_news(tmp_path / name, text_columns=["summary", " REVIEW"], label_column="Stars")
+    assert (news.texts, news.labels) == (TEXTS, LABELS)
+    if name.startswith("keys that"):
+        return  # a row without its one text column is an error
+    full = read_news(tmp_path / name, text_columns=["review"], label_column="stars", form="full")
+    assert full.texts == ["I like it; really", 'so "so", at best']
+
+
+def test_a_parquet_file_is_read_the_same(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(objects()), tmp_path / "rows.parquet")
+    news = read_news(tmp_path / "rows.parquet", text_columns=["Summary", "review"], label_column="stars")
+    assert (news.texts, news.labels) == (TEXTS, LABELS)
+    with pytest.raises(InputDataError, match="lacks a column; each row needs a label"):
+        read_news(tmp_path / "rows.parquet")
+
+
+def test_the_order_of_the_names_is_that_of_the_text(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(table(","))
+    news = read_news(tmp_path / "rows.csv", text_columns=["review", "summary"], label_column="stars")
+    assert news.texts[0] == "I like it; really Fine"
+
+
+def test_one_of_the_two_may_be_named_and_the_other_known(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("label,body\nA,x\nB,y\n", encoding="utf-8")
+    assert read_news(tmp_path / "rows.csv", text_columns=["body"]).labels == ["A", "B"]
+    (tmp_path / "rows.json").write_text('[{"text": "x", "mood": "A"}]', encoding="utf-8")
+    assert read_news(tmp_path / "rows.json", label_column="mood").labels == ["A"]
+    (tmp_path / "title.csv").write_text("title,text\nA,x\nB,y\n", encoding="utf-8")
+    assert read_news(tmp_path / "title.csv", label_column="title").texts == ["x", "y"]
+
+
+def test_huffpost_with_null_descriptions_is_read_without_being_told(tmp_path: Path) -> None:
+    row = {"headline": "Big News", "short_description": None, "category": "WORLD"}
+    (tmp_path / "news.json").write_text(json.dumps(row), encoding="utf-8")
+    assert read_news(tmp_path / "news.json").texts == ["big news "]
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "label", "sentence"),
+    [
+        ("a,b\n1,2\n", ["text"], "a", "has no column 'text'; its first row is 'a, b'"),
+        ("a,b\n1,2\n", ["b"], None, "lacks a column; each row needs a label (category"),
+        ("a,b,b\n1,2,3\n", ["b"], "a", "names the column 'b' 2 times"),
+        ('{"a": "1", "b": "2"}', ["c"], "a", "line 1 has no column 'c'"),
+        ('{"a": "1", "b": "2"}', ["b"], "c", "line 1 has no column 'c'"),
+        ('{"a": "1", "b": "2"}', ["b", "c"], "a", "no row has the column 'c'; check its name"),
+    ],
+)
+def test_a_column_that_is_not_there_is_named(
+    tmp_path: Path, content: str, names: list[str], label: str | None, sentence: str
+) -> None:
+    (tmp_path / "rows").write_text(content, encoding="utf-8")
+    with pytest.raises(InputDataError) as caught:
+        read_news(tmp_path / "rows", text_columns=names, label_column=label)
+    assert sentence in str(caught.value)
+
+
+def test_a_column_is_not_label_and_text(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'a' cannot be label and text"):
+        read_news(tmp_path / "any", text_columns=["A"], label_column="a")
+
+
+BAD = {
+    "lines.jsonl": '{"label": "A", "text": "x"}\n{"label": "A"\nnull\n{"text": "y"}\n{"label": "B", "text": ["z"]}\n'
+    '{"label": "B", "text": "w"}\n',
+    "array.json": '[{"label": "A", "text": "x"}, 3, null, {}, {"label": [], "text": "y"}, {"label": "B", "text": "w"}]',
+    "width.csv": "label,text\nA,x\nA\nA,b,c\nB,2,\nB,1,1\nB,w\n",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_rows_that_cannot_be_read_are_an_error_or_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / name).write_text(BAD[name], encoding="utf-8")
+    with pytest.raises(InputDataError):
+        read_news(tmp_path / name)
+    news = read_news(tmp_path / name, skip_bad=True)
+    assert (news.labels, news.texts) == (["A", "B"], ["x", "w"])
+    said = capsys.readouterr().err
+    assert "left out 4 rows that cannot be read; the first: " in said
+    assert ("line 2" if name != "array.json" else "row 2") in said or "line 3" in said
+
+
+def test_an_archive_may_not_unpack_to_more_than_other_packed_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "big.zip").write_bytes(zipped(b"label,text\n" + b"A,x\n" * 10**6))
+    monkeypatch.setattr("gpt2x.data.tables.UNPACKED_BYTES", 1 << 20)
+    with pytest.raises(InputDataError, match="unpacks to more than"):
+        read_news(tmp_path / "big.zip")
