@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def test_the_sentence_names_value_and_range(model: Any, sentence: str) -> None:
         ),
         RNNClassifier(tokenizer="learn", hidden=4, embedding=4, epochs=1, max_tokens=10**6, weight_decay=100),
     ],
-    ids=str,
+    ids=lambda model: re.sub(r"\s+|at 0x\w+", " ", str(model)),
 )
 def test_the_ends_of_the_ranges_work(model: Any) -> None:
     assert np.isfinite(clone(model).fit(TEXTS, LABELS).predict_proba(TEXTS)).all()

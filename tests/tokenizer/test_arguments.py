@@ -47,7 +47,7 @@ def one_sentence(call: Callable[[], object]) -> str:
     return sentence
 
 
-@pytest.mark.parametrize("wrong", NO_TEXT, ids=repr)
+@pytest.mark.parametrize("wrong", NO_TEXT, ids=lambda wrong: repr(wrong).split(" at 0x")[0])
 @pytest.mark.parametrize(
     "method",
     [
@@ -79,7 +79,7 @@ def test_a_batch_is_of_texts(songs: Tokenizer, method: str) -> None:
     assert len(call(iter(["a", "b"]))) == 2
 
 
-@pytest.mark.parametrize("wrong", NO_IDS, ids=repr)
+@pytest.mark.parametrize("wrong", NO_IDS, ids=lambda wrong: repr(wrong).split(" at 0x")[0])
 @pytest.mark.parametrize("method", ["decode", "decode_bytes", "decode_tokens_bytes", "decode_with_offsets"])
 def test_ids_are_whole_numbers_in_a_list(songs: Tokenizer, method: str, wrong: Any) -> None:
     one_sentence(lambda: getattr(songs, method)(wrong))
@@ -88,7 +88,11 @@ def test_ids_are_whole_numbers_in_a_list(songs: Tokenizer, method: str, wrong: A
         one_sentence(lambda: batch([[1], wrong]))
 
 
-@pytest.mark.parametrize("wrong", [None, 1.5, "1", b"1", [1], True, np.array([1.5]), object()], ids=repr)
+@pytest.mark.parametrize(
+    "wrong",
+    [None, 1.5, "1", b"1", [1], True, np.array([1.5]), object()],
+    ids=lambda wrong: repr(wrong).split(" at 0x")[0],
+)
 def test_one_id_is_a_whole_number(songs: Tokenizer, wrong: Any) -> None:
     one_sentence(lambda: songs.decode_single_token_bytes(wrong))
     one_sentence(lambda: songs.is_special_token(wrong))
@@ -111,7 +115,9 @@ def test_numbers_of_numpy_are_whole_numbers(songs: Tokenizer) -> None:
     assert songs.truncate("one two three", np.int64(1)) == songs.truncate("one two three", 1)
 
 
-@pytest.mark.parametrize("wrong", [None, 5, 1.5, ["a"], object()], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [None, 5, 1.5, ["a"], object()], ids=lambda wrong: repr(wrong).split(" at 0x")[0]
+)
 def test_a_token_is_a_str_or_bytes(songs: Tokenizer, wrong: Any) -> None:
     one_sentence(lambda: songs.encode_single_token(wrong))
     one_sentence(lambda: songs.encode_piece(wrong))
@@ -123,7 +129,9 @@ def test_a_token_of_half_a_character_is_unknown(songs: Tokenizer) -> None:
         songs.encode_single_token("\ud83d")
 
 
-@pytest.mark.parametrize("wrong", [5, 1.5, "<|endoftext|>", b"all", [5], [None]], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [5, 1.5, "<|endoftext|>", b"all", [5], [None]], ids=lambda wrong: repr(wrong).split(" at 0x")[0]
+)
 def test_special_tokens_are_named_in_a_set(songs: Tokenizer, tmp_path: Path, wrong: Any) -> None:
     (tmp_path / "text").write_text("a", encoding="utf-8")
     for name in ("allowed_special", "disallowed_special"):
@@ -144,7 +152,9 @@ def test_nothing_is_refused_where_none_is_given_as_in_tiktoken(
     assert songs.encode(text, disallowed_special=none) == tiktoken_songs.encode(text, disallowed_special=none)
 
 
-@pytest.mark.parametrize("wrong", [0, -1, 1.5, "2", True, [1]], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [0, -1, 1.5, "2", True, [1]], ids=lambda wrong: repr(wrong).split(" at 0x")[0]
+)
 def test_threads_are_a_number_from_1_on(songs: Tokenizer, tmp_path: Path, wrong: Any) -> None:
     (tmp_path / "text").write_text("a", encoding="utf-8")
     kind = UsageError if type(wrong) is int else ArgumentTypeError

@@ -216,7 +216,9 @@ class TestDownload:
         assert not registry.cached_path().exists()
 
     @pytest.mark.parametrize(
-        "ranks", {encoding.ranks for encoding in ENCODINGS.values()}, ids=lambda r: r.name
+        "ranks",
+        sorted({encoding.ranks for encoding in ENCODINGS.values()}, key=lambda r: r.name),
+        ids=lambda r: r.name,
     )
     def test_comes_from_the_address_under_which_tiktoken_caches_it(self, ranks: RankFile) -> None:
         assert hashlib.sha1(ranks.address.encode()).hexdigest() == ranks.tiktoken_name
