@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpt2x.bench import effort
-from gpt2x.bench.stats import LONG_STEP_S, MS_PER_SECOND
+from gpt2x.bench.stats import MS_PER_SECOND
 
 MAX_ROUNDS = 40
 """More rounds than this make no figure better."""
@@ -41,6 +41,9 @@ class Effort(effort.Effort):
     so that many short ones say more than a few long ones."""
     min_steps: int = 2
     max_steps: int = 50
+    slow_step_s: float = 1.0
+    """A step that takes longer is one round by itself, after one that is not timed: on a slow machine a ladder of twice
+    as many would take twice the budget for its first two rounds."""
     warm_s: float = 0.6
     """How long a step that has waited for its turn is made, at least twice, before it is timed: what it needs has been
     used by others since, and pages that it frees and takes again come back slowly at first."""
@@ -55,10 +58,15 @@ class Effort(effort.Effort):
         """How many steps of this length a round has."""
         if self.steps is not None:
             return self.steps
+        if self._is_slow(step_ms):
+            return 1
         return max(self.min_steps, min(self.max_steps, int(self.round_s * MS_PER_SECOND / step_ms)))
 
     def warm_steps(self, step_ms: float) -> int:
         """How many steps of this length come before them, untimed."""
-        if step_ms > LONG_STEP_S * MS_PER_SECOND:
+        if self._is_slow(step_ms):
             return 1
         return max(2, min(self.max_steps, int(self.warm_s * MS_PER_SECOND / step_ms)))
+
+    def _is_slow(self, step_ms: float) -> bool:
+        return step_ms > self.slow_step_s * MS_PER_SECOND

@@ -417,13 +417,17 @@ def test_one_round_in_turn_is_made_whatever_the_budget(laptop: Machine, tiny_set
     assert not flash.first_round_counts
 
 
-@pytest.mark.parametrize(("step_ms", "steps"), [(0.001, 50), (100.0, 4), (1400.0, 2), (90_000.0, 2)])
-def test_a_round_has_as_many_steps_as_fit_and_at_least_two(step_ms: float, steps: int) -> None:
+@pytest.mark.parametrize(
+    ("step_ms", "steps"), [(0.001, 50), (100.0, 4), (900.0, 2), (1400.0, 1), (90_000.0, 1)]
+)
+def test_a_round_has_as_many_steps_as_fit_and_at_least_two_of_less_than_a_second(
+    step_ms: float, steps: int
+) -> None:
     assert Effort().steps_in_round(step_ms) == steps
 
 
 @pytest.mark.parametrize(
-    ("step_ms", "steps"), [(0.001, 50), (100.0, 6), (400.0, 2), (1400.0, 2), (90_000.0, 1)]
+    ("step_ms", "steps"), [(0.001, 50), (100.0, 6), (400.0, 2), (900.0, 2), (1400.0, 1), (90_000.0, 1)]
 )
 def test_a_step_is_warm_again_before_it_is_timed(step_ms: float, steps: int) -> None:
     assert Effort().warm_steps(step_ms) == steps
