@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,32 @@ from gpt2x import download
 from gpt2x.console import set_quiet
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+MAX_WORKERS = 8
+"""Each imports torch, which takes half a gigabyte."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: one worker for each core that may be used; a virtual machine's threads are no fewer cores."""
+    return min(MAX_WORKERS, len(os.sched_getaffinity(0)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Workers take over each other's tests; neighbours, which share fixtures, stay together as long as they can."""
+    if getattr(config.option, "dist", "no") == "no" and getattr(config.option, "numprocesses", None):
+        config.option.dist = "worksteal"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _threads_of_a_worker() -> None:
+    """One thread for each of several workers, also in what tests start: together they fill the cores."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ["OMP_NUM_THREADS"] = "1"
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

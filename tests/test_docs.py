@@ -45,7 +45,7 @@ def test_the_first_two_commands_of_the_readme_are_the_gates() -> None:
     found = re.findall(r"^(pip install .*)$", first_screen, re.MULTILINE)[:2]
     assert found == [
         "pip install -e . -c constraints.txt && gpt2x bench",
-        'pip install -e ".[test]" -c constraints.txt && pytest',
+        'pip install -e ".[test]" -c constraints.txt && pytest -n auto',
     ]
     gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert set(found) <= set(gate), "the README's commands stand verbatim in .ci/run"

@@ -27,7 +27,17 @@ app = typer.Typer(
 
 PACKAGES = ("torch", "numpy", "tiktoken", "regex", "scikit-learn", "typer", "rich", "safetensors")
 EXTRAS = {
-    "test": ("pytest", "pybind11", "hypothesis", "transformers", "tokenizers", "matplotlib", "gguf", "dask"),
+    "test": (
+        "pytest",
+        "pytest-xdist",
+        "pybind11",
+        "hypothesis",
+        "transformers",
+        "tokenizers",
+        "matplotlib",
+        "gguf",
+        "dask",
+    ),
     "plots": ("matplotlib",),
     "data": ("huggingface_hub", "kagglehub"),
     "export": ("gguf",),

@@ -7,6 +7,7 @@ pytest's cache folder under a name that is a hash of all that went into them.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -111,16 +112,31 @@ def build(
             texts["cuda/few.cu"] += "int64_t gpt2x_cuda_norm_blocks(void) { return 0; }\n"
     command = [str(compiler()), *_FLAGS, *_NO_WARNINGS, *flags]
     library = folder / f"cuda-{_hash([*command, *units, *texts, *texts.values()])}.so"
-    if not library.exists():
-        scratch = folder / f"{library.stem}.{os.getpid()}"
-        try:
-            _write(scratch, texts)
-            _compile(command, scratch, units, library)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        _forget_old(folder)
-    library.touch()
+    with _alone_in(folder):
+        if not library.exists():
+            _build_anew(folder, library, command, texts, units)
+        library.touch()
     return library
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One process at a time builds here: the others find what it has built."""
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build_anew(
+    folder: Path, library: Path, command: list[str], texts: Mapping[str, str], units: Sequence[str]
+) -> None:
+    scratch = folder / f"{library.stem}.{os.getpid()}"
+    try:
+        _write(scratch, texts)
+        _compile(command, scratch, units, library)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    _forget_old(folder)
 
 
 def _sources() -> dict[str, str]:
