@@ -35,6 +35,14 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         config.option.dist = "worksteal"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the long forms of tests to those who ask for them."""
+    if not os.environ.get("GPT2X_TEST_LONG"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; set GPT2X_TEST_LONG=1 to run it"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _threads_of_a_worker() -> None:
     """One thread for each of several workers, also in what tests start: together they fill the cores."""

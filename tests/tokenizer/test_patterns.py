@@ -163,7 +163,7 @@ class TestNative:
     def test_every_text_of_three_characters_that_deepseek_tells_apart(self, native: Tokenizer) -> None:
         check_pieces(native, ["".join(text) for text in itertools.product(DEEPSEEK_KINDS, repeat=3)])
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_every_text_of_five_characters(self, native: Tokenizer) -> None:
         check_pieces(native, ["".join(text) for text in itertools.product(KINDS, repeat=5)])
 
@@ -217,7 +217,7 @@ class TestNative:
             [before + run + after for before in ("", " ", "a") for run in runs for after in ("", "a", " ")],
         )
 
-    @pytest.mark.parametrize("step", [61, pytest.param(1, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("step", [61, pytest.param(1, marks=pytest.mark.long)])
     def test_every_code_point_alone_and_between_letters(self, native: Tokenizer, step: int) -> None:
         """All of the scripts with case and marks, and each `step`-th of the planes that hold little else than one kind.
 

@@ -440,7 +440,10 @@ def on_two_ranks(tmp_path: Path, config: TrainConfig, *more: str) -> subprocess.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
-    [{}, pytest.param({"fused_ops": True, "dtype": "bfloat16"}, marks=needs_ops)],
+    [
+        pytest.param({}, marks=pytest.mark.long),
+        pytest.param({"fused_ops": True, "dtype": "bfloat16"}, marks=needs_ops),
+    ],
     ids=["DDP", "bf16 weights"],
 )
 def test_two_ranks_decide_alike_where_only_one_has_the_nan(
