@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +34,7 @@ EPILOG = examples(
 
 
 PACKAGED = {"data": "songs", "validation_share": 0.05, "seed": 1}
-"""Of the model that ships: benchmarks/lyric_writer/finetune.toml."""
+"""Of the model that ships, where its config.json does not tell: benchmarks/lyric_writer/finetune.toml."""
 
 
 @app.command("eval", epilog=EPILOG)
@@ -205,17 +204,19 @@ def _recipe(name: str | None, path: Path) -> Recipe:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """The settings of the run's training."""
-    from gpt2x.model.runs import SETTINGS, TRAINER, packaged_model
-    from gpt2x.paths import CONFIG_BYTES, read_text
+    """The settings by which the validation part of a run was split off.
 
-    if folder.resolve() == packaged_model().resolve():
-        return PACKAGED
-    file = folder / TRAINER / SETTINGS
-    try:
-        settings = json.loads(read_text(file, limit=CONFIG_BYTES, regular=True))
-        return {name: settings[name] for name in ("data", "validation_share", "seed")}
-    except (InputDataError, ValueError, KeyError, TypeError, RecursionError) as error:
+    Raises:
+        InputDataError: neither its trainer nor its config.json tells.
+
+    """
+    from gpt2x.model.runs import SETTINGS, TRAINER, held_out_of, packaged_model
+
+    settings = held_out_of(folder)
+    if settings is None and folder.resolve() == packaged_model().resolve():
+        settings = PACKAGED
+    if settings is None:
         raise InputDataError(
             f"{folder} does not say what it was trained on (there is no {TRAINER}/{SETTINGS} to read); give --data FILE"
-        ) from error
+        )
+    return settings

@@ -14,7 +14,7 @@ import typer
 
 from gpt2x.cli import sing_options as option
 from gpt2x.cli.options import Device, Json, Out, Quiet, WeightsFrom, examples
-from gpt2x.cli.sing_song import Singer, Song, find_songs, load_engine, write_songs
+from gpt2x.cli.sing_song import Singer, Song, announce, find_songs, load_engine, write_songs
 from gpt2x.console import emit, emit_json, is_quiet, is_terminal
 from gpt2x.errors import UsageError
 
@@ -59,6 +59,8 @@ def sing(
     presence_penalty: option.PresencePenalty = 0.0,
     no_repeat_ngram: option.NoRepeatNgram = 0,
     drafts: option.Drafts = 12,
+    best_of: option.BestOf = 4,
+    only_words: option.OnlyWords = True,
     chorus: option.Chorus = True,
     stop: option.Stop = None,
     seed: option.SongSeed = None,
@@ -85,9 +87,8 @@ def sing(
     --originality also {copied: {words, share, text, title, spans}}, with --score that and {score: {lines, words,
     rhymed, scheme, unknown, repeated, distinct_2, has_topic}, settings, command}; with --count above 1 a list.
     """
-    from gpt2x.generate.form import MAX_LINES, MIN_LINES
-    from gpt2x.generate.lyrics import SongRequest
-    from gpt2x.generate.sampling import SamplingConfig
+    from gpt2x.generate.sampling_config import SamplingConfig
+    from gpt2x.generate.song_request import MAX_LINES, MIN_LINES, SongRequest
     from gpt2x.generate.song_settings import SongSettings, next_seed, one_word, plain_topic
     from gpt2x.model.runs import find_run, newest_run, weights_of
 
@@ -115,6 +116,8 @@ def sing(
             max_lines=max(MAX_LINES, min_lines or 0) if lines is None else lines,
             returning_chorus=chorus,
             candidates=drafts,
+            best_of=best_of,
+            only_words=only_words,
         ),
         sampling=SamplingConfig(
             temperature=temperature,
@@ -135,6 +138,10 @@ def sing(
     folder = newest_run() if run is None else find_run(run)
     must_compare = originality or data is not None or max_copied is not None
     songs, why_not = find_songs(folder, data, must=must_compare) if must_compare or score else (None, "")
+    waits = not (web or interactive or as_json or typewriter or max_copied is not None)
+    announced = (
+        waits and weights is None and device in ("auto", "cpu") and announce(folder, settings, first_seed)
+    )
     singer = Singer(
         engine=load_engine(weights_of(folder, weights_from), device, weights),
         folder=folder,
@@ -159,7 +166,8 @@ def sing(
         return
     sung: list[Song] = []
     while len(sung) < count:
-        sung.append(singer.sing(settings, next_seed(sung[-1]["seed"]) if sung else first_seed))
+        seed = next_seed(sung[-1]["seed"]) if sung else first_seed
+        sung.append(singer.sing(settings, seed, announced=announced and not sung))
         if not as_json and len(sung) < count:
             emit("")
     if as_json:

@@ -60,6 +60,19 @@ Drafts = Annotated[
     int,
     typer.Option("--drafts", min=1, metavar="N", help="How often a line is tried until it rhymes; 1: never."),
 ]
+BestOf = Annotated[
+    int,
+    typer.Option(
+        "--best-of",
+        min=1,
+        metavar="N",
+        help="Keep the best of N drafts of a line, where the model plans its lines; 1: the first.",
+    ),
+]
+OnlyWords = Annotated[
+    bool,
+    typer.Option("--only-words/--any-words", help="Whether the model may write words that are none."),
+]
 Chorus = Annotated[
     bool, typer.Option("--chorus/--no-chorus", help="Whether a chorus comes back word for word.")
 ]

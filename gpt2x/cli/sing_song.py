@@ -52,15 +52,20 @@ class Singer:
     printing: bool = True
     typewriter: bool = False
 
-    def sing(self, settings: SongSettings, seed: int) -> Song:
+    def sing(self, settings: SongSettings, seed: int, *, announced: bool = False) -> Song:
         """Write one song, printed as it comes, and its report on stderr.
+
+        Args:
+            settings: what it depends on.
+            seed: of the song.
+            announced: `announce` has printed the title already.
 
         Raises:
             Gpt2xError: no draw copied so little as `max_copied` asks for.
 
         """
         if self.max_copied is None:
-            return self._reported(*self._draw(settings, seed, self._printer()), settings)
+            return self._reported(*self._draw(settings, seed, self._printer(), announced), settings)
         song, copied = self._draw_an_original(settings, seed, self.max_copied)
         show = self._printer()
         for line in page_of(song).splitlines(keepends=True):
@@ -86,17 +91,19 @@ class Singer:
         )
 
     def _draw(
-        self, settings: SongSettings, seed: int, show: Callable[[str], None]
+        self, settings: SongSettings, seed: int, show: Callable[[str], None], announced: bool = False
     ) -> tuple[Song, Copied | None]:
         """Write one song, shown as it comes, and compare it."""
-        from gpt2x.generate.lyrics import title_of
         from gpt2x.generate.originality import copied_spans
+        from gpt2x.generate.song_request import title_of
         from gpt2x.generate.song_settings import words_of_song
 
         topic = settings.request.topic
-        say(f"{self.folder}, seed {seed}")
+        if not announced:
+            say(f"{self.folder}, seed {seed}")
         stream = settings.sing(self.engine, seed)
-        text = _collect(stream, show)
+        title = next(stream) if announced else ""
+        text = title + _collect(stream, show)
         song: Song = {
             "topic": topic,
             "title": title_of(topic),
@@ -140,6 +147,23 @@ class Singer:
         if not self.printing:
             return _show_nothing
         return Typewriter(emit_piece) if self.typewriter and is_terminal(sys.stdout) else emit_piece
+
+
+def announce(folder: Path, settings: SongSettings, seed: int) -> bool:
+    """Print the title of a song before torch and the model are loaded, which takes longer than the first line.
+
+    Returns:
+        Whether it was printed: of the model that ships alone. Another may be damaged, and then no song begins.
+
+    """
+    from gpt2x.generate.song_request import title_of
+    from gpt2x.model.runs import packaged_model
+
+    if folder.resolve() != packaged_model().resolve():
+        return False
+    say(f"{folder}, seed {seed}")
+    emit_piece(f"{title_of(settings.request.topic)}\n\n")
+    return True
 
 
 def load_engine(folder: Path, device: str, weights: str | None) -> Engine:

@@ -19,6 +19,7 @@ import torch
 
 from gpt2x.data.lines import EndWordFilter
 from gpt2x.errors import UsageError
+from gpt2x.generate.branches import Branches
 from gpt2x.generate.history import History
 from gpt2x.generate.sampling import SamplingConfig, sample
 from gpt2x.generate.stops import Stops, StopStrings, at_end_of_text
@@ -202,11 +203,17 @@ class Session:
         self._unread = self.ids[:]
         self._logits: torch.Tensor | None = None
 
-    def logits(self) -> torch.Tensor:
-        """(V,): what the model says of the next token; what was appended since is read now."""
-        if self._unread or self._logits is None:
-            if self._cache is None or self._cache.length + len(self._unread) > self._block_size:
-                self._unread = keep_in_context(self.ids, self._block_size, self._keep)
+    def logits(self, room: int = 0) -> torch.Tensor:
+        """(V,): what the model says of the next token; what was appended since is read now.
+
+        Args:
+            room: for so many tokens more, the context slides now if it would have to later.
+
+        """
+        must_slide = self._cache is None or self._cache.length + len(self._unread) + room > self._block_size
+        if self._unread or self._logits is None or must_slide:
+            if self._cache is None or must_slide:
+                self._unread = keep_in_context(self.ids, self._block_size - room, self._keep)
                 self._cache = self._model.new_cache(max_length=len(self._unread) + self._room)
             self._logits = self._model(torch.tensor(self._unread), self._cache)
             self._unread = []
@@ -235,6 +242,19 @@ class Session:
             if length < self._keep:
                 self._cache = None
 
+    def branches(self, count: int, room: int) -> Branches:
+        """Several continuations of the text, read together; see `Branches`.
+
+        Args:
+            count: how many.
+            room: the most tokens that each will have; at most half of the context.
+
+        """
+        room = min(room, self._block_size // 2)
+        logits = self.logits(room)
+        assert self._cache is not None
+        return Branches(self._model, self._cache.fork(count, room), logits.expand(count, -1))
+
     def keep_all(self) -> None:
         """From now on the text so far stays when the context slides."""
         self._keep = len(self.ids)
@@ -257,6 +277,13 @@ class _PlainModel:
         logits, _ = self.model(ids[None].to(self.device), cache=cache, last_only=True)  # (1, 1, V)
         assert logits is not None
         return logits[0, -1]
+
+    @torch.inference_mode()
+    def read_rows(self, ids: torch.Tensor, cache: KVCache) -> torch.Tensor:
+        """(B,) -> (B, V): the logits after one more token of each of B texts."""
+        logits, _ = self.model(ids[:, None].to(self.device), cache=cache, last_only=True)  # (B, 1, V)
+        assert logits is not None
+        return logits[:, -1]
 
     def new_cache(self, max_length: int | None = None) -> KVCache:
         """An empty KV cache for one text."""

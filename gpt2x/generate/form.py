@@ -18,14 +18,16 @@ from torch import Tensor
 
 from gpt2x.data.lines import END_OF_PLAN, last_word, words_of
 from gpt2x.generate.rhyme import Rhymes
+from gpt2x.generate.song_request import MAX_LINES, MIN_LINES
 
 _LABEL = re.compile(r"\[([^\]]+)\]")
 _RETURNS = re.compile(r"(?i)(pre-?chorus|chorus|refrain|hook)\b")
 _STANZA = 4
 """Lines after which the search for a rhyme begins anew, where a stanza is longer."""
 
-MIN_LINES, MAX_LINES = 8, 44
-"""Before so many sung lines a song does not end; after so many it ends with the stanza."""
+_SHORTEST_STANZA = 2
+CHORUSES = 2
+"""How often a chorus is sung; in a long song once in twelve lines."""
 
 
 class SongForm:
@@ -59,14 +61,16 @@ class SongForm:
         self.planned = planned
         self._hook = hook.lower()
         self._has_labels = self._has_outro = False
-        self.lines = 0
-        """Sung lines that are complete; labels and empty lines are none."""
+        self.sung: list[str] = []
+        """The sung lines that are complete, without their plans; labels and empty lines are none."""
         self._line = b""
         self._ends: list[str] = []  # the last words of this stanza's lines
         self._rhymed: set[int] = set()  # which of those have found their rhyme
         self._label = ""
         self._block: list[int] = []  # the tokens since the label
+        self._sung_to = 0  # how many of those belong to sung lines
         self._sung: dict[str, list[int]] = {}  # label -> the tokens under it, when first written
+        self._labels: list[str] = []  # of the stanzas so far
         self._breaks_due = 0  # line ends that have to come before anything else may
 
     @functools.cached_property
@@ -81,6 +85,11 @@ class SongForm:
             if token == tokenizer.eot_token or (value and not value.strip(b"\n")):
                 breaks.append(token)
         return torch.tensor(breaks, dtype=torch.int64)
+
+    @property
+    def lines(self) -> int:
+        """How many lines were sung."""
+        return len(self.sung)
 
     # What follows -----------------------------------------------------------------------------------------------
 
@@ -105,6 +114,27 @@ class SongForm:
         """Whether the song has to end here: a stanza is complete, and it is long enough or that was its outro."""
         is_enough = self.lines >= (self.min_lines if self._has_outro else self.max_lines)
         return is_enough and not self._line and not self._ends and not self._label
+
+    def fits(self, text: str) -> bool:
+        """Whether something that is no line, a label or an empty line, may come here.
+
+        A label follows an empty line and is followed by lines; a stanza has two lines at least; a chorus does not
+        follow itself, and comes `CHORUSES` times at most.
+        """
+        label = _LABEL.fullmatch(text.strip())
+        if label is None:
+            return not text.isspace() or len(self._ends) >= _SHORTEST_STANZA
+        name = label[1].strip().lower()
+        if self._ends or self._label:
+            return False
+        returns = bool(_RETURNS.match(name))
+        return not returns or (
+            self._labels[-1:] != [name] and self._labels.count(name) < max(CHORUSES, self.lines // 12)
+        )
+
+    def instead_of(self, text: str) -> str:
+        """What comes in place of something that does not fit: the outro for a label, else what it is."""
+        return "[Outro]\n" if _LABEL.fullmatch(text.strip()) and not (self._ends or self._label) else text
 
     def wanted_end(self) -> str:
         """The word that the next line has to end with: the hook, "" for any other line.
@@ -180,9 +210,10 @@ class SongForm:
             self._label = label[1].strip().lower()
             self._has_labels = True
         else:
-            self.lines += 1
             if self.planned:
                 line = line.rpartition(END_OF_PLAN)[2]
+            self.sung.append(line)
+            self._sung_to = len(self._block)
             if self._hook and self._hook in map(str.lower, words_of(line)):
                 self._hook = ""
             word = last_word(line)
@@ -195,9 +226,10 @@ class SongForm:
 
     def _end_stanza(self) -> None:
         if self._label and self._ends:
-            self._sung.setdefault(self._label, self._without_breaks(self._block))
+            self._sung.setdefault(self._label, self._without_breaks(self._block[: self._sung_to]))
         if self._ends:
             self._has_outro = self._has_outro or self._label.startswith("outro")
+            self._labels.append(self._label)
             self._label = ""
         self._ends, self._rhymed = [], set()
 

@@ -7,55 +7,28 @@ the caller leaves open it writes itself, before the words.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Generator
 
-from gpt2x.data.lines import END_OF_PLAN, EndWordFilter, last_word
+from gpt2x.data.lines import END_OF_PLAN, EndWordFilter, last_word, words_of
 from gpt2x.data.lyrics import TAGS, Tags, song_prompt
 from gpt2x.errors import UsageError
 from gpt2x.generate.engine import Engine, Session, TextStream, new_generator
-from gpt2x.generate.form import MAX_LINES, MIN_LINES, SongForm
+from gpt2x.generate.form import SongForm
 from gpt2x.generate.rhyme import packaged_rhymes
 from gpt2x.generate.sampling import SamplingConfig, choose, finite_scores
+from gpt2x.generate.song_request import SONG_SAMPLING, SongRequest, title_of
+from gpt2x.generate.song_words import is_of_songs, packaged_words
 from gpt2x.generate.songwriting import SongWriter
 from gpt2x.generate.stops import Stops, at_end_of_text
 
-# A song should surprise, and still hang together.
-SONG_SAMPLING = SamplingConfig(temperature=0.8, top_p=0.95, min_p=0.05)
+__all__ = ["SONG_SAMPLING", "SongRequest", "prompt_for", "prompt_ids", "sing", "title_of"]
+
 _TAG_SAMPLING = SamplingConfig(temperature=0.8, top_p=0.9)
 _VALUE_TOKENS = 8  # the longest value of a tag that the model may write itself
 _HEAD_TOKENS = 40
-_SMALL_WORDS = frozenset(
-    {"a", "an", "and", "as", "at", "but", "by", "for", "from", "if", "in", "into"}
-    | {"nor", "of", "on", "or", "the", "to", "up", "vs", "with"}
-)
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-
-
-def title_of(topic: str) -> str:
-    """A topic in the letters of a title; capitals that are there stay, small words stay small inside.
-
-    Raises:
-        UsageError: there is no topic.
-
-    >>> title_of("ex-girlfriend"), title_of("rain in the city"), title_of("don't call ANNA")
-    ('Ex-Girlfriend', 'Rain in the City', "Don't Call ANNA")
-    """
-    topic = " ".join(topic.split())
-    if not topic:
-        raise UsageError("the topic is empty; say what to sing about, as in: gpt2x sing rain")
-    words = list(_WORD.finditer(topic))
-
-    def write(match: re.Match[str]) -> str:
-        word = match.group()
-        inside = words[0].start() < match.start() < words[-1].start()
-        return word if inside and word in _SMALL_WORDS else word[0].upper() + word[1:]
-
-    return _WORD.sub(write, topic)
 
 
 def prompt_for(topic: str) -> str:
@@ -82,43 +55,6 @@ def _cut_before_words(tokenizer: Any, text: str, words: str = "A") -> list[int]:
     if ids and tokenizer.decode_bytes(ids[:-1]) == text.encode("utf-8", "replace"):
         return ids[:-1]
     return list(tokenizer.encode_ordinary(text))  # a tokenizer that joins line ends and letters
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SongRequest:
-    """What to write.
-
-    Attributes:
-        topic: what the song is about; its title is made of it.
-        mood: one word; "" leaves it to the model.
-        form: verse-chorus, ballad or free; "" leaves it to the model.
-        min_lines: before so many sung lines it does not end.
-        max_lines: after so many it ends with the stanza.
-        returning_chorus: a chorus that is announced again comes back word for word.
-        candidates: drafts of a line that should rhyme; 1 takes every line as it comes.
-        hook: the chorus names the topic if no line has done so before, where the model plans its lines.
-
-    """
-
-    topic: str
-    mood: str = ""
-    form: str = ""
-    min_lines: int = MIN_LINES
-    max_lines: int = MAX_LINES
-    returning_chorus: bool = True
-    candidates: int = 12
-    hook: bool = True
-
-    def __post_init__(self) -> None:
-        title_of(self.topic)
-        Tags(mood=self.mood, form=self.form)  # refuses a form that there is not
-        if not 0 <= self.min_lines <= self.max_lines or not self.max_lines:
-            raise UsageError(
-                f"min_lines = {self.min_lines} and max_lines = {self.max_lines} fit no song; give min_lines from 0 on "
-                "and max_lines no smaller"
-            )
-        if self.candidates < 1:
-            raise UsageError(f"candidates = {self.candidates} drafts no line; give at least 1")
 
 
 def knows_tags(engine: Engine) -> bool:
@@ -196,6 +132,9 @@ class _Writing:
             hook=last_word(song.topic) if song.hook else "",
             planned=self.plans is not None,
         )
+        words = None
+        if is_of_songs(self.tokenizer, packaged_words()):
+            words = packaged_words().with_words(words_of(song.topic))
         writer = SongWriter(
             session,
             form,
@@ -203,6 +142,9 @@ class _Writing:
             generator=self.generator,
             stops=self.stops,
             candidates=song.candidates,
+            best_of=song.best_of,
+            words=words,
+            only_words=song.only_words,
         )
         yield from writer.tokens(max_tokens)
 

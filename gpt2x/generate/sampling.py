@@ -9,107 +9,19 @@ on every device and does not hang on how a library implements `multinomial`.
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gpt2x.errors import InputDataError, UsageError
+from gpt2x.errors import InputDataError
 from gpt2x.generate.history import History
+from gpt2x.generate.sampling_config import GREEDY, SamplingConfig
+
+__all__ = ["GREEDY", "SamplingConfig", "adjust", "choose", "draw", "finite_scores", "sample"]
 
 _TINY_TEMPERATURE = 1e-30  # below, a float32 quotient would be 0/0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplingConfig:
-    """How the next token is chosen from the model's logits.
-
-    Attributes:
-        temperature: logits are divided by it; below 1 is more sure of itself, 0 always takes the likeliest token.
-        top_k: only the k likeliest tokens can come (those that tie with the k-th too); None means all.
-        top_p: only the smallest set of likeliest tokens that holds this much probability can come; 1 means all.
-        min_p: only tokens with at least this share of the likeliest one's probability can come; 0 means all
-            (Nguyen et al. 2024, "Turning Up the Heat", §3).
-        typical_p: only the tokens whose information is nearest to the expected one, and that together hold this much
-            probability, can come; 1 means all (Meister et al. 2023, "Locally Typical Sampling", §4).
-        repetition_penalty: logits of tokens already in the text are divided by it when positive and multiplied when
-            negative (Keskar et al. 2019, "CTRL", §4.1); 1 means no penalty.
-        frequency_penalty: taken from a token's logit once for each time it was written; 0 means none.
-        presence_penalty: taken from the logit of each token that was written; 0 means none.
-        no_repeat_ngram: no run of this many tokens comes twice (Paulus et al. 2017, §2.5); 0 means any may.
-        logit_bias: (id, what is added to its logit), …
-
-    Raises:
-        UsageError: a value that can never work, naming the field.
-
-    """
-
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float = 1.0
-    min_p: float = 0.0
-    typical_p: float = 1.0
-    repetition_penalty: float = 1.0
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    no_repeat_ngram: int = 0
-    logit_bias: tuple[tuple[int, float], ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("temperature", "top_p", "min_p", "typical_p", "repetition_penalty", "frequency_penalty"):
-            _check_number(name, getattr(self, name))
-        _check_number("presence_penalty", self.presence_penalty)
-        _check_count("top_k", 1 if self.top_k is None else self.top_k, least=1, why="leaves no token")
-        _check_count("no_repeat_ngram", self.no_repeat_ngram, least=0, why="is negative")
-        if not 0.0 <= self.temperature < math.inf:
-            raise UsageError(f"temperature = {self.temperature} is not a number from 0 on; 0 means greedy")
-        for name in ("top_p", "typical_p"):
-            if not 0.0 < getattr(self, name) <= 1.0:
-                raise UsageError(
-                    f"{name} = {getattr(self, name)} is outside (0, 1]; give a share such as 0.95"
-                )
-        if not 0.0 <= self.min_p < 1.0:
-            raise UsageError(f"min_p = {self.min_p} is outside [0, 1); give a share such as 0.05")
-        if not 0.0 < self.repetition_penalty < math.inf:
-            raise UsageError(f"repetition_penalty = {self.repetition_penalty} is not a number above 0")
-        for name in ("frequency_penalty", "presence_penalty"):
-            if not math.isfinite(getattr(self, name)):
-                raise UsageError(f"{name} = {getattr(self, name)} is not a finite number; 0 means none")
-        for token, bias in self.logit_bias:
-            _check_count("a token of logit_bias", token, least=0, why="is negative")
-            _check_number("a value of logit_bias", bias)
-            if math.isnan(bias) or bias == math.inf:
-                raise UsageError(
-                    f"logit_bias of token {token} is {bias}; give a number, or -inf to rule it out"
-                )
-
-    @property
-    def needs_history(self) -> bool:
-        """Whether what was written before changes what may come."""
-        return bool(
-            self.repetition_penalty != 1.0
-            or self.frequency_penalty
-            or self.presence_penalty
-            or self.no_repeat_ngram
-        )
-
-
-def _check_number(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise UsageError(f"{name} = {value!r} is not a number")
-
-
-def _check_count(name: str, value: object, *, least: int, why: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise UsageError(f"{name} = {value!r} is not a whole number; give {least} or more")
-    if value < least:
-        raise UsageError(f"{name} = {value} {why}; give at least {least}")
-
-
-GREEDY = SamplingConfig(temperature=0.0)
 
 
 def sample(

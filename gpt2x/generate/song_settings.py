@@ -10,14 +10,15 @@ import dataclasses
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt2x.console import clean
 from gpt2x.errors import UsageError, quoted
-from gpt2x.generate.engine import Engine, TextStream
-from gpt2x.generate.form import MAX_LINES, MIN_LINES
-from gpt2x.generate.lyrics import SONG_SAMPLING, SongRequest, sing, title_of
-from gpt2x.generate.sampling import SamplingConfig
+from gpt2x.generate.sampling_config import SamplingConfig
+from gpt2x.generate.song_request import MAX_LINES, MIN_LINES, SONG_SAMPLING, SongRequest, title_of
+
+if TYPE_CHECKING:
+    from gpt2x.generate.engine import Engine, TextStream
 
 MOODS = (
     *("funny", "tender", "playful", "romantic", "wistful", "happy", "calm", "sad", "nostalgic", "hopeful"),
@@ -102,6 +103,8 @@ class SongSettings:
 
     def sing(self, engine: Engine, seed: int) -> TextStream:
         """The song, piece by piece, the title first."""
+        from gpt2x.generate.lyrics import sing  # loads torch, which settings do not need
+
         return sing(
             engine,
             self.request,
@@ -161,7 +164,7 @@ class SongSettings:
         """What a song depends on, for a person: what is usual, and what else was chosen.
 
         >>> SongSettings(request=SongRequest(topic="rain", mood="sad")).in_words()
-        "mood sad, the model's form, 8 to 44 lines, 12 drafts, temperature 0.8, top-p 0.95, min-p 0.05"
+        "mood sad, the model's form, 8 to 44 lines, 12 drafts, best of 4, temperature 0.8, top-p 0.95, min-p 0.05"
         """
         request, sampling = self.request, self.sampling
         words = [
@@ -169,6 +172,7 @@ class SongSettings:
             f"form {request.form}" if request.form else "the model's form",
             f"{request.min_lines} to {request.max_lines} lines",
             f"{request.candidates} drafts",
+            f"best of {request.best_of}",
             f"temperature {sampling.temperature:g}",
             f"top-p {sampling.top_p:g}",
             f"min-p {sampling.min_p:g}",
@@ -179,6 +183,7 @@ class SongSettings:
             "--lines",
             "--min-lines",
             "--drafts",
+            "--best-of",
             "--temperature",
             "--top-p",
             "--min-p",
@@ -188,13 +193,14 @@ class SongSettings:
 
     def _changed_options(self) -> Iterator[tuple[str, ...]]:
         """The options that are not as usual, each with its value."""
-        request = self.request
+        request, usual = self.request, SongRequest(topic="x")
         values: dict[str, tuple[Any, Any]] = {
             "--mood": (request.mood, ""),
             "--form": (request.form, ""),
             "--lines": (request.max_lines, MAX_LINES),
             "--min-lines": (request.min_lines, min(MIN_LINES, request.max_lines)),
-            "--drafts": (request.candidates, SongRequest(topic="x").candidates),
+            "--drafts": (request.candidates, usual.candidates),
+            "--best-of": (request.best_of, usual.best_of),
             "--max-tokens": (self.max_tokens, MAX_TOKENS),
         }
         for option in dataclasses.fields(SamplingConfig):
@@ -206,5 +212,7 @@ class SongSettings:
                 yield (name, str(value))
         if not request.returning_chorus:
             yield ("--no-chorus",)
+        if not request.only_words:
+            yield ("--any-words",)
         for text in self.stop:
             yield ("--stop", text)

@@ -10,17 +10,20 @@ by token.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 
-from gpt2x.data.lines import END_OF_PLAN, last_word
+from gpt2x.data.lines import END_OF_PLAN, last_word, words_of
+from gpt2x.generate.drafts import Draft, Drafter
 from gpt2x.generate.engine import Session
 from gpt2x.generate.form import SongForm
+from gpt2x.generate.line_choice import TASTE, Pair, best, cost_of, pairs_of
 from gpt2x.generate.sampling import SamplingConfig, adjust, choose, finite_scores
+from gpt2x.generate.song_words import SongWords, WordGuard
 from gpt2x.generate.stops import Stops
 
-PLANS_FOR_A_LINE = 4
+PLANS_FOR_A_LINE = 3
 """Drafts of a plan for each draft of a line; a plan is two or three tokens."""
 
 LINE_TOKENS = 60
@@ -37,6 +40,9 @@ class SongWriter:
         generator: whose numbers decide.
         stops: the tokens that end the song; they are not written.
         candidates: drafts of a line that should rhyme, or end as planned; 1 takes what comes.
+        best_of: so many drafts of a planned line are compared; 1 takes the first that is as planned.
+        words: planned rhymes are chosen among the common ones of these; None takes any.
+        only_words: the drafts have no word that `words` does not know, if it can be helped.
 
     """
 
@@ -49,10 +55,21 @@ class SongWriter:
         generator: torch.Generator,
         stops: Stops,
         candidates: int = 1,
+        best_of: int = 1,
+        words: SongWords | None = None,
+        only_words: bool = False,
     ) -> None:
         self.session, self.form = session, form
         self.sampling, self.generator, self.stops = sampling, generator, stops
-        self.candidates = candidates
+        self.candidates, self.best_of, self.words = candidates, best_of, words
+        self._drafter = Drafter(
+            session,
+            form,
+            sampling=sampling,
+            generator=generator,
+            guard=WordGuard(words) if words is not None and only_words else None,
+            stop_ids=sorted(stops.token_ids),
+        )
         self.has_ended = False
         """The model ended the song, or its form did."""
 
@@ -126,6 +143,8 @@ class SongWriter:
 
     def _planned_line(self, limit: int) -> list[int]:
         """The word that a line ends with, and a line that ends so; or a label, an empty line or the end."""
+        if self.best_of > 1:
+            return self._best_line(limit)
         plan = self._plan(limit)
         word = last_word(self.form.text_of(plan).partition(END_OF_PLAN)[0])
         if self.has_ended or not self._is_plan(plan):
@@ -136,6 +155,85 @@ class SongWriter:
 
         limit -= len(plan)
         return plan + self._best_of(lambda: list(self._draft(limit)), keeps_plan, self.candidates)
+
+    # The best of several drafts ------------------------------------------------------------------------------------
+
+    def _best_line(self, limit: int) -> list[int]:
+        """As `_planned_line`: several drafts at a time, again while none is as planned, and the best of all."""
+        partners = self.form.partners() if self.candidates > 1 else []
+        first: list[int] = []
+        wanted = self.form.wanted_end()
+        if not wanted:
+            first = self._beginning(limit)
+            if self.has_ended or not self._is_plan(first):
+                return first
+            self.session.take_back(len(first))
+        choices = [self._plan_of(word) for word in ([wanted] if wanted else self._answers_to(partners))]
+        drafts: list[Draft] = []
+        scores: list[float] = []
+        sung = {pair for line in self.form.sung for pair in pairs_of(line)}
+        for number in range(-(-self.candidates // self.best_of)):
+            more = self._new_drafts(choices, [] if number else first, partners, limit)
+            self._drafter.write(more, min(limit, LINE_TOKENS))
+            drafts += more
+            scores += [self._score(draft, wanted, partners, sung) for draft in more]
+            if max(scores) > -TASTE.broken_plan:
+                break
+        line = drafts[best(scores)].tokens
+        self.session.append(*line)
+        return line
+
+    def _new_drafts(
+        self, choices: list[list[int]], first: list[int], partners: Sequence[str], limit: int
+    ) -> list[Draft]:
+        """Drafts that have only their plans: the first if it is good, and the likeliest of the choices, or any."""
+        plans = self._drafter.plans(choices, PLANS_FOR_A_LINE * self.best_of, limit) if choices else []
+        if first and self._is_good_end(last_word(self.form.text_of(first)), partners):
+            plans.insert(0, first)
+        given = [Draft([plan]) for plan in plans[: self.best_of]]
+        others = range(self.best_of - len(given))
+        return given + [Draft([plans[row % len(plans)]] if choices else ()) for row in others]
+
+    def _beginning(self, limit: int) -> list[int]:
+        """A plan, or something else that fits: whether a line comes is for the model to say. It is appended."""
+
+        def fits(tokens: list[int]) -> bool:
+            return self.has_ended or self._is_plan(tokens) or self.form.fits(self.form.text_of(tokens))
+
+        tokens = self._best_of(
+            lambda: list(self._draft(limit, ends="\n" + END_OF_PLAN)), fits, PLANS_FOR_A_LINE
+        )
+        text = self.form.text_of(tokens)
+        if fits(tokens) or self.form.instead_of(text) == text:
+            return tokens
+        self.session.take_back(len(tokens))
+        tokens = self.form.tokens_of(self.form.instead_of(text))[:limit]
+        self.session.append(*tokens)
+        return tokens
+
+    def _answers_to(self, partners: Sequence[str]) -> list[str]:
+        """The words that answer, the common ones if there are any."""
+        words = self.form.answers_to(partners)
+        common = [word for word in words if self.words is not None and self.words.is_common(word)]
+        return common or words
+
+    def _is_good_end(self, word: str, partners: Sequence[str]) -> bool:
+        return self.form.answers(word, partners) and (self.words is None or self.words.is_common(word))
+
+    def _score(self, draft: Draft, wanted: str, partners: Sequence[str], sung: Collection[Pair]) -> float:
+        """How good a draft is: its likelihood in nats a token, less what its faults cost."""
+        line, plan = draft.line, draft.plan
+        is_planned = draft.ends and bool(plan) and last_word(line).lower() == plan.lower()
+        answers = bool(wanted) or self.form.answers(plan, partners)
+        unknown = 0 if self.words is None else sum(not self.words.knows(word) for word in words_of(line))
+        return (
+            draft.likelihood
+            - cost_of(line, self.form.sung, sung)
+            - TASTE.unknown_word * unknown
+            - TASTE.broken_plan * (not is_planned or not answers)
+        )
+
+    # One draft after the other ---------------------------------------------------------------------------------------
 
     def _is_plan(self, tokens: list[int]) -> bool:
         return END_OF_PLAN in self.form.text_of(tokens)

@@ -14,6 +14,7 @@ much as the arithmetic between two products. Letters in shapes as there:
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import torch
@@ -125,23 +126,56 @@ class DecodingModel:
         return self._threads.run(lambda: self._read(ids, cache))
 
     @torch.inference_mode()
+    def read_rows(self, ids: Tensor, cache: KVCache) -> Tensor:
+        """Read one token of each of several texts that are equally long, and predict the ones after.
+
+        Args:
+            ids: (B,) of int64, ids below V.
+            cache: for B texts, as `KVCache.fork` makes it; the keys and values of `ids` are added.
+
+        Returns:
+            The logits (B, V), float32: up to rounding those of `__call__` for each text alone.
+
+        Raises:
+            ValueError: the cache or the context is full.
+            IndexError: an id that the model does not have.
+
+        """
+        branch = self._positions(cache.length, 1).expand(len(ids), -1)
+        x, branch = self._blocks(F.embedding(ids, self.wte), branch, cache, self._attend_rows)
+        cache.advance(1)
+        y, _ = self._add_norm(x, branch, self.ln_f)
+        return self.head(y)
+
+    @torch.inference_mode()
     def _read(self, ids: Tensor, cache: KVCache) -> Tensor:
-        past, T = cache.length, len(ids)
-        # The first branch that is added to the stream is the position.
-        x, branch = F.embedding(ids, self.wte), self.wpe[past : past + T]  # (T, C)
-        if len(branch) < T:
+        T = len(ids)
+        branch = self._positions(cache.length, T)
+        x, branch = self._blocks(F.embedding(ids, self.wte), branch, cache, self._attend)
+        cache.advance(T)
+        y, _ = self._add_norm(x[-1:], branch[-1:], self.ln_f)
+        return self.head(y)[0]
+
+    def _positions(self, past: int, T: int) -> Tensor:
+        """(T, C): where the tokens stand, which is the first branch that is added to the stream."""
+        positions = self.wpe[past : past + T]
+        if len(positions) < T:
             raise ValueError(
                 f"{past + T} tokens are more than the model's context of block_size = {self.config.block_size}; "
                 "give fewer, or let gpt2x.generate.Engine slide over them"
             )
+        return positions
+
+    def _blocks(
+        self, x: Tensor, branch: Tensor, cache: KVCache, attend: Callable[[int, Tensor, KVCache], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """All layers, (R, C) -> (R, C) twice: the stream, and what is to be added to it."""
         for number, layer in enumerate(self.layers):
             y, x = self._add_norm(x, branch, layer.ln_1)
-            branch = layer.attention_out(self._attend(number, layer.qkv(y), cache))
+            branch = layer.attention_out(attend(number, layer.qkv(y), cache))
             y, x = self._add_norm(x, branch, layer.ln_2)
             branch = layer.narrow(torch.ops.gpt2x.bias_gelu(layer.widen(y), layer.widen_bias))
-        cache.advance(T)
-        y, _ = self._add_norm(x[-1:], branch[-1:], self.ln_f)
-        return self.head(y)[0]
+        return x, branch
 
     def _add_norm(self, x: Tensor, branch: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
         """The stream with the branch added to it: normalised, and as it is."""
@@ -159,6 +193,13 @@ class DecodingModel:
         mask = None if S == T else torch.ones(T, S, dtype=torch.bool).tril(S - T)
         y = F.scaled_dot_product_attention(heads[0], keys, values, attn_mask=mask, is_causal=mask is None)
         return y[0].transpose(0, 1).reshape(T, -1)
+
+    def _attend_rows(self, number: int, qkv: Tensor, cache: KVCache) -> Tensor:
+        """(B, 3 C) -> (B, C): the new token of each text looks at that text."""
+        B, H, D = len(qkv), self.config.n_head, self.config.head_size
+        heads = qkv.view(B, 3, H, 1, D).transpose(0, 1)  # (3, B, H, 1, D)
+        keys, values = cache.update_both(number, heads[1:])  # (B, H, S, D)
+        return ops.decode_attention(heads[0, :, :, 0], keys, values).reshape(B, -1)
 
     def new_cache(self, max_length: int | None = None) -> KVCache:
         """An empty KV cache for one text."""

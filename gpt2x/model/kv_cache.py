@@ -76,6 +76,25 @@ class KVCache:
             )
         return end
 
+    def fork(self, count: int, room: int) -> KVCache:
+        """A cache of `count` texts that all begin with this one's first; what is held is copied.
+
+        Args:
+            count: how many.
+            room: how many more tokens of each fit, as far as they would here.
+
+        """
+        fork = KVCache.__new__(KVCache)
+        fork.length, fork.max_length = self.length, min(self.length + room, self.max_length)
+        layers, two, _, heads, _, size = self._rows.shape
+        fork._rows = self._rows.new_empty((layers, two, count, heads, fork.max_length, size))
+        fork._rows[..., : self.length, :] = self._rows[:, :, :1, :, : self.length]
+        return fork
+
+    def keep_rows(self, rows: Tensor) -> None:
+        """Go on with these texts only; `rows` is (K,) of int64."""
+        self._rows = self._rows.index_select(2, rows.to(self._rows.device))
+
     def advance(self, num_tokens: int) -> None:
         """Count `num_tokens` as held, after every layer has stored them."""
         self.length += num_tokens

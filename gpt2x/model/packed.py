@@ -8,9 +8,11 @@ inputs, since Hugging Face's GPT-2 files hold projections as (in, out).
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,14 +21,19 @@ from torch import Tensor
 from gpt2x.errors import InputDataError
 from gpt2x.model.runs import CONFIG, MODEL_FILES, TOKENIZER_FILES, WEIGHTS, is_ours
 from gpt2x.ops import quantize_rows
-from gpt2x.paths import atomic_folder
+from gpt2x.paths import CONFIG_BYTES, atomic_folder, read_text
 
 SCALE = ".scale"
 """Ends the name of a tensor of scales, (O,) float32 beside int8 (O, I)."""
 
 
-def pack_folder(source: Path, out: Path) -> None:
+def pack_folder(source: Path, out: Path, about: Mapping[str, Any] | None = None) -> None:
     """Write a copy of a model folder with its matrices in int8; a model of ours at `out` is replaced.
+
+    Args:
+        source: a model folder of ours.
+        out: the copy.
+        about: more values for "gpt2x" in its config.json.
 
     Raises:
         InputDataError: `source` holds weights that are not finite numbers.
@@ -44,8 +51,11 @@ def pack_folder(source: Path, out: Path) -> None:
     with atomic_folder(out, lambda folder: MODEL_FILES if is_ours(folder) else (), "a packed model") as stage:
         save_file(packed, stage / WEIGHTS, metadata={"format": "pt"})
         shutil.copymode(source / WEIGHTS, stage / WEIGHTS)  # safetensors lets the owner alone read it
-        for name in (CONFIG, *TOKENIZER_FILES):
+        for name in TOKENIZER_FILES:
             shutil.copyfile(source / name, stage / name)
+        config = json.loads(read_text(source / CONFIG, limit=CONFIG_BYTES))
+        config["gpt2x"] |= dict(about or {})
+        (stage / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def unpacked(name: str, tensor: Tensor, scales: Mapping[str, Tensor]) -> Tensor:

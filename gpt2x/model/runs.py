@@ -69,18 +69,36 @@ def holds_a_run(path: Path) -> bool:
 def data_of_run(run: Path) -> dict[str, Any]:
     """What the trainer wrote down of the data: name, file (an absolute path), digest and recipe.
 
-    A run of before has its settings and the state of a checkpoint instead; of those file is missing. What nobody wrote
-    down is missing too.
+    A run of before has its settings and the state of a checkpoint instead, a packed model its `held_out_of`; of those
+    file is missing. What nobody wrote down is missing too.
     """
     settings = _read_object(run / TRAINER / SETTINGS)
     states = [_read_object(file) for file in sorted((run / TRAINER).glob(f"step-*/{STATE}"))]
+    packed = held_out_of(run) or {}
     known = {
-        "name": settings.get("data"),
-        "digest": states[-1].get("data_digest") if states else None,
+        "name": settings.get("data", packed.get("data")),
+        "digest": states[-1].get("data_digest") if states else packed.get("digest"),
         "recipe": recipe_of(run),
         **_read_object(run / TRAINER / DATA),
     }
     return {name: value for name, value in known.items() if isinstance(value, str)}
+
+
+def held_out_of(folder: Path) -> dict[str, Any] | None:
+    """What a model was not trained on: {data, validation_share, seed}, perhaps {digest}; None where nothing tells.
+
+    The trainer's settings tell it of a run; of a packed model the entry "held_out" under "gpt2x" in its config.json.
+    """
+    about = _read_object(folder / CONFIG).get("gpt2x")
+    packed = about.get("held_out") if isinstance(about, dict) else None
+    values = _read_object(folder / TRAINER / SETTINGS) or packed
+    if not isinstance(values, dict):
+        return None
+    types: dict[str, Any] = {"data": str, "validation_share": (int, float), "seed": int}
+    if not all(isinstance(values.get(name), kind) for name, kind in types.items()):
+        return None
+    names = (*types, "digest") if isinstance(values.get("digest"), str) else types
+    return {name: values[name] for name in names}
 
 
 def recipe_of(folder: Path) -> str | None:

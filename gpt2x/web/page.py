@@ -29,7 +29,11 @@ class Page:
 
 def packaged_page() -> Page:
     """The page that ships with gpt2x."""
-    text = (assets_dir() / PAGE).read_text(encoding="utf-8")
+    return page_of((assets_dir() / PAGE).read_text(encoding="utf-8"))
+
+
+def page_of(text: str) -> Page:
+    """A page and the policy for its own scripts and styles."""
     policy = (
         f"default-src 'none'; script-src {_digests(text, 'script')}; style-src {_digests(text, 'style')}; "
         "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -12,6 +12,7 @@ or, if it breaks off, ``{"event": "error", error}``. Every refusal is ``{"error"
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import socket
 import threading
@@ -34,6 +35,7 @@ from gpt2x.generate.song_settings import SongSettings, words_of_song
 from gpt2x.web.asking import choices, read_wish
 from gpt2x.web.checks import MAX_BODY_BYTES, Refusal, body_length, check_origin
 from gpt2x.web.page import packaged_page
+from gpt2x.web.reading import TimedReader
 from gpt2x.web.singer import Busy, Performance, Singers, Stopped
 
 ADDRESS = "127.0.0.1"
@@ -44,6 +46,9 @@ MAX_CONNECTIONS = 64
 
 TIMEOUT_SECONDS = 20.0
 """How long a connection may be silent while we wait for it."""
+
+REQUEST_SECONDS = 30.0
+"""How long a request may take to arrive, however steadily it trickles in."""
 
 _LINGER_BYTES, _LINGER_SECONDS = 1 << 20, 1.0
 
@@ -159,6 +164,13 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "gpt2x", ""
     timeout = TIMEOUT_SECONDS
     refused = False
+
+    def setup(self) -> None:
+        """As ever, but for a request that has to be here in time."""
+        super().setup()
+        self.rfile = io.BufferedReader(
+            TimedReader(self.connection, within=REQUEST_SECONDS, silent=self.timeout)
+        )
 
     # Routes -------------------------------------------------------------------------------------------------------
 

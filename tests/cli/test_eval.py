@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from gpt2x.cli.app import app
+from gpt2x.model.packed import pack_folder
 from gpt2x.model.runs import SETTINGS, TRAINER
 
 invoke = CliRunner().invoke
+PACK = Path(__file__).parents[2] / "benchmarks" / "lyric_writer" / "pack.py"
 
 TINY = [
     *(
@@ -174,8 +177,17 @@ def test_a_run_is_measured_on_the_songs_that_it_kept_wherever_they_are_named_fro
     kept, all_as_lyrics = evaluated(run), evaluated(run, "--recipe", "lyrics")
     assert kept["documents"] == all_as_lyrics["documents"] == 6
     assert kept["bytes"] > all_as_lyrics["bytes"], "the words that plan the lines belong to the documents"
+    packed = str(tmp_path / "packed")
+    pack = runpy.run_path(str(PACK))
+    pack_folder(Path(run), Path(packed), {"held_out": pack["held_out"](Path(run))})
+    monkeypatch.chdir(tmp_path)
+    of_packed = evaluated(packed)
+    assert {name: of_packed[name] for name in ("data", "documents", "bytes")} == {
+        name: kept[name] for name in ("data", "documents", "bytes")
+    }
     with (tmp_path / "songs.csv").open("a", encoding="utf-8") as file:
         file.write("me,Late,,a song that came later\n")
+    assert "songs.csv has changed since" in invoke(app, ["eval", packed, "--device", "cpu"]).stderr
     changed = invoke(app, ["eval", run, "--device", "cpu"])
     assert changed.exit_code == 3
     assert "songs.csv has changed since" in changed.stderr

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from gpt2x import tokenizer as tokenizer_room
 from gpt2x.cli.app import app
+from gpt2x.errors import InputDataError
 from gpt2x.model import GPT, GPTConfig, save_folder
 from gpt2x.model.runs import packaged_model
 from gpt2x.ops import backend
@@ -245,12 +246,38 @@ def test_unknown_weights_are_refused(run: Path) -> None:
 
 
 def test_with_no_run_the_model_that_ships_sings_and_nothing_is_written(tmp_path: Path) -> None:
-    result = sing("ex-girlfriend", "--seed", "1", "--json")
+    result = sing("ex-girlfriend", "--seed", "1", "--lines", "8", "--out", str(tmp_path / "song.txt"))
     assert result.exit_code == 0, result.stderr
-    song = json.loads(result.stdout)
-    assert song["run"] == str(packaged_model())
-    assert song["text"].count("\n") >= 8
+    assert result.stderr.startswith(f"{packaged_model()}, seed 1\n")
+    assert result.stdout.startswith("Ex-Girlfriend\n\n")
+    assert result.stdout.count("Ex-Girlfriend\n") == 1, (
+        "the title is printed ahead of the song, and not again"
+    )
+    assert result.stdout.count("\n") >= 8
+    assert (tmp_path / "song.txt").read_text(encoding="utf-8").strip() == result.stdout.strip()
     assert not runs_dir().exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "title"), [([], "Rain\n\n"), (["--json"], ""), (["--device", "gpu"], "")]
+)
+def test_the_title_of_the_model_that_ships_stands_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], title: str
+) -> None:
+    def damaged(*_: Any) -> None:
+        raise InputDataError("damaged")
+
+    monkeypatch.setattr("gpt2x.cli.sing.load_engine", damaged)
+    assert sing("rain", *options, fails=True).stdout == title
+
+
+def test_a_song_can_be_asked_for_with_other_drafts_and_any_words(run: Path) -> None:
+    result = sing(
+        "rain", "--best-of", "2", "--any-words", "--max-tokens", "12", "--score", "--seed", "1", "--json"
+    )
+    song = json.loads(result.stdout)
+    assert song["command"] == "gpt2x sing rain --best-of 2 --max-tokens 12 --any-words --seed 1"
+    assert (song["settings"]["best_of"], song["settings"]["only_words"]) == (2, False)
 
 
 @pytest.mark.parametrize("variable", ["GPT2X_RUNS"])

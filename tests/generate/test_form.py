@@ -43,6 +43,11 @@ def test_a_chorus_that_is_announced_again_comes_back_word_for_word(read: Any, to
     assert not form.must_come()
 
 
+def test_a_label_without_an_empty_line_before_it_is_no_part_of_the_chorus(read: Any, tokenizer: Any) -> None:
+    form = read("[Chorus]\noh light\nwe go\n[Verse 2]\nso bright\n\n[Chorus]\n")
+    assert tokenizer.decode(form.must_come()) == "oh light\nwe go"
+
+
 @pytest.mark.parametrize("label", ["[Verse]", "[Bridge]", "[Chorus of birds]x", "Chorus"])
 def test_only_parts_that_return_come_back(read: Any, label: str) -> None:
     assert not read(f"{label}\na\n\n{label}\n").must_come()
@@ -125,6 +130,37 @@ def test_the_hook_opens_the_chorus_unless_it_was_sung(read: Any, text: str, want
     assert read(text).wanted_end() == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "next_", "fits"),
+    [
+        ("", "[Verse]\n", True),
+        ("[Verse]\nall day\n", "[Chorus]\n", False),
+        ("[Verse]\nall day\n", "\n", False),
+        ("[Verse]\nall day\nwe go\n", "\n", True),
+        ("[Verse]\n", "\n", False),
+        ("[Verse]\n", "[Chorus]\n", False),
+        ("all day\nwe go\n\n", "[Chorus]\n", True),
+        ("[Chorus]\nall day\nwe go\n\n", "[Chorus]\n", False),
+        ("[Chorus]\nall day\nwe go\n\n", "[Chorus 2]\n", True),
+        ("[Verse]\nall day\nwe go\n\n", "[Verse]\n", True),
+        (SONG + "oh light\nwe go\n\n[Bridge]\na\nb\n\n", "[Chorus]\n", False),
+        (SONG + "oh light\nwe go\n\n[Bridge]\n" + 28 * "a\n" + "\n", "[Chorus]\n", True),
+        ("all day\n", "we go\n", True),
+        ("all day\nwe go\n\n", "\n", False),
+    ],
+)
+def test_labels_and_empty_lines_come_where_a_song_has_them(
+    read: Any, text: str, next_: str, fits: bool
+) -> None:
+    assert read(text).fits(next_) == fits
+
+
+def test_what_comes_in_place_of_one_chorus_too_many_is_the_outro(read: Any) -> None:
+    assert read("[Chorus]\nall day\nwe go\n\n").instead_of("[Chorus]\n") == "[Outro]\n"
+    assert read("[Verse]\nall day\n").instead_of("[Chorus]\n") == "[Chorus]\n"
+    assert read("").instead_of("\n") == "\n"
+
+
 def test_a_form_of_planned_lines_reads_the_lines_alone(read: Any) -> None:
     form = read(" night|all night\n day|all day\n", planned=True, hook="night")
     assert form.partners() == ["night"]
@@ -167,8 +203,8 @@ class ByLastLetter(Rhymes):
         return [other for other in "abcxyz" if self.rhyme(word, other)]
 
 
-def write(model: Any, tokenizer: Any, seed: int, candidates: int, **options: Any) -> str:
-    size, rhymes = 400, ByLastLetter()
+def write(model: Any, tokenizer: Any, seed: int, candidates: int, *, size: int = 400, **options: Any) -> str:
+    rhymes = ByLastLetter()
     session = Engine(model, tokenizer).session([256], max_new_tokens=size)
     form = SongForm(tokenizer, rhymes, min_lines=1, **options)
     options = {"sampling": SamplingConfig(), "generator": new_generator(seed)}
@@ -230,7 +266,7 @@ def test_a_planned_line_ends_as_planned_and_plans_rhyme(tokenizer: Any) -> None:
     rhymes, model = ByLastLetter(), Planner([])
     answered = 0
     for seed in range(2):
-        for stanza in write(model, tokenizer, seed, 40, planned=True).split("\n\n"):
+        for stanza in write(model, tokenizer, seed, 40, size=160, planned=True).split("\n\n"):
             lines = [line for line in stanza.split("\n") if line][:-1]  # the last one may be cut by the limit
             plans = [line.partition("|")[0].strip() for line in lines]
             assert plans == [line[-1] for line in lines]
@@ -266,7 +302,7 @@ def test_a_plan_that_does_not_rhyme_is_drawn_among_the_words_that_do(tokenizer: 
 
 
 def test_the_hook_is_sung_though_the_model_never_plans_it(tokenizer: Any) -> None:
-    text = write(Planner([]), tokenizer, 1, 40, planned=True, hook="xz")
+    text = write(Planner([]), tokenizer, 1, 10, size=160, planned=True, hook="xz")
     before = text[: text.index(" xz|")]
     assert before.endswith("\n\n")
     assert before.count("|") >= 4

@@ -164,7 +164,8 @@ def test_a_model_that_plans_its_lines_shows_none_of_it(tokenizer: Any, tags: str
     model = Planned(f"{tags}\n falls|It falls\n day|all day")
     engine = Engine(model, tokenizer)  # type: ignore[arg-type]
     assert plans_lines(engine)
-    assert "".join(sing(engine, SongRequest(topic="rain", min_lines=0))) == "Rain\n\nIt falls\nall day"
+    song = SongRequest(topic="rain", min_lines=0, best_of=1)
+    assert "".join(sing(engine, song)) == "Rain\n\nIt falls\nall day"
 
 
 def test_a_model_that_plans_nothing_is_not_taken_for_one_that_does(parrot: Any) -> None:
@@ -172,7 +173,14 @@ def test_a_model_that_plans_nothing_is_not_taken_for_one_that_does(parrot: Any) 
 
 
 @pytest.mark.parametrize(
-    "options", [{"min_lines": 9, "max_lines": 8}, {"max_lines": 0}, {"candidates": 0}, {"form": "sonnet"}]
+    "options",
+    [
+        {"min_lines": 9, "max_lines": 8},
+        {"max_lines": 0},
+        {"candidates": 0},
+        {"best_of": 0},
+        {"form": "sonnet"},
+    ],
 )
 def test_a_song_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):

@@ -221,3 +221,16 @@ def test_weights_that_are_no_numbers_are_refused_in_words(model: GPT) -> None:
         model.h[1].mlp.c_fc.weight[3, 4] = torch.nan
     with pytest.raises(InputDataError, match="not finite"):
         DecodingModel(model, "int8")
+
+
+@pytest.mark.parametrize("rows", [1, FEW_ROWS, FEW_ROWS + 1])
+def test_texts_read_together_have_the_logits_of_each_alone(model: GPT, rows: int) -> None:
+    decoding, size = DecodingModel(model), model.config.vocab_size
+    text, more = torch.randint(0, size, (6,)), torch.randint(0, size, (rows, 3))
+    cache = decoding.new_cache()
+    decoding(text, cache)
+    fork = cache.fork(rows, room=3)
+    together = torch.stack([decoding.read_rows(more[:, step], fork) for step in range(3)], 1)  # (B, 3, V)
+    with torch.inference_mode():
+        alone = model(torch.cat([text.expand(rows, -1), more], 1))[0][:, 6:]
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)

@@ -65,3 +65,23 @@ def test_a_cache_has_the_models_dtype_and_refuses_more_than_fits() -> None:
 
 def test_a_cache_is_never_longer_than_the_context() -> None:
     assert GPT(CONFIG).new_cache(max_length=10**9).max_length == 16
+
+
+def test_texts_that_were_forked_go_on_apart_and_leave_the_first_as_it_was(tiny: GPTConfig) -> None:
+    torch.manual_seed(0)
+    model = GPT(tiny).eval()
+    text = torch.randint(0, tiny.vocab_size, (1, 9))
+    with torch.inference_mode():
+        cache = model.new_cache()
+        model(text[:, :5], cache=cache)
+        fork = cache.fork(3, room=4)
+        assert (fork.length, fork.max_length) == (5, 9)
+        others = torch.randint(0, tiny.vocab_size, (3, 2))
+        model(others[:, :1], cache=fork)
+        fork.keep_rows(torch.tensor([2, 0]))
+        forked = model(others[[2, 0], 1:], cache=fork)[0]
+        for row, place in enumerate((2, 0)):
+            alone = model(torch.cat([text[:, :5], others[place : place + 1]], 1))[0][0, -1]
+            torch.testing.assert_close(forked[row, -1], alone)
+        torch.testing.assert_close(model(text[:, 5:], cache=cache)[0], model(text)[0][:, 5:])
+    assert cache.fork(1, room=10**6).max_length == cache.max_length
