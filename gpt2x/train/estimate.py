@@ -17,7 +17,7 @@ import torch
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.model.config import flops_per_token
 from gpt2x.process_memory import peak_memory
-from gpt2x.train.checkpoint import BYTES_A_PARAMETER
+from gpt2x.train.checkpoint import bytes_a_parameter
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import choose_device
 from gpt2x.train.initial import find_initial, initial_tokenizer, shape_from
@@ -102,7 +102,7 @@ def estimate(config: TrainConfig, ranks: int = 1) -> Estimate:
         step_s=step_s,
         run_s=None if steps is None else steps * step_s,
         memory_bytes=_peak_memory(device),
-        disk_bytes=parameters * (BYTES_A_PARAMETER * kept + 4),
+        disk_bytes=parameters * (bytes_a_parameter(config.ema) * kept + 4),
     )
 
 

@@ -24,6 +24,7 @@ from gpt2x.errors import InputDataError, UsageError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.paths import cache_dir, check_can_write
 from gpt2x.train import token_hash
+from gpt2x.train.average import WeightAverage
 from gpt2x.train.bad_loss import LossGuard
 from gpt2x.train.best import Best
 from gpt2x.train.checkpoint import Checkpoint, RunFolder, check_space
@@ -84,6 +85,8 @@ class Setup:
     """Stop after this step as if a signal had come: for `--verify-resume`."""
     lock: RunLock | None = None
     """Keeps other trainers out of the folder; on rank 0."""
+    average: WeightAverage | None = None
+    """The averaged weights, with ``ema``."""
     best: Best = field(default_factory=Best)
     """The lowest validation loss so far."""
     writer: Writer = field(default_factory=Writer)
@@ -93,6 +96,11 @@ class Setup:
     def model(self) -> GPT:
         """The model with the float32 weights."""
         return self.training.model
+
+    @property
+    def evaluated(self) -> GPT:
+        """The weights that are validated, sampled from and published: the averaged ones where there are some."""
+        return self.model if self.average is None else self.average.model
 
     @property
     def is_over(self) -> bool:
@@ -156,9 +164,12 @@ def prepare(
             streams.train, micro_batch, shape.block_size, ranks.rank, ranks.world_size, seed=config.seed
         )
     )
+    average = WeightAverage(training.model, config.ema) if config.ema else None
     first_step, seconds_before, losses_before = 0, 0.0, (math.nan, math.nan)
     if checkpoint is not None:
         ranks.together(lambda: checkpoint.load_optimizer(training.optimizer))
+        if average is not None:
+            checkpoint.load_average(average)
         ranks.together(lambda: token_hash.go_on(batches, ranks, checkpoint.state["data"]))
         first_step, seconds_before = checkpoint.step, float(checkpoint.state["seconds"])
         loss, validation_loss = (math.nan if value is None else value for value in checkpoint.state["losses"])
@@ -191,6 +202,7 @@ def prepare(
         losses_before=losses_before,
         steps_before=checkpoint.state.get("steps") if checkpoint else None,
         lock=lock,
+        average=average,
         window_before=checkpoint.state.get("window") if checkpoint else None,
         best=Best.from_state(checkpoint.state.get("best")) if checkpoint else Best(),
     )
@@ -242,7 +254,7 @@ def _start(
     """Begin to write, on rank 0, now that everything has been looked at that could be refused."""
     if not ranks.is_first:
         return None
-    check_space(folder.path, num_parameters)
+    check_space(folder.path, num_parameters, config.ema)
     lock = RunLock(folder.trainer)
     try:
         if overwrite and folder.holds_a_run():
@@ -348,6 +360,8 @@ def _describe(setup: Setup, streams: TokenStreams, data_file: Path, dtype: torch
     say(
         f"computes   on {setup.ranks.device}{threads}, products in {str(dtype).removeprefix('torch.')} ({why})"
     )
+    if setup.average is not None:
+        say(f"average    of the weights, with a decay of {c.ema:g}: validated and published in their place")
     say(f"step       {_step_in_words(setup.training.options)}")
     warmup = fitted_warmup(c.warmup, setup.steps)
     if warmup != c.warmup:
