@@ -35,7 +35,7 @@ EPILOG = examples(
 
 
 PACKAGED = {"data": "songs", "validation_share": 0.05, "seed": 1}
-"""Of the model that ships: benchmarks/lyric_writer/finetune.toml."""
+"""Of the model that ships: benchmarks/lyric_writer/stages.toml."""
 
 
 @app.command("eval", epilog=EPILOG)

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from gpt2x.train import token_hash
 from gpt2x.train.bad_batches import forget_later, settle
 from gpt2x.train.checkpoint import BAD_BATCHES, METRICS
 from gpt2x.train.config import TrainConfig
-from gpt2x.train.distributed import all_ranks
+from gpt2x.train.distributed import Ranks, all_ranks
 from gpt2x.train.estimate import flops_a_token
 from gpt2x.train.interrupts import Stop, interrupts
 from gpt2x.train.keep import finite, keep_best, save
@@ -79,19 +79,52 @@ def prepare_and_train(
         KeyboardInterrupt: after Ctrl-C, when a checkpoint has been saved.
 
     """
+    results = train_stages([config], recipe, resume=resume, overwrite=overwrite)
+    return results[0] if results else None
+
+
+def train_stages(
+    configs: Sequence[TrainConfig], recipe: Recipe, *, resume: bool = False, overwrite: bool = False
+) -> list[Result]:
+    """Train one run after the other, each in its own folder; one that is finished is passed over.
+
+    Args:
+        configs: of each run; all on the device of the first.
+        recipe: how the data becomes documents, and what a sample of the model is.
+        resume: as of `prepare_and_train`.
+        overwrite: as of `prepare_and_train`.
+
+    Returns:
+        What came of them, on rank 0; nothing on the others.
+
+    Raises:
+        Gpt2xError: one sentence for whatever a user can change.
+        KeyboardInterrupt: after Ctrl-C, when a checkpoint has been saved.
+
+    """
     from gpt2x.ops import keep_freed_memory
 
-    if config.keep_memory:
+    if any(config.keep_memory for config in configs):
         keep_freed_memory()
     overwrite = overwrite and not _is_restarted()
-    with all_ranks(config.device) as ranks:
-        setup = prepare(config, recipe, ranks, resume=resume, overwrite=overwrite)
-        try:
-            result = train(setup)
-        finally:
-            if setup.lock is not None:
-                setup.lock.release()
-        return result if ranks.is_first else None
+    results = []
+    with all_ranks(configs[0].device) as ranks:
+        for number, config in enumerate(configs, 1):
+            if len(configs) > 1:
+                say(f"stage      {number} of {len(configs)}: {config.out}")
+            results.append(_prepared_and_trained(config, recipe, ranks, resume=resume, overwrite=overwrite))
+        return results if ranks.is_first else []
+
+
+def _prepared_and_trained(
+    config: TrainConfig, recipe: Recipe, ranks: Ranks, *, resume: bool, overwrite: bool
+) -> Result:
+    setup = prepare(config, recipe, ranks, resume=resume, overwrite=overwrite)
+    try:
+        return train(setup)
+    finally:
+        if setup.lock is not None:
+            setup.lock.release()
 
 
 def _is_restarted() -> bool:
