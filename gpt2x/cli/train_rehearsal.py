@@ -64,10 +64,12 @@ def sweep_and_show(recipe: str, config: TrainConfig, steps: int, as_json: bool) 
         ]
         emit(format_table(["lr", "loss", "smoothed"], rows))
         emit(f"\n{sweep.rates[0]:.0e} {sparkline(np.array(sweep.smoothed))} {sweep.rates[-1]:.0e}")
-        emit(f"lowest    at {sweep.lowest:.1e}")
-        if sweep.steepest is not None:
-            emit(f"steepest  at {sweep.steepest:.1e}")
-        shown = "none: the loss never falls" if sweep.suggestion is None else f"--lr {sweep.suggestion:.0e}"
+        emit(f"lowest    at {sweep.lowest:.1e}, where the loss is about to rise")
+        shown = (
+            "none: the loss never falls"
+            if sweep.suggestion is None
+            else f"--lr {sweep.suggestion:.0e}, where the loss falls fastest"
+        )
         emit(f"suggested {shown}")
     if sweep.suggestion is None:
         raise SystemExit(ExitCode.FAILED)

@@ -83,6 +83,10 @@ class TrainConfig:
     n_embd: int | None = setting(None, "width, if other than the model preset's")
     block_size: int | None = setting(None, "context in tokens (T), if other than the model preset's")
     dropout: float = setting(0.0, "share of activations dropped in training")
+    reset_attention: bool = setting(
+        False,
+        "documents in one row do not see each other, and each begins at position 0, as when the model is used",
+    )
     attention_dropout: float | None = setting(
         None, "share of attention weights dropped, which is slow on a CPU; by default as dropout"
     )

@@ -81,7 +81,7 @@ def estimate(config: TrainConfig, ranks: int = 1) -> Estimate:
     shape = whole_shape(config)
     micro_batch, num_passes = share_batch(config, shape.block_size, ranks)
     dtype, _ = choose_dtype(config.dtype, device)
-    options = step_options(config, device, dtype, world_size=1, num_passes=1)
+    options = step_options(config, device, dtype, world_size=1, num_passes=1, eot_token=0)
     torch.manual_seed(config.seed)
     training = TrainingStep(GPT(shape).train(), options, device)
     idx = torch.randint(shape.vocab_size, (micro_batch, shape.block_size), device=device)

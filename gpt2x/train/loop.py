@@ -33,7 +33,7 @@ from gpt2x.train.plan import scheduled_rate
 from gpt2x.train.recipe import Recipe
 from gpt2x.train.report import show_curves
 from gpt2x.train.setup import VALIDATION_BATCH, Setup, prepare
-from gpt2x.train.step import Batch, StepResult
+from gpt2x.train.step import Batch, StepResult, documents_of
 from gpt2x.train.window import Window
 
 
@@ -273,7 +273,9 @@ def validate(setup: Setup) -> float:
     for first in range(0, len(inputs), VALIDATION_BATCH):
         rows = slice(first, first + VALIDATION_BATCH)
         with setup.training.autocast():
-            _, loss = setup.evaluated(setup.to_device(inputs[rows]), setup.to_device(targets[rows]))
+            idx = setup.to_device(inputs[rows])
+            documents = documents_of(idx, setup.training.options.reset_at)
+            _, loss = setup.evaluated(idx, setup.to_device(targets[rows]), **documents)
         total += float(loss) * len(inputs[rows])
     setup.model.train()
     total, count = setup.ranks.sum([total, float(len(inputs))])

@@ -87,23 +87,20 @@ class RateSweep:
 
     @property
     def steepest(self) -> float | None:
-        """The rate at which the smoothed loss falls fastest a decade; None where it never falls."""
+        """The rate at which the smoothed loss falls fastest; None where it never falls."""
         slopes = np.diff(self.smoothed)
         place = int(np.argmin(slopes)) if len(slopes) else 0
         return self.rates[place] if len(slopes) and slopes[place] < 0 else None
 
     @property
     def lowest(self) -> float:
-        """The rate at which the smoothed loss is lowest."""
+        """The rate at which the smoothed loss is lowest: there it is about to rise."""
         return self.rates[int(np.argmin(self.smoothed))]
 
     @property
     def suggestion(self) -> float | None:
-        """A tenth of the rate with the lowest loss, in one figure; None where the loss never falls.
-
-        At that rate itself the loss is about to rise.
-        """
-        return None if self.steepest is None else float(f"{self.lowest / 10:.0e}")
+        """The rate at which the loss falls fastest, in one figure; None where it never falls."""
+        return None if self.steepest is None else float(f"{self.steepest:.0e}")
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``."""

@@ -156,7 +156,14 @@ def prepare(
     )
     dtype, why = choose_dtype(config.dtype, ranks.device)
     options = ranks.together(
-        lambda: step_options(config, ranks.device, dtype, world_size=ranks.world_size, num_passes=micro_steps)
+        lambda: step_options(
+            config,
+            ranks.device,
+            dtype,
+            world_size=ranks.world_size,
+            num_passes=micro_steps,
+            eot_token=tokenizer.eot_token,
+        )
     )
     training = ranks.together(lambda: TrainingStep(model.train(), options, ranks.device))
     batches = ranks.together(
@@ -388,6 +395,7 @@ def _step_in_words(options: StepOptions) -> str:
     """The parts of the step that have a rung on the ladder: ``bf16 weights, AdamW of gpt2x.ops``."""
     adamw = {"gpt2x": "AdamW of gpt2x.ops", "fused": "torch's fused AdamW", "adamw": "torch's plain AdamW"}
     parts = {
+        "attention reset at documents": options.reset_at is not None,
         "bf16 weights": options.bf16_weights,
         "bf16 autocast": options.autocast is not None,
         "torch.compile": options.compile,

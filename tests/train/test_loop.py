@@ -89,6 +89,7 @@ def test_the_loss_falls_and_the_run_folder_is_a_hugging_face_folder(tiny: Tiny) 
             "optimizer": "gpt2x",
             "fused_ops": True,
             "dtype": "bfloat16",
+            "reset_attention": True,
         },
     ],
     ids=["plain", "everything on"],
