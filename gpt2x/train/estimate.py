@@ -15,13 +15,13 @@ from typing import Any
 import torch
 
 from gpt2x.model import GPT, GPTConfig
-from gpt2x.model.config import flops_per_token
 from gpt2x.process_memory import peak_memory
 from gpt2x.train.checkpoint import bytes_a_parameter
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import choose_device
 from gpt2x.train.initial import find_initial, initial_tokenizer, shape_from
 from gpt2x.train.launch import fair_threads
+from gpt2x.train.mfu import flops_a_token
 from gpt2x.train.plan import choose_dtype, model_shape, share_batch, step_options, with_vocabulary
 from gpt2x.train.step import TrainingStep
 
@@ -51,15 +51,6 @@ class Estimate:
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``."""
         return dataclasses.asdict(self)
-
-
-def flops_a_token(shape: GPTConfig) -> float:
-    """Operations of the matrix products for one token of a whole context, the padding of the vocabulary included.
-
-    >>> flops_a_token(GPTConfig(vocab_size=64, block_size=8, n_layer=1, n_head=1, n_embd=4))
-    3072.0
-    """
-    return flops_per_token(shape, shape.block_size, num_rows=shape.num_rows)
 
 
 def estimate(config: TrainConfig, ranks: int = 1) -> Estimate:

@@ -23,11 +23,11 @@ from gpt2x.train.bad_batches import forget_later, settle
 from gpt2x.train.checkpoint import BAD_BATCHES, METRICS
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import Ranks, all_ranks
-from gpt2x.train.estimate import flops_a_token
 from gpt2x.train.interrupts import Stop, interrupts
 from gpt2x.train.keep import finite, keep_best, save
 from gpt2x.train.loggers import open_loggers
 from gpt2x.train.metrics import JsonLines, Logger, Loggers
+from gpt2x.train.mfu import flops_a_token
 from gpt2x.train.panel import watch
 from gpt2x.train.plan import scheduled_rate
 from gpt2x.train.recipe import Recipe

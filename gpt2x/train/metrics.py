@@ -112,6 +112,7 @@ _CONSOLE_FORMATS: dict[str, Callable[[float], str]] = {
     "skipped": lambda v: f"skipped {v:.0f}",
     "step_ms": lambda v: f"{v:.0f} ms",
     "tokens_per_second": lambda v: f"{format_count(round(v))} tokens/s",
+    "mfu": lambda v: f"MFU {v:.0%}",
 }
 
 

@@ -33,6 +33,7 @@ from gpt2x.train.data_record import DataRecord
 from gpt2x.train.distributed import Ranks
 from gpt2x.train.initial import find_initial, initial_tokenizer, shape_from, start_from
 from gpt2x.train.lock import RunLock
+from gpt2x.train.mfu import measured_peak
 from gpt2x.train.plan import (
     choose_dtype,
     model_shape,
@@ -87,6 +88,8 @@ class Setup:
     """Keeps other trainers out of the folder; on rank 0."""
     average: WeightAverage | None = None
     """The averaged weights, with ``ema``."""
+    peak_flops: float = 0.0
+    """Operations a second of matrix products that all ranks together are capable of; 0 where nobody measured."""
     best: Best = field(default_factory=Best)
     """The lowest validation loss so far."""
     writer: Writer = field(default_factory=Writer)
@@ -212,6 +215,9 @@ def prepare(
         average=average,
         window_before=checkpoint.state.get("window") if checkpoint else None,
         best=Best.from_state(checkpoint.state.get("best")) if checkpoint else Best(),
+    )
+    prepared.peak_flops = measured_peak(
+        prepared.steps * config.total_batch_tokens, model.config, dtype, ranks
     )
     _describe(prepared, streams, data_file, dtype, why)
     return prepared
