@@ -7,6 +7,7 @@
     RUN/trainer/config.json                                 the settings of the run
     RUN/trainer/data.json                                   where the data are, and their digest
     RUN/trainer/songs.index                                 what was in them, if they are songs
+    RUN/trainer/metrics.index                               the log's numbers once more, which curves are drawn from
     RUN/trainer/lock                                        held by the process that trains here
     RUN/trainer/step-00000200/                              one checkpoint, the newest of which has the last weights:
         config.json, model.safetensors, …                     a Hugging Face folder too
@@ -37,6 +38,7 @@ from gpt2x.errors import InputDataError, OutputError, UsageError, quoted
 from gpt2x.model.runs import (
     CONFIG,
     DATA,
+    METRIC_INDEX,
     MODEL_FILES,
     RUN_FORMAT,
     SETTINGS,
@@ -151,7 +153,7 @@ class RunFolder:
                 (self.path / name).unlink(missing_ok=True)
             for folder in self.checkpoints():
                 remove_ours(folder, files_of_checkpoint(folder))
-            remove_ours(self.trainer, [SETTINGS, DATA, SONG_INDEX])
+            remove_ours(self.trainer, [SETTINGS, DATA, SONG_INDEX, METRIC_INDEX])
 
     def checkpoints(self) -> list[Path]:
         """The folders of all checkpoints, the oldest first, whole or not."""

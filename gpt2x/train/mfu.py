@@ -14,9 +14,9 @@ from gpt2x.model.peak import product_peak
 from gpt2x.train.distributed import Ranks
 
 WORTH_MEASURING = 3e13
-"""Operations of a run from which its peak is measured: minutes on a CPU core, where the measurement takes a second."""
+"""Operations of a run from which its peak is measured: minutes on a CPU core, for half a second of measuring."""
 
-SECONDS = 0.2
+SECONDS = 0.1
 """For each size of matrix; the ladder, which ranks machines by it, takes longer."""
 
 
