@@ -45,6 +45,7 @@ from gpt2x.model.runs import (
     SONG_INDEX,
     STATE,
     TRAINER,
+    WEIGHTS,
     foreign_in_run,
     holds_a_run,
     is_model_folder,
@@ -203,17 +204,17 @@ class RunFolder:
 
         """
         from gpt2x.model import save_folder
+        from gpt2x.model.tensor_file import write_tensors
         from gpt2x.train.average import saved_average
 
         folder = self.trainer / f"step-{state['step']:08d}"
         with atomic_folder(folder, files_of_checkpoint, keep_foreign=True) as temporary:
-            save_folder(taken.model, tokenizer, temporary, extra=about)
-            _save_tensors(taken.moments, temporary / OPTIMIZER)
+            known = {WEIGHTS: save_folder(taken.model, tokenizer, temporary, extra=about)}
+            known[OPTIMIZER] = write_tensors(taken.moments, temporary / OPTIMIZER)
             if taken.average is not None:
-                _save_tensors(saved_average(taken.average), temporary / AVERAGE)
-            for file in temporary.iterdir():  # safetensors makes files that only their owner may read
-                shutil.copymode(temporary / "config.json", file)
-            files = {file.name: digest(file) for file in sorted(temporary.iterdir())}
+                known[AVERAGE] = write_tensors(saved_average(taken.average), temporary / AVERAGE)
+            written = sorted(temporary.iterdir())
+            files = {file.name: known.get(file.name) or digest(file) for file in written}
             text = json.dumps({"format": FORMAT, **state, "files": files}, indent=2) + "\n"
             (temporary / STATE).write_text(text, encoding="utf-8")
         for old in self.checkpoints()[:-keep]:
@@ -337,13 +338,3 @@ def digest(file: Path) -> str:
         while chunk := opened.read(1 << 20):
             result.update(chunk)
     return result.hexdigest()
-
-
-def _save_tensors(tensors: dict[str, Any], file: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
-    except SafetensorError as error:  # how safetensors reports a full disk
-        raise OutputError(f"cannot write a checkpoint: {error}; free some space and resume") from error
