@@ -66,6 +66,9 @@ COMMANDS = (
             "gpt2x train lyrics --resume --out runs/mine",
             "gpt2x train lyrics --resume --out runs/mine --steps 600",
             "gpt2x train lyrics --init-from openai-community/gpt2 --lr 5e-5 --out runs/tuned",
+            "gpt2x train lyrics --data songs.csv.xz --overfit-batch",
+            "gpt2x train lyrics --data songs.csv.xz --find-lr 100",
+            "gpt2x train lyrics --config stages.toml",
             "gpt2x train lyrics --preset gpt2 --show-config",
         ),
     ),
@@ -116,7 +119,9 @@ ABOUT_RUNS = (
     "interrupted goes on where it was when the same command is given again. The run folder is a Hugging Face folder "
     "and grows a `trainer/` folder with checkpoints; its path is printed on stdout. JSON: {run, steps, loss, "
     "validation_loss, best_step, best_validation_loss, parameters, tokens, seconds, tokens_per_second, skipped, "
-    "token_hash}; of --verify-resume: {holds, steps, trials, left_out, demands_bits}."
+    "token_hash}, and of stages the last one's with {stages}, a list of all; of --verify-resume: {holds, steps, "
+    "trials, left_out, demands_bits}; of --overfit-batch: {reached, threshold, steps, first_loss, loss}; of --find-lr: "
+    "{suggestion, steepest, lowest, rates, losses, smoothed}."
 )
 
 

@@ -300,7 +300,7 @@ class GPT(nn.Module):
             loss: the mean cross-entropy in nats, over V classes (padding has probability 0), or None.
 
         Raises:
-            ValueError: more tokens than `block_size`, those in the cache counted.
+            ValueError: more tokens than `block_size`, those in the cache counted; or documents and a cache.
 
         """
         x, head = self._hidden_states(idx, cache, documents)
@@ -330,6 +330,8 @@ class GPT(nn.Module):
         self, idx: Tensor, cache: KVCache | None, documents: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The hidden states, and the matrix (Vp, C) of the output layer."""
+        if documents is not None and cache is not None:
+            raise ValueError("documents in one row have no cache; give one of the two")
         past = cache.length if cache is not None else 0
         total, block_size = past + idx.shape[1], self.config.block_size
         if total > block_size:

@@ -8,6 +8,7 @@ bytes are those that the library of that name writes; a test compares them.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,11 +49,12 @@ def write_tensors(
     names = sorted(tensors, key=lambda name: (order.index(tensors[name].dtype), name))
     digest = hashlib.sha256()
     with file.open("wb", buffering=0) as opened:
-        for part in (_header(tensors, names, metadata), *(tensors[name] for name in names)):
-            data = memoryview(part if isinstance(part, bytes) else _bytes(part))
+        header = memoryview(_header(tensors, names, metadata))
+        for data in itertools.chain([header], (_bytes(tensors[name]) for name in names)):
             digest.update(data)
-            while data:
-                data = data[opened.write(data) :]
+            done = 0
+            while done < len(data):  # a write may take less than it is given
+                done += opened.write(data[done:])
     return digest.hexdigest()
 
 
@@ -75,4 +77,4 @@ def _header(tensors: Mapping[str, Tensor], names: list[str], metadata: Mapping[s
 def _bytes(tensor: Tensor) -> memoryview:
     """What a tensor holds, row by row, little-endian as all machines that torch runs on."""
     flat = tensor.detach().cpu().contiguous().view(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy().data

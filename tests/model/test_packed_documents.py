@@ -45,6 +45,12 @@ def test_logits_are_those_of_each_document_alone(row: torch.Tensor, attention: s
     torch.testing.assert_close(usual[0, : LENGTHS[0]], packed[0, : LENGTHS[0]], atol=1e-5, rtol=1e-5)
 
 
+def test_documents_and_a_cache_are_refused(row: torch.Tensor) -> None:
+    gpt = model()
+    with pytest.raises(ValueError, match="give one of the two"):
+        gpt(row, documents=document_numbers(row, EOT), cache=gpt.new_cache(2))
+
+
 @pytest.mark.parametrize("attention", ["flash", "naive"])
 def test_no_gradient_flows_between_documents(row: torch.Tensor, attention: str) -> None:
     gpt = model(attention=attention)
