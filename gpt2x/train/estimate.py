@@ -16,6 +16,7 @@ import torch
 
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.process_memory import peak_memory
+from gpt2x.train.average import WeightAverage
 from gpt2x.train.checkpoint import bytes_a_parameter
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import choose_device
@@ -75,11 +76,15 @@ def estimate(config: TrainConfig, ranks: int = 1) -> Estimate:
     options = step_options(config, device, dtype, world_size=1, num_passes=1, eot_token=0)
     torch.manual_seed(config.seed)
     training = TrainingStep(GPT(shape).train(), options, device)
+    average = WeightAverage(training.model, config.ema) if config.ema else None
     idx = torch.randint(shape.vocab_size, (micro_batch, shape.block_size), device=device)
     seconds = []
     for _ in range(PROBES):
         started = time.perf_counter()
-        float(training([(idx, idx)], 1e-6).loss)  # waits for a GPU
+        result = training([(idx, idx)], 1e-6)
+        if average is not None:
+            average.update(1, torch.ones((), dtype=torch.bool, device=device))
+        float(result.loss)  # waits for a GPU
         seconds.append(time.perf_counter() - started)
     step_s = statistics.median(seconds[1:]) * num_passes
     parameters = training.model.num_parameters()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -56,7 +56,7 @@ class IndexWriter:
 
     """
 
-    def __init__(self, record: Path, lines: Iterable[tuple[Mapping[str, Any], int]]) -> None:
+    def __init__(self, record: Path, lines: Sequence[tuple[Mapping[str, Any], int]]) -> None:
         self.end = 0
         self.file: IO[bytes] | None = None
         place = index_of(record)
@@ -64,14 +64,11 @@ class IndexWriter:
             return
         with contextlib.suppress(OSError):
             self.file = place.open("wb")
-        for values, num_bytes in lines:
-            self._write(values, num_bytes)
-        self._flush()
+        self._write(lines)
 
     def add(self, values: Mapping[str, Any], num_bytes: int) -> None:
         """Take note of a line that has been written."""
-        self._write(values, num_bytes)
-        self._flush()
+        self._write([(values, num_bytes)])
 
     def close(self) -> None:
         """Close the file."""
@@ -80,21 +77,17 @@ class IndexWriter:
                 self.file.close()
             self.file = None
 
-    def _write(self, values: Mapping[str, Any], num_bytes: int) -> None:
-        self.end += num_bytes
-        if self.file is not None:
-            row = np.append(columns_of([values])[:, 0], float(self.end))
-            try:
-                self.file.write(row.astype(_BYTES).tobytes())
-            except OSError:
-                self.close()
-
-    def _flush(self) -> None:
-        if self.file is not None:
-            try:
-                self.file.flush()
-            except OSError:
-                self.close()
+    def _write(self, lines: Sequence[tuple[Mapping[str, Any], int]]) -> None:
+        if self.file is None or not lines:
+            return
+        ends = self.end + np.cumsum([num_bytes for _, num_bytes in lines], dtype=np.float64)
+        rows = np.vstack([columns_of([values for values, _ in lines]), ends]).T
+        self.end = int(ends[-1])
+        try:
+            self.file.write(rows.astype(_BYTES).tobytes())
+            self.file.flush()
+        except OSError:
+            self.close()
 
 
 def index_of(record: Path) -> Path:
