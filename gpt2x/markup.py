@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from typing import Any
 
 VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})
 """Elements of HTML that have no end tag."""
+
+
+_NO_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0, production 2, leaves out: control characters and lone surrogates."""
 
 
 class Markup(str):
@@ -56,10 +61,4 @@ def _text(value: object) -> str:
     """Numbers of a drawing to a tenth, without ".0"; what is no character of XML becomes a replacement character."""
     if isinstance(value, float):
         return f"{value:.1f}".removesuffix(".0")
-    return "".join(character if _is_xml(character) else "\ufffd" for character in str(value))
-
-
-def _is_xml(character: str) -> bool:
-    """XML 1.0, production 2: control characters and lone surrogates are no characters."""
-    code = ord(character)
-    return code in (0x9, 0xA, 0xD) or 0x20 <= code <= 0xD7FF or 0xE000 <= code <= 0xFFFD or code >= 0x10000
+    return _NO_CHARACTER.sub("\ufffd", str(value))

@@ -70,6 +70,7 @@ def resolve(
     *,
     preset: tuple[str, Mapping[str, Any]] | None = None,
     config_file: str | os.PathLike[str] | None = None,
+    config_table: tuple[str, Mapping[str, Any]] | None = None,
     section: str = "",
     flags: Mapping[str, Any] | None = None,
 ) -> Resolved[T]:
@@ -79,6 +80,7 @@ def resolve(
         cls: a dataclass whose fields are str, int, float, bool, or optionals of these.
         preset: its name and its values.
         config_file: a TOML file; read from its table `section` when there is one, else from the top level.
+        config_table: what else came from a file, by what it is to be called: the caller has read it.
         section: also the prefix of environment variables: field ``max_steps`` of section ``train`` is
             ``GPT2X_TRAIN_MAX_STEPS``.
         flags: values from the command line; None means "not given".
@@ -105,7 +107,11 @@ def resolve(
     if preset is not None:
         lay(preset[1], f"preset {preset[0]}")
     if config_file is not None:
-        lay(_read_toml(config_file, section), f"file {config_file}")
+        table = read_toml(config_file)
+        inner = table.get(section)
+        lay(inner if isinstance(inner, dict) else table, f"file {config_file}")
+    if config_table is not None:
+        lay(config_table[1], config_table[0])
     prefix = "GPT2X_" + (f"{section.upper()}_" if section else "")
     for name in fields:
         if prefix + name.upper() in os.environ:
@@ -163,15 +169,19 @@ def _kind_name(kind: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text"}.get(kind, str(kind))
 
 
-def _read_toml(path: str | os.PathLike[str], section: str) -> dict[str, Any]:
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        InputDataError: the file is missing or not TOML.
+
+    """
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
     text = read_text(path, limit=CONFIG_BYTES)
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputDataError(f"{Path(path)} is not a TOML file: {error}") from error
-    inner = table.get(section)
-    return inner if isinstance(inner, dict) else table

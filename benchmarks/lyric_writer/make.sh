@@ -7,6 +7,5 @@ PYTHONPATH="$here/../..${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONPATH
 test -f pretraining.csv || python "$here/pretraining_songs.py" --out pretraining.csv "$@"
 test -d vocabulary || python "$here/vocabulary.py" --out vocabulary pretraining.csv
-python -m gpt2x.train rhymed-lyrics --config "$here/pretrain.toml"
-python -m gpt2x.train rhymed-lyrics --config "$here/finetune.toml"
+python -m gpt2x.train rhymed-lyrics --config "$here/stages.toml"
 python "$here/pack.py" runs/lyric-writer "$here/../../gpt2x/data/assets/lyric-writer"

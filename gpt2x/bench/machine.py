@@ -7,7 +7,6 @@ take the ladder with it; the parent process never loads torch.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import platform
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt2x.errors import MissingComponentError, quoted
+from gpt2x.model.peak import onednn_multiplies, product_peak
 
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 FAST_BF16_CPU = ("avx512_bf16", "amx_bf16", "bf16")  # the last is ARM's name for it
@@ -117,7 +117,7 @@ def probe(device: str) -> Machine:
         triton=_has_triton(),
         gloo=torch.distributed.is_available() and torch.distributed.is_gloo_available(),
         native_ops=_native_ops(fastest),
-        onednn_multiplies=_onednn_multiplies(),
+        onednn_multiplies=onednn_multiplies(),
         keeps_memory=keep_freed_memory(),
         peak_flops=measure_peak(fastest),
         bandwidth=measure_bandwidth(fastest),
@@ -220,12 +220,6 @@ def memory_bytes(key: str) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:")), 0)
 
 
-PEAK_SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192, 16384)}
-"""Widths of the square matrices whose product is timed; the best of them is the peak."""
-
-PEAK_TRIES = 4
-"""Windows of time in which products of one size are made; the best window counts."""
-
 STREAM_BYTES = {"cpu": 2**28, "cuda": 2**30}
 """The size of each of the three arrays of `measure_bandwidth`: far more than any cache holds."""
 
@@ -233,74 +227,14 @@ STREAM_BYTES = {"cpu": 2**28, "cuda": 2**30}
 def measure_peak(device: str, *, seconds: float = 0.4) -> dict[str, float]:
     """Floating-point operations a second of large square matrix products, by dtype: the roof over all rungs.
 
-    The best of several sizes, by each library at hand, each as fast as it was sustained in the best of several windows
-    of time (`sustained_call`): the other programs on a machine make a window slow, and a single lucky call, which no
-    step of training could keep up, makes no peak.
-
     Args:
         device: cpu or cuda.
-        seconds: how long to try each size; a size that takes longer for one product is the last.
+        seconds: how long to try each size of matrix.
 
     """
-    import torch
-    import torch.nn.functional as F
-
-    from gpt2x import ops
-
-    kinds = {"float32": torch.float32}
-    if device == "cuda" or any(name in _cpu().flags for name in FAST_BF16_CPU):
-        kinds["bfloat16"] = torch.bfloat16
-    peaks = dict.fromkeys(kinds, 0.0)
-    for name, dtype in kinds.items():
-        multiplications = [F.linear, ops.linear] if name == "float32" and _onednn_multiplies() else [F.linear]
-        for n in PEAK_SIZES[device]:
-            a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-            best = min(
-                sustained_call(functools.partial(multiply, a, b), seconds, wait=_waiter(device))
-                for multiply in multiplications
-            )
-            peaks[name] = max(peaks[name], 2.0 * n**3 / best)
-            if best > seconds / 8:  # the next size takes eight times as long
-                break
-    return peaks
-
-
-def sustained_call(
-    call: Callable[[], Any],
-    seconds: float,
-    *,
-    tries: int = PEAK_TRIES,
-    wait: Callable[[], Any] = lambda: None,
-    clock: Callable[[], float] = time.perf_counter,
-) -> float:
-    """How long a call takes when it is made again and again: the mean of the best of several windows, in seconds.
-
-    Args:
-        call: made once before, to warm up.
-        seconds: of all windows together; each has at least two calls.
-        tries: how many windows.
-        wait: returns when all that was called is done.
-        clock: seconds.
-
-    """
-    call()
-    wait()
-    best = float("inf")
-    for _ in range(tries):
-        start, calls, elapsed = clock(), 0, 0.0
-        while calls < 2 or elapsed < seconds / tries:
-            call()
-            wait()
-            calls += 1
-            elapsed = clock() - start
-        best = min(best, elapsed / calls)
-    return best
-
-
-def _waiter(device: str) -> Callable[[], Any]:
-    import torch
-
-    return torch.cuda.synchronize if device == "cuda" else lambda: None
+    has_bfloat16 = device == "cuda" or any(name in _cpu().flags for name in FAST_BF16_CPU)
+    kinds = ("float32", "bfloat16") if has_bfloat16 else ("float32",)
+    return {name: product_peak(name, device, seconds=seconds) for name in kinds}
 
 
 def measure_bandwidth(device: str, *, seconds: float = 0.6) -> float:
@@ -398,14 +332,6 @@ def _has_triton() -> bool:
     except ImportError:
         return False
     return bool(has_triton())
-
-
-def _onednn_multiplies() -> bool:
-    import torch
-
-    from gpt2x.ops import backend
-
-    return backend.multiplies("cpu", torch.float32)
 
 
 def _native_ops(device: str) -> bool:

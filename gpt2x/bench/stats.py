@@ -58,11 +58,6 @@ def tokens_per_second(num_tokens: int, step_ms: float) -> float:
     return num_tokens * MS_PER_SECOND / step_ms
 
 
-def utilisation(tokens_rate: float, token_flops: float, peak_flops: float) -> float | None:
-    """MFU: the share of the measured peak that the model's own arithmetic makes up (PaLM, appendix B)."""
-    return tokens_rate * token_flops / peak_flops if peak_flops > 0 else None
-
-
 def is_slower(after: Spread, before: Spread) -> bool:
     """Longer by more than `LOST_SHARE`, and so clearly that the middle halves of the samples lie apart.
 

@@ -34,7 +34,7 @@ EPILOG = examples(
 
 
 PACKAGED = {"data": "songs", "validation_share": 0.05, "seed": 1}
-"""Of the model that ships, where its config.json does not tell: benchmarks/lyric_writer/finetune.toml."""
+"""Of the model that ships, where its config.json does not tell: benchmarks/lyric_writer/stages.toml."""
 
 
 @app.command("eval", epilog=EPILOG)

@@ -5,8 +5,6 @@ It reads the settings and loads no torch before there is something to compute.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +15,15 @@ import typer
 from gpt2x.boundary import exit_with_one_sentence
 from gpt2x.cli.options import examples
 from gpt2x.cli.train_options import HelpOfPreset, with_settings
+from gpt2x.cli.train_rehearsal import overfit_and_show, sweep_and_show
+from gpt2x.cli.train_settings import settings_of_stages
 from gpt2x.cli.train_verify import verify_and_show
 from gpt2x.console import emit, emit_json, format_table, set_quiet
-from gpt2x.errors import Gpt2xError, UsageError
-from gpt2x.settings import Resolved, resolve
+from gpt2x.errors import UsageError
+from gpt2x.settings import Resolved
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.launch import check_ranks
-from gpt2x.train.presets import PRESETS, Preset, find_preset
+from gpt2x.train.presets import PRESETS
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -34,7 +34,6 @@ app = typer.Typer(
     help="Train a GPT-2; the same code as `python -m gpt2x.train` and `torchrun -m gpt2x.train`.",
 )
 
-PREFIX = "GPT2X_TRAIN_"
 SETTINGS_FROM = (
     "Settings: default < preset < --config FILE < environment (GPT2X_TRAIN_STEPS=…) < flag; --show-config shows which "
     "held."
@@ -67,6 +66,9 @@ COMMANDS = (
             "gpt2x train lyrics --resume --out runs/mine",
             "gpt2x train lyrics --resume --out runs/mine --steps 600",
             "gpt2x train lyrics --init-from openai-community/gpt2 --lr 5e-5 --out runs/tuned",
+            "gpt2x train lyrics --data songs.csv.xz --overfit-batch",
+            "gpt2x train lyrics --data songs.csv.xz --find-lr 100",
+            "gpt2x train lyrics --config stages.toml",
             "gpt2x train lyrics --preset gpt2 --show-config",
         ),
     ),
@@ -117,7 +119,9 @@ ABOUT_RUNS = (
     "interrupted goes on where it was when the same command is given again. The run folder is a Hugging Face folder "
     "and grows a `trainer/` folder with checkpoints; its path is printed on stdout. JSON: {run, steps, loss, "
     "validation_loss, best_step, best_validation_loss, parameters, tokens, seconds, tokens_per_second, skipped, "
-    "token_hash}; of --verify-resume: {holds, steps, trials, left_out, demands_bits}."
+    "token_hash}, and of stages the last one's with {stages}, a list of all; of --verify-resume: {holds, steps, "
+    "trials, left_out, demands_bits}; of --overfit-batch: {reached, threshold, steps, first_loss, loss}; of --find-lr: "
+    "{suggestion, steepest, lowest, rates, losses, smoothed}."
 )
 
 
@@ -148,7 +152,18 @@ def _add(command: Command) -> None:
         ] = False,
         config: Annotated[
             Path | None,
-            typer.Option("--config", metavar="FILE", help="A TOML file with settings.", show_default=False),
+            typer.Option(
+                "--config",
+                metavar="FILE",
+                help="A TOML file with settings; with [[stage]] tables, stages that follow one another.",
+                show_default=False,
+            ),
+        ] = None,
+        stage: Annotated[
+            int | None,
+            typer.Option(
+                "--stage", metavar="N", help="Of a --config with stages, the Nth alone.", show_default=False
+            ),
         ] = None,
         ranks: Annotated[
             int,
@@ -186,6 +201,22 @@ def _add(command: Command) -> None:
                 help="Train a few steps in a temporary folder, straight and with interruptions, compare, and stop.",
             ),
         ] = False,
+        overfit: Annotated[
+            bool,
+            typer.Option(
+                "--overfit-batch",
+                help="Train on one batch until it is known by heart (loss below 0.1), say whether it was, and stop.",
+            ),
+        ] = False,
+        sweep: Annotated[
+            int,
+            typer.Option(
+                "--find-lr",
+                metavar="N",
+                help="Let the learning rate grow over N steps (such as 100), print losses and a suggestion, and stop.",
+                show_default=False,
+            ),
+        ] = 0,
         as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
         quiet: Annotated[
             bool, typer.Option("--quiet", "-q", help="No talk and no progress on stderr.")
@@ -195,59 +226,71 @@ def _add(command: Command) -> None:
             set_quiet(quiet)
             if verify or (ranks, max_restarts) != (1, 0):
                 check_ranks(ranks, max_restarts, verify=verify)
-            resolved = _settings(preset, resume, config, flags, show_config=show_config)
+            if (overfit or sweep) and ranks > 1:
+                raise UsageError("--overfit-batch and --find-lr compute on one rank; leave out --ranks")
+            stages = settings_of_stages(preset, config, flags, stage, resume=resume, complete=not show_config)
             if show_config:
-                _show(resolved, as_json)
-            elif plan:
-                _plan(resolved.values, ranks, as_json)
+                _show(stages, as_json)
+                return
+            configs = [resolved.values for resolved in stages]
+            asked = [
+                word
+                for word, given in {
+                    "--plan": plan,
+                    "--verify-resume": verify,
+                    "--overfit-batch": overfit,
+                    "--find-lr": sweep,
+                }.items()
+                if given
+            ]
+            if asked and len(configs) > 1:
+                raise UsageError(
+                    f"{asked[0]} looks at one stage; choose it with --stage N, 1 to {len(configs)}"
+                )
+            if plan:
+                _plan(configs[0], ranks, as_json)
             elif verify:
-                verify_and_show(command.recipe, resolved.values, as_json)
+                verify_and_show(command.recipe, configs[0], as_json)
+            elif overfit:
+                overfit_and_show(command.recipe, configs[0], as_json)
+            elif sweep:
+                sweep_and_show(command.recipe, configs[0], sweep, as_json)
             elif ranks > 1:
                 switches = {"--resume": resume, "--overwrite": overwrite, "--json": as_json, "--quiet": quiet}
                 words = [
                     command.recipe,
-                    *_words(preset, config, flags),
+                    *_words(preset, config, stage, flags),
                     *(s for s, on in switches.items() if on),
                 ]
-                _launch(resolved.values, words, ranks, max_restarts)
+                _launch(configs[0], words, ranks, max_restarts)
             else:
-                _train(command.recipe, resolved.values, resume, overwrite, as_json)
+                _train(command.recipe, configs, resume, overwrite, as_json)
 
 
-def _settings(
-    preset: str, resume: bool, config: Path | None, flags: dict[str, Any], *, show_config: bool
-) -> Resolved[TrainConfig]:
-    try:
-        resolved = _resolve(find_preset(preset), resume, config, flags)
-        if not resolved.values.data and not show_config:
-            raise UsageError("there is nothing to train on; give --data, a file or folder")
-    except Gpt2xError as error:
-        _silence_other_ranks(error)
-        raise
-    return resolved
-
-
-def _train(recipe: str, config: TrainConfig, resume: bool, overwrite: bool, as_json: bool) -> None:
+def _train(recipe: str, configs: list[TrainConfig], resume: bool, overwrite: bool, as_json: bool) -> None:
     # Threads that wait should sleep: spinning, OpenMP's default, is a little faster on an idle machine and ten
     # times slower where another program wants a core too. It has to be said before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from gpt2x.train.loop import prepare_and_train
+    from gpt2x.train.loop import train_stages
     from gpt2x.train.recipe import RECIPES
 
-    result = prepare_and_train(config, RECIPES[recipe], resume=resume, overwrite=overwrite)
-    if result is None:  # another rank reports
+    results = train_stages(configs, RECIPES[recipe], resume=resume, overwrite=overwrite)
+    if not results:  # another rank reports
         return
     if as_json:
-        emit_json(result.to_dict())
+        stages = {"stages": [result.to_dict() for result in results]} if len(results) > 1 else {}
+        emit_json(results[-1].to_dict() | stages)
     else:
-        emit(str(result.run))
+        emit("\n".join(str(result.run) for result in results))
 
 
-def _words(preset: str, config: Path | None, flags: dict[str, Any]) -> list[str]:
+def _words(preset: str, config: Path | None, stage: int | None, flags: dict[str, Any]) -> list[str]:
     """The command line once more, for the ranks."""
     words = [f"--preset={preset}"]
     if config is not None:
         words.append(f"--config={config}")
+    if stage is not None:
+        words.append(f"--stage={stage}")
     for name, value in flags.items():
         option = name.replace("_", "-")
         switch = "" if value else "no-"
@@ -285,75 +328,15 @@ def presets(
         emit(format_table(["preset", "what", "expect"], [(r.name, r.what, r.expect) for r in PRESETS]))
 
 
-def _resolve(
-    chosen: Preset, resume: bool, config: Path | None, flags: dict[str, Any]
-) -> Resolved[TrainConfig]:
-    """Lay the sources of settings over one another; a resumed run starts from the settings in its folder."""
-    preset: tuple[str, Any] = (chosen.name, chosen.settings)
-    if resume:
-        from gpt2x.train.checkpoint import saved_settings
-
-        out = Path(flags.get("out") or chosen.default_out)
-        preset = (f"of {out}", saved_settings(out))
-    _check_environment()
-
-    def lay(but: frozenset[str]) -> Resolved[TrainConfig]:
-        kept = {name: value for name, value in preset[1].items() if name not in but}
-        return resolve(
-            TrainConfig, preset=(preset[0], kept), config_file=config, section="train", flags=flags
-        )
-
-    resolved = lay(frozenset(("min_lr",)))
-    if resolved.values.init_from is not None and not resume:
-        resolved = lay(SHAPE | {"min_lr"})
-    values, sources = resolved.values, resolved.sources
-    if sources["min_lr"] == "default":
-        _follow(resolved, preset)
-    if values.epochs is not None and sources["steps"] == "flag" and sources["epochs"] != "flag":
-        values.epochs, sources["epochs"] = None, "flag --steps"
-    if values.out is None:
-        values.out, sources["out"] = str(chosen.default_out), f"preset {chosen.name}"
-    return resolved
-
-
-SHAPE = frozenset(("model", "n_layer", "n_head", "n_embd", "block_size", "tokenizer"))
-"""What a preset says of the model; where a run starts from given weights, these say it."""
-
-
-def _follow(resolved: Resolved[TrainConfig], preset: tuple[str, Any]) -> None:
-    """Set the last learning rate that nobody gave: the preset's, or where lr is another, the same share of that."""
-    values, sources = resolved.values, resolved.sources
-    usual = TrainConfig()
-    lr, min_lr = preset[1].get("lr", usual.lr), preset[1].get("min_lr", usual.min_lr)
-    if values.lr == lr:
-        values.min_lr, sources["min_lr"] = (
-            min_lr,
-            f"preset {preset[0]}" if "min_lr" in preset[1] else "default",
-        )
-    else:
-        values.min_lr, sources["min_lr"] = values.lr * (min_lr / lr), "follows lr"
-
-
-def _check_environment() -> None:
-    """Refuse a variable that looks like a setting and is none.
-
-    Raises:
-        UsageError: there is one; the nearest name is suggested.
-
-    """
-    known = [PREFIX + field.name.upper() for field in dataclasses.fields(TrainConfig)]
-    for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else "`gpt2x train lyrics --help` names all settings"
-            raise UsageError(f"the environment has {name}, which is no setting; {hint}")
-
-
-def _show(resolved: Resolved[TrainConfig], as_json: bool) -> None:
+def _show(stages: list[Resolved[TrainConfig]], as_json: bool) -> None:
     if as_json:
-        emit_json({name: {"value": value, "source": source} for name, value, source in resolved.table()})
-    else:
-        emit(format_table(["setting", "value", "source"], resolved.table(), right=[False] * 3))
+        shown = [{name: {"value": v, "source": source} for name, v, source in one.table()} for one in stages]
+        emit_json(shown[0] if len(shown) == 1 else {"stages": shown})
+        return
+    for number, one in enumerate(stages, 1):
+        if len(stages) > 1:
+            emit(f"stage {number}")
+        emit(format_table(["setting", "value", "source"], one.table(), right=[False] * 3))
 
 
 def _plan(config: TrainConfig, ranks: int, as_json: bool) -> None:
@@ -376,9 +359,3 @@ def _plan(config: TrainConfig, ranks: int, as_json: bool) -> None:
         ("the run", unknown if needs.run_s is None else f"{needs.run_s:,.0f} s, validating and saving apart"),
     ]
     emit(format_table(["what", "needs"], rows, right=[False] * 2))
-
-
-def _silence_other_ranks(error: Gpt2xError) -> None:
-    """All ranks read the same settings and fail alike; one sentence is enough."""
-    if int(os.environ.get("RANK", "0")) != 0:
-        raise SystemExit(error.exit_code)

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from gpt2x.console import progress, say
 from gpt2x.data.store import DocumentStore
 from gpt2x.errors import Gpt2xError, InputDataError, UsageError
-from gpt2x.paths import anything, atomic_folder, cache_dir, output_errors, read_text
+from gpt2x.paths import anything, atomic_folder, cache_dir, lock, output_errors, read_text
 
 if TYPE_CHECKING:
     from gpt2x.tokenizer import Tokenizer
@@ -274,25 +274,17 @@ def _alone(place: Path) -> Iterator[None]:
 
     Where files cannot be locked (Windows, some network file systems) nothing waits and nothing is removed.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
     with output_errors(place):
-        lock = (place / ".lock").open("wb")
-    with lock:
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say("another process prepares data in the same cache; waiting for it to finish …")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError:
-            yield
-            return
-        for left in itertools.chain(place.glob(".*.partial"), place.parent.glob("vocabularies/.*.partial")):
-            shutil.rmtree(left, ignore_errors=True)
+        opened = (place / ".lock").open("wb")
+    with opened:
+        alone = lock(
+            opened, lambda: say("another process prepares data in the same cache; waiting for it to finish …")
+        )
+        if alone:
+            for left in itertools.chain(
+                place.glob(".*.partial"), place.parent.glob("vocabularies/.*.partial")
+            ):
+                shutil.rmtree(left, ignore_errors=True)
         yield
 
 

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gpt2x.errors import InputDataError, OutputError
@@ -41,6 +40,7 @@ from gpt2x.model.pretrained import (
     tensors_to_hf,
 )
 from gpt2x.model.runs import CONFIG, INDEX, MODEL_FILES, WEIGHTS, is_ours
+from gpt2x.model.tensor_file import write_tensors
 from gpt2x.paths import CONFIG_BYTES, output_errors, read_text, sync
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "*.tiktoken", "vocab.bpe", "merges.txt")
 
 def save_folder(
     model: GPT, tokenizer: Tokenizer | None, path: str | Path, extra: Mapping[str, Any] | None = None
-) -> None:
+) -> str:
     """Write a model, and the tokenizer if there is one, as a Hugging Face folder.
 
     Other files that are in the folder stay.
@@ -61,6 +61,9 @@ def save_folder(
         tokenizer: written beside the weights.
         path: the folder; it is made, with its parents.
         extra: values to keep in config.json under "gpt2x" (where the run came from, its step, …).
+
+    Returns:
+        sha256 of model.safetensors, in hex.
 
     Raises:
         OutputError: the folder cannot be written, or holds a file of such a name that gpt2x did not write; a model
@@ -80,11 +83,7 @@ def save_folder(
             tokenizer.save(stage)
             told = _tokenizer_config(tokenizer, eot, model.config.block_size)
             (stage / "tokenizer_config.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        try:
-            save_file(tensors, stage / WEIGHTS, metadata={"format": "pt"})
-            shutil.copymode(stage / CONFIG, stage / WEIGHTS)  # safetensors lets only the owner read
-        except SafetensorError as error:  # how safetensors reports a full disk
-            raise OutputError(f"cannot write {path / WEIGHTS}: {error}; choose another place") from error
+        return write_tensors(tensors, stage / WEIGHTS, {"format": "pt"})
 
 
 def check_folder(path: Path) -> None:

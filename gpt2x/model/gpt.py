@@ -90,25 +90,30 @@ class Attention(nn.Module):
         self.fused = config.fused_layers
         self.naive = config.attention == "naive"
 
-    def forward(self, x: Tensor, cache: KVCache | None) -> Tensor:
-        """(B, T, C) -> (B, T, C); with a cache, the T new tokens also see those in it."""
+    def forward(self, x: Tensor, cache: KVCache | None, mask: Tensor | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C); with a cache, the T new tokens also see those in it.
+
+        Without a mask, (B, 1, T, T) of bool, each token sees itself and all before it.
+        """
         B, T, C = x.shape
         qkv = self.c_attn(x).view(B, T, 3, self.n_head, self.head_size)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
         if cache is not None:
             k, v = cache.update(self.layer, k, v)  # (B, H, S, D)
-        y = self._naive(q, k, v) if self.naive else self._flash(q, k, v)  # (B, H, T, D)
+        y = self._naive(q, k, v, mask) if self.naive else self._flash(q, k, v, mask)  # (B, H, T, D)
         y = self.c_proj(y.transpose(1, 2).reshape(B, T, C))
         return F.dropout(y, self.dropout, self.training)
 
-    def _naive(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def _naive(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         scores = q @ k.transpose(-2, -1) / math.sqrt(self.head_size)  # (B, H, T, S)
-        scores = scores.masked_fill(~_visible(q, k), -math.inf)
+        scores = scores.masked_fill(~(_visible(q, k) if mask is None else mask), -math.inf)
         weights = F.dropout(F.softmax(scores, dim=-1), self.attention_dropout, self.training)
         return weights.to(v.dtype) @ v
 
-    def _flash(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def _flash(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         dropout = self.attention_dropout if self.training else 0.0
+        if mask is not None:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         T, S = q.shape[2], k.shape[2]
         if self.fused and T == S <= SHORT and q.device.type == "cpu" and q.dtype == torch.bfloat16:
             with torch.autocast("cpu", enabled=False):  # which would round them again
@@ -122,6 +127,30 @@ class Attention(nn.Module):
         # triangle up with the first of the S tokens instead of the last.
         mask = None if T == 1 else _visible(q, k)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+
+
+def document_numbers(idx: Tensor, eot_token: int) -> Tensor:
+    """(B, T) ids -> (B, T): which document of its row each token belongs to; one begins with each `eot_token`.
+
+    >>> document_numbers(torch.tensor([[5, 0, 7, 7, 0, 8]]), eot_token=0).tolist()
+    [[0, 1, 1, 1, 2, 2]]
+    """
+    return (idx == eot_token).cumsum(1)
+
+
+def _same_document(documents: Tensor) -> Tensor:
+    """(B, T) -> (B, 1, T, T) of bool: each token sees those up to itself that are of its document."""
+    T = documents.shape[1]
+    causal = torch.ones(T, T, dtype=torch.bool, device=documents.device).tril()
+    return (causal & (documents[:, :, None] == documents[:, None, :]))[:, None]
+
+
+def _places_in_documents(documents: Tensor) -> Tensor:
+    """(B, T) -> (B, T): the position of each token in its document, or in what the row has of it."""
+    places = torch.arange(documents.shape[1], device=documents.device)
+    begins = torch.ones_like(documents, dtype=torch.bool)
+    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return places - torch.where(begins, places, 0).cummax(1).values
 
 
 def _visible(q: Tensor, k: Tensor) -> Tensor:
@@ -161,10 +190,12 @@ class Block(nn.Module):
         self.ln_2 = AddLayerNorm(config)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, branch: Tensor | None, cache: KVCache | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, branch: Tensor | None, cache: KVCache | None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The stream and the branch not yet added to it -> the same two, one block later."""
         x, y = self.ln_1(x, branch)
-        x, y = self.ln_2(x, self.attn(y, cache))
+        x, y = self.ln_2(x, self.attn(y, cache, mask))
         return x, self.mlp(y)
 
 
@@ -251,6 +282,7 @@ class GPT(nn.Module):
         *,
         cache: KVCache | None = None,
         last_only: bool = False,
+        documents: Tensor | None = None,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Predict the token after each token.
 
@@ -259,6 +291,8 @@ class GPT(nn.Module):
             targets: (B, T) of int64, the ids to predict; -100 counts for nothing.
             cache: where the keys and values of earlier tokens are, and where those of `idx` are added.
             last_only: compute the logits of the last token only, all that generation needs.
+            documents: (B, T) of int64 that rise along a row: which document each token belongs to. Tokens see those of
+                their own alone, and its first one has position 0. None: a row is one document. Only without a cache.
 
         Returns:
             logits: (B, T, V), or (B, 1, V) with `last_only`; the padding of the vocabulary is cut off. None with
@@ -266,10 +300,10 @@ class GPT(nn.Module):
             loss: the mean cross-entropy in nats, over V classes (padding has probability 0), or None.
 
         Raises:
-            ValueError: more tokens than `block_size`, those in the cache counted.
+            ValueError: more tokens than `block_size`, those in the cache counted; or documents and a cache.
 
         """
-        x, head = self._hidden_states(idx, cache)
+        x, head = self._hidden_states(idx, cache, documents)
         if targets is not None and self.config.fused_loss:
             from gpt2x import ops
 
@@ -292,8 +326,12 @@ class GPT(nn.Module):
         """
         return self._hidden_states(idx, cache)[0]
 
-    def _hidden_states(self, idx: Tensor, cache: KVCache | None) -> tuple[Tensor, Tensor]:
+    def _hidden_states(
+        self, idx: Tensor, cache: KVCache | None, documents: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The hidden states, and the matrix (Vp, C) of the output layer."""
+        if documents is not None and cache is not None:
+            raise ValueError("documents in one row have no cache; give one of the two")
         past = cache.length if cache is not None else 0
         total, block_size = past + idx.shape[1], self.config.block_size
         if total > block_size:
@@ -301,12 +339,16 @@ class GPT(nn.Module):
                 f"{total} tokens are more than the model's context of block_size = {block_size}; "
                 "give fewer, or let gpt2x.generate.Engine slide over them"
             )
-        positions = torch.arange(past, total, device=idx.device)
+        mask = None
+        if documents is None:
+            positions = torch.arange(past, total, device=idx.device)
+        else:
+            positions, mask = _places_in_documents(documents), _same_document(documents)
         tokens, head = self._embed(idx)
         x = F.dropout(tokens + self.wpe(positions), self.config.dropout, self.training)  # (B, T, C)
         branch = None
         for block in self.h:
-            x, branch = block(x, branch, cache)
+            x, branch = block(x, branch, cache, mask)
         if cache is not None:
             cache.advance(idx.shape[1])
         return self.ln_f(x, branch)[1], head

@@ -17,8 +17,9 @@ MODEL_FILES = (CONFIG, WEIGHTS, *TOKENIZER_FILES)
 TRAINER, SETTINGS, STATE = "trainer", "config.json", "state.json"
 """Where in a run folder the trainer keeps its own files; that with the settings of the run; and in each checkpoint."""
 
-DATA, SONG_INDEX = "data.json", "songs.index"
-"""Beside the settings: where the data of the run are and their digest; and, for songs, what was in them."""
+DATA, SONG_INDEX, METRIC_INDEX = "data.json", "songs.index", "metrics.index"
+"""Beside the settings: where the data of the run are and their digest; for songs, what was in them; and the numbers of
+the log from which curves are drawn."""
 
 RUN_FORMAT = "gpt2x-run"
 """What the settings of a run say under "format"."""

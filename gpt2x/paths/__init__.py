@@ -7,7 +7,7 @@ sentence what stood in the way; `locks` tells who is at a file; `reading` has th
 from gpt2x.paths.failures import output_errors
 from gpt2x.paths.files import atomic_path, atomic_write, is_standard_output, sync
 from gpt2x.paths.folders import anything, atomic_folder, check_can_write, check_folder, remove_ours
-from gpt2x.paths.locks import try_lock
+from gpt2x.paths.locks import lock, try_lock
 from gpt2x.paths.places import assets_dir, cache_dir, data_home, runs_dir
 from gpt2x.paths.reading import (
     CONFIG_BYTES,
@@ -31,6 +31,7 @@ __all__ = [
     "check_folder",
     "data_home",
     "is_standard_output",
+    "lock",
     "open_input",
     "output_errors",
     "read_blocks",

@@ -129,6 +129,11 @@ class LossGuard:
             return limit
         return torch.where(self._num_losses >= WARM_UP, self.spike_factor * self._running, limit)
 
+    @property
+    def taken(self) -> Tensor:
+        """Whether the step that was decided about last was taken, 0-dim bool; nobody waits for it."""
+        return self._good
+
     def note(self, result: StepResult, step: int, position: dict[str, int]) -> Tensor:
         """Remember the step that was decided about last; its loss, or 0 where it was not taken, without waiting."""
         self._pending.append(Pending(step, position, self._numbers, self._good, result.losses))

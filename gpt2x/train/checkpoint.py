@@ -7,10 +7,12 @@
     RUN/trainer/config.json                                 the settings of the run
     RUN/trainer/data.json                                   where the data are, and their digest
     RUN/trainer/songs.index                                 what was in them, if they are songs
+    RUN/trainer/metrics.index                               the log's numbers once more, which curves are drawn from
     RUN/trainer/lock                                        held by the process that trains here
     RUN/trainer/step-00000200/                              one checkpoint, the newest of which has the last weights:
         config.json, model.safetensors, …                     a Hugging Face folder too
         optimizer.safetensors                                 AdamW's moments
+        average.safetensors                                   the averaged weights, with --ema
         state.json                                            step, data position, and a digest of each file
 
 A checkpoint is written under a temporary name, synced and renamed, and `state.json` says what the other files must
@@ -36,12 +38,14 @@ from gpt2x.errors import InputDataError, OutputError, UsageError, quoted
 from gpt2x.model.runs import (
     CONFIG,
     DATA,
+    METRIC_INDEX,
     MODEL_FILES,
     RUN_FORMAT,
     SETTINGS,
     SONG_INDEX,
     STATE,
     TRAINER,
+    WEIGHTS,
     foreign_in_run,
     holds_a_run,
     is_model_folder,
@@ -49,14 +53,15 @@ from gpt2x.model.runs import (
 from gpt2x.paths import CONFIG_BYTES, atomic_folder, atomic_write, output_errors, read_text, remove_ours
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from gpt2x.model import GPT
     from gpt2x.tokenizer import Tokenizer
+    from gpt2x.train.average import WeightAverage
     from gpt2x.train.optim import Optimizer
+    from gpt2x.train.writer import Snapshot
 
 FORMAT = 1
-OPTIMIZER, METRICS, BAD_BATCHES = "optimizer.safetensors", "metrics.jsonl", "bad-batches.jsonl"
+OPTIMIZER, AVERAGE = "optimizer.safetensors", "average.safetensors"
+METRICS, BAD_BATCHES = "metrics.jsonl", "bad-batches.jsonl"
 REPORT, CURVES = "report.html", "curves.svg"
 """What the end of a run writes for people, beside its weights."""
 _HALF_CHECKPOINT = re.compile(r"\.step-\d{8,}\.[^.]*\.partial$")
@@ -84,6 +89,12 @@ class Checkpoint:
         from safetensors.torch import load_file
 
         optimizer.load_state_dict(load_file(self.folder / OPTIMIZER), self.step)
+
+    def load_average(self, average: WeightAverage) -> None:
+        """Give an average the weights that it had when the checkpoint was saved."""
+        from safetensors.torch import load_file
+
+        average.load_state_dict(load_file(self.folder / AVERAGE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +154,7 @@ class RunFolder:
                 (self.path / name).unlink(missing_ok=True)
             for folder in self.checkpoints():
                 remove_ours(folder, files_of_checkpoint(folder))
-            remove_ours(self.trainer, [SETTINGS, DATA, SONG_INDEX])
+            remove_ours(self.trainer, [SETTINGS, DATA, SONG_INDEX, METRIC_INDEX])
 
     def checkpoints(self) -> list[Path]:
         """The folders of all checkpoints, the oldest first, whole or not."""
@@ -172,9 +183,8 @@ class RunFolder:
 
     def save(
         self,
-        model: GPT,
+        taken: Snapshot,
         tokenizer: Tokenizer,
-        moments: dict[str, Tensor],
         state: dict[str, Any],
         *,
         keep: int,
@@ -183,9 +193,8 @@ class RunFolder:
         """Write a checkpoint and remove old ones.
 
         Args:
-            model: the weights.
+            taken: the weights, their averages, and the optimizer's state.
             tokenizer: what the model's ids mean.
-            moments: the optimizer's state.
             state: what else is needed to go on; ``step`` among it.
             keep: how many checkpoints stay.
             about: what config.json tells of the run to everyone.
@@ -195,14 +204,17 @@ class RunFolder:
 
         """
         from gpt2x.model import save_folder
+        from gpt2x.model.tensor_file import write_tensors
+        from gpt2x.train.average import saved_average
 
         folder = self.trainer / f"step-{state['step']:08d}"
         with atomic_folder(folder, files_of_checkpoint, keep_foreign=True) as temporary:
-            save_folder(model, tokenizer, temporary, extra=about)
-            _save_tensors(moments, temporary / OPTIMIZER)
-            for file in temporary.iterdir():  # safetensors makes files that only their owner may read
-                shutil.copymode(temporary / "config.json", file)
-            files = {file.name: digest(file) for file in sorted(temporary.iterdir())}
+            known = {WEIGHTS: save_folder(taken.model, tokenizer, temporary, extra=about)}
+            known[OPTIMIZER] = write_tensors(taken.moments, temporary / OPTIMIZER)
+            if taken.average is not None:
+                known[AVERAGE] = write_tensors(saved_average(taken.average), temporary / AVERAGE)
+            written = sorted(temporary.iterdir())
+            files = {file.name: known.get(file.name) or digest(file) for file in written}
             text = json.dumps({"format": FORMAT, **state, "files": files}, indent=2) + "\n"
             (temporary / STATE).write_text(text, encoding="utf-8")
         for old in self.checkpoints()[:-keep]:
@@ -242,7 +254,7 @@ class RunFolder:
 
 def files_of_checkpoint(folder: Path) -> list[str]:
     """The names that the trainer gives to the files of a checkpoint; whatever else is in its folder is not ours."""
-    return [*MODEL_FILES, OPTIMIZER, STATE]
+    return [*MODEL_FILES, OPTIMIZER, AVERAGE, STATE]
 
 
 def _holds_a_part(folder: Path) -> bool:
@@ -292,18 +304,24 @@ def saved_settings(path: Path) -> dict[str, Any]:
         ) from error
 
 
-BYTES_A_PARAMETER = 12
-"""Of a checkpoint: the weight and AdamW's two moments, in float32."""
+def bytes_a_parameter(ema: float) -> int:
+    """Of a checkpoint: the weight, AdamW's two moments, and the average where there is one, in float32."""
+    return 16 if ema else 12
 
 
-def check_space(path: Path, num_parameters: int) -> None:
+def check_space(path: Path, num_parameters: int, ema: float = 0.0) -> None:
     """Refuse a disk that has no space for one checkpoint and the weights on top, before the first step.
+
+    Args:
+        path: the run folder, which need not be there.
+        num_parameters: of the model.
+        ema: the decay of the averaged weights; 0: there are none.
 
     Raises:
         OutputError: it has not.
 
     """
-    needed = num_parameters * (BYTES_A_PARAMETER + 4)
+    needed = num_parameters * (bytes_a_parameter(ema) + 4)
     place = next(place for place in (path, *path.absolute().parents) if place.is_dir())
     free = shutil.disk_usage(place).free
     if free < needed:
@@ -320,13 +338,3 @@ def digest(file: Path) -> str:
         while chunk := opened.read(1 << 20):
             result.update(chunk)
     return result.hexdigest()
-
-
-def _save_tensors(tensors: dict[str, Any], file: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
-    except SafetensorError as error:  # how safetensors reports a full disk
-        raise OutputError(f"cannot write a checkpoint: {error}; free some space and resume") from error

@@ -83,6 +83,10 @@ class TrainConfig:
     n_embd: int | None = setting(None, "width, if other than the model preset's")
     block_size: int | None = setting(None, "context in tokens (T), if other than the model preset's")
     dropout: float = setting(0.0, "share of activations dropped in training")
+    reset_attention: bool = setting(
+        False,
+        "documents in one row do not see each other, and each begins at position 0, as when the model is used",
+    )
     attention_dropout: float | None = setting(
         None, "share of attention weights dropped, which is slow on a CPU; by default as dropout"
     )
@@ -118,6 +122,11 @@ class TrainConfig:
     muon_momentum: float = setting(0.95, "Muon: memory of the gradient")
     muon_weight_decay: float = setting(0.01, "Muon: decay of the hidden matrices")
     grad_clip: float = setting(1.0, "highest global norm of the gradient; 0 means no clipping")
+    ema: float = setting(
+        0.0,
+        "decay of an exponential moving average of the weights, such as 0.999; the averaged weights are the ones that "
+        "are validated and published; 0: no average",
+    )
     on_bad_loss: str = setting(
         "stop",
         "a step whose loss or gradient is NaN or infinite, or whose loss is a spike, is not taken: stop there (the "
@@ -187,7 +196,7 @@ class TrainConfig:
         for name in NOT_NEGATIVE:
             value = getattr(self, name)
             self._demand(name, value is None or value >= 0, "give 0 or more")
-        for name in ("beta1", "beta2", "muon_momentum", "dropout", "attention_dropout"):
+        for name in ("beta1", "beta2", "muon_momentum", "ema", "dropout", "attention_dropout"):
             self._demand(name, 0 <= (getattr(self, name) or 0.0) < 1, "give a number from 0 to below 1")
         self._demand("validation_share", 0 < self.validation_share < 1, "give a share such as 0.05")
         self._demand("epochs", self.epochs is None or self.epochs > 0, "give more than 0")

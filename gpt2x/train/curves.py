@@ -4,8 +4,8 @@ A record of any length becomes at most two points a pixel column, the lowest and
 spike is lost. The columns divide the run's own steps: drawn beside a longer run they are narrower than a pixel, and the
 extremes still hold.
 
-A long record is read whole once; what became of it is kept in the cache, under a name that depends on the record's
-place, size and time of change.
+What a run wrote with an index (`metric_index`) is read from that. Another long record is read whole once; what became
+of it is kept in the cache, under a name that depends on the record's place, size and time of change.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from gpt2x.errors import InputDataError, OutputError
 from gpt2x.paths import atomic_write, cache_dir, read_bytes
+from gpt2x.train.metric_index import NAMES, columns_of, read_index
 
 COLUMNS = 400
 """Pixel columns of a curve: about as many as a drawing has."""
@@ -31,7 +32,6 @@ COLUMNS = 400
 AXES = ("steps", "tokens", "seconds")
 """What a curve can be drawn against; seconds count training alone."""
 
-_NAMES = ("step", "tokens", "step_ms", "loss", "validation_loss")
 _LINES_AT_ONCE = 4096
 _LONG = 1 << 20
 """Bytes from which a record is worth a place in the cache."""
@@ -90,12 +90,17 @@ class Curves:
 
 
 def read_curves(path: Path) -> Curves:
-    """Read a record, or take from the cache what became of it.
+    """Read a record by its index, or whole, or take from the cache what became of it.
 
     Raises:
         InputDataError: as of `parse_curves`.
 
     """
+    indexed = read_index(path)
+    if indexed is not None:
+        return _curves(
+            path, np.concatenate([indexed.table, _table_after(path, indexed.num_bytes)], axis=1), COLUMNS
+        )
     place = _place_in_cache(path)
     if place is None:
         return parse_curves(path)
@@ -115,10 +120,28 @@ def parse_curves(path: Path, columns: int = COLUMNS) -> Curves:
         InputDataError: the file cannot be read, or no line of it is an object with a step.
 
     """
-    data = read_bytes(path, regular=True)
-    blocks = [_columns(objects) for objects in _objects(data)]
-    table = np.concatenate(blocks, axis=1) if blocks else np.empty((len(_NAMES), 0))
-    table = table[:, np.isfinite(table[0])]
+    return _curves(path, _parsed_table(read_bytes(path, regular=True)), columns)
+
+
+def _parsed_table(data: bytes) -> Floats:
+    """(names, lines) of a record or a part of it."""
+    blocks = [columns_of(objects) for objects in _objects(data)]
+    return np.concatenate(blocks, axis=1) if blocks else np.empty((len(NAMES), 0))
+
+
+def _table_after(path: Path, num_bytes: int) -> Floats:
+    """The lines of a record that its index does not cover; few, where there are any."""
+    try:
+        with path.open("rb") as file:
+            file.seek(num_bytes)
+            return _parsed_table(file.read())
+    except OSError as error:
+        raise InputDataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _curves(path: Path, table: Floats, columns: int) -> Curves:
+    known = np.isfinite(table[0])
+    table = table if known.all() else table[:, known]
     if not table.shape[1]:
         raise InputDataError(f"{path} has no line with a step; give a run that has logged something")
     if (np.diff(table[0]) < 0).any():
@@ -245,23 +268,3 @@ def _parsed(text: bytes) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _columns(objects: list[dict[str, Any]]) -> Floats:
-    """(names, lines): the numbers of a block; NaN for what is missing, infinite or not a number."""
-    table = np.empty((len(_NAMES), len(objects)))
-    for row, name in enumerate(_NAMES):
-        values = [value.get(name) for value in objects]
-        try:
-            table[row] = values
-        except (ValueError, TypeError, OverflowError):
-            table[row] = [_number(value) for value in values]
-    table[~(np.abs(table) < 1e300)] = np.nan
-    return table
-
-
-def _number(value: object) -> float:
-    try:
-        return float(value) if isinstance(value, int | float) else math.nan
-    except OverflowError:
-        return math.nan

@@ -15,13 +15,14 @@ from typing import Any
 import torch
 
 from gpt2x.model import GPT, GPTConfig
-from gpt2x.model.config import flops_per_token
 from gpt2x.process_memory import peak_memory
-from gpt2x.train.checkpoint import BYTES_A_PARAMETER
+from gpt2x.train.average import WeightAverage
+from gpt2x.train.checkpoint import bytes_a_parameter
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import choose_device
 from gpt2x.train.initial import find_initial, initial_tokenizer, shape_from
 from gpt2x.train.launch import fair_threads
+from gpt2x.train.mfu import flops_a_token
 from gpt2x.train.plan import choose_dtype, model_shape, share_batch, step_options, with_vocabulary
 from gpt2x.train.step import TrainingStep
 
@@ -53,15 +54,6 @@ class Estimate:
         return dataclasses.asdict(self)
 
 
-def flops_a_token(shape: GPTConfig) -> float:
-    """Operations of the matrix products for one token of a whole context, the padding of the vocabulary included.
-
-    >>> flops_a_token(GPTConfig(vocab_size=64, block_size=8, n_layer=1, n_head=1, n_embd=4))
-    3072.0
-    """
-    return flops_per_token(shape, shape.block_size, num_rows=shape.num_rows)
-
-
 def estimate(config: TrainConfig, ranks: int = 1) -> Estimate:
     """Compute a few steps of the run with random tokens, and say what all of them will need.
 
@@ -81,14 +73,18 @@ def estimate(config: TrainConfig, ranks: int = 1) -> Estimate:
     shape = whole_shape(config)
     micro_batch, num_passes = share_batch(config, shape.block_size, ranks)
     dtype, _ = choose_dtype(config.dtype, device)
-    options = step_options(config, device, dtype, world_size=1, num_passes=1)
+    options = step_options(config, device, dtype, world_size=1, num_passes=1, eot_token=0)
     torch.manual_seed(config.seed)
     training = TrainingStep(GPT(shape).train(), options, device)
+    average = WeightAverage(training.model, config.ema) if config.ema else None
     idx = torch.randint(shape.vocab_size, (micro_batch, shape.block_size), device=device)
     seconds = []
     for _ in range(PROBES):
         started = time.perf_counter()
-        float(training([(idx, idx)], 1e-6).loss)  # waits for a GPU
+        result = training([(idx, idx)], 1e-6)
+        if average is not None:
+            average.update(1, torch.ones((), dtype=torch.bool, device=device))
+        float(result.loss)  # waits for a GPU
         seconds.append(time.perf_counter() - started)
     step_s = statistics.median(seconds[1:]) * num_passes
     parameters = training.model.num_parameters()
@@ -102,7 +98,7 @@ def estimate(config: TrainConfig, ranks: int = 1) -> Estimate:
         step_s=step_s,
         run_s=None if steps is None else steps * step_s,
         memory_bytes=_peak_memory(device),
-        disk_bytes=parameters * (BYTES_A_PARAMETER * kept + 4),
+        disk_bytes=parameters * (bytes_a_parameter(config.ema) * kept + 4),
     )
 
 

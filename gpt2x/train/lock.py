@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from pathlib import Path
+from typing import IO
 
 from gpt2x.errors import UsageError
-from gpt2x.paths import output_errors
+from gpt2x.paths import output_errors, try_lock
 
 LOCK = "lock"
 
@@ -30,39 +30,25 @@ class RunLock:
     def __init__(self, folder: Path) -> None:
         with output_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self.descriptor: int | None = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-        if not _try_lock(self.descriptor):
-            holder = os.read(self.descriptor, 20).decode("ascii", "replace").strip() or "unknown"
+            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        self.file: IO[bytes] | None = os.fdopen(descriptor, "r+b", buffering=0)
+        if not try_lock(self.file):
+            holder = self.file.read(20).decode("ascii", "replace").strip() or "unknown"
             self.release()
             raise UsageError(
                 f"another process trains in {folder.parent} (pid {holder}); wait for it, or give another --out"
             )
         with output_errors(folder):
-            os.truncate(self.descriptor, 0)
-            os.write(self.descriptor, f"{os.getpid()}\n".encode())
+            self.file.truncate(0)
+            self.file.write(f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
         """Let others in. The file stays: who removed it could take it from under one that has just locked it."""
-        descriptor, self.descriptor = getattr(self, "descriptor", None), None
-        if descriptor is not None:
+        file, self.file = getattr(self, "file", None), None
+        if file is not None:
             with contextlib.suppress(OSError):
-                os.close(descriptor)
+                file.close()
 
     def __del__(self) -> None:
         """A lock that nobody holds any more is none."""
         self.release()
-
-
-def _try_lock(file: int) -> bool:
-    """Lock a file without waiting; False if another process, or another opening in this one, has it."""
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # no locks on this file system
-        return True
-    return True

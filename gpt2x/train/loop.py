@@ -7,7 +7,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,25 +15,26 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gpt2x.console import format_count, on_terminal, say
 from gpt2x.train import token_hash
 from gpt2x.train.bad_batches import forget_later, settle
 from gpt2x.train.checkpoint import BAD_BATCHES, METRICS
 from gpt2x.train.config import TrainConfig
-from gpt2x.train.distributed import all_ranks
-from gpt2x.train.estimate import flops_a_token
+from gpt2x.train.distributed import Ranks, all_ranks
 from gpt2x.train.interrupts import Stop, interrupts
+from gpt2x.train.keep import finite, keep_best, save
 from gpt2x.train.loggers import open_loggers
 from gpt2x.train.metrics import JsonLines, Logger, Loggers
+from gpt2x.train.mfu import flops_a_token
 from gpt2x.train.panel import watch
 from gpt2x.train.plan import scheduled_rate
 from gpt2x.train.recipe import Recipe
 from gpt2x.train.report import show_curves
-from gpt2x.train.setup import VALIDATION_BATCH, Setup, prepare, versions
-from gpt2x.train.step import Batch, StepResult
+from gpt2x.train.setup import VALIDATION_BATCH, Setup, prepare
+from gpt2x.train.step import Batch, StepResult, documents_of
 from gpt2x.train.window import Window
-from gpt2x.train.writer import Snapshot, snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +79,52 @@ def prepare_and_train(
         KeyboardInterrupt: after Ctrl-C, when a checkpoint has been saved.
 
     """
+    results = train_stages([config], recipe, resume=resume, overwrite=overwrite)
+    return results[0] if results else None
+
+
+def train_stages(
+    configs: Sequence[TrainConfig], recipe: Recipe, *, resume: bool = False, overwrite: bool = False
+) -> list[Result]:
+    """Train one run after the other, each in its own folder; one that is finished is passed over.
+
+    Args:
+        configs: of each run; all on the device of the first.
+        recipe: how the data becomes documents, and what a sample of the model is.
+        resume: as of `prepare_and_train`.
+        overwrite: as of `prepare_and_train`.
+
+    Returns:
+        What came of them, on rank 0; nothing on the others.
+
+    Raises:
+        Gpt2xError: one sentence for whatever a user can change.
+        KeyboardInterrupt: after Ctrl-C, when a checkpoint has been saved.
+
+    """
     from gpt2x.ops import keep_freed_memory
 
-    if config.keep_memory:
+    if any(config.keep_memory for config in configs):
         keep_freed_memory()
     overwrite = overwrite and not _is_restarted()
-    with all_ranks(config.device) as ranks:
-        setup = prepare(config, recipe, ranks, resume=resume, overwrite=overwrite)
-        try:
-            result = train(setup)
-        finally:
-            if setup.lock is not None:
-                setup.lock.release()
-        return result if ranks.is_first else None
+    results = []
+    with all_ranks(configs[0].device) as ranks:
+        for number, config in enumerate(configs, 1):
+            if len(configs) > 1:
+                say(f"stage      {number} of {len(configs)}: {config.out}")
+            results.append(_prepared_and_trained(config, recipe, ranks, resume=resume, overwrite=overwrite))
+        return results if ranks.is_first else []
+
+
+def _prepared_and_trained(
+    config: TrainConfig, recipe: Recipe, ranks: Ranks, *, resume: bool, overwrite: bool
+) -> Result:
+    setup = prepare(config, recipe, ranks, resume=resume, overwrite=overwrite)
+    try:
+        return train(setup)
+    finally:
+        if setup.lock is not None:
+            setup.lock.release()
 
 
 def _is_restarted() -> bool:
@@ -127,7 +161,7 @@ def train(setup: Setup) -> Result:
                     _seed_step(setup, step)
                     lr = scheduled_rate(config, step, setup.steps)
                     result = setup.training(batches, lr, accept=setup.guard.accept)
-                    window.add(setup.guard.note(result, done, position))
+                    window.add(_note(setup, result, done, position))
             except _StepGivenUp:
                 setup.batches.load_state_dict(position)
                 _settle_and_leave(setup, window, save_now, step, steps)
@@ -165,6 +199,14 @@ def train(setup: Setup) -> Result:
     if is_over:
         steps = _say_finished(setup)
     return _finish(setup, window, steps, loss, validation_loss)
+
+
+def _note(setup: Setup, result: StepResult, done: int, position: dict[str, int]) -> Tensor:
+    """Remember a step, and average the weights after it where that is asked for; its loss as `Window.add` takes it."""
+    loss = setup.guard.note(result, done, position)
+    if setup.average is not None:
+        setup.average.update(done, setup.guard.taken)
+    return loss
 
 
 def _say_finished(setup: Setup) -> int:
@@ -226,109 +268,26 @@ def validate(setup: Setup) -> float:
     inputs, targets = (
         array[setup.ranks.rank :: setup.ranks.world_size] for array in setup.validation
     )  # (blocks, T)
-    setup.model.eval()
+    setup.evaluated.eval()
     total = 0.0
     for first in range(0, len(inputs), VALIDATION_BATCH):
         rows = slice(first, first + VALIDATION_BATCH)
         with setup.training.autocast():
-            _, loss = setup.model(setup.to_device(inputs[rows]), setup.to_device(targets[rows]))
+            idx = setup.to_device(inputs[rows])
+            documents = documents_of(idx, setup.training.options.reset_at)
+            _, loss = setup.evaluated(idx, setup.to_device(targets[rows]), **documents)
         total += float(loss) * len(inputs[rows])
     setup.model.train()
     total, count = setup.ranks.sum([total, float(len(inputs))])
     return total / count
 
 
-def keep_best(setup: Setup, loss: float) -> None:
-    """Begin to put the weights on top of the run folder, on rank 0, if the best are wanted there.
-
-    Raises:
-        OutputError: on all ranks, what was being written before has failed.
-
-    """
-    about = _about_best(setup, loss)
-
-    def begin() -> None:
-        if not setup.ranks.is_first or setup.config.publish != "best":
-            return
-        setup.writer.wait_for_the_one_before()
-        taken = snapshot(setup.model, None)
-        setup.writer.start(lambda: setup.folder.publish(taken.model, setup.tokenizer, about))
-
-    setup.ranks.together(begin)
-
-
-def _about_best(setup: Setup, loss: float) -> dict[str, Any]:
-    assert setup.best.step is not None
-    return _about(setup, setup.best.step, loss, setup.best.loss) | {"finished": False}
-
-
-def _about(setup: Setup, step: int, loss: float, validation_loss: float) -> dict[str, Any]:
-    """What config.json tells of the weights beside it."""
-    return {
-        "step": step,
-        "steps": setup.steps,
-        "finished": step >= setup.steps or setup.best.is_hopeless(setup.config.patience),
-        "loss": _finite(loss),
-        "validation_loss": _finite(validation_loss),
-        "recipe": setup.recipe.name,
-    }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def save(setup: Setup, step: int, window: Window, loss: float, validation_loss: float) -> None:
-    """Begin to write a checkpoint, on rank 0: the loop goes on as soon as weights and moments are copied.
-
-    Its weights are shown on top of the run folder, unless the best of a validation are there.
-
-    Raises:
-        OutputError: on all ranks, what was being written before has failed.
-
-    """
-    state: dict[str, Any] = {
-        "step": step,
-        "steps": setup.steps,
-        "data": token_hash.state_of_all(setup.batches, setup.ranks),
-        "data_digest": setup.data_digest,
-        "config": setup.config.to_dict(),
-        "seconds": window.seconds,
-        "window": window.state_dict(),
-        "losses": [_finite(loss), _finite(validation_loss)],
-        "best": setup.best.state_dict(),
-        "guard": setup.guard.state_dict(),
-        "versions": versions(),
-    }
-    about = _about(setup, step, loss, validation_loss)
-    best_on_top = setup.config.publish == "best" and setup.best.step is not None
-    about_best = _about_best(setup, loss) if best_on_top and setup.best.step == step else None
-    folder, tokenizer = setup.folder, setup.tokenizer
-
-    def write(taken: Snapshot) -> None:
-        if about_best is not None:
-            folder.publish(taken.model, tokenizer, about_best)
-        folder.save(taken.model, tokenizer, taken.moments, state, keep=setup.config.keep, about=about)
-        if best_on_top and folder.has_published():
-            folder.describe({"last_step": step, "steps": state["steps"], "finished": about["finished"]})
-        else:
-            folder.publish(taken.model, tokenizer, about | {"last_step": step})
-
-    def begin() -> None:
-        if setup.ranks.is_first:
-            setup.writer.wait_for_the_one_before()
-            taken = snapshot(setup.model, setup.training.optimizer)
-            setup.writer.start(lambda: write(taken))
-
-    setup.ranks.together(begin)
-
-
 def sample(setup: Setup) -> None:
     """Show what the model writes at this point, on rank 0; the others wait for it at the next step."""
     if not setup.ranks.is_first:
         return
-    setup.model.eval()
-    text = setup.recipe.sample(setup.model, setup.tokenizer, setup.config.seed)
+    setup.evaluated.eval()
+    text = setup.recipe.sample(setup.evaluated, setup.tokenizer, setup.config.seed)
     setup.model.train()
     say("\n".join("  | " + line for line in text.splitlines()))
 
@@ -390,7 +349,7 @@ def _finish(setup: Setup, window: Window, steps: int, loss: float, validation_lo
         loss=loss,
         validation_loss=validation_loss,
         best_step=setup.best.step if setup.config.publish == "best" else None,
-        best_validation_loss=_finite(setup.best.loss),
+        best_validation_loss=finite(setup.best.loss),
         parameters=setup.model.num_parameters(),
         tokens=steps * setup.tokens_per_step,
         seconds=window.seconds,

@@ -14,6 +14,7 @@ from typing import IO, Protocol
 from gpt2x.console import format_count, say
 from gpt2x.errors import OutputError, describe_os_error
 from gpt2x.paths import atomic_write, read_text
+from gpt2x.train.metric_index import IndexWriter
 
 Metrics = Mapping[str, float]
 
@@ -57,7 +58,8 @@ class JsonLines:
 
     def __init__(self, path: Path, first_step: int = 0) -> None:
         self.path = path
-        forget_after(path, first_step)
+        kept = forget_after(path, first_step)
+        self.index = IndexWriter(path, kept)
         try:
             self.file: IO[str] = path.open("a", encoding="utf-8")
         except OSError as error:
@@ -67,17 +69,21 @@ class JsonLines:
         """Append one line and hand it to the operating system."""
         # A loss that is not finite has no place in JSON; null says that there was one.
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        line = {"step": step, **finite}
+        text = json.dumps(line, allow_nan=False) + "\n"
         try:
-            self.file.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
+            self.file.write(text)
             self.file.flush()
         except OSError as error:
             raise OutputError(
                 f"cannot write {self.path}: {describe_os_error(error)}; free some space"
             ) from error
+        self.index.add(line, len(text))  # ASCII
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
         self.file.close()
+        self.index.close()
 
 
 class Console:
@@ -112,19 +118,25 @@ _CONSOLE_FORMATS: dict[str, Callable[[float], str]] = {
     "skipped": lambda v: f"skipped {v:.0f}",
     "step_ms": lambda v: f"{v:.0f} ms",
     "tokens_per_second": lambda v: f"{format_count(round(v))} tokens/s",
+    "mfu": lambda v: f"MFU {v:.0%}",
 }
 
 
-def forget_after(path: Path, step: int) -> None:
+def forget_after(path: Path, step: int) -> list[tuple[dict[str, float], int]]:
     """Drop from a record of JSON lines those of later steps; one that does not exist is made.
+
+    Returns:
+        The lines that are left, each with its length in bytes.
 
     Raises:
         OutputError: it cannot be written.
 
     """
     lines = [line for line in _read_lines(path) if line["step"] <= step]
+    texts = [json.dumps(line) + "\n" for line in lines]
     with atomic_write(path, text=True) as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+        file.writelines(texts)
+    return [(line, len(text)) for line, text in zip(lines, texts, strict=True)]  # ASCII
 
 
 def _read_lines(path: Path) -> list[dict[str, float]]:

@@ -97,7 +97,7 @@ class Panel:
                 "norm",
                 _number(known.get("grad_norm"), ".2f"),
             ),
-            ("computes", _flops(self.flops_a_token * known.get("tokens_per_second", 0)), *_skipped(known)),
+            ("computes", _computes(self.flops_a_token, known), *_skipped(known)),
             ("memory", _memory(), "left", format_seconds(self.seconds_left())),
         ]
 
@@ -176,9 +176,12 @@ def _skipped(known: Metrics) -> tuple[str, str]:
     return ("skipped", f"{known['skipped']:.0f}") if known.get("skipped") else ("", "")
 
 
-def _flops(rate: float) -> str:
-    """Operations of the model's matrix products a second, as `estimate.flops_a_token` counts them."""
-    return f"{rate / 1e12:.3g} TFLOP/s" if math.isfinite(rate) and rate > 0 else "–"
+def _computes(flops_a_token: float, known: Metrics) -> str:
+    """Operations of the model's matrix products a second, as `mfu.flops_a_token` counts them, and their MFU."""
+    rate = flops_a_token * known.get("tokens_per_second", 0)
+    if not (math.isfinite(rate) and rate > 0):
+        return "–"
+    return f"{rate / 1e12:.3g} TFLOP/s" + (f" (MFU {known['mfu']:.0%})" if "mfu" in known else "")
 
 
 def _memory() -> str:

@@ -132,7 +132,13 @@ def scheduled_rate(config: TrainConfig, step: int, steps: int) -> float:
 
 
 def step_options(
-    config: TrainConfig, device: torch.device, dtype: torch.dtype, *, world_size: int, num_passes: int
+    config: TrainConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    world_size: int,
+    num_passes: int,
+    eot_token: int | None = None,
 ) -> StepOptions:
     """How a step is computed: what the settings say, and where they leave it open, what is fastest here.
 
@@ -142,6 +148,7 @@ def step_options(
         dtype: of the matrix products.
         world_size: how many ranks train together.
         num_passes: micro-batches of this rank in a step.
+        eot_token: what begins each document, where the tokenizer is known.
 
     Raises:
         UsageError: bf16 weights are asked for where products are in float32.
@@ -174,6 +181,7 @@ def step_options(
         betas=(config.beta1, config.beta2),
         eps=config.eps,
         weight_decay=config.weight_decay,
+        reset_at=eot_token if config.reset_attention else None,
         grad_clip=config.grad_clip or None,
         num_passes=num_passes,
         world_size=world_size,

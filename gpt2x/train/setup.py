@@ -24,6 +24,7 @@ from gpt2x.errors import InputDataError, UsageError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.paths import cache_dir, check_can_write
 from gpt2x.train import token_hash
+from gpt2x.train.average import WeightAverage
 from gpt2x.train.bad_loss import LossGuard
 from gpt2x.train.best import Best
 from gpt2x.train.checkpoint import Checkpoint, RunFolder, check_space
@@ -32,6 +33,7 @@ from gpt2x.train.data_record import DataRecord
 from gpt2x.train.distributed import Ranks
 from gpt2x.train.initial import find_initial, initial_tokenizer, shape_from, start_from
 from gpt2x.train.lock import RunLock
+from gpt2x.train.mfu import measured_peak
 from gpt2x.train.plan import (
     choose_dtype,
     model_shape,
@@ -84,6 +86,10 @@ class Setup:
     """Stop after this step as if a signal had come: for `--verify-resume`."""
     lock: RunLock | None = None
     """Keeps other trainers out of the folder; on rank 0."""
+    average: WeightAverage | None = None
+    """The averaged weights, with ``ema``."""
+    peak_flops: float = 0.0
+    """Operations a second of matrix products that all ranks together are capable of; 0 where nobody measured."""
     best: Best = field(default_factory=Best)
     """The lowest validation loss so far."""
     writer: Writer = field(default_factory=Writer)
@@ -93,6 +99,11 @@ class Setup:
     def model(self) -> GPT:
         """The model with the float32 weights."""
         return self.training.model
+
+    @property
+    def evaluated(self) -> GPT:
+        """The weights that are validated, sampled from and published: the averaged ones where there are some."""
+        return self.model if self.average is None else self.average.model
 
     @property
     def is_over(self) -> bool:
@@ -148,7 +159,14 @@ def prepare(
     )
     dtype, why = choose_dtype(config.dtype, ranks.device)
     options = ranks.together(
-        lambda: step_options(config, ranks.device, dtype, world_size=ranks.world_size, num_passes=micro_steps)
+        lambda: step_options(
+            config,
+            ranks.device,
+            dtype,
+            world_size=ranks.world_size,
+            num_passes=micro_steps,
+            eot_token=tokenizer.eot_token,
+        )
     )
     training = ranks.together(lambda: TrainingStep(model.train(), options, ranks.device))
     batches = ranks.together(
@@ -156,9 +174,12 @@ def prepare(
             streams.train, micro_batch, shape.block_size, ranks.rank, ranks.world_size, seed=config.seed
         )
     )
+    average = WeightAverage(training.model, config.ema) if config.ema else None
     first_step, seconds_before, losses_before = 0, 0.0, (math.nan, math.nan)
     if checkpoint is not None:
         ranks.together(lambda: checkpoint.load_optimizer(training.optimizer))
+        if average is not None:
+            checkpoint.load_average(average)
         ranks.together(lambda: token_hash.go_on(batches, ranks, checkpoint.state["data"]))
         first_step, seconds_before = checkpoint.step, float(checkpoint.state["seconds"])
         loss, validation_loss = (math.nan if value is None else value for value in checkpoint.state["losses"])
@@ -191,8 +212,12 @@ def prepare(
         losses_before=losses_before,
         steps_before=checkpoint.state.get("steps") if checkpoint else None,
         lock=lock,
+        average=average,
         window_before=checkpoint.state.get("window") if checkpoint else None,
         best=Best.from_state(checkpoint.state.get("best")) if checkpoint else Best(),
+    )
+    prepared.peak_flops = measured_peak(
+        prepared.steps * config.total_batch_tokens, model.config, dtype, ranks
     )
     _describe(prepared, streams, data_file, dtype, why)
     return prepared
@@ -242,7 +267,7 @@ def _start(
     """Begin to write, on rank 0, now that everything has been looked at that could be refused."""
     if not ranks.is_first:
         return None
-    check_space(folder.path, num_parameters)
+    check_space(folder.path, num_parameters, config.ema)
     lock = RunLock(folder.trainer)
     try:
         if overwrite and folder.holds_a_run():
@@ -348,6 +373,8 @@ def _describe(setup: Setup, streams: TokenStreams, data_file: Path, dtype: torch
     say(
         f"computes   on {setup.ranks.device}{threads}, products in {str(dtype).removeprefix('torch.')} ({why})"
     )
+    if setup.average is not None:
+        say(f"average    of the weights, with a decay of {c.ema:g}: validated and published in their place")
     say(f"step       {_step_in_words(setup.training.options)}")
     warmup = fitted_warmup(c.warmup, setup.steps)
     if warmup != c.warmup:
@@ -374,6 +401,7 @@ def _step_in_words(options: StepOptions) -> str:
     """The parts of the step that have a rung on the ladder: ``bf16 weights, AdamW of gpt2x.ops``."""
     adamw = {"gpt2x": "AdamW of gpt2x.ops", "fused": "torch's fused AdamW", "adamw": "torch's plain AdamW"}
     parts = {
+        "attention reset at documents": options.reset_at is not None,
         "bf16 weights": options.bf16_weights,
         "bf16 autocast": options.autocast is not None,
         "torch.compile": options.compile,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gpt2x.errors import UsageError
 from gpt2x.model import GPT
 from gpt2x.model.bf16_weights import Bf16Weights
+from gpt2x.model.gpt import document_numbers
 from gpt2x.train.graphs import Recorded
 from gpt2x.train.muon import Muon
 from gpt2x.train.optim import Optimizer, make_optimizer
@@ -39,16 +40,21 @@ class StepResult:
     """This rank's loss in each pass, (num_passes,)."""
 
 
+def documents_of(idx: Tensor, reset_at: int | None) -> dict[str, Tensor]:
+    """What `GPT.forward` has to be told of the documents in a batch; nothing where attention is not reset."""
+    return {} if reset_at is None else {"documents": document_numbers(idx, reset_at)}
+
+
 class Loss(nn.Module):
     """(B, T) ids and targets -> the loss alone, so that a compiler sees that nobody wants the logits."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, reset_at: int | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.reset_at = model, reset_at
 
     def forward(self, idx: Tensor, targets: Tensor) -> Tensor:
         """The mean cross-entropy in nats."""
-        loss = self.model(idx, targets)[1]
+        loss = self.model(idx, targets, **documents_of(idx, self.reset_at))[1]
         assert loss is not None
         return loss
 
@@ -76,7 +82,7 @@ class TrainingStep:
         self.bf16 = Bf16Weights(self.model) if options.bf16_weights else None
         # DDP averages the gradients of parameters; those of bf16 weights are averaged by the optimizer.
         self.is_ddp = options.world_size > 1 and self.bf16 is None
-        self.loss = self._wrap(Loss(self.bf16 or self.model))
+        self.loss = self._wrap(Loss(self.bf16 or self.model, options.reset_at))
         make = Muon if options.muon else make_optimizer
         self.optimizer: Optimizer = make(self.model, options, self.bf16)
         self.recorded: Recorded | None = None

@@ -38,6 +38,8 @@ class StepOptions:
     weight_decay: float = 0.1
     decay_groups: bool = True
     """Only tensors of two and more dimensions decay."""
+    reset_at: int | None = None
+    """The id that begins a document, where documents in one row are not to see each other; None: they do."""
     grad_clip: float | None = 1.0
     """The highest global norm of the gradient; None: it is not clipped."""
     grad_norm: bool = True

@@ -17,7 +17,7 @@ from typing import Any
 
 from gpt2x.errors import Gpt2xError
 from gpt2x.model.runs import WEIGHTS
-from gpt2x.train.checkpoint import OPTIMIZER, Checkpoint, RunFolder
+from gpt2x.train.checkpoint import AVERAGE, OPTIMIZER, Checkpoint, RunFolder
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import choose_device
 from gpt2x.train.estimate import whole_shape
@@ -47,7 +47,7 @@ class Trial:
     token_hash: str
     same_order: bool
     same_weights: bool
-    """Weights and moments, bit for bit with the run without interruption."""
+    """Weights, moments and averages, bit for bit with the run without interruption."""
     weights_apart: float
     """The largest absolute difference of a weight."""
 
@@ -152,7 +152,9 @@ def _run(config: TrainConfig, recipe: str, legs: Sequence[Leg], out: Path) -> Ch
 
 
 def _compare(what: str, legs: tuple[Leg, ...], end: Checkpoint, straight: Checkpoint) -> Trial:
-    digests = [{name: c.state["files"][name] for name in (WEIGHTS, OPTIMIZER)} for c in (end, straight)]
+    digests = [
+        {name: c.state["files"].get(name) for name in (WEIGHTS, OPTIMIZER, AVERAGE)} for c in (end, straight)
+    ]
     hashes = [in_hex(c.state["data"]["token_hash"]) for c in (end, straight)]
     return Trial(
         what=what,

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from gpt2x.model.peak import utilisation
+from gpt2x.train.mfu import flops_a_token
 from gpt2x.train.setup import Setup
 
 
@@ -22,6 +24,7 @@ class Window:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.seconds = setup.seconds_before
+        self.flops_a_token = flops_a_token(setup.model.config)
         self.started = time.perf_counter()
         self.trained_seconds = 0.0
         self._reset()
@@ -76,5 +79,6 @@ class Window:
             "step_ms": 1000 * self.window_seconds / self.num_steps,
             "tokens_per_second": tokens / self.window_seconds,
         }
+        mfu = utilisation(tokens / self.window_seconds, self.flops_a_token, self.setup.peak_flops)
         self._reset()
-        return metrics
+        return metrics if mfu is None else metrics | {"mfu": mfu}

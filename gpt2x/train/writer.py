@@ -20,6 +20,7 @@ from gpt2x.model import GPT
 from gpt2x.model.device import shapes_only
 
 if TYPE_CHECKING:
+    from gpt2x.train.average import WeightAverage
     from gpt2x.train.optim import Optimizer
 
 WORTH_SAYING_S = 5.0
@@ -32,14 +33,29 @@ class Snapshot:
 
     model: GPT
     moments: dict[str, Tensor]
+    average: GPT | None = None
+    """The averaged weights, where there are some."""
+
+    @property
+    def evaluated(self) -> GPT:
+        """The weights that were validated and are to be published."""
+        return self.model if self.average is None else self.average
 
 
-def snapshot(model: GPT, optimizer: Optimizer | None) -> Snapshot:
-    """Copy the weights, and the moments where an optimizer is given; waits for a GPU."""
+def snapshot(model: GPT, optimizer: Optimizer | None, average: WeightAverage | None = None) -> Snapshot:
+    """Copy the weights, and moments and averages where they are given; waits for a GPU."""
+    return Snapshot(
+        _copy_of(model),
+        {} if optimizer is None else _copied(optimizer.state_dict()),
+        None if average is None else _copy_of(average.model),
+    )
+
+
+def _copy_of(model: GPT) -> GPT:
     with shapes_only():
         copy = GPT(model.config)
     copy.load_state_dict(_copied(model.state_dict()), assign=True)
-    return Snapshot(copy, {} if optimizer is None else _copied(optimizer.state_dict()))
+    return copy
 
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gpt2x.bench import machine
-from gpt2x.bench.machine import Machine, sustained_call
+from gpt2x.bench.machine import Machine
+from gpt2x.model.peak import sustained_call
 
 CPUINFO = """processor\t: 0
 vendor_id\t: AuthenticAMD

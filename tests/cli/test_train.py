@@ -104,27 +104,100 @@ def test_the_weights_that_a_run_starts_from_decide_its_shape_and_tokenizer() -> 
     assert shown["steps"]["source"] == "preset lyrics"
 
 
-def test_two_files_are_two_stages(songs: Path, tmp_path: Path) -> None:
-    """The second names the run of the first by `init_from`."""
-    first, second = tmp_path / "pretrain.toml", tmp_path / "finetune.toml"
-    first.write_text(f'[train]\nout = "{tmp_path / "one"}"\n', encoding="utf-8")
-    second.write_text(
-        f'[train]\ninit_from = "{tmp_path / "one"}"\nout = "{tmp_path / "two"}"\nlr = 1e-3\n',
+def two_stages(songs: Path, tmp_path: Path) -> Path:
+    """A file with two stages: a tiny run, and one that starts from it."""
+    file = tmp_path / "stages.toml"
+    file.write_text(
+        f'''
+[train]
+data = "{songs}"
+validation_share = 0.2
+batch_size = 4
+total_batch_tokens = 64
+warmup = 1
+device = "cpu"
+dtype = "float32"
+
+[[stage]]
+out = "{tmp_path / "one"}"
+vocab = 290
+n_layer = 1
+n_head = 2
+n_embd = 16
+block_size = 16
+steps = 5
+
+[[stage]]
+out = "{tmp_path / "two"}"
+lr = 1e-3
+steps = 4
+''',
         encoding="utf-8",
     )
-    shape = ("--n-layer", "--n-head", "--n-embd", "--block-size")
-    without_shape = [
-        word
-        for flag, value in zip(TINY[::2], TINY[1::2], strict=True)
-        for word in (flag, value)
-        if flag not in shape
+    return file
+
+
+def test_stages_of_one_file_follow_one_another_and_go_on_in_the_one_that_was_stopped(
+    songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpt2x.model import load_folder
+    from tests.train.test_loop import interrupt_at
+
+    file = two_stages(songs, tmp_path)
+    command = ["train", "lyrics", "--config", str(file)]
+    with monkeypatch.context() as patch:
+        interrupt_at(5 + 2, patch)
+        stopped = invoke(app, command)
+    assert stopped.exit_code == 130, stopped.stderr
+    assert f"starts     from the weights of {tmp_path / 'one'}" in stopped.stderr
+    again = invoke(app, [*command, "--json"])
+    assert again.exit_code == 0, again.stderr
+    assert f"the run in {tmp_path / 'one'} is finished" in again.stderr
+    assert "resumes    after step 2 of 4" in again.stderr
+    shape = json.loads(again.stdout)
+    assert shape["run"] == str(tmp_path / "two")
+    assert [(stage["run"], stage["steps"]) for stage in shape["stages"]] == [
+        (str(tmp_path / "one"), 5),
+        (str(tmp_path / "two"), 4),
     ]
-    for file, flags in ((first, TINY), (second, without_shape)):
-        arguments = ["train", "lyrics", "--data", str(songs), "--config", str(file), *flags]
-        result = invoke(app, arguments)
-        assert result.exit_code == 0, result.stderr
-    assert f"starts     from the weights of {tmp_path / 'one'}" in result.stderr
-    assert (tmp_path / "two" / "model.safetensors").is_file()
+    assert load_folder(tmp_path / "two")[0].config.n_embd == 16
+    assert invoke(app, [*command, "--stage", "2", "--quiet"]).stdout == f"{tmp_path / 'two'}\n"
+
+
+def test_a_stage_takes_its_start_and_its_settings_from_the_file(songs: Path, tmp_path: Path) -> None:
+    command = ["train", "lyrics", "--config", str(two_stages(songs, tmp_path)), "--show-config"]
+    one, two = json.loads(invoke(app, [*command, "--json", "--init-from", "runs/base"]).stdout)["stages"]
+    assert one["init_from"] == {"value": "runs/base", "source": "flag"}
+    assert two["init_from"]["value"] == str(tmp_path / "one")
+    assert two["lr"]["source"].startswith("stage 2 of file")
+    assert two["batch_size"]["value"] == 4
+    assert invoke(app, command).stdout.count("stage 2 of file") > 3
+    alone = json.loads(invoke(app, [*command, "--json", "--stage", "2"]).stdout)
+    assert alone == two
+
+
+BAD_STAGES = {
+    "one folder": (["--out", "x"], "stages 1 and 2 both have out = x"),
+    "resume": (["--resume"], "leave out --resume"),
+    "number": (["--stage", "3"], "--stage is 3 and there are 2 stages"),
+    "plan": (["--plan"], "--plan looks at one stage; choose it with --stage N, 1 to 2"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "reason"), BAD_STAGES.values(), ids=BAD_STAGES.keys())
+def test_stages_that_cannot_work_are_one_sentence(
+    songs: Path, tmp_path: Path, arguments: list[str], reason: str
+) -> None:
+    result = invoke(app, ["train", "lyrics", "--config", str(two_stages(songs, tmp_path)), *arguments])
+    assert result.exit_code == 2
+    assert reason in result.stderr
+
+
+def test_a_stage_that_is_no_table_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_text("stage = 3\n", encoding="utf-8")
+    result = invoke(app, ["train", "lyrics", "--config", str(tmp_path / "odd.toml"), "--show-config"])
+    assert result.exit_code == 2
+    assert "write [[stage]] before the settings of each" in result.stderr
 
 
 @pytest.mark.parametrize(("preset", "steps"), [([], 1500), (["--preset", "first-song"], 2400)], ids=str)
@@ -152,6 +225,53 @@ def test_plan_tells_what_a_run_needs_and_writes_nothing(tmp_path: Path) -> None:
     assert not out.exists()
     table = invoke(app, ["train", "lyrics", "--plan", "--epochs", "2", *TINY]).stdout
     assert "known once the data are read" in table
+
+
+def test_overfit_batch_says_whether_one_batch_was_learned(songs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [
+        "train",
+        "lyrics",
+        "--overfit-batch",
+        "--data",
+        str(songs),
+        "--out",
+        str(out),
+        *TINY,
+        "--lr",
+        "1e-2",
+    ]
+    result = invoke(app, [*command, "--steps", "400", "--json"])
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["reached"]
+    assert found["first_loss"] > 5
+    assert found["loss"] < found["threshold"] == 0.1
+    assert found["steps"] < 400
+    few = invoke(app, [*command, "--steps", "3"])
+    assert few.exit_code == 1
+    assert "NOT below 0.1 after 3 steps" in few.stdout
+    assert not out.exists()
+
+
+def test_find_lr_suggests_a_rate_below_the_one_at_which_the_loss_rises(songs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = ["train", "lyrics", "--data", str(songs), "--out", str(out), *TINY, "--find-lr"]
+    result = invoke(app, [*command, "60", "--json"])
+    assert result.exit_code == 0, result.stderr
+    sweep = json.loads(result.stdout)
+    assert sweep["rates"][0] == 1e-7
+    assert sweep["rates"] == sorted(sweep["rates"])
+    assert 1e-4 < sweep["suggestion"] < sweep["lowest"] < 1.0
+    assert min(sweep["smoothed"]) < sweep["smoothed"][0] - 0.5
+    table = invoke(app, [*command, "20"]).stdout
+    assert "suggested --lr" in table
+    assert "lr" in table.splitlines()[0]
+    few = invoke(app, [*command, "5"])
+    assert few.exit_code == 2
+    assert "--find-lr 5 is too few steps" in few.stderr
+    assert invoke(app, [*command, "60", "--ranks", "2"]).exit_code == 2
+    assert not out.exists()
 
 
 def test_help_of_an_unknown_preset_suggests_the_nearest() -> None:

@@ -117,7 +117,7 @@ def test_a_save_that_fails_leaves_the_old_model_whole(
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folder_module, "save_file", full_disk)
+    monkeypatch.setattr(folder_module, "write_tensors", full_disk)
     with pytest.raises(OutputError, match="No space left on device"):
         save_folder(GPT(tiny if same_shape else replace(tiny, n_layer=1)), None, saved)
     assert contents(saved) == before
@@ -129,7 +129,7 @@ def test_a_first_save_that_is_interrupted_leaves_nothing(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(folder_module, "save_file", interrupt)
+    monkeypatch.setattr(folder_module, "write_tensors", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save_folder(GPT(tiny), None, tmp_path / "run")
     assert not (tmp_path / "run").exists()

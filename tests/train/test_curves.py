@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 
 from gpt2x.errors import InputDataError
 from gpt2x.train import curves as module
-from gpt2x.train.curves import Curve, envelope, parse_curves, plot, read_curves, sparkline
+from gpt2x.train.curves import Curve, Curves, envelope, parse_curves, plot, read_curves, sparkline
+from gpt2x.train.metric_index import index_of, read_index
+from gpt2x.train.metrics import JsonLines
 
 
 def write(path: Path, lines: list[dict[str, object]], end: str = "") -> Path:
@@ -118,6 +121,67 @@ def test_a_damaged_cache_is_read_anew(tmp_path: Path, monkeypatch: pytest.Monkey
     for content in (b"", b"\x93NUMPY", kept.read_bytes()[:-8]):
         kept.write_bytes(content)
         assert read_curves(path).loss.values.tolist() == [2.0, 1.0]
+
+
+def indexed(folder: Path, num_lines: int) -> Path:
+    """A record of a run, written with its index by the logger of a run."""
+    (folder / "trainer").mkdir(parents=True)
+    logger = JsonLines(folder / "metrics.jsonl")
+    for step in range(1, num_lines + 1):
+        known = {"validation_loss": 3.0 - step / 100} if step % 5 == 0 else {}
+        loss = math.nan if step == 7 else 1 / step
+        logger.log({"loss": loss, "tokens": 64.0 * step, "step_ms": 10.0, **known}, step)
+    logger.close()
+    return folder / "metrics.jsonl"
+
+
+def as_lists(curves: Curves) -> list[float]:
+    return list(module._to_table(curves)[:3].ravel())
+
+
+def test_the_index_of_a_run_gives_the_curves_that_its_lines_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = indexed(tmp_path / "run", 60)
+    by_lines = parse_curves(path)
+    assert len(by_lines.loss) == 59
+    with monkeypatch.context() as patch:
+        patch.delattr(module, "parse_curves")
+        assert as_lists(read_curves(path)) == as_lists(by_lines)
+    index = index_of(path)
+    whole = index.read_bytes()
+    index.write_bytes(whole[: 48 * 50 + 7])  # the disk was full, or the process killed
+    found = read_index(path)
+    assert found is not None
+    assert found.table.shape == (5, 50)
+    assert as_lists(read_curves(path)) == as_lists(by_lines)
+    again = JsonLines(path, first_step=30)  # resumed
+    again.log({"loss": 8.0}, 31)
+    again.close()
+    found = read_index(path)
+    assert found is not None
+    assert found.table[:, -1].tolist()[::3] == [31.0, 8.0]
+    assert found.num_bytes == path.stat().st_size
+    assert read_curves(path).steps == 31
+
+
+@pytest.mark.parametrize("how", ["another number", "another record", "older", "noise", "empty"])
+def test_an_index_that_is_not_of_its_record_is_not_believed(tmp_path: Path, how: str) -> None:
+    path = indexed(tmp_path / "run", 20)
+    index = index_of(path)
+    if how == "another number":
+        rows = np.fromfile(index).reshape(-1, 6)
+        rows[-1, 3] += 1e-9
+        rows.tofile(index)
+    elif how == "another record":
+        path.write_text(path.read_text("utf-8").replace('"loss": 1.0', '"loss": 2.0'), "utf-8")
+        os.utime(path, ns=(1, 1))
+    elif how == "older":
+        os.utime(index, ns=(1, 1))
+    else:
+        index.write_bytes(b"" if how == "empty" else bytes(range(240)))
+    assert read_index(path) is None
+    assert read_curves(path).steps == 20
 
 
 def test_sparkline_and_plot_show_a_fall_as_a_fall() -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gpt2x.errors import InputDataError, OutputError, UsageError
-from gpt2x.model import load_folder
+from gpt2x.model import load_folder, tensor_file
 from gpt2x.model.runs import weights_of
 from gpt2x.train.checkpoint import RunFolder, saved_settings
 from gpt2x.train.config import TrainConfig
@@ -89,6 +89,7 @@ def test_the_loss_falls_and_the_run_folder_is_a_hugging_face_folder(tiny: Tiny) 
             "optimizer": "gpt2x",
             "fused_ops": True,
             "dtype": "bfloat16",
+            "reset_attention": True,
         },
     ],
     ids=["plain", "everything on"],
@@ -230,17 +231,15 @@ def test_an_output_that_cannot_be_written_is_found_before_training(tiny: Tiny, s
 def test_a_full_disk_leaves_the_checkpoint_before(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from gpt2x.train import checkpoint
+    original = tensor_file.write_tensors
 
-    original = checkpoint._save_tensors
-
-    def full(tensors: dict[str, Any], file: Path) -> None:
+    def full(tensors: dict[str, Any], file: Path) -> str:
         if "step-00000008" in str(file):
             file.write_bytes(b"half")
             raise OSError(28, "No space left on device", str(file))
-        original(tensors, file)
+        return original(tensors, file)
 
-    monkeypatch.setattr(checkpoint, "_save_tensors", full)
+    monkeypatch.setattr(tensor_file, "write_tensors", full)
     with pytest.raises(OutputError, match="No space left on device"):
         run(tiny(save_every=4))
     assert [path.name for path in (tmp_path / "run" / "trainer").iterdir() if path.is_dir()] == [

@@ -22,8 +22,9 @@ from gpt2x.bench.ladder.config import Setting
 from gpt2x.bench.ladder.loss_check import MATCHES, LossCheck
 from gpt2x.bench.machine import Machine
 from gpt2x.bench.records import FORMAT, MEASURED, head
-from gpt2x.bench.stats import MS_PER_SECOND, Spread, spread, tokens_per_second, utilisation
+from gpt2x.bench.stats import MS_PER_SECOND, Spread, spread, tokens_per_second
 from gpt2x.errors import InputDataError
+from gpt2x.model.peak import utilisation
 from gpt2x.paths import read_text
 
 SCHEMA = 2

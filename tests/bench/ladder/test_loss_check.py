@@ -8,7 +8,8 @@ import pytest
 
 from gpt2x.bench.ladder.loss_check import Learned, check_loss
 from gpt2x.bench.ladder.rungs import RUNGS, Rung
-from gpt2x.bench.stats import is_slower, spread, tokens_per_second, utilisation
+from gpt2x.bench.stats import is_slower, spread, tokens_per_second
+from gpt2x.model.peak import utilisation
 
 PLAIN = Rung(key="plain", title="plain", change="nothing", why="None.", loss_bound=0.02)
 
