@@ -18,8 +18,6 @@ from gpt2x.paths import VOCABULARY_BYTES, read_text
 
 ARRAYS = "model.safetensors"
 
-_AT_ONCE = 1 << 16  # numbers that `is_finite` asks about
-
 
 def write_strings(path: Path, strings: list[str]) -> None:
     """Write a list of strings as a JSON array, one a line."""
@@ -96,23 +94,9 @@ def check_array(
     if array.dtype != dtype or (shape is not None and array.shape != shape):
         wanted = "" if shape is None else f" of shape {shape}"
         raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, not {np.dtype(dtype)}{wanted}")
-    if not is_finite(array):
+    if not np.isfinite(array).all():
         raise ValueError(f"{name} has NaN or infinite numbers in it")
     return array
-
-
-def is_finite(array: np.ndarray) -> bool:
-    """Whether an array has finite numbers only.
-
-    Asked part by part, so that the truth values stay in a processor's cache: for the 65 million weights of `linear` on
-    HuffPost 20 ms instead of 26 (median of five fresh processes), and 65 MB less memory for the moment.
-
-    >>> is_finite(np.array([[1.0, 2.0], [np.nan, 3.0]]))
-    False
-    """
-    flat = array.reshape(-1)
-    parts = (flat[start : start + _AT_ONCE] for start in range(0, flat.size, _AT_ONCE))
-    return all(np.isfinite(part).all() for part in parts)
 
 
 def restored_classes(saved: list[Any]) -> np.ndarray:
