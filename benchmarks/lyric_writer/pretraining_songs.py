@@ -6,8 +6,8 @@ Reads csv files with the columns artist, song, link and text (`gpt2x.data.lyrics
 the same columns and a sixth, ``tags``. What it does, in this order:
 
 - typographic quotes and dashes become ASCII, spellings that have one modern form get it (o'er, 'tis, wander'd);
-- songs that still hold more than 0.6 % archaic words (thee, hath, whence) or 6 % words of no dictionary are left out:
-  a model that has read them sings like them;
+- songs that still hold more than 0.6 % archaic words (thee, hath, whence) or 6 % words of no dictionary are left out, and
+  those with a word for people that has become an insult: a model that has read them sings like them;
 - poems longer than a song are cut between stanzas;
 - tags are made from the text itself: the topic is its most telling words (TF-IDF), the form its stanzas' shape. They
   teach a model, on many songs, that what follows a header is about the header.
@@ -39,6 +39,10 @@ ARCHAIC = {
     "methinks", "mid", "nay", "neath", "oft", "quoth", "shalt", "thee", "thine", "thither", "thou", "thy",
     "thyself", "twixt", "unto", "wert", "whence", "wherefore", "wilt", "wouldst", "ye", "yea", "yon", "yonder",
 }  # fmt: skip
+DATED = re.compile(
+    r"(?i)\b(?:n[ei]g[rg]|dark(?:y|ey|ie)\b|jews?\b|gyps|chin(?:ee|am)|injun|squaw|savage|heathen|cannibal|slaves?\b|coons?\b)"
+)
+"""Words that were said of people then and are not said now, and tales about them."""
 OLD_ENDING = re.compile(r"(?!teeth|seth|beth)\w+(?:eth|edst)")
 TYPOGRAPHY = str.maketrans(
     {"“": '"', "”": '"', "‘": "'", "’": "'", "—": " - ", "–": "-", "…": "...", "*": "", "_": ""}
@@ -147,9 +151,9 @@ def parts_of(song: Song) -> Iterator[Song]:
 
 
 def is_modern(text: str, known: frozenset[str]) -> bool:
-    """Whether so few of its words are archaic or unknown that a model may learn today's English from it."""
+    """Whether so few of its words are archaic or unknown, and none an insult, that a model may learn from it."""
     words = [word.lower() for word in WORD.findall(text)]
-    if not words or not text.isascii():
+    if not words or not text.isascii() or DATED.search(text):
         return False
     archaic = sum(word in ARCHAIC or bool(OLD_ENDING.fullmatch(word)) for word in words) / len(words)
     unknown = sum(word not in known and word.removesuffix("'s") not in known for word in words) / len(words)

@@ -149,24 +149,25 @@ class SongForm:
     def partners(self) -> list[str]:
         """The words with one of which the next line should rhyme; none where it is free.
 
-        The first two lines of each four are free. The third answers the first unless the second has done so, the
-        fourth answers what is still open: so couplets and crossed rhymes come about as the model likes.
+        Of each four lines the fourth answers what is open: the third line after a pair of rhymes, the second where
+        the first has its rhyme or none has, as in the ballad stanza. The others are free; couplets and crossed rhymes
+        come about as the model likes. A rhyme that must be found for every line makes lines that are there for it.
         """
-        if self._line:
+        if self._line or len(self._ends) % _STANZA != _STANZA - 1:
             return []
-        start = len(self._ends) // _STANZA * _STANZA
-        position = len(self._ends) - start
-        if position < 2:
-            return []
-        open_ = [self._ends[i] for i in range(start, len(self._ends)) if i not in self._rhymed]
-        open_ = [word for word in open_ if self._rhymes.knows(word)]
-        if position == 2:
-            return open_[:1] if len(open_) == 2 else []
-        return open_
+        last_three = range(len(self._ends) - _STANZA + 1, len(self._ends))
+        open_ = [self._ends[i] for i in last_three if i not in self._rhymed and self._rhymes.knows(self._ends[i])]
+        return open_[1:2] if len(open_) == _STANZA - 1 else open_[:1]
 
     def answers(self, word: str, partners: Sequence[str]) -> bool:
-        """Whether a word rhymes with one of these, or there are none, and no line of this stanza has ended on it."""
+        """Whether a word rhymes with one of these, or there are none, and brings nothing for the third time.
+
+        No line of this stanza has ended on it, and it does not rhyme with a pair of lines that rhyme already.
+        """
         if word.lower() in {end.lower() for end in self._ends}:
+            return False
+        start = len(self._ends) // _STANZA * _STANZA
+        if any(self._rhymes.rhyme(word, self._ends[place]) for place in self._rhymed if place >= start):
             return False
         return not partners or any(self._rhymes.rhyme(word, other) for other in partners)
 

@@ -19,7 +19,7 @@ from gpt2x.generate.songwriting import SongWriter
 from gpt2x.generate.stops import Stops
 from gpt2x.model import GPT, GPTConfig
 
-RHYMES = Rhymes("AE T\tcat hat bat\nAE D\tmad sad bad")
+RHYMES = Rhymes("AE T\tcat hat bat\nAE D\tmad sad bad\nAW\tcow now")
 WORDS = SongWords(common=["cat", "hat", "bat", "mad", "sad"], others=["bad"])
 
 
@@ -118,7 +118,7 @@ def test_a_line_that_should_rhyme_does_with_a_common_word(tokenizer: Any) -> Non
     for seed in range(5):
         writer = writer_of(tokenizer, Planner(), " cat|cat\n mad|mad\n", best_of=3)
         writer.generator.manual_seed(seed)
-        writer.form._ends[:] = ["mad", "hat"]
+        writer.form._ends[:] = ["cat", "mad", "cow"]
         line = bytes(writer._best_line(60)).decode()
         assert last_word(line) == "sad", "bad is no common word, and mad has come"
 

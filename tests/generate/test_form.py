@@ -82,11 +82,14 @@ def test_a_song_ends_with_its_outro_if_it_is_not_too_short(read: Any) -> None:
     [
         ("", []),
         ("all night\n", []),
-        ("all night\nall day\n", ["night"]),
+        ("all night\nall day\n", []),
         ("all night\nthe light\n", []),
         ("all night\nthe light\nall day\n", ["day"]),
         ("all night\nall day\nso bright\n", ["day"]),
-        ("all night\nall day\nwe go\n", ["night", "day", "go"]),
+        ("all night\nall day\nI say\n", ["night"]),
+        ("all night\nall day\nwe go\n", ["day"]),
+        ("all night\nall zzz\nwe go\n", ["night"]),
+        ("all night\nall day\nwe go\nI say\nall night\nall day\nwe go\n", ["day"]),
         ("all night\nall day\nso bright\nI say\n", []),
         ("all night\nall day\n\n", []),
         ("all night\nall zzz\nall", []),
@@ -105,10 +108,12 @@ def test_the_same_word_again_is_no_answer(read: Any) -> None:
     assert not form.answers("go", ["night"])
     assert form.answers("go", []), "nothing to rhyme with"
     assert not form.answers("day", []), "but not the same word twice"
+    assert read("all night\nthe light\n").answers("bright", []) is False, "nor the same sound for the third time"
+    assert read("all night\nthe light\nwe go\nthe snow\n").answers("bright", []), "in another four it is new"
 
 
 def test_what_answers_is_listed_without_the_words_that_end_a_line_already(read: Any) -> None:
-    form = read("all Light\nall night\nall day\n")
+    form = read("all Light\nall day\nno cow\nall zzz\nall night\nall day\n")
     assert form.answers_to(["night", "go"]) == ["bright", "snow"]
     assert all(form.answers(word, ["night", "go"]) for word in form.answers_to(["night", "go"]))
     assert form.answers_to(["zzz"]) == []
@@ -162,9 +167,9 @@ def test_what_comes_in_place_of_one_chorus_too_many_is_the_outro(read: Any) -> N
 
 
 def test_a_form_of_planned_lines_reads_the_lines_alone(read: Any) -> None:
-    form = read(" night|all night\n day|all day\n", planned=True, hook="night")
-    assert form.partners() == ["night"]
-    assert form.lines == 2
+    form = read(" night|all night\n day|all day\n go|we go\n", planned=True, hook="night")
+    assert form.partners() == ["day"]
+    assert form.lines == 3
     assert form.wanted_end() == ""
 
 
