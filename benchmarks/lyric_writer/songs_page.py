@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt2x.generate import Engine
+from gpt2x.generate.fluency import fluency
 from gpt2x.generate.lyrics import SONG_SAMPLING, title_of
 from gpt2x.generate.sampling import SamplingConfig
 from gpt2x.generate.song_measures import MEASURES, TOPICS, SungSong, measured, sing_all
@@ -27,6 +28,7 @@ GOALS = {
     "distinct_2": "0.70–0.92",
     "has_topic": "≥ 90 %",
     "lines": "≥ 8",
+    "fluency": "≥ −8.4",
 }
 
 
@@ -45,7 +47,11 @@ def main() -> None:
     model, tokenizer = load_folder(arguments.run)
     sampling = SamplingConfig(temperature=arguments.temperature, top_p=arguments.top_p, min_p=arguments.min_p)
     index = index_of_run(arguments.run)
-    songs = list(sing_all(Engine(model, tokenizer), TOPICS, [arguments.seed], index=index, sampling=sampling))
+    songs = list(
+        sing_all(
+            Engine(model, tokenizer), TOPICS, [arguments.seed], index=index, sampling=sampling, judge=fluency
+        )
+    )
     print(table(songs))
     if not arguments.table:
         for song in songs:

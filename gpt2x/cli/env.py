@@ -41,6 +41,7 @@ EXTRAS = {
     "plots": ("matplotlib",),
     "data": ("huggingface_hub", "kagglehub"),
     "export": ("gguf",),
+    "judge": ("pocketsphinx",),
     "track": ("tensorboard", "wandb", "trackio"),
     "bench": (
         *(

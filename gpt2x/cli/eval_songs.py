@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt2x.console import emit, emit_json, format_table, progress, say
-from gpt2x.errors import InputDataError, UsageError
+from gpt2x.errors import InputDataError, MissingComponentError, UsageError
 
 if TYPE_CHECKING:
     from gpt2x.model import GPT
@@ -41,6 +41,7 @@ def measure_songs(
 
     """
     from gpt2x.generate import Engine
+    from gpt2x.generate.fluency import fluency
     from gpt2x.generate.song_measures import MEASURES, TOPICS, measured, sing_all
     from gpt2x.generate.training_songs import index_of_run
 
@@ -48,9 +49,11 @@ def measure_songs(
         raise UsageError(f"--topics {topics}: there are {len(TOPICS)}; give no more")
     index = _or_say_why("not compared", lambda: index_of_run(folder))
     bits = _or_say_why("no held-out songs", held_out_bits)
+    judge = None if _or_say_why("not judged", lambda: fluency("rain")) is None else fluency
     songs = []
     with progress("singing", total=topics * seeds, unit="songs") as advance:
-        for song in sing_all(Engine(model, tokenizer), TOPICS[:topics], range(1, seeds + 1), index=index):
+        engine = Engine(model, tokenizer)
+        for song in sing_all(engine, TOPICS[:topics], range(1, seeds + 1), index=index, judge=judge):
             songs.append(song)
             advance()
     figures = measured(songs)
@@ -75,6 +78,6 @@ def _or_say_why(what: str, find: Callable[[], Any]) -> Any:
     """What is found, or None, and a sentence why."""
     try:
         return find()
-    except InputDataError as error:
+    except (InputDataError, MissingComponentError) as error:
         say(f"{what}: {error}")
         return None

@@ -156,7 +156,9 @@ class SongForm:
         if self._line or len(self._ends) % _STANZA != _STANZA - 1:
             return []
         last_three = range(len(self._ends) - _STANZA + 1, len(self._ends))
-        open_ = [self._ends[i] for i in last_three if i not in self._rhymed and self._rhymes.knows(self._ends[i])]
+        open_ = [
+            self._ends[i] for i in last_three if i not in self._rhymed and self._rhymes.knows(self._ends[i])
+        ]
         return open_[1:2] if len(open_) == _STANZA - 1 else open_[:1]
 
     def answers(self, word: str, partners: Sequence[str]) -> bool:

@@ -49,6 +49,7 @@ class SungSong:
         report: its lines and words.
         ended: it ended before the tokens did.
         copied: what it shares with the songs of the training; None where they were not compared.
+        fluency: bits a word, as a judge says that had no part in it; None without one.
 
     """
 
@@ -58,6 +59,7 @@ class SungSong:
     report: SongReport
     ended: bool
     copied: Copied | None
+    fluency: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``, without the text."""
@@ -68,6 +70,7 @@ class SungSong:
             **self.report.to_dict(),
             "ended": self.ended,
             "copied": copied,
+            "fluency": self.fluency,
         }
 
 
@@ -78,8 +81,11 @@ def sing_all(
     *,
     index: SongIndex | None = None,
     sampling: SamplingConfig = SONG_SAMPLING,
+    judge: Callable[[str], float] | None = None,
 ) -> Iterator[SungSong]:
     """Write a song for each topic and seed, as `gpt2x sing TOPIC --seed N` does with the same settings, and count.
+
+    `judge` says how fluent a song is, as `gpt2x.generate.fluency.fluency` does.
 
     Raises:
         UsageError: a topic is empty.
@@ -98,6 +104,7 @@ def sing_all(
                 report(text, packaged_rhymes(), topic),
                 stream.num_tokens < settings.max_tokens,
                 None if index is None else copied_spans(text, index, at_most=1),
+                None if judge is None else judge(text),
             )
 
 
@@ -146,6 +153,7 @@ MEASURES = (
     Measure("has_topic", "the topic is named (share of songs)", lambda s: s.report.has_topic, ".0%", _share),
     Measure("ended", "the song ends by itself (share of songs)", lambda s: s.ended, ".0%", _share),
     Measure("lines", "sung lines", lambda s: s.report.lines, ".0f"),
+    Measure("fluency", "log2 of a word's probability (pocketsphinx)", lambda s: s.fluency, ".1f"),
     Measure("copied", "words of the longest copied span", _copied, ".0f"),
     Measure("copied_most", "the same, of the song that copies most", _copied, ".0f", max),
 )

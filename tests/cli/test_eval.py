@@ -217,7 +217,7 @@ def test_songs_are_sung_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             "ended",
             "lines",
         ),
-        *("copied", "copied_most", "bits_per_byte", "songs"),
+        *("fluency", "copied", "copied_most", "bits_per_byte", "songs"),
     ]
     assert (result["topics"], result["seeds"]) == (["ex-girlfriend", "rain"], [1, 2])
     assert [(song["topic"], song["seed"]) for song in result["songs"]] == [

@@ -108,7 +108,9 @@ def test_the_same_word_again_is_no_answer(read: Any) -> None:
     assert not form.answers("go", ["night"])
     assert form.answers("go", []), "nothing to rhyme with"
     assert not form.answers("day", []), "but not the same word twice"
-    assert read("all night\nthe light\n").answers("bright", []) is False, "nor the same sound for the third time"
+    assert read("all night\nthe light\n").answers("bright", []) is False, (
+        "nor the same sound for the third time"
+    )
     assert read("all night\nthe light\nwe go\nthe snow\n").answers("bright", []), "in another four it is new"
 
 

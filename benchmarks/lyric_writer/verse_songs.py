@@ -1,13 +1,13 @@
 """Public-domain verse made fit for pretraining a lyric writer: near-modern English, short songs, each with a header.
 
-    python benchmarks/lyric_writer/pretraining_songs.py --out pretraining.csv VERSE.csv.xz ...
+    python benchmarks/lyric_writer/verse_songs.py --out verse.csv VERSE.csv.xz ...
 
 Reads csv files with the columns artist, song, link and text (`gpt2x.data.lyrics` describes them) and writes one file of
 the same columns and a sixth, ``tags``. What it does, in this order:
 
 - typographic quotes and dashes become ASCII, spellings that have one modern form get it (o'er, 'tis, wander'd);
-- songs that still hold more than 0.6 % archaic words (thee, hath, whence) or 6 % words of no dictionary are left out, and
-  those with a word for people that has become an insult: a model that has read them sings like them;
+- songs that still hold more than 0.6 % archaic words (thee, hath, whence) or 6 % words of no dictionary are left
+  out, and those with a word for people that has become an insult: a model that has read them sings like them;
 - poems longer than a song are cut between stanzas;
 - tags are made from the text itself: the topic is its most telling words (TF-IDF), the form its stanzas' shape. They
   teach a model, on many songs, that what follows a header is about the header.

@@ -1,8 +1,8 @@
-"""Public-domain stories cut into lines, for pretraining a lyric writer: plain English in which one line leads to the next.
+"""Public-domain stories cut into lines, for pretraining a lyric writer: plain English, one line leading to the next.
 
-    python benchmarks/lyric_writer/prose_songs.py --out prose.csv STORY.txt ...
+    python benchmarks/lyric_writer/story_songs.py --out stories.csv STORY.txt ...
 
-Reads plain text of Project Gutenberg and writes the columns that `pretraining_songs` writes. The verse that a lyric
+Reads plain text of Project Gutenberg and writes the columns that `verse_songs` writes. The verse that a lyric
 writer can learn from is a hundred years old and speaks like it; stories for children of that time speak much as people
 do today, and they have people who talk to each other. What is done, in this order:
 
@@ -25,7 +25,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pretraining_songs import TYPOGRAPHY, dictionary, is_modern, telling_words
+from verse_songs import TYPOGRAPHY, dictionary, is_modern, telling_words
 
 LINES = 24
 """Lines of a song: with its header it fits a context of 512 tokens."""
@@ -103,7 +103,7 @@ def lines_of(sentence: str) -> list[str]:
     """
     phrases: list[str] = []
     spoken = [phrase for phrase in PHRASE.split(sentence) if not SAYS.fullmatch(phrase.rstrip(",.;:!?"))]
-    for phrase in (part for phrase in spoken for part in cut(phrase)):
+    for phrase in (part for words in spoken for part in cut(words)):
         short = phrases and (len(phrases[-1]) < SHORTEST or len(phrase) < SHORTEST)
         if short and len(phrases[-1]) + 1 + len(phrase) <= LONGEST:
             phrases[-1] += " " + phrase
@@ -121,7 +121,9 @@ def cut(phrase: str) -> list[str]:
     """
     if len(phrase) <= LONGEST:
         return [phrase]
-    joints = [joint for joint in JOINT.finditer(phrase) if SHORTEST <= joint.start() <= len(phrase) - SHORTEST]
+    joints = [
+        joint for joint in JOINT.finditer(phrase) if SHORTEST <= joint.start() <= len(phrase) - SHORTEST
+    ]
     if not joints:
         return [phrase]
     joint = min(joints, key=lambda found: abs(2 * found.start() - len(phrase)))
