@@ -62,7 +62,7 @@ def bpe(
 ) -> None:
     """Time our tokenizer beside every other one that is installed: same vocabulary, same texts, results compared.
 
-    The others are optional: pip install "gpt2x[bench]". JSON: as in results.json, see docs/reference/bench.md.
+    The others are optional: pip install "gpt2x[bench]". JSON: as in results.json, see docs/reference/bench-bpe.md.
     """
     if files and data:
         raise UsageError(f"--data {data[0]} and the file {files[0]} exclude one another; give one kind")

@@ -40,7 +40,7 @@ def decode(
 ) -> None:
     """Time writing token by token: float32, bfloat16 and int8 weights, a plain model, and transformers' generate.
 
-    A peer that is not installed is left out, with the reason. JSON: see docs/reference/bench.md.
+    A peer that is not installed is left out, with the reason. JSON: see docs/reference/bench-decode.md.
     """
     from gpt2x.bench.decode import compare as bench
     from gpt2x.bench.decode import report

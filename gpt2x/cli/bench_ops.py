@@ -42,7 +42,7 @@ def ops(
     """Time each operator of gpt2x.ops, forward and backward, beside torch's own functions and plain torch.
 
     Rates are held against the memory bandwidth and the matrix products that this machine was measured to reach. JSON:
-    see docs/reference/bench.md.
+    see docs/reference/bench-ops.md.
     """
     from gpt2x.bench.ops import measure as bench
     from gpt2x.bench.ops import report

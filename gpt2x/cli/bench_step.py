@@ -51,7 +51,7 @@ def step(
 ) -> None:
     """Time our training step beside a plain model's, torch.compile's and transformers', in turn.
 
-    A peer that is not installed is left out, with the reason. JSON: see docs/reference/bench.md.
+    A peer that is not installed is left out, with the reason. JSON: see docs/reference/bench-step.md.
     """
     from gpt2x.bench.ladder import sizing
     from gpt2x.bench.step import compare as step_peers

@@ -176,7 +176,7 @@ class Decoded:
         return any(entry.name == REFERENCE and entry.is_measured for entry in self.entries)
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``; the shape is in docs/reference/bench.md."""
+        """For ``--json``; the shape is in docs/reference/bench-decode.md."""
         return {
             "setting": dataclasses.asdict(self.setting),
             "machine": self.machine.as_dict(),

@@ -82,7 +82,7 @@ class OpsResults:
         return op.rate / roof if roof else None
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``; the shape is in docs/reference/bench.md."""
+        """For ``--json``; the shape is in docs/reference/bench-ops.md."""
         facts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {
             "format": "gpt2x-bench-ops",

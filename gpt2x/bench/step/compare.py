@@ -233,7 +233,7 @@ class Comparison:
         return CPU_GOALS.get((self.dtype, entry.name)) if self.setting.device == "cpu" else None
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``; the shape is in docs/reference/bench.md."""
+        """For ``--json``; the shape is in docs/reference/bench-step.md."""
         rows = []
         for entry in self.entries:
             goal = self.goal(entry)

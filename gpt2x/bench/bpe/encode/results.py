@@ -1,6 +1,6 @@
 """What `gpt2x bench bpe` leaves behind: every sample, and beside it what follows from that.
 
-The shape is documented in docs/reference/bench.md; it only grows.
+The shape is documented in docs/reference/bench-bpe.md; it only grows.
 """
 
 from __future__ import annotations
