@@ -4,7 +4,8 @@
 
 GPT-2 124M in bfloat16, 8 × 64 tokens a step, gloo. Three ways in turn, round by round, each in processes of its own:
 the bare step (`gpt2x bench step`), the trainer in one process with all threads, and the trainer on two ranks that
-share the threads. Figures are medians of the rounds; ratios are taken within a round. Needs GPT-2's vocabulary (``GPT2X_VOCAB``).
+share the threads. Figures are medians of the rounds; ratios are taken within a round. Needs GPT-2's vocabulary
+(``GPT2X_VOCAB``).
 """
 
 from __future__ import annotations

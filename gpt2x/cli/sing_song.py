@@ -161,7 +161,7 @@ def announce(folder: Path, settings: SongSettings, seed: int) -> bool:
 
     if folder.resolve() != packaged_model().resolve():
         return False
-    say(f"{folder}, seed {seed}")
+    say(f"the lyric writer that ships with gpt2x, seed {seed}")
     emit_piece(f"{title_of(settings.request.topic)}\n\n")
     return True
 
