@@ -132,8 +132,8 @@ def picture(command: str, lines: Sequence[Line]) -> str:
         for place, fill in enumerate(("#ff5f57", "#febc2e", "#28c840"))
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" aria-label="{escape(command)}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}" role="img" aria-label="{escape(command)}">'
         "<style>text{font:13.3px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;"
         f"fill:{FOREGROUND};white-space:pre}}</style>"
         f'<rect width="{width}" height="{height}" rx="9" fill="{BACKGROUND}"/>{dots}\n'

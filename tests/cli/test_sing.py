@@ -19,7 +19,6 @@ from gpt2x import tokenizer as tokenizer_room
 from gpt2x.cli.app import app
 from gpt2x.errors import InputDataError
 from gpt2x.model import GPT, GPTConfig, save_folder
-from gpt2x.model.runs import packaged_model
 from gpt2x.ops import backend
 from gpt2x.paths import runs_dir
 from tests.cli.conftest import WORDS, parrot
