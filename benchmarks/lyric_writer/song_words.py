@@ -1,6 +1,6 @@
 """The words that songs use, which ships with gpt2x: what a planned rhyme is chosen from, and which words are words.
 
-    python benchmarks/lyric_writer/song_words.py --out gpt2x/data/assets/song-words.txt.xz pretraining.csv
+    python benchmarks/lyric_writer/song_words.py --out gpt2x/data/assets/song-words.txt.xz verse.csv
 
 Two lines. The first holds the common words, those of `COMMON_OURS` of the packaged songs, or of one and `COMMON_VERSE`
 of the songs given (verse alone would bring "spake"). The second holds the others that are still words: they occur
