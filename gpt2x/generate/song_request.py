@@ -9,10 +9,10 @@ from gpt2x.data.lyrics import Tags
 from gpt2x.errors import UsageError
 from gpt2x.generate.sampling_config import SamplingConfig
 
-SONG_SAMPLING = SamplingConfig(temperature=0.8, top_p=0.95, min_p=0.05)
+SONG_SAMPLING = SamplingConfig(temperature=0.6, top_p=0.95, min_p=0.05)
 """A song should surprise, and still hang together."""
 
-MIN_LINES, MAX_LINES = 8, 44
+MIN_LINES, MAX_LINES = 8, 32
 """Before so many sung lines a song does not end; after so many it ends with the stanza."""
 
 _SMALL_WORDS = frozenset(
@@ -69,7 +69,7 @@ class SongRequest:
     max_lines: int = MAX_LINES
     returning_chorus: bool = True
     candidates: int = 12
-    best_of: int = 4
+    best_of: int = 6
     only_words: bool = True
     hook: bool = True
 

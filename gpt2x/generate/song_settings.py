@@ -164,7 +164,7 @@ class SongSettings:
         """What a song depends on, for a person: what is usual, and what else was chosen.
 
         >>> SongSettings(request=SongRequest(topic="rain", mood="sad")).in_words()
-        "mood sad, the model's form, 8 to 44 lines, 12 drafts, best of 4, temperature 0.8, top-p 0.95, min-p 0.05"
+        "mood sad, the model's form, 8 to 32 lines, 12 drafts, best of 6, temperature 0.6, top-p 0.95, min-p 0.05"
         """
         request, sampling = self.request, self.sampling
         words = [
