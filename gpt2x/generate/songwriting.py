@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import torch
 
 from gpt2x.data.lines import END_OF_PLAN, last_word, words_of
-from gpt2x.generate.drafts import Draft, Drafter, for_plans
+from gpt2x.generate.drafts import Draft, Drafter
 from gpt2x.generate.engine import Session
 from gpt2x.generate.form import SongForm
 from gpt2x.generate.line_choice import TASTE, Pair, best, cost_of, pairs_of
@@ -104,10 +104,9 @@ class SongWriter:
 
     def _draft(self, limit: int, ends: str = "\n") -> Iterator[int]:
         """Draw tokens and append them, up to one that holds one of these characters, or to the end of the song."""
-        sampling = for_plans(self.sampling) if END_OF_PLAN in ends else self.sampling
         for _ in range(min(limit, LINE_TOKENS)):
             scores = self.form.allow(finite_scores(self.session.logits(), self.session.num_ids))
-            token = choose(adjust(scores, sampling, self.session.history), sampling, self.generator)
+            token = choose(adjust(scores, self.sampling, self.session.history), self.sampling, self.generator)
             if token in self.stops.token_ids:
                 self.has_ended = True
                 return

@@ -10,7 +10,7 @@ import torch
 
 from gpt2x.data.lines import last_word
 from gpt2x.generate import Engine, SamplingConfig
-from gpt2x.generate.drafts import Draft, Drafter
+from gpt2x.generate.drafts import PLAN_WARMTH, Draft, Drafter, for_plans
 from gpt2x.generate.engine import Session, new_generator
 from gpt2x.generate.form import SongForm
 from gpt2x.generate.rhyme import Rhymes
@@ -164,6 +164,14 @@ def drafter(session: Session, tokenizer: Any, guard: WordGuard | None = None) ->
     form = SongForm(tokenizer, RHYMES, planned=True)
     options = {"sampling": SamplingConfig(), "generator": new_generator(3), "stop_ids": [256]}
     return Drafter(session, form, guard=guard, **options)  # type: ignore[arg-type]
+
+
+def test_the_end_of_a_line_is_drawn_warmer_than_its_words(tokenizer: Any) -> None:
+    sampling = SamplingConfig(temperature=0.5, top_p=0.9)
+    assert for_plans(sampling) == SamplingConfig(temperature=0.5 * PLAN_WARMTH, top_p=0.9)
+    drawing = drafter(Engine(Planner(), tokenizer).session([256], max_new_tokens=40), tokenizer)  # type: ignore[arg-type]
+    assert drawing._sampling_of(Draft(text=" cat")) == for_plans(SamplingConfig())
+    assert drawing._sampling_of(Draft(text=" cat|")) == SamplingConfig()
 
 
 def test_a_drafts_likelihood_is_the_models_own(tokenizer: Any, tiny_model: GPT) -> None:

@@ -15,6 +15,7 @@ import torch
 from gpt2x import tokenizer as tokenizer_room
 from gpt2x.generate.engine import Engine
 from gpt2x.generate.lyrics import SongRequest
+from gpt2x.generate.song_request import MAX_LINES
 from gpt2x.generate.song_settings import SongSettings
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.web.server import SongServer, Stage
@@ -44,7 +45,7 @@ def start(engine: Engine, settings: SongSettings) -> Iterator[Start]:
     """Start a server; ``max_tokens`` and any part of its `Stage` can be given."""
     running = []
 
-    def begin(max_tokens: int = 60, max_lines: int = 44, **parts: Any) -> SongServer:
+    def begin(max_tokens: int = 60, max_lines: int = MAX_LINES, **parts: Any) -> SongServer:
         wanted = dataclasses.replace(settings.asking(max_lines=max_lines), max_tokens=max_tokens)
         server = SongServer(Stage(**{"engine": engine, "name": "tiny", "settings": wanted, **parts}), 0)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
