@@ -16,6 +16,7 @@ from gpt2x.paths import read_text
 
 RESULTS, PAGE = "results.json", "README.md"
 PICTURES = ("report.html", "ladder.png", "ladder.svg")
+RACE_PICTURES = ("race.png", "race.svg")
 LARGEST_BYTES = 2**28
 """No result file of ours is larger."""
 
@@ -51,6 +52,8 @@ def _is_ours(folder: Path, name: str) -> bool:
         return kind.startswith(FORMAT)
     if name == PAGE:
         return kind.startswith(f"{FORMAT}-bpe")
+    if name in RACE_PICTURES:
+        return kind == f"{FORMAT}-race"
     return _is_report(folder / PICTURES[0]) or (name != PICTURES[0] and kind == FORMAT)
 
 
