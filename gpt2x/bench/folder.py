@@ -47,7 +47,7 @@ def _is_there(path: Path) -> bool:
 
 def _is_ours(folder: Path, name: str) -> bool:
     """Whether a file is from a `gpt2x bench`; one that does not say so itself is known by its neighbour."""
-    kind = _format_of(folder / RESULTS)
+    kind = format_of(folder / RESULTS)
     if name == RESULTS:
         return kind.startswith(FORMAT)
     if name == PAGE:
@@ -57,8 +57,8 @@ def _is_ours(folder: Path, name: str) -> bool:
     return _is_report(folder / PICTURES[0]) or (name != PICTURES[0] and kind == FORMAT)
 
 
-def _format_of(path: Path) -> str:
-    """What a result file says it is; "" where it is none."""
+def format_of(path: Path) -> str:
+    """What a results.json says it is; "" where it is none."""
     try:
         if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
             return ""

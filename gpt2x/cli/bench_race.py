@@ -17,6 +17,7 @@ from gpt2x.console import columns, emit, emit_json, progress, say
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError
 
 if TYPE_CHECKING:
+    from gpt2x.bench.race.data import Data
     from gpt2x.bench.race.results import Results
 
 EPILOG = examples(
@@ -58,16 +59,18 @@ def race(
     All entrants get the same sweep of learning rates and the same seeds, and run in turn, slice by slice. Writes
     results.json, race.png and race.svg to bench-results/TIME, or to --out. The models are no GPT-2 and are not kept.
     """
+    from gpt2x.bench.folder import RESULTS
+
     if resume is not None:
         _refuse_fixed(ctx)
-        results, tokens = _resumed(resume, seeds)
+        results, learned = _resumed(resume, seeds)
         folder = resume
     else:
         folder = out or Path("bench-results") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
         asked = {"entrants": entrants, "seeds": seeds, "steps": steps, "quick": quick, "seed": seed}
-        results, tokens = _new(asked, data, device, folder)
+        results, learned = _new(asked, data, device, folder)
     try:
-        _run(results, tokens, folder)
+        _run(results, learned, folder)
     except KeyboardInterrupt:
         if any(entry.trials for entry in results.entries):
             say(f"\nwhat is finished is kept; go on with: gpt2x bench race --resume {folder}")
@@ -75,7 +78,7 @@ def race(
     finally:
         # Also after Ctrl-C: the rounds that are finished.
         if any(entry.trials for entry in results.entries):
-            _show(results, folder, as_json=as_json)
+            show_race(results, folder, [folder / RESULTS], as_json=as_json)
 
 
 def _refuse_fixed(ctx: typer.Context) -> None:
@@ -85,12 +88,13 @@ def _refuse_fixed(ctx: typer.Context) -> None:
             raise UsageError(f"--resume goes on with the race as it was begun; leave out --{name}")
 
 
-def _new(asked: dict[str, Any], data: Path | None, device: str, folder: Path) -> tuple[Results, Any]:
-    """A race that has not begun, and its tokens: everything is checked before the machine is looked at."""
+def _new(asked: dict[str, Any], data: Path | None, device: str, folder: Path) -> tuple[Results, Data]:
+    """A race that has not begun, and its data: everything is checked before the machine is looked at."""
     from gpt2x.bench import folder as folders
     from gpt2x.bench.ladder.sizing import parse_device
     from gpt2x.bench.race import results as race_results
     from gpt2x.bench.race import setting as sizes
+    from gpt2x.bench.race.data import split
     from gpt2x.bench.race.entrants import QUICK, select
 
     quick = asked["quick"]
@@ -101,6 +105,7 @@ def _new(asked: dict[str, Any], data: Path | None, device: str, folder: Path) ->
     setting = sizes.Setting(steps=steps, seed=asked["seed"])
     folders.check(folder, (folders.RESULTS, *folders.RACE_PICTURES))
     tokens, description = Text(data, setting.shape.vocab_size).found
+    split_tokens = split(tokens, setting)
     with termination_as_interrupt():
         machine = look_at_machine(kind, visible_gpu)
     if kind == "cuda" and not machine.gpus:
@@ -119,17 +124,18 @@ def _new(asked: dict[str, Any], data: Path | None, device: str, folder: Path) ->
         data="" if data is None else str(data),
         command=["gpt2x", *sys.argv[1:]],
     )
-    return found, tokens
+    return found, split_tokens
 
 
-def _resumed(folder: Path, seeds: int | None) -> tuple[Results, Any]:
-    """The race in a folder, with more rounds where they are asked for, and its tokens.
+def _resumed(folder: Path, seeds: int | None) -> tuple[Results, Data]:
+    """The race in a folder, with more rounds where they are asked for, and its data.
 
     Raises:
         InputDataError: there is none, or its text is another by now.
         UsageError: fewer rounds than are done.
 
     """
+    from gpt2x.bench.race.data import split
     from gpt2x.bench.race.results import load
 
     results = load(folder)
@@ -144,7 +150,7 @@ def _resumed(folder: Path, seeds: int | None) -> tuple[Results, Any]:
             "begin a new race"
         )
     results.complete = False
-    return results, tokens
+    return results, split(tokens, results.setting)
 
 
 def _digest(tokens: Any) -> str:
@@ -153,7 +159,7 @@ def _digest(tokens: Any) -> str:
     return hashlib.blake2b(tokens.tobytes(), digest_size=16).hexdigest()
 
 
-def _run(results: Results, tokens: Any, folder: Path) -> None:
+def _run(results: Results, data: Data, folder: Path) -> None:
     """Run what is missing; the file is written after each run of the sweep and each round."""
     import torch
 
@@ -162,11 +168,10 @@ def _run(results: Results, tokens: Any, folder: Path) -> None:
     from gpt2x.bench.interleave import Listener
     from gpt2x.bench.race import report
     from gpt2x.bench.race.race import Race
-    from gpt2x.bench.race.run import Run, split, step_in_words
+    from gpt2x.bench.race.run import Run, step_in_words
     from gpt2x.ops import keep_freed_memory
 
     keep_freed_memory()  # else returning and fetching pages is charged to whoever has the larger tensors
-    data = split(tokens, results.setting)
     results.step, results.threads = step_in_words(results.setting), torch.get_num_threads()
     start, before_s = time.monotonic(), results.duration_s
     width = columns()
@@ -181,7 +186,8 @@ def _run(results: Results, tokens: Any, folder: Path) -> None:
         results.duration_s = before_s + time.monotonic() - start
         records.save(results, folder / RESULTS)
 
-    with termination_as_interrupt(), progress("racing", unit="slices") as advance:
+    slices = results.setting.num_slices * (results.num_seeds - len(results.rounds))
+    with termination_as_interrupt(), progress("racing", total=slices, unit="slices") as advance:
 
         class Screen(Listener):
             def stage(self, text: str) -> None:
@@ -193,22 +199,29 @@ def _run(results: Results, tokens: Any, folder: Path) -> None:
         Race(results, make_run, save=save, listener=Screen()).run()
 
 
-def _show(results: Results, folder: Path, *, as_json: bool) -> None:
-    """Draw the chart, then print the tables, what they rest on, and the sentence."""
-    from gpt2x.bench.folder import RESULTS
+def show_race(results: Results, folder: Path | None, written: list[Path], *, as_json: bool) -> None:
+    """Draw the chart, print the tables, what they rest on, and the sentence, and say what was written.
+
+    Args:
+        results: of the race.
+        folder: where the chart goes; None: it is not drawn.
+        written: files that were written before.
+        as_json: print the result as JSON instead.
+
+    """
     from gpt2x.bench.race import chart, report
     from gpt2x.bench.records import to_json
 
-    written = [folder / RESULTS]
     try:
-        if chart.is_available():
-            written += chart.draw(results, folder)
+        if folder is not None and chart.is_available():
+            written = [*written, *chart.draw(results, folder)]
     finally:  # a disk that is full by now does not take the figures away
         if as_json:
             emit_json(to_json(results))
         else:
             say("")
             emit(report.text(results, columns()))
-    say("\nwritten: " + ", ".join(map(str, written)))
-    if not chart.is_available():
+    if written:
+        say("\nwritten: " + ", ".join(map(str, written)))
+    if folder is not None and not chart.is_available():
         say('the chart needs matplotlib: pip install "gpt2x[plots]"')

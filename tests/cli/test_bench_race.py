@@ -155,6 +155,13 @@ def test_a_race_is_gone_on_with_as_it_was_begun(
     assert "has changed since; begin a new race" in changed.stderr
 
 
+def test_a_race_is_shown_again(race: Callable[..., Any], tmp_path: Path, fake: Made) -> None:
+    out = str(tmp_path / "out")
+    first = race("--quick", "--out", out)
+    again = CliRunner().invoke(app, ["bench", "show", out])
+    assert (again.exit_code, again.stdout) == (0, first.stdout)
+
+
 def test_a_result_of_somebody_else_is_not_replaced(
     race: Callable[..., Any], tmp_path: Path, fake: Made
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt2x.bench.bootstrap import FASTER, LEAST_ROUNDS, ONE, Ratio, paired
-from gpt2x.bench.folder import RESULTS
+from gpt2x.bench.folder import RESULTS, format_of
 from gpt2x.bench.machine import Machine
 from gpt2x.bench.race.curve import Curve, Point, Trial, best_trial, horizon_of
 from gpt2x.bench.race.entrants import BASELINE, Entrant, named
@@ -216,6 +216,11 @@ def start(
     assert entrants[0] is BASELINE
     entries = [Entry(entrant=entrant) for entrant in entrants]
     return Results(setting=setting, machine=machine, entries=entries, num_seeds=num_seeds, **more)
+
+
+def is_race(path: Path) -> bool:
+    """Whether a results.json, or the one in a folder, says that it is a race's."""
+    return format_of(path / RESULTS if path.is_dir() else path) == FORMAT
 
 
 def load(path: Path) -> Results:

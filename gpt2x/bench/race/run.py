@@ -4,55 +4,24 @@ from __future__ import annotations
 
 import gc
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from gpt2x.bench.race.curve import Curve, Point
+from gpt2x.bench.race.data import Data
 from gpt2x.bench.race.entrants import Entrant
 from gpt2x.bench.race.model import RaceGPT
 from gpt2x.bench.race.setting import Setting, window_of
-from gpt2x.data.batches import TokenBatches, fixed_blocks
-from gpt2x.errors import InputDataError
+from gpt2x.data.batches import TokenBatches
 from gpt2x.model.config import GPTConfig
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.plan import choose_dtype, model_shape, scheduled_rate, step_options, with_vocabulary
 from gpt2x.train.setup import step_in_words as words
 from gpt2x.train.step import Batch, TrainingStep
 from gpt2x.train.step_options import StepOptions
-
-HELD_OUT = 0.1
-"""The share of the text, from its end, that no run learns from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """The tokens of a race."""
-
-    train: np.ndarray
-    inputs: np.ndarray
-    """The held-out windows, (eval_windows, T) at most."""
-    targets: np.ndarray
-
-
-def split(tokens: np.ndarray, setting: Setting) -> Data:
-    """The tokens to learn from, and the windows whose loss is measured.
-
-    Raises:
-        InputDataError: they are too few.
-
-    """
-    T = setting.shape.block_size
-    cut = len(tokens) - int(len(tokens) * HELD_OUT)
-    if cut <= setting.tokens_per_step or len(tokens) - cut <= T:
-        raise InputDataError(
-            f"the text has {len(tokens):,} tokens, too few for steps of {setting.tokens_per_step:,} and a held-out "
-            "tenth; give a longer one with --data"
-        )
-    inputs, targets = fixed_blocks(tokens[cut:], T, setting.eval_windows)
-    return Data(train=tokens[:cut], inputs=inputs, targets=targets)
 
 
 def settings_of(entrant: Entrant, setting: Setting, lr: float) -> TrainConfig:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gpt2x.errors import UsageError
 from gpt2x.model.config import GPTConfig
+from gpt2x.settings import check_number
 
 VOCABULARY = 512
 """Tokens are learned from the text itself: a small output layer leaves the time to the blocks, as in a large model."""
@@ -48,6 +49,8 @@ class Setting:
     """cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
+        for name in ("steps", "seed"):
+            check_number(name, getattr(self, name))
         if self.steps < LEAST_STEPS:
             raise UsageError(f"--steps {self.steps} is too short a race; give at least {LEAST_STEPS}")
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from gpt2x.bench.race.data import Data, split
 from gpt2x.bench.race.entrants import named
-from gpt2x.bench.race.run import Data, Run, split
+from gpt2x.bench.race.run import Run
 from gpt2x.bench.race.setting import Setting
 from gpt2x.errors import InputDataError
 from gpt2x.model.config import GPTConfig
