@@ -27,7 +27,8 @@ EPILOG = examples(
     "gpt2x bench race --resume race --seeds 12",
 )
 HELP = {
-    "entrants": "Who races with the baseline, by name: rotary,muon; by default all.",
+    "entrants": "Who races with the baseline: rotary, qk-norm, relu2, values, untied, short-first, muon, rotary-qk, "
+    "rotary-qk-relu2, modern; by default all.",
     "seeds": "Rounds, each with a seed of its own; by default 5.",
     "steps": "Steps of the baseline, and the most that another gets; by default 200.",
     "quick": "A minute: 60 steps, 3 seeds, and of the entrants rotary, muon and modern.",

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from gpt2x.bench.machine import Machine
 from gpt2x.bench.race import setting as sizes
+from gpt2x.bench.race.entrants import ENTRANTS
 from gpt2x.bench.race.setting import Setting
 from gpt2x.cli.app import app
 from gpt2x.model.config import GPTConfig
@@ -153,6 +154,11 @@ def test_a_race_is_gone_on_with_as_it_was_begun(
     changed = race("--resume", out)
     assert changed.exit_code == 3
     assert "has changed since; begin a new race" in changed.stderr
+
+
+def test_the_help_names_every_entrant(race: Callable[..., Any]) -> None:
+    told = "".join(race("--help").stdout.split())  # it wraps between any two words
+    assert ", ".join(entrant.key for entrant in ENTRANTS[1:]).replace(" ", "") in told
 
 
 def test_a_race_is_shown_again(race: Callable[..., Any], tmp_path: Path, fake: Made) -> None:

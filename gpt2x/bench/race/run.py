@@ -96,10 +96,8 @@ class Run:
         gc.disable()  # a collection in the middle of a step would be charged to the entrant
         try:
             while self.num_steps < to and not self._is_over(goal):
-                due = min(
-                    self.steps,
-                    self.num_steps - self.num_steps % self.setting.eval_every + self.setting.eval_every,
-                )
+                every = self.setting.eval_every
+                due = min(self.steps, (self.num_steps // every + 1) * every)
                 self._take_steps(min(to, due))
                 if self.num_steps == due:
                     self._measure()
