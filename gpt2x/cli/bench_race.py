@@ -31,7 +31,7 @@ HELP = {
     "rotary-qk-relu2, modern; by default all.",
     "seeds": "Rounds, each with a seed of its own; by default 5.",
     "steps": "Steps of the baseline, and the most that another gets; by default 200.",
-    "quick": "A minute: 60 steps, 3 seeds, and of the entrants rotary, muon and modern.",
+    "quick": "A short race: 60 steps, 3 seeds, and of the entrants rotary, muon and modern.",
     "resume": "Go on with the race in this folder; --seeds may ask for more rounds.",
 }
 FIXED = ("entrants", "steps", "quick", "data", "device", "seed", "out")

@@ -14,13 +14,16 @@ VOCABULARY = 512
 """Tokens are learned from the text itself: a small output layer leaves the time to the blocks, as in a large model."""
 
 SHAPE = GPTConfig(vocab_size=VOCABULARY, block_size=128, n_layer=4, n_head=5, n_embd=160)
-"""1.3M parameters, 1.2M of them in the blocks: a step of 1,024 tokens takes 20 to 100 ms on two cores."""
+"""1.3M parameters, 1.2M of them in the blocks: one core of a Xeon with AMX takes 50 ms for a step of 1,024 tokens in
+bfloat16 and 80 to 110 ms in float32."""
 
 RATES = (1e-3, 2e-3, 4e-3)
-"""The learning rates of AdamW that are tried for every entrant; the baseline's best lies between them."""
+"""The learning rates of AdamW that are tried for every entrant. The baseline's best lies between them: with one seed it
+comes to 3.67, 3.55 and 3.59 nats, and with 3e-3 to 3.54."""
 
 MUON_RATIO = 10.0
-"""Muon's learning rate over AdamW's, as in the trainer's presets (0.02 over 0.002)."""
+"""Muon's learning rate over AdamW's, as the trainer's defaults have it beside a preset's 2e-3. With one seed and 2e-3
+it comes to 3.38 nats with a ratio of 5, 3.35 with 10, 3.41 with 20."""
 
 STEPS, QUICK_STEPS, LEAST_STEPS = 200, 60, 20
 SEEDS, QUICK_SEEDS = 5, 3
