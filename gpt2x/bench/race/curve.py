@@ -97,7 +97,10 @@ def best_trial(trials: Sequence[Trial], goal: float | None) -> Trial:
     return min(trials, key=rank)
 
 
-def horizon_of(trial: Trial, goal: float | None, steps: int) -> int:
-    """How many steps the race gives an entrant: those that its best trial took to the goal, or all of them."""
+def horizon_of(trial: Trial, goal: float | None, steps: int, every: int) -> int:
+    """How many steps an entrant's runs have: half again as many as its best trial took to the goal, or all of them.
+
+    A multiple of `every`, so that a loss is measured at the end. The margin is for seeds that take longer.
+    """
     point = None if goal is None else trial.curve.reached(goal)
-    return steps if point is None else point.step
+    return steps if point is None else min(steps, -(-3 * point.step // (2 * every)) * every)

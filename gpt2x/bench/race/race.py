@@ -127,7 +127,7 @@ class Race:
         contenders = []
         for entry in results.entries:
             steps = results.horizon(entry)
-            runner = self.make_run(entry.entrant, seed=seed, lr=results.best(entry).lr, steps=steps)
+            runner = self.make_run(entry.entrant, seed=seed, lr=results.best(entry).lr, steps=setting.steps)
             contenders.append(RunContender(entry, runner, steps, setting.num_slices))
         busy = Busy()
         effort = Effort(rounds=setting.num_slices, min_rounds=setting.num_slices)

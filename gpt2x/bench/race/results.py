@@ -108,8 +108,9 @@ class Results:
         return best_trial(entry.trials, None if entry is self.baseline else self.goal)
 
     def horizon(self, entry: Entry) -> int:
-        """How many steps an entrant's runs have, and its schedule with them."""
-        return horizon_of(self.best(entry), None if entry is self.baseline else self.goal, self.setting.steps)
+        """How many steps an entrant's runs have; their schedule is laid out for those of the baseline."""
+        goal = None if entry is self.baseline else self.goal
+        return horizon_of(self.best(entry), goal, self.setting.steps, self.setting.eval_every)
 
     @property
     def seeds(self) -> list[int]:

@@ -58,7 +58,7 @@ class Run:
         data: what it learns from and is measured on.
         seed: decides the weights and the order of the data.
         lr: the highest learning rate.
-        steps: of the whole run; the schedule ends with it.
+        steps: that the schedule is laid out for, and the most that there can be.
 
     """
 

@@ -37,12 +37,12 @@ def test_the_baseline_takes_the_rate_with_the_lowest_final_loss_and_that_loss_is
     assert [trial.curve.steps for trial in results.baseline.trials] == [100, 100, 100]
 
 
-def test_an_entrant_takes_the_rate_that_comes_to_the_goal_first_and_its_runs_are_that_long() -> None:
+def test_an_entrant_takes_the_rate_that_comes_to_the_goal_first_and_its_runs_are_half_as_long_again() -> None:
     results = begin()
     Race(results, Made(falling({"rotary": 2.0, "muon": 0.5}))).run()
     rotary, muon = results.entries[1:]
-    assert (results.best(rotary).lr, results.horizon(rotary)) == (2e-3, 50)
-    assert {run.steps for run in rotary.runs.values()} == {50}
+    assert (results.best(rotary).lr, results.horizon(rotary)) == (2e-3, 75)
+    assert {run.steps for run in rotary.runs.values()} == {75}
     assert results.horizon(muon) == 100, "one that does not come to the goal has all steps"
 
 
@@ -62,7 +62,7 @@ def test_a_rate_at_which_the_loss_is_no_number_is_not_taken() -> None:
 def test_among_trials_that_come_to_the_goal_at_once_the_lower_loss_is_taken() -> None:
     trials = [Trial(lr=0.1, curve=curve(5.0, 4.0)), Trial(lr=0.2, curve=curve(5.0, 3.9))]
     found = best_trial(trials, 4.0)
-    assert (found.lr, horizon_of(found, 4.0, 100)) == (0.2, 10)
+    assert (found.lr, horizon_of(found, 4.0, 100, 5)) == (0.2, 15)
 
 
 def test_all_runs_of_a_round_are_made_in_turn_over_its_whole_length() -> None:
@@ -70,9 +70,9 @@ def test_all_runs_of_a_round_are_made_in_turn_over_its_whole_length() -> None:
     Race(results, made).run()
     turns = [(key, to) for key, seed, to in made.order if seed == 11]
     assert turns == [
-        ("baseline", 25), ("rotary", 12), ("rotary", 25), ("baseline", 50), ("baseline", 75), ("rotary", 38),
-        ("rotary", 50), ("baseline", 100),
-    ], "slices of a run that is half as long are half as long, and each round begins with the next"  # fmt: skip
+        ("baseline", 25), ("rotary", 19), ("rotary", 38), ("baseline", 50), ("baseline", 75), ("rotary", 56),
+        ("rotary", 75), ("baseline", 100),
+    ], "slices of a shorter run are shorter, and each turn begins with the next"  # fmt: skip
 
 
 def test_the_sweep_has_a_seed_of_its_own() -> None:
@@ -91,7 +91,7 @@ def test_a_race_that_was_interrupted_goes_on_with_the_round_that_was_not_finishe
     Race(begin(), Made(falling({"rotary": 2.0})), save=save).run()
     whole = load(file)
     made = Made(
-        falling({"rotary": 2.0}), interrupt=lambda key, seed, to: (key, seed, to) == ("rotary", 12, 25)
+        falling({"rotary": 2.0}), interrupt=lambda key, seed, to: (key, seed, to) == ("rotary", 12, 38)
     )
     with pytest.raises(KeyboardInterrupt):
         Race(begin(), made, save=save).run()
