@@ -16,6 +16,7 @@ from gpt2x.paths import read_text
 
 RESULTS, PAGE = "results.json", "README.md"
 PICTURES = ("report.html", "ladder.png", "ladder.svg")
+RACE_PICTURES = ("race.png", "race.svg")
 LARGEST_BYTES = 2**28
 """No result file of ours is larger."""
 
@@ -46,16 +47,18 @@ def _is_there(path: Path) -> bool:
 
 def _is_ours(folder: Path, name: str) -> bool:
     """Whether a file is from a `gpt2x bench`; one that does not say so itself is known by its neighbour."""
-    kind = _format_of(folder / RESULTS)
+    kind = format_of(folder / RESULTS)
     if name == RESULTS:
         return kind.startswith(FORMAT)
     if name == PAGE:
         return kind.startswith(f"{FORMAT}-bpe")
+    if name in RACE_PICTURES:
+        return kind == f"{FORMAT}-race"
     return _is_report(folder / PICTURES[0]) or (name != PICTURES[0] and kind == FORMAT)
 
 
-def _format_of(path: Path) -> str:
-    """What a result file says it is; "" where it is none."""
+def format_of(path: Path) -> str:
+    """What a results.json says it is; "" where it is none."""
     try:
         if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
             return ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from gpt2x.cli import bench_bpe, bench_decode, bench_ops, bench_show, bench_step
+from gpt2x.cli import bench_bpe, bench_decode, bench_ops, bench_race, bench_show, bench_step
 from gpt2x.cli.bench_common import DATA, MODEL, Text, look_at_machine, termination_as_interrupt
 from gpt2x.cli.lengths import parse_seconds
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
@@ -221,6 +221,7 @@ def _finish(results: Results, folder: Path, *, as_json: bool) -> None:
 
 
 bench_show.add_to(app)
+app.command(epilog=bench_race.EPILOG, short_help="Race the field's ideas to the same loss.")(bench_race.race)
 app.command(epilog=bench_decode.EPILOG, short_help="Time writing token by token.")(bench_decode.decode)
 app.command(epilog=bench_ops.EPILOG, short_help="Time each fused operator.")(bench_ops.ops)
 app.command(epilog=bench_step.EPILOG, short_help="Time a training step beside its peers.")(bench_step.step)

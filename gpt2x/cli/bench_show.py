@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
+from gpt2x.cli.bench_race import show_race
 from gpt2x.cli.options import Json, Out, Quiet, examples
 from gpt2x.console import clean, columns, emit, emit_json, say
 
@@ -106,7 +107,13 @@ def show(file: ResultFile, out: Out = None, as_json: Json = False, quiet: Quiet 
     JSON: the result itself, as in results.json.
     """
     from gpt2x.bench import folder
+    from gpt2x.bench.race import results as races
 
+    if races.is_race(file):
+        if out is not None:
+            folder.check(out, folder.RACE_PICTURES)
+        show_race(races.load(file), out, [], as_json=as_json)
+        return
     results = load_any(file)
     if out is not None:
         folder.check(out, folder.PICTURES)

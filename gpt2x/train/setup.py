@@ -375,7 +375,7 @@ def _describe(setup: Setup, streams: TokenStreams, data_file: Path, dtype: torch
     )
     if setup.average is not None:
         say(f"average    of the weights, with a decay of {c.ema:g}: validated and published in their place")
-    say(f"step       {_step_in_words(setup.training.options)}")
+    say(f"step       {step_in_words(setup.training.options)}")
     warmup = fitted_warmup(c.warmup, setup.steps)
     if warmup != c.warmup:
         say(f"warm-up    {warmup} steps: {c.warmup} do not fit into {setup.steps}")
@@ -397,7 +397,7 @@ def _rate_from_here(setup: Setup) -> str:
     return f"{drawn}, and the learning rate goes on at {rate:.2e}"
 
 
-def _step_in_words(options: StepOptions) -> str:
+def step_in_words(options: StepOptions) -> str:
     """The parts of the step that have a rung on the ladder: ``bf16 weights, AdamW of gpt2x.ops``."""
     adamw = {"gpt2x": "AdamW of gpt2x.ops", "fused": "torch's fused AdamW", "adamw": "torch's plain AdamW"}
     parts = {
