@@ -16,11 +16,10 @@ from gpt2x.cli.classify_options import (
     Reading,
     SkipBad,
     TextColumns,
-    print_result,
     read,
 )
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
-from gpt2x.console import emit_json, say
+from gpt2x.console import emit, emit_json, say
 from gpt2x.errors import Gpt2xError, MissingComponentError, OutputError
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ def compare(
                 f"{len(report.classes)} classes, seed {seed}"
             )
             if not as_json:
-                print_result(table_head())
+                emit(table_head())
         say(f"{kind.title} …")
 
     report = run(
@@ -151,13 +150,13 @@ def compare(
         blend=blend,
         settings=chosen,
         on_start=on_start,
-        on_result=lambda result: None if as_json else print_result(table_row(result)),
+        on_result=lambda result: None if as_json else emit(table_row(result)),
         source=data,
     )
     if as_json:
         emit_json(report.to_dict())
     else:
-        print_result("\n" + summary(report))
+        emit("\n" + summary(report))
     if out is not None:
         _keep(report, out)
     if report_file is not None:

@@ -16,11 +16,10 @@ from gpt2x.cli.classify_options import (
     Reading,
     SkipBad,
     TextColumns,
-    print_result,
     read,
 )
 from gpt2x.cli.options import Device, Json, Quiet, Seed, examples
-from gpt2x.console import emit_json, format_count, say
+from gpt2x.console import emit, emit_json, format_count, say
 
 EXAMPLES = examples(
     "gpt2x classify train --model linear --data news.jsonl.xz --out news-classifier",
@@ -91,7 +90,7 @@ def train(
             }
         )
         return
-    print_result(
+    emit(
         f"{out}: {kind.title}, {len(classifier.classes_)} classes, {len(news):,} texts, "
         f"{format_count(classifier.num_parameters_)} parameters, {seconds:.1f} s"
     )

@@ -279,7 +279,7 @@ def test_a_label_with_line_ends_and_escapes_stays_in_its_line(
     assert label == "a b c \x1b[2J", "a pipe gets what is there"
     _, stdout, _ = run("predict", tmp_path / "kept", "rain", "--json")
     assert json.loads(stdout)["labels"][0]["label"] == "a\tb\nc\u2028\x1b[2J"
-    monkeypatch.setattr("gpt2x.cli.classify_options.to_terminal", lambda: True)
+    monkeypatch.setattr("gpt2x.console.is_terminal", lambda stream: True)
     _, stdout, _ = run("predict", tmp_path / "kept", "rain")
     assert stdout == f"a b c \ufffd[2J\t{share}\n", "a terminal is not steered"
     _, stdout, _ = run("compare", "--data", path, "--models", "nb")
