@@ -3,10 +3,10 @@
 
 #include <cstddef>
 
-// One more version of a function for processors with AVX2, chosen when the module is loaded. AVX2 alone has
-// no fused multiply-add, so both give the same numbers.
+// More versions of a function, for processors with AVX2 and AVX-512, chosen when the module is loaded. All
+// give the same numbers: the build forbids fused multiply-adds (-ffp-contract=off), which AVX-512 has.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
-#define GPT2X_TEXT_CLONES __attribute__((target_clones("avx2", "default")))
+#define GPT2X_TEXT_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define GPT2X_TEXT_CLONES
 #endif

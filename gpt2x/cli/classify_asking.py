@@ -60,6 +60,8 @@ class Asking:
             [f"{names[k]}\t{share:.4f}" if share >= least else "" for k, share in zip(*rank, strict=True)]
             for rank in self._ranks(shares)
         ]
+        if len(ranks) == 1:
+            return (cell or "?" for cell in ranks[0])
         return ("\t".join(filter(None, cells)) or "?" for cells in zip(*ranks, strict=True))
 
     def _count_unknown(self, known: np.ndarray, texts: Callable[[], list[str]]) -> None:
@@ -127,11 +129,9 @@ class Asking:
         yield file.first_line(added)
         while rows := list(islice(file.rows, _ROWS_AT_ONCE)):
             found = self.found([row.text for row in rows])
-            lines = (
-                file.line(row, list(zip(added, _flat(labels, len(added)), strict=True)))
-                for row, (labels, _) in zip(rows, found, strict=True)
+            yield file.lines(
+                rows, (list(zip(added, _flat(labels, len(added)), strict=True)) for labels, _ in found)
             )
-            yield "".join(lines)
 
     def say_unknown(self) -> None:
         """Name the first text without a known word, and how many there were."""
