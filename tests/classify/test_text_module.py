@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ TEXTS = st.text(
     ),
     max_size=60,
 )
+GOLDEN = Path(__file__).parent.parent / "golden" / "text_features.tsv"
 WORDS = [
     "",
     "Don't PANIC: it's 42 degrees",
@@ -30,6 +32,18 @@ WORDS = [
     "''a'b'",
     "\x1f\x1f",
 ]
+
+
+def test_the_golden_file_is_that_of_the_definition() -> None:
+    """The C++ tests read it, too."""
+    lines = GOLDEN.read_text(encoding="ascii").splitlines()
+    assert len(lines) > 20
+    for line in lines:
+        cased, lowered, codes = line.split("\t")
+        text = bytes.fromhex(cased).decode("utf-8", "surrogatepass")
+        assert to_bytes(text.lower()).hex() == lowered
+        expected = sorted({feature.code for feature in features_of(text, 22)})
+        assert [int(code) for code in codes.split()] == expected, repr(text)
 
 
 def rows_of(texts: list[str], bits: int = 18, threads: int = 1) -> _text.FeatureRows:
