@@ -175,3 +175,19 @@ def test_what_does_not_fit_is_refused() -> None:
             learn(**changes)
     with pytest.raises(TypeError):
         learn(weights=weights.astype(np.float64))
+
+
+def test_class_counts_are_the_sums_of_the_weights_of_the_rows() -> None:
+    texts, labels = make_corpus(40)
+    truth = np.array([sorted(set(labels)).index(label) for label in labels], np.int32)
+    weights = np.arange(40, dtype=np.float32) / 8
+    rows, part = rows_of(texts, bits=10), np.arange(0, 40, 3)
+    counts = np.zeros((1 << 10, 3), np.float32)
+    rows.class_counts(part, truth, weights, counts)
+    expected = np.zeros_like(counts)
+    for i in part:
+        np.add.at(expected, (rows.row(i) & NUMBER_MASK, truth[i]), weights[i])
+    np.testing.assert_array_equal(counts, expected)
+    for wrong in (weights[:-1], np.ones(41, np.float32)):
+        with pytest.raises(ValueError, match="weight a row"):
+            rows.class_counts(part, truth, wrong, counts)
