@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpt2x.cli.classify_dials import Config, settings, with_dials
+from gpt2x.cli.classify_dials import Config, ShowConfig, settings, show_settings, with_dials
 from gpt2x.cli.classify_options import (
     Data,
     Form,
@@ -95,6 +95,7 @@ def compare(
         bool, typer.Option("--blend", help="Add a row: the mean of the classifiers' probabilities.")
     ] = False,
     config: Config = None,
+    show_config: ShowConfig = False,
     dials: dict[str, Any],
     seed: Seed = 1,
     device: Device = "auto",
@@ -117,7 +118,11 @@ def compare(
     from gpt2x.classify.kinds import COMPARED, get_kinds, get_peers
 
     kinds = get_kinds([*models.split(","), *get_peers(peers or ())], COMPARED)
-    chosen = settings([kind.name for kind in kinds], dials, config, device)
+    names = [kind.name for kind in kinds]
+    if show_config:
+        show_settings(names, dials, config, as_json)
+        return
+    chosen = settings(names, dials, config, device)
     _check_writable(out, report_file)
     keep_textless = split == "playground"  # row numbers are then those of the file
     reading = Reading(
