@@ -69,7 +69,8 @@ def text_extension() -> Extension:
         sources=files("csrc/text/*.cpp", "csrc/python/text_*.cpp"),
         depends=files("csrc/text/*.hpp", "csrc/python/*.hpp"),
         include_dirs=[str(HERE / "csrc/text"), pybind11.get_include()],
-        extra_compile_args={"cxx": [*COMMON, *VECTOR, "-std=c++20", "-pthread"]},
+        # Without fused multiply-adds scores are the same numbers on every processor.
+        extra_compile_args={"cxx": [*COMMON, *VECTOR, "-ffp-contract=off", "-std=c++20", "-pthread"]},
         extra_link_args=["-pthread"],
         language="c++",
     )

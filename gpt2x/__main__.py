@@ -1,4 +1,7 @@
-"""`python -m gpt2x` and the script ``gpt2x``: alone and as `gpt2x bpe` it answers at once, all else goes by typer."""
+"""`python -m gpt2x` and the script ``gpt2x``: what scripts call again and again answers at once.
+
+That is `gpt2x` alone, `gpt2x bpe …` and `gpt2x classify predict …`; all else goes by typer.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,12 @@ def main() -> None:
         from gpt2x.cli import bpe
 
         boundary.run(lambda: bpe.run(sys.argv[2:]))
+        return
+    if sys.argv[1:3] == ["classify", "predict"]:
+        from gpt2x import boundary
+        from gpt2x.cli import classify_predict
+
+        boundary.run(lambda: classify_predict.run(sys.argv[3:]))
         return
     if (
         len(sys.argv) == 1 and "_GPT2X_COMPLETE" not in os.environ

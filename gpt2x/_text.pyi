@@ -29,9 +29,16 @@ class FeatureRows:
         """In how many of these rows each number is: (2**bits,)."""
 
     def class_counts(
-        self, rows: npt.NDArray[np.int64], truth: npt.NDArray[np.int32], counts: npt.NDArray[np.float32]
+        self,
+        rows: npt.NDArray[np.int64],
+        truth: npt.NDArray[np.int32],
+        row_weights: npt.NDArray[np.float32],
+        counts: npt.NDArray[np.float32],
     ) -> None:
-        """Add 1 to ``counts[number, truth[i]]``, (F, K), for each feature of each row i of `rows`."""
+        """Add ``row_weights[i]`` to ``counts[number, truth[i]]``, (F, K), for each feature of each row i of `rows`.
+
+        `truth` and `row_weights` are (N,). Raises ValueError: shapes that do not fit, or a number out of range.
+        """
 
     def groups(self) -> npt.NDArray[np.int8]:
         """The group of each number (of several the last), -1 where no row has it."""

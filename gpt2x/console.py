@@ -314,9 +314,21 @@ def key_value_lines(values: Mapping[str, object]) -> str:
     return "\n".join(f"{_pad(key, width, False)}  {value}" for key, value in values.items())
 
 
+_ENDS = dict.fromkeys(map(ord, "\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"), " ")
+
+
 def _on_one_line(cell: str) -> str:
     """A cell that may hold somebody else's words: an end of line in it does not break the table."""
     return " ".join(cell.splitlines()) if not cell.isprintable() else cell
+
+
+def one_line(label: object) -> str:
+    r"""A label in a line of text: tabs and line ends of its own become blanks (JSON has it as it is).
+
+    >>> one_line("sci\ntech")
+    'sci tech'
+    """
+    return str(label).translate(_ENDS)
 
 
 def display_width(text: str) -> int:

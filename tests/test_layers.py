@@ -24,7 +24,7 @@ FLOORS = {
 NEVER_THE_TRAINER = (
     "generate", "export", "classify", "web", "cli/sing.py", "cli/sing_options.py", "cli/sing_song.py",
     "cli/sing_interactive.py", "cli/sing_web.py", "cli/export.py", "cli/classify.py", "cli/classify_options.py",
-    "cli/classify_compare.py", "cli/classify_train.py", "cli/classify_predict.py",
+    "cli/classify_compare.py", "cli/classify_train.py", "cli/classify_predict.py", "cli/classify_asking.py",
 )  # fmt: skip
 LIGHT_COMMANDS = (
     ["--help"],

@@ -56,15 +56,16 @@ struct Rows {
     return py::array_t<int32_t>(static_cast<py::ssize_t>(counts.size()), counts.data());
   }
 
-  void class_counts(const Array<int64_t>& numbers, const Array<int32_t>& truth, Array<float> counts) const {
+  void class_counts(const Array<int64_t>& numbers, const Array<int32_t>& truth, const Array<float>& weights,
+                    Array<float> counts) const {
     check_rows(rows, span_of(numbers));
-    require(truth.size() == rows.size(), "one class a row");
+    require(truth.size() == rows.size() && weights.size() == rows.size(), "one class and weight a row");
     require(counts.ndim() == 2 && counts.shape(0) >= columns, "counts are not (F, K)");
     const auto stride = static_cast<int>(counts.shape(1));
     for (const int32_t own : span_of(truth)) require(own >= 0 && own < stride, "a class is out of range");
     const auto sums = changeable(counts);
     const py::gil_scoped_release release;
-    rows.class_counts(span_of(numbers), span_of(truth), stride, sums);
+    rows.class_counts(span_of(numbers), span_of(truth), span_of(weights), stride, sums);
   }
 
   // The group of each number, -1 where none has it; of several the last.
@@ -119,7 +120,7 @@ PYBIND11_MODULE(_text, module) {
       .def_property_readonly("num_features", [](const Rows& self) { return self.rows.num_features(); })
       .def("row", &Rows::row, py::arg("i"))
       .def("document_counts", &Rows::document_counts, py::arg("rows"))
-      .def("class_counts", &Rows::class_counts, py::arg("rows"), py::arg("truth"),
+      .def("class_counts", &Rows::class_counts, py::arg("rows"), py::arg("truth"), py::arg("row_weights"),
            py::arg("counts").noconvert())
       .def("groups", &Rows::groups)
       .def("keep", &Rows::keep, py::arg("columns"), py::arg("threads") = 1);

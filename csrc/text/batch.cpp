@@ -9,7 +9,7 @@
 namespace gpt2x::text {
 namespace {
 
-constexpr size_t kAhead = 8;       // features whose weights are fetched before they are needed
+constexpr size_t kAhead = 24;      // features whose weights are fetched before they are needed
 constexpr size_t kCacheLine = 16;  // floats
 constexpr int kDigits = 3, kDigitBits = 9;
 constexpr uint32_t kDigitMask = (1u << kDigitBits) - 1;
@@ -72,17 +72,24 @@ void Batch::mark_known(std::span<uint8_t> known) const {
 }
 
 void Batch::find_values(std::span<const float> idf, size_t num_texts) {
-  terms_.clear();
-  for (const auto [code, text] : items_)
-    terms_.push_back({code & kNumberMask, text, idf.empty() ? 1.0f : idf[code & kNumberMask]});
-  if (idf.empty()) return;
+  terms_.resize(items_.size());
+  if (idf.empty()) {
+    for (size_t k = 0; k < items_.size(); ++k) terms_[k] = {items_[k].code & kNumberMask, items_[k].text, 1};
+    return;
+  }
   norms_.assign(num_texts * kGroups, 0.0f);
   const auto norm = [this](const Item& item) -> float& {
     return norms_[item.text * kGroups + (item.code >> kGroupShift)];
   };
-  for (size_t k = 0; k < items_.size(); ++k) norm(items_[k]) += terms_[k].value * terms_[k].value;
+  for (const Item& item : items_) {
+    const float value = idf[item.code & kNumberMask];
+    norm(item) += value * value;
+  }
   for (float& square : norms_) square = square > 0 ? 1 / std::sqrt(square) : 0;
-  for (size_t k = 0; k < items_.size(); ++k) terms_[k].value *= norm(items_[k]);
+  for (size_t k = 0; k < items_.size(); ++k) {
+    const uint32_t column = items_[k].code & kNumberMask;
+    terms_[k] = {column, items_[k].text, idf[column] * norm(items_[k])};
+  }
 }
 
 GPT2X_TEXT_CLONES

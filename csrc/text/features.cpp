@@ -208,11 +208,12 @@ std::vector<int32_t> FeatureRows::document_counts(std::span<const int64_t> rows,
   return counts;
 }
 
-void FeatureRows::class_counts(std::span<const int64_t> rows, std::span<const int32_t> truth, int stride,
+void FeatureRows::class_counts(std::span<const int64_t> rows, std::span<const int32_t> truth,
+                               std::span<const float> row_weights, int stride,
                                std::span<float> counts) const {
   for (const int64_t i : rows)
     for (const uint32_t feature : row(i))
-      ++counts[static_cast<size_t>(feature & kNumberMask) * stride + truth[i]];
+      counts[static_cast<size_t>(feature & kNumberMask) * stride + truth[i]] += row_weights[i];
 }
 
 void FeatureRows::keep(std::span<const int32_t> columns, int threads) {

@@ -61,9 +61,9 @@ class FeatureRows {
   // In how many of the rows each of 2^bits numbers is.
   std::vector<int32_t> document_counts(std::span<const int64_t> rows, int bits) const;
 
-  // Adds 1 to counts[number * stride + truth] for each feature of each of the rows.
-  void class_counts(std::span<const int64_t> rows, std::span<const int32_t> truth, int stride,
-                    std::span<float> counts) const;
+  // Adds a row's weight to counts[number * stride + truth] for each feature of each of the rows.
+  void class_counts(std::span<const int64_t> rows, std::span<const int32_t> truth,
+                    std::span<const float> row_weights, int stride, std::span<float> counts) const;
 
   // Gives each number the one that stands at its place in `columns` (of 2^bits), and drops it where that is
   // negative.

@@ -3,10 +3,12 @@
 
 #include <cstddef>
 
-// One more version of a function for processors with AVX2, chosen when the module is loaded. AVX2 alone has
-// no fused multiply-add, so both give the same numbers.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
-#define GPT2X_TEXT_CLONES __attribute__((target_clones("avx2", "default")))
+// More versions of a function, for processors with AVX2 and AVX-512, chosen when the module is loaded. All
+// give the same numbers: the build forbids fused multiply-adds (-ffp-contract=off), which AVX-512 has.
+// ThreadSanitizer gets one version: its runtime is not up yet when the choice is made.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__) && \
+    !defined(__SANITIZE_THREAD__)
+#define GPT2X_TEXT_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define GPT2X_TEXT_CLONES
 #endif

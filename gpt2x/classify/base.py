@@ -40,11 +40,12 @@ from gpt2x.classify.saved import (
     NOT_ALWAYS_SAVED,
     check_complete,
     one_of,
-    read_arrays,
+    open_arrays,
     read_confidence,
+    refused_as_damaged,
     restored_classes,
 )
-from gpt2x.errors import InputDataError, MissingComponentError, UsageError, quoted
+from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import VOCABULARY_BYTES, atomic_folder, check_folder, read_text
 
 Self = TypeVar("Self", bound="TextClassifier")
@@ -233,13 +234,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             raise InputDataError(
                 f"{folder} holds a classifier of kind {header['kind']!r}, not {cls.kind!r}; use gpt2x.classify.load"
             )
-        try:
+        with refused_as_damaged(folder):
             return cls._from_header(folder, header)
-        except (InputDataError, MissingComponentError):
-            raise
-        except Exception as error:  # whatever a library makes of what stands in a damaged folder
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise InputDataError(f"{folder} is damaged ({reason}); train the classifier again") from error
 
     @classmethod
     def _from_header(cls: type[Self], folder: Path, header: Mapping[str, Any]) -> Self:
@@ -256,7 +252,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         model.classes_ = restored_classes(classes)
         model.text_form_ = one_of(state, "text_form", TEXT_FORMS)
         model.temperature_, model.offset_ = read_confidence(header)
-        model._restore(folder, read_arrays(folder / ARRAYS), state, len(model.classes_))
+        model._restore(folder, dict(open_arrays(folder / ARRAYS)), state, len(model.classes_))
         return model
 
     # -- what a kind fills in -----------------------------------------------------------------------------------

@@ -66,7 +66,8 @@ def cool(shares: np.ndarray, temperature: float, offset: float = 0.0) -> np.ndar
     np.put_along_axis(others, place, 0.0, axis=1)
     rest = others.sum(axis=1, keepdims=True)
     others = np.divide(others, rest, out=np.zeros_like(others), where=rest > LEAST)
-    named = expit(_log_odds(shares) / temperature + offset)[:, None]
+    odds = _log_odds_of(shares.max(axis=1), rest[:, 0])
+    named = expit(odds / temperature + offset)[:, None]
     second = others.max(axis=1, keepdims=True)
     # A share that is lowered is lowered no further than to the second.
     named = np.maximum(named, second / (1 + second) * (1 + 1e-12))
@@ -101,10 +102,13 @@ def fit_confidence(shares: np.ndarray, truth: np.ndarray) -> tuple[float, float]
 
 def _log_odds(shares: np.ndarray) -> np.ndarray:
     """Of each row's largest against all others together: (N,)."""
-    named = shares.max(axis=1)
     others = np.array(shares, dtype=np.float64)
     np.put_along_axis(others, shares.argmax(axis=1)[:, None], 0.0, axis=1)
-    return np.log(np.maximum(named, 1e-300)) - np.log(np.maximum(others.sum(axis=1), 1e-300))
+    return _log_odds_of(shares.max(axis=1), others.sum(axis=1))
+
+
+def _log_odds_of(named: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(named, 1e-300)) - np.log(np.maximum(others, 1e-300))
 
 
 def fit_strength(scores: np.ndarray, truth: np.ndarray, log_prior: np.ndarray) -> float:

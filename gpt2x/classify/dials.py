@@ -88,7 +88,7 @@ DIALS = tuple(
         ("patience", int, "Passes without a better validation loss before it ends.", {"rnn": 2, "gpt2-lstm": 2}),
         (
             "class_weight", str, "'balanced': each class weighs alike in training.",
-            {"nb": None, "linear": None, "tfidf": None},
+            {"nb": None, "hashed-nb": None, "linear": None, "tfidf": None, "rnn": None, "gpt2-lstm": None},
         ),
         (
             "objective", str, "'accuracy', or 'macro' for macro-F1, which helps small classes.", {"linear": "accuracy"},

@@ -27,7 +27,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gpt2x.data.news import FIELD_SEPARATOR
+from gpt2x.data.fields import FIELD_SEPARATOR
 
 GROUPS = ("word", "field word", "cased word", "pair", "field pair", "characters", "style")
 GROUP_SHIFT = 28

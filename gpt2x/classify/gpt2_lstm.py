@@ -67,6 +67,8 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         head_dropout: share of the features before the last layer hidden in training.
         token_dropout: share of positions hidden in training.
         label_smoothing: share of each target that goes to all classes alike, in training.
+        class_weight: what each label's texts count in training, by label; "balanced": each class weighs alike, as in
+            scikit-learn; None: all texts count 1.
         validation_fraction: the slice of the training texts that decides when to stop.
         patience: epochs without progress before training ends.
         device: auto, cpu, cuda or cuda:N.
@@ -115,6 +117,7 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         head_dropout: float = 0.3,
         token_dropout: float = 0.1,
         label_smoothing: float = 0.0,
+        class_weight: Any = None,
         validation_fraction: float = 0.1,
         patience: int = 2,
         device: str = "auto",
@@ -136,6 +139,7 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         self.head_dropout = head_dropout
         self.token_dropout = token_dropout
         self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.device = device

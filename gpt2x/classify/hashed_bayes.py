@@ -27,6 +27,7 @@ from gpt2x.classify.features import GROUPS
 from gpt2x.classify.hashed_weights import BAYES_PRIOR, ONES, HashedWeights, padded, restore
 from gpt2x.classify.hashing import HashedClassifier, log_shares
 from gpt2x.classify.hyperparameters import Number
+from gpt2x.classify.weighting import ClassWeight, WeightedClassifier
 
 # For each group of `features.GROUPS` its weight, and μ as a multiple of the mean n_c.
 # Chosen on a validation part of HuffPost's training rows (full texts).
@@ -34,7 +35,7 @@ WEIGHTS = (0.18, 0.24, 0.06, 0.052, 0.05, 0.031, 0.36)
 MU = (2.5, 0.16, 0.16, 0.1, 0.1, 0.13, 0.23)
 
 
-class HashedBayes(HashedClassifier):
+class HashedBayes(WeightedClassifier, HashedClassifier):
     """Naive Bayes over hashed features, smoothed and damped.
 
     Args:
@@ -42,13 +43,17 @@ class HashedBayes(HashedClassifier):
         min_count: leave out features that are in fewer training texts.
         mixing: λ, the share of the language of all classes.
         validation: share of the training texts on which the temperature is chosen, before all are counted.
+        class_weight: what each label's texts count in training, by label; "balanced": each class weighs alike, as in
+            scikit-learn; None: all texts count 1.
         n_jobs: threads that read and score texts; -1 for all cores. The result does not depend on it.
         random_state: seed of which texts are held back.
 
     """
 
     kind = "hashed-nb"
-    rules = MappingProxyType({**HashedClassifier.rules, "mixing": Number(1e-9, 1 - 1e-9)})
+    rules = MappingProxyType(
+        {**HashedClassifier.rules, "mixing": Number(1e-9, 1 - 1e-9), "class_weight": ClassWeight()}
+    )
 
     def __init__(
         self,
@@ -57,6 +62,7 @@ class HashedBayes(HashedClassifier):
         min_count: int = 2,
         mixing: float = 0.2,
         validation: float = 0.05,
+        class_weight: Any = None,
         n_jobs: int = -1,
         random_state: Any = None,
     ) -> None:
@@ -64,23 +70,25 @@ class HashedBayes(HashedClassifier):
         self.min_count = min_count
         self.mixing = mixing
         self.validation = validation
+        self.class_weight = class_weight
         self.n_jobs = n_jobs
         self.random_state = random_state
 
     def _fit(self, texts: list[str], y: np.ndarray, num_classes: int) -> None:
         rest, held = self._hold_back(y, np.random.default_rng(draw_seed(self.random_state)))
-        if len(held):
-            self._count([texts[i] for i in rest], y[rest], num_classes)
+        weights = self._row_weights
+        if len(held) and weights[rest].any():
+            self._count([texts[i] for i in rest], y[rest], weights[rest], num_classes)
             self.temperature_, self.offset_ = fit_confidence(self._proba([texts[i] for i in held]), y[held])
-        self._count(texts, y, num_classes)
+        self._count(texts, y, weights, num_classes)
 
-    def _count(self, texts: list[str], y: np.ndarray, num_classes: int) -> None:
-        rows, everywhere = self._read(texts), np.arange(len(texts))
-        self._choose_features(rows, everywhere, num_classes)
+    def _count(self, texts: list[str], y: np.ndarray, weights: np.ndarray, num_classes: int) -> None:
+        rows, counted = self._read(texts), np.flatnonzero(weights)
+        self._choose_features(rows, counted, num_classes)
         rows.keep(self._columns(), self._threads())
         counts = np.zeros((len(self.numbers_), padded(num_classes)), np.float32)
-        rows.class_counts(everywhere, y.astype(np.int32), counts)
-        self.log_prior_ = log_shares(y, num_classes)
+        rows.class_counts(counted, y.astype(np.int32), weights, counts)
+        self.log_prior_ = log_shares(y, num_classes, weights)
         groups = rows.groups()[: len(self.numbers_)]
         for group in range(len(GROUPS)):
             own = groups == group

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from gpt2x import _text
+from gpt2x.classify.array_file import ArrayFile
 from gpt2x.classify.calibration import STRENGTHS
 from gpt2x.classify.features import GROUP_SHIFT, NUMBER_MASK, features_of, to_bytes
 from gpt2x.classify.inputs import NFC, in_form, with_fields
-from gpt2x.classify.saved import check_array, one_of
+from gpt2x.classify.saved import check_array, check_finite, check_form, one_of
 from gpt2x.classify.softmax_reference import values_of
 
 DEFINITION = 1
@@ -151,6 +152,64 @@ def padded(num_classes: int) -> int:
     return -(-num_classes // _text.lanes) * _text.lanes
 
 
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """All that a saved classifier has but its weights and idf; the attributes are those of `HashedWeights`."""
+
+    bits: int
+    numbers: np.ndarray
+    log_prior: np.ndarray
+    has_idf: bool
+    prior_weight: float
+    threads: int
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """What belongs into it, float32, and of which shape."""
+        num_features = len(self.numbers)
+        shapes: dict[str, tuple[int, ...]] = {"weights": (num_features, len(self.log_prior))}
+        return shapes | ({"idf": (num_features,)} if self.has_idf else {})
+
+    def filled(self, numbers: np.ndarray, weights: np.ndarray, idf: np.ndarray = ONES) -> HashedWeights:
+        """The classifier of these of the numbers."""
+        return HashedWeights(
+            bits=self.bits, numbers=numbers, weights=weights, log_prior=self.log_prior, idf=idf,
+            prior_weight=self.prior_weight, threads=self.threads,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """The weights in the folder of a saved classifier: read as a whole, or the rows that a few texts need."""
+
+    frame: Frame
+    arrays: ArrayFile
+
+    def whole(self) -> HashedWeights:
+        """All weights.
+
+        Raises:
+            ValueError: some are NaN or infinite, or the file is no longer whole.
+
+        """
+        arrays = {name: check_finite(name, self.arrays[name]) for name in self.frame.shapes}
+        return self.frame.filled(self.frame.numbers, **arrays)
+
+    def of(self, texts: list[str]) -> HashedWeights:
+        """Those of these texts' features, by which the texts get the scores that all weights give, to the last bit.
+
+        Raises:
+            ValueError: as `whole`.
+
+        """
+        rows, numbers = read_rows(texts, self.frame.bits, self.frame.threads), self.frame.numbers
+        found = np.unique(np.concatenate([rows.row(i) & NUMBER_MASK for i in range(len(rows))]))
+        places = np.searchsorted(numbers, found)
+        places = places[numbers[np.minimum(places, len(numbers) - 1)] == found]
+        arrays = {name: check_finite(name, self.arrays.rows(name, places)) for name in self.frame.shapes}
+        return self.frame.filled(numbers[places], **arrays)
+
+
 def restore(
     kind: str,
     bits: Any,
@@ -166,6 +225,35 @@ def restore(
         ValueError: something in the folder is missing or another.
 
     """
+    frame = _read_frame(kind, bits, arrays, state, num_classes, threads=threads)
+    checked = {name: check_array(arrays, name, shape) for name, shape in frame.shapes.items()}
+    return frame.filled(frame.numbers, **checked)
+
+
+def open_stored(
+    kind: str, bits: Any, arrays: ArrayFile, state: Mapping[str, Any], num_classes: int, *, threads: int
+) -> StoredWeights:
+    """The same, of which weights are read when texts ask for them.
+
+    Raises:
+        ValueError: as `restore`, but for what can only be known of weights by reading them.
+
+    """
+    frame = _read_frame(kind, bits, arrays, state, num_classes, threads=threads)
+    for name, shape in frame.shapes.items():
+        check_form(name, arrays.entry(name), shape)
+    return StoredWeights(frame, arrays)
+
+
+def _read_frame(
+    kind: str,
+    bits: Any,
+    arrays: Mapping[str, np.ndarray],
+    state: Mapping[str, Any],
+    num_classes: int,
+    *,
+    threads: int,
+) -> Frame:
     one_of(state, "definition", (DEFINITION,))
     bits = one_of(state, "bits", (bits,))
     numbers = check_array(arrays, "numbers", None, np.int64)
@@ -173,14 +261,12 @@ def restore(
         raise ValueError("numbers are not ascending")
     if numbers[0] < 0 or numbers[-1] >= 1 << bits:
         raise ValueError(f"numbers are not from 0 to below 2^{bits}")
-    log_prior = check_array(arrays, "log_prior", (num_classes,))
     is_linear = kind == "linear"
-    return HashedWeights(
+    return Frame(
         bits=bits,
         numbers=numbers,
-        weights=check_array(arrays, "weights", (len(numbers), num_classes)),
-        log_prior=log_prior,
-        idf=check_array(arrays, "idf", (len(numbers),)) if is_linear else ONES,
+        log_prior=check_array(arrays, "log_prior", (num_classes,)),
+        has_idf=is_linear,
         prior_weight=-one_of(state, "strength", STRENGTHS) if is_linear else BAYES_PRIOR,
         threads=threads,
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt2x.data.news import FIELD_SEPARATOR
+from gpt2x.data.fields import FIELD_SEPARATOR, unseparated
 from gpt2x.errors import InputDataError, UsageError, quoted
 
 AS_IS = "as-is"
@@ -120,7 +120,7 @@ def without_fields(texts: list[str]) -> list[str]:
     >>> without_fields(["Rain\x1fIt is wet", "one field"])
     ['Rain It is wet', 'one field']
     """
-    return [text.replace(FIELD_SEPARATOR, " ") if FIELD_SEPARATOR in text else text for text in texts]
+    return [unseparated(text) for text in texts]
 
 
 def _nfc(text: str) -> str:

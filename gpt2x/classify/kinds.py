@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -94,6 +93,8 @@ def get_kind(name: str, known: Mapping[str, Kind] = MappingProxyType(KINDS)) -> 
     """
     if name in known:
         return known[name]
+    import difflib  # for a wrong name only
+
     close = difflib.get_close_matches(str(name).lower()[:80], known, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]!r}?" if close else "give one of"
     raise UsageError(f"there is no classifier {quoted(name)}; {hint} (known: {', '.join(known)})")

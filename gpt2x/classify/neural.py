@@ -237,20 +237,32 @@ def one_thread_if_small(net: SequenceNet) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def validation_split(y: np.ndarray, plan: Plan, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers to learn from, and to decide on when to stop and how sure to be: none, if fewer than 20."""
-    learn, check = split_rows(y, plan.validation_fraction, rng)
-    if len(check) < 20:
-        return np.arange(len(y)), np.zeros(0, dtype=np.int64)
+def validation_split(
+    y: np.ndarray, row_weights: np.ndarray, plan: Plan, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers to learn from, and to decide on when to stop and how sure to be: none, if fewer than 20.
+
+    Rows of weight 0 are in neither.
+    """
+    learn, check = (part[row_weights[part] > 0] for part in split_rows(y, plan.validation_fraction, rng))
+    if len(check) < 20 or not len(learn):
+        return np.flatnonzero(row_weights), np.zeros(0, dtype=np.int64)
     return learn, check
 
 
 def train_network(
-    net: SequenceNet, rows: Ragged, y: np.ndarray, plan: Plan, name: str
+    net: SequenceNet,
+    rows: Ragged,
+    y: np.ndarray,
+    plan: Plan,
+    name: str,
+    *,
+    row_weights: np.ndarray | None = None,
 ) -> list[dict[str, float]]:
     """Train until the validation loss has not fallen for `patience` epochs, and keep the best epoch's weights.
 
-    The validation rows are a slice of the training rows; with fewer than 20 of them all epochs are run instead.
+    The validation rows are a slice of the training rows; with fewer than 20 of them all epochs are run instead. What a
+    row counts, `row_weights` (N,) or 1 each, is divided by the mean, so that the learning rate means the same.
 
     Returns:
         One record an epoch: epoch, train_loss, validation_loss, validation_accuracy, seconds.
@@ -261,8 +273,10 @@ def train_network(
     """
     device = net.head.weight.device
     rng = np.random.default_rng(plan.seed)
-    learn, check = validation_split(y, plan, rng)
+    row_weights = np.ones(len(y)) if row_weights is None else row_weights
+    learn, check = validation_split(y, row_weights, plan, rng)
     targets = torch.from_numpy(y).to(device)
+    weights = _relative(row_weights, learn, device)
     steps = plan.epochs * math.ceil(len(learn) / plan.batch_size)
     optimizer = torch.optim.AdamW(
         net.parameters(),
@@ -282,6 +296,7 @@ def train_network(
                 net,
                 rows,
                 targets,
+                weights,
                 batches=batches,
                 optimizer=optimizer,
                 schedule=schedule,
@@ -290,7 +305,8 @@ def train_network(
             )
         if len(check):
             logits = predict_logits(net, rows, plan.batch_size, check)
-            record["validation_loss"] = float(F.cross_entropy(logits, targets[check].cpu()))
+            own = None if weights is None else weights[check].cpu() / weights[check].mean().cpu()
+            record["validation_loss"] = float(_loss(logits, targets[check].cpu(), own))
             record["validation_accuracy"] = float((logits.argmax(1) == targets[check].cpu()).float().mean())
         record["seconds"] = time.perf_counter() - start
         history.append(record)
@@ -311,6 +327,7 @@ def _train_epoch(
     net: SequenceNet,
     rows: Ragged,
     targets: Tensor,
+    weights: Tensor | None,
     *,
     batches: list[np.ndarray],
     optimizer: torch.optim.Optimizer,
@@ -322,10 +339,12 @@ def _train_epoch(
     net.train()
     for batch in batches:
         x, lengths = rows.pad(batch)
-        loss = F.cross_entropy(
+        own = torch.from_numpy(batch).to(device)
+        loss = _loss(
             net(x.to(device), lengths.to(device)),
-            targets[torch.from_numpy(batch).to(device)],
-            label_smoothing=smoothing,
+            targets[own],
+            None if weights is None else weights[own],
+            smoothing=smoothing,
         )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -337,6 +356,21 @@ def _train_epoch(
             raise InputDataError("the training loss is not a number any more; give a lower learning_rate")
         advance(1, note=f"loss {total / seen:.3f}")
     return total / seen
+
+
+def _relative(row_weights: np.ndarray, learn: np.ndarray, device: torch.device) -> Tensor | None:
+    """Weights (N,) whose mean over the rows that are learned is 1; None where these all count alike."""
+    own = row_weights[learn].astype(np.float64)
+    if (own == own[0]).all():
+        return None
+    return torch.from_numpy((row_weights / own.mean()).astype(np.float32)).to(device)
+
+
+def _loss(logits: Tensor, targets: Tensor, weights: Tensor | None, *, smoothing: float = 0.0) -> Tensor:
+    """The mean cross-entropy of logits (B, K), each row's times its weight (B,)."""
+    if weights is None:
+        return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    return (F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing) * weights).mean()
 
 
 @torch.no_grad()

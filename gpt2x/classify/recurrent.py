@@ -26,6 +26,7 @@ from gpt2x.classify.neural import (
     validation_split,
 )
 from gpt2x.classify.saved import check_array, check_complete
+from gpt2x.classify.weighting import ClassWeight, WeightedClassifier
 from gpt2x.errors import UsageError
 from gpt2x.model.device import pick_device, shapes_only
 
@@ -40,7 +41,7 @@ UNSAID = object()
 """Stands where folders of format 1 say nothing."""
 
 
-class RecurrentClassifier(TextClassifier):
+class RecurrentClassifier(WeightedClassifier):
     """A classifier that reads a text from left to right.
 
     A subclass says how texts become rows (`_prepare` once, `_rows` each time) and what to keep beside the network.
@@ -64,6 +65,7 @@ class RecurrentClassifier(TextClassifier):
             "head_dropout": Share(),
             "token_dropout": Share(),
             "label_smoothing": Share(),
+            "class_weight": ClassWeight(),
             "max_tokens": Whole(1, 10**6),
             "lowercase": Flag(),
             "validation_fraction": Share(),
@@ -98,7 +100,7 @@ class RecurrentClassifier(TextClassifier):
     random_state: Any
 
     def _fit(self, texts: list[str], y: np.ndarray, num_classes: int) -> None:
-        device, seed = pick_device(self.device), draw_seed(self.random_state)
+        device, seed, weights = pick_device(self.device), draw_seed(self.random_state), self._row_weights
         self._prepare(self._cased(texts), device)
         plan = Plan(
             epochs=int(self.epochs),
@@ -116,8 +118,8 @@ class RecurrentClassifier(TextClassifier):
             if net.embedding is None:
                 net.standardise(rows.values)
             with one_thread_if_small(net):
-                self.history_ = train_network(net, rows, y, plan, KINDS[self.kind].title)
-                _, held = validation_split(y, plan, np.random.default_rng(seed))
+                self.history_ = train_network(net, rows, y, plan, KINDS[self.kind].title, row_weights=weights)
+                _, held = validation_split(y, weights, plan, np.random.default_rng(seed))
                 if len(held):
                     logits = predict_logits(net, rows, plan.batch_size, held)
                     self.temperature_, self.offset_ = fit_confidence(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpt2x.console import format_count
+from gpt2x.console import format_count, one_line
 from gpt2x.errors import InputDataError, OutputError
 from gpt2x.paths import VOCABULARY_BYTES, read_text
 
@@ -192,15 +191,6 @@ class ComparisonReport:
 
 
 # -- for a terminal -------------------------------------------------------------------------------------------------
-
-
-def one_line(label: Any) -> str:
-    r"""A label in a line of text: tabs and line ends of its own become blanks (JSON has it as it is).
-
-    >>> one_line("sci\ntech")
-    'sci tech'
-    """
-    return re.sub(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]", " ", str(label))
 
 
 def table_head() -> str:

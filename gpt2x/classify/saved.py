@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
+from gpt2x.classify.array_file import ArrayFile, Entry
 from gpt2x.classify.calibration import COOLEST, FARTHEST, HOTTEST
 from gpt2x.classify.inputs import encode_labels
 from gpt2x.classify.kinds import HEADER
-from gpt2x.errors import InputDataError
+from gpt2x.errors import InputDataError, MissingComponentError
 from gpt2x.paths import VOCABULARY_BYTES, read_text
 
 ARRAYS = "model.safetensors"
@@ -91,9 +92,31 @@ def check_array(
     if name not in arrays:
         raise ValueError(f"{ARRAYS} has no array {name}")
     array = arrays[name]
+    check_form(name, array, shape, dtype)
+    return check_finite(name, array)
+
+
+def check_form(
+    name: str, array: np.ndarray | Entry, shape: tuple[int, ...] | None, dtype: type = np.float32
+) -> None:
+    """Refuse an array of another shape or type.
+
+    Raises:
+        ValueError: it is.
+
+    """
     if array.dtype != dtype or (shape is not None and array.shape != shape):
         wanted = "" if shape is None else f" of shape {shape}"
         raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, not {np.dtype(dtype)}{wanted}")
+
+
+def check_finite(name: str, array: np.ndarray) -> np.ndarray:
+    """The array, if all its numbers are finite.
+
+    Raises:
+        ValueError: one is not.
+
+    """
     if not np.isfinite(array).all():
         raise ValueError(f"{name} has NaN or infinite numbers in it")
     return array
@@ -141,16 +164,35 @@ def read_confidence(header: Mapping[str, Any]) -> tuple[float, float]:
     )
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The learned arrays.
+@contextlib.contextmanager
+def refused_as_damaged(folder: Path) -> Iterator[None]:
+    """Make one sentence of whatever a library says of what stands in a damaged folder.
 
     Raises:
-        InputDataError: the file is missing or damaged.
+        InputDataError: anything went wrong.
+        MissingComponentError: something is not here that the folder needs.
 
     """
-    if path.exists() and not path.is_file():
-        raise InputDataError(f"{path} is no regular file; train the classifier again")
     try:
-        return safetensors.numpy.load_file(path)
-    except Exception as error:  # of several kinds, by how the file is damaged
-        raise InputDataError(f"{path} is missing or damaged ({error}); train the classifier again") from error
+        yield
+    except (InputDataError, MissingComponentError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputDataError(f"{folder} is damaged ({reason}); train the classifier again") from error
+
+
+def open_arrays(path: Path) -> ArrayFile:
+    """The learned arrays, to be read when they are asked for.
+
+    Raises:
+        InputDataError: the file is missing, or its header damaged.
+
+    """
+    try:
+        return ArrayFile(path)
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        reason = (getattr(error, "strerror", None) or str(error))[:200]
+        raise InputDataError(
+            f"{path} is missing or damaged ({reason}); train the classifier again"
+        ) from error

@@ -18,6 +18,7 @@ import typer.main
 
 from gpt2x._version import __version__
 from gpt2x.boundary import exit_with_one_sentence, run_typer
+from gpt2x.cli.own_parser import OwnParser
 from gpt2x.console import emit
 from gpt2x.errors import quoted
 from gpt2x.settings import check_number
@@ -59,29 +60,6 @@ Examples:
 \b
 Exit codes: 0 fine, 1 failed, 2 usage, 3 input data, 4 missing component, 130 interrupted.
 """
-
-
-class OwnParser(typer.core.TyperCommand):
-    """A command that hands its words, and what is to be completed, to a module with a parser of its own."""
-
-    def __init__(self, name: str, module: Any) -> None:
-        """Take the module that has `run` and `complete`."""
-        super().__init__(name, add_help_option=False)
-        self.module = module
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Leave the words as they are, also one that is to be completed: ``--name=beginning`` arrives whole."""
-        ctx.args = args
-        ctx._opt_prefixes = set()
-        return args
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        self.module.run(ctx.args)
-
-    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        """What the line may go on with."""
-        return self.module.complete(ctx.args, incomplete)
 
 
 class LazyGroup(typer.core.TyperGroup):

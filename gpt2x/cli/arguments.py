@@ -1,14 +1,14 @@
-"""argparse as `gpt2x bpe` uses it: words in any order, errors of one sentence, help as the other commands', completion.
+"""argparse as `gpt2x bpe` and `gpt2x classify predict` use it: words in any order, errors of one sentence, completion.
 
-typer takes longer to load (60 to 120 ms with its dependencies) than these commands take to work (50 ms); argparse
-takes 3 to 5.
+Its help is laid out as the other commands'. typer takes longer to load (60 to 120 ms with its dependencies) than these
+commands take to work (50 ms); argparse takes 3 to 5.
 """
 
 from __future__ import annotations
 
 import argparse
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from gpt2x.console import emit_piece
@@ -28,11 +28,14 @@ class Option(NamedTuple):
     """The first is the long one."""
     help: str
     type: Any = str
-    """`bool` for a flag, `int`, `Path`, or a `Literal` of the words that may be given."""
+    """`bool` for a flag, `int`, `float`, `Path`, or a `Literal` of the words that may be given."""
     default: Any = None
     metavar: str | None = None
     repeated: bool = False
     """It may be given several times; its value is a list, or None."""
+    least: float | None = None
+    most: float | None = None
+    """Bounds of a number, which may be either of them; None for no bound."""
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -41,13 +44,15 @@ class Option(NamedTuple):
 
 
 class Argument(NamedTuple):
-    """The words of a command that are no options."""
+    """The words of a command that are no options, or the first of them."""
 
     name: str
     help: str
     metavar: str
     many: bool = True
     """Their value is a list; else a text, or None."""
+    required: bool = False
+    """For one that is not many: it must be given."""
 
 
 class Completion(NamedTuple):
@@ -64,14 +69,23 @@ HELP = Option(("--help", "-h"), "Show this message and exit.", bool)
 class Parser(argparse.ArgumentParser):
     """The parser of one command, which is whole once its arguments and options are added."""
 
-    def __init__(self, name: str, usage: str, help: str, examples: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        usage: str,
+        help: str,
+        examples: Iterable[str] = (),
+        *,
+        is_text: Callable[[str], object] = lambda word: False,
+    ) -> None:
         """Name it as it is called.
 
         Args:
             name: all its words, `gpt2x bpe count`.
             usage: what follows the name.
-            help: what it does.
+            help: what it does, in one paragraph or several.
             examples: whole lines.
+            is_text: whether a word that begins with a dash is no option.
 
         """
         super().__init__(
@@ -83,15 +97,18 @@ class Parser(argparse.ArgumentParser):
             exit_on_error=False,
         )
         self._examples = tuple(examples)
+        self._is_text = is_text
+        self._arguments: list[Argument] = []
         self._options: dict[str, Option] = {}
         self._sections: dict[str, list[tuple[str, str]]] = {}
         # In a group, an argument is added without argparse making a formatter of help for each.
         self._group = self.add_argument_group()
 
     def add_words(self, argument: Argument) -> None:
-        """Take words that are no options."""
-        self._group.add_argument(argument.name, nargs="*" if argument.many else "?")
-        self.list_in_help("Arguments", argument.metavar, argument.help)
+        """Take words that are no options: those that the arguments before this one leave."""
+        self._arguments.append(argument)
+        help = f"{argument.help}  [required]" if argument.required else argument.help
+        self.list_in_help("Arguments", argument.metavar, help)
 
     def add_option(self, key: str, option: Option, default: Any) -> None:
         """Take an option, whose value `parse` gives under the name `key`."""
@@ -105,9 +122,8 @@ class Parser(argparse.ArgumentParser):
                 *option.names, dest=key, action=action, default=default, type=_reader(option)
             )
         self._options.update(dict.fromkeys(option.names, option))
-        shown = default if not option.repeated and default not in (None, False) else None
-        help = option.help if shown is None else f"{option.help}  [default: {shown}]"
-        self.list_in_help("Options", _shown(option), help)
+        facts = "; ".join(filter(None, [_shown_default(option, default), _shown_bounds(option)]))
+        self.list_in_help("Options", _shown(option), f"{option.help}  [{facts}]" if facts else option.help)
 
     def list_in_help(self, section: str, name: str, help: str) -> None:
         """Add a line to a section of the help."""
@@ -124,18 +140,35 @@ class Parser(argparse.ArgumentParser):
             SystemExit: help was asked for, and shown.
 
         """
+        options, others = self._parted(words)
         try:
-            values, left = self.parse_known_args(self._in_order(words))
+            values = vars(self.parse_args(options))
         except argparse.ArgumentError as error:
             raise UsageError(error.message) from None
-        if left:
-            raise UsageError(
-                f"`{self.prog}` takes one text, and {quoted(left[0])} is a second; put several words in quotes"
-            )
-        return vars(values)
+        return self._named(others) | values
 
-    def _in_order(self, words: Sequence[str]) -> list[str]:
-        """The same words, options first, each with its value in one word.
+    def _named(self, words: list[str]) -> dict[str, Any]:
+        """The values of the arguments, by their names."""
+        found: dict[str, Any] = {}
+        for argument in self._arguments:
+            if argument.many:
+                found[argument.name], words = words, []
+            elif words:
+                found[argument.name], *words = words
+            elif argument.required:
+                raise UsageError(
+                    f"{argument.metavar} is missing; `{self.prog} --help` says what stands there"
+                )
+            else:
+                found[argument.name] = None
+        if words:
+            raise UsageError(
+                f"`{self.prog}` takes one text, and {quoted(words[0])} is a second; put several words in quotes"
+            )
+        return found
+
+    def _parted(self, words: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Options, each with its value in one word, and the words that are none.
 
         argparse alone would take no value that begins with a dash, and not all of the words between options.
         """
@@ -145,7 +178,7 @@ class Parser(argparse.ArgumentParser):
         for word in remaining:
             if word == "--":
                 others += remaining
-            elif word == "-" or not word.startswith("-"):
+            elif word == "-" or not word.startswith("-") or self._is_text(word):
                 others.append(word)
             elif (option := self._waiting(word)) is None:
                 options.append(word)
@@ -156,8 +189,8 @@ class Parser(argparse.ArgumentParser):
                     raise UsageError(f"{word} stands without its value; give it one, or leave it out")
                 options.append(f"{option.names[0]}={value}")
         if not {*HELP.names}.isdisjoint(options):
-            return ["--help"]
-        return [*options, "--", *others] if others else options
+            return ["--help"], []
+        return options, others
 
     def _waiting(self, word: str) -> Option | None:
         """The option whose value is the next word: of ``--out``, ``-o`` or ``-qo``; None if there is none.
@@ -206,7 +239,8 @@ class Parser(argparse.ArgumentParser):
 
         narrow, wide = HELP_COLUMNS
         columns = max(min(shutil.get_terminal_size().columns, wide) - 2, narrow)
-        parts = [f"Usage: {self.prog} {self.usage}", _wrapped(self.description or "", "  ", columns)]
+        paragraphs = (self.description or "").split("\n\n")
+        parts = [f"Usage: {self.prog} {self.usage}", *(_wrapped(one, "  ", columns) for one in paragraphs)]
         for title, rows in self._sections.items():
             parts.append("\n".join([f"{title}:", *_definitions(rows, columns)]))
         if self._examples:
@@ -231,7 +265,7 @@ class Parser(argparse.ArgumentParser):
                 waiting = None
             elif word == "--":
                 return []
-            elif word != "-" and word.startswith("-"):
+            elif word != "-" and word.startswith("-") and not self._is_text(word):
                 try:
                     waiting = self._waiting(word)
                 except UsageError:  # for the command to say
@@ -266,7 +300,7 @@ def _reader(option: Option) -> Any:
     """What makes a value of a word; a word that is none is refused with a whole sentence."""
     if option.choices:
         return lambda word: _read_choice(option, word)
-    return (lambda word: _read_number(option.names[0], word)) if option.type is int else option.type
+    return (lambda word: _read_number(option, word)) if option.type in (int, float) else option.type
 
 
 def _read_choice(option: Option, word: str) -> str:
@@ -278,18 +312,31 @@ def _read_choice(option: Option, word: str) -> str:
     )
 
 
-def _read_number(name: str, word: str) -> int:
+def _read_number(option: Option, word: str) -> float:
+    """A number that can be computed with, within its bounds."""
+    name = option.names[0]
     try:
-        number = int(word)
+        number: float = option.type(word)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{name} is {quoted(word)}; give a whole number") from None
-    if number.bit_length() > 31:
+        kind = "whole number" if option.type is int else "number"
+        raise argparse.ArgumentTypeError(f"{name} is {quoted(word)}; give a {kind}") from None
+    if isinstance(number, float) or number.bit_length() > 31:
         from gpt2x.settings import check_number
 
         try:
             check_number(name, number)
         except UsageError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
+    least, most = option.least, option.most
+    if (least is not None and number < least) or (most is not None and number > most):
+        allowed = (
+            f"{least} or more"
+            if most is None
+            else f"{most} or less"
+            if least is None
+            else f"{least} to {most}"
+        )
+        raise argparse.ArgumentTypeError(f"{name} is {number}; give {allowed}")
     return number
 
 
@@ -303,6 +350,18 @@ def _shown(option: Option) -> str:
     names = ", ".join(reversed(option.names))
     metavar = option.metavar or f"<{'|'.join(option.choices)}>"
     return names if option.type is bool else f"{names} {metavar}"
+
+
+def _shown_default(option: Option, default: Any) -> str:
+    return "" if option.repeated or default is None or default is False else f"default: {default}"
+
+
+def _shown_bounds(option: Option) -> str:
+    """The bounds of a number as typer shows them: ``x>=1``, ``0.0<=x<=1.0``."""
+    low = "" if option.least is None else f"{option.least}<=x"
+    if option.most is None:
+        return f"x>={option.least}" if low else ""
+    return f"{low or 'x'}<={option.most}"
 
 
 def _wrapped(text: str, indent: str, columns: int) -> str:

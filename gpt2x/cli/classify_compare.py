@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpt2x.cli.classify_dials import Config, settings, with_dials
+from gpt2x.cli.classify_dials import Config, ShowConfig, settings, show_settings, with_dials
 from gpt2x.cli.classify_options import (
     Data,
     Form,
@@ -16,11 +16,10 @@ from gpt2x.cli.classify_options import (
     Reading,
     SkipBad,
     TextColumns,
-    print_result,
     read,
 )
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
-from gpt2x.console import emit_json, say
+from gpt2x.console import emit, emit_json, say
 from gpt2x.errors import Gpt2xError, MissingComponentError, OutputError
 
 if TYPE_CHECKING:
@@ -96,6 +95,7 @@ def compare(
         bool, typer.Option("--blend", help="Add a row: the mean of the classifiers' probabilities.")
     ] = False,
     config: Config = None,
+    show_config: ShowConfig = False,
     dials: dict[str, Any],
     seed: Seed = 1,
     device: Device = "auto",
@@ -118,7 +118,11 @@ def compare(
     from gpt2x.classify.kinds import COMPARED, get_kinds, get_peers
 
     kinds = get_kinds([*models.split(","), *get_peers(peers or ())], COMPARED)
-    chosen = settings([kind.name for kind in kinds], dials, config, device)
+    names = [kind.name for kind in kinds]
+    if show_config:
+        show_settings(names, dials, config, as_json)
+        return
+    chosen = settings(names, dials, config, device)
     _check_writable(out, report_file)
     keep_textless = split == "playground"  # row numbers are then those of the file
     reading = Reading(
@@ -136,7 +140,7 @@ def compare(
                 f"{len(report.classes)} classes, seed {seed}"
             )
             if not as_json:
-                print_result(table_head())
+                emit(table_head())
         say(f"{kind.title} …")
 
     report = run(
@@ -151,13 +155,13 @@ def compare(
         blend=blend,
         settings=chosen,
         on_start=on_start,
-        on_result=lambda result: None if as_json else print_result(table_row(result)),
+        on_result=lambda result: None if as_json else emit(table_row(result)),
         source=data,
     )
     if as_json:
         emit_json(report.to_dict())
     else:
-        print_result("\n" + summary(report))
+        emit("\n" + summary(report))
     if out is not None:
         _keep(report, out)
     if report_file is not None:

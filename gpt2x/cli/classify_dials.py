@@ -13,6 +13,7 @@ import typer
 
 from gpt2x.classify.dials import DIALS, Dial, check_belong, check_values, dials_of
 from gpt2x.classify.kinds import KINDS
+from gpt2x.console import emit, emit_json, format_table
 from gpt2x.settings import Resolved, resolve
 
 SECTION = "classify"
@@ -61,6 +62,15 @@ def _parameter(dial: Dial) -> inspect.Parameter:
     )
 
 
+ShowConfig = Annotated[
+    bool,
+    typer.Option(
+        "--show-config",
+        help="Print each setting of the chosen models, its value and where it came from, and stop.",
+    ),
+]
+
+
 def settings(
     models: list[str], flags: Mapping[str, Any], config: Path | None, device: str
 ) -> dict[str, dict[str, Any]]:
@@ -73,16 +83,10 @@ def settings(
         InputDataError: the config file is missing or not TOML.
 
     """
-    own = [model for model in models if model in KINDS]
-    check_belong(flags, own)
-    fields = [(dial.name, dial.type | None, dataclasses.field(default=None)) for dial in DIALS]
-    resolved: Resolved[Any] = resolve(
-        dataclasses.make_dataclass("Dials", fields), config_file=config, section=SECTION, flags=flags
-    )
-    values = {name: value for name, value, _ in resolved.table() if value is not None}
+    own, given = _given(models, flags, config)
+    values = {name: value for name, (value, _) in given.items()}
     found: dict[str, dict[str, Any]] = {}
     for model in own:
-        check_values(model, values)
         found[model] = dials_of(model, values)
         if KINDS[model].neural:
             found[model] |= {"device": device, "verbose": True}
@@ -90,6 +94,46 @@ def settings(
         found["minilm"] = {"device": device, "verbose": True}
     _check_there(found, device)
     return found
+
+
+def show_settings(models: list[str], flags: Mapping[str, Any], config: Path | None, as_json: bool) -> None:
+    """Print what each dial of each chosen model of ours will be, and where that came from.
+
+    Raises:
+        UsageError: as `settings`, but for what is not there.
+        InputDataError: as `settings`.
+
+    """
+    own, given = _given(models, flags, config)
+    rows = [
+        (model, dial.name, *given.get(dial.name, (dial.defaults[model], "default")))
+        for model in own
+        for dial in DIALS
+        if model in dial.defaults
+    ]
+    if as_json:
+        shown: dict[str, dict[str, Any]] = {model: {} for model in own}
+        for model, name, value, source in rows:
+            shown[model][name] = {"value": value, "source": source}
+        emit_json(shown)
+        return
+    emit(format_table(["model", "setting", "value", "source"], rows, right=[False] * 4))
+
+
+def _given(
+    models: list[str], flags: Mapping[str, Any], config: Path | None
+) -> tuple[list[str], dict[str, tuple[Any, str]]]:
+    """Those of the models that are ours, and each dial that is given, with where it came from; all are checked."""
+    own = [model for model in models if model in KINDS]
+    check_belong(flags, own)
+    fields = [(dial.name, dial.type | None, dataclasses.field(default=None)) for dial in DIALS]
+    resolved: Resolved[Any] = resolve(
+        dataclasses.make_dataclass("Dials", fields), config_file=config, section=SECTION, flags=flags
+    )
+    given = {name: (value, source) for name, value, source in resolved.table() if value is not None}
+    for model in own:
+        check_values(model, {name: value for name, (value, _) in given.items()})
+    return own, given
 
 
 def _check_there(found: Mapping[str, Mapping[str, Any]], device: str) -> None:

@@ -6,9 +6,6 @@ import codecs
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any
-
-from typer.core import TyperCommand
 
 from gpt2x.console import is_terminal, say
 from gpt2x.errors import InputDataError, UsageError
@@ -17,19 +14,10 @@ STDIN = "-"
 LIKE_A_TEXT = re.compile(r"-\d|-(?!-)\S*\s|--[^=\s]*\s|-\s")
 """An argument that begins like an option and is a text: a number, or several words."""
 
-_MARK = "\0"  # no argument can have one
 _BLOCK_BYTES = 1 << 20
 
 
-class TextsCommand(TyperCommand):
-    """A command whose texts may begin with a hyphen: "-5 degrees" is no option."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Mark such texts, so that no option is looked for in them."""
-        return super().parse_args(ctx, [_MARK + one if LIKE_A_TEXT.match(one) else one for one in args])
-
-
-def texts_given(texts: list[str] | None) -> list[str] | None:
+def texts_given(given: list[str]) -> list[str] | None:
     """The texts of the command line; None where standard input is to be read.
 
     Raises:
@@ -37,7 +25,6 @@ def texts_given(texts: list[str] | None) -> list[str] | None:
         UsageError: texts and '-'.
 
     """
-    given = [text.removeprefix(_MARK) for text in texts or ()]
     if not given or given == [STDIN]:
         return None
     if STDIN in given:

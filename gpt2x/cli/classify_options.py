@@ -1,14 +1,12 @@
-"""What the commands of `gpt2x classify` share: options, the file of texts, and printing."""
+"""What the commands of `gpt2x classify` share: options, and the file of texts."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpt2x.console import clean, emit
 from gpt2x.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,16 +62,6 @@ Form = Annotated[
         "column a field of its own, in its own case).",
     ),
 ]
-
-
-def print_result(text: str) -> None:
-    """Print a result, cleaned only where a terminal could be steered: a pipe gets what is there."""
-    emit(clean(text) if to_terminal() else text)
-
-
-def to_terminal() -> bool:
-    """Whether results are read by a person."""
-    return sys.stdout.isatty()
 
 
 @dataclass(frozen=True, kw_only=True)

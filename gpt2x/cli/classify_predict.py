@@ -1,29 +1,30 @@
-"""`gpt2x classify predict`: the labels of texts by a classifier that was kept, and what decided."""
+"""`gpt2x classify predict`: the labels of texts by a classifier that was kept, and what decided.
+
+Scripts call it for one text again and again, so it reads its words itself: typer, which the other commands of
+`gpt2x classify` use, takes longer to load than the answer takes.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
+from gpt2x.cli.arguments import HELP, Argument, Completion, Option, Parser
+from gpt2x.cli.classify_lines import LIKE_A_TEXT, lines_as_they_come, texts_given
+from gpt2x.console import emit, say, set_quiet
+from gpt2x.errors import UsageError
 
-from gpt2x.cli.classify_lines import lines_as_they_come, texts_given
-from gpt2x.cli.classify_options import Form, SkipBad, TextColumns, print_result
-from gpt2x.cli.options import Out, Quiet, examples
-from gpt2x.console import emit_piece, say
-from gpt2x.errors import UsageError, quoted
+ABOUT = """\
+Name the label of each text, one line a text: the label, a tab, its probability.
 
-if TYPE_CHECKING:
-    import numpy as np
+Lines of standard input end with \\n or \\r\\n and nothing else, so that each gives one line, at once. With --data \
+each row of a file comes back with the columns predicted_label and probability.
 
-    from gpt2x.classify.predictor import Predictor
-    from gpt2x.data.annotate import TextFile
+JSON, one object a line: {text, labels: [{label, probability}], has_known_word}, labels by falling probability; with \
+--explain also words: [{word, weight}]."""
 
-EXAMPLES = examples(
+EXAMPLES = (
     'gpt2x classify predict news-classifier "senate passes climate bill" "-5 degrees at noon"',
     'gpt2x classify predict news-classifier --explain --abstain 0.8 "ten easy pasta recipes"',
     "gpt2x classify predict news-classifier --top-k 3 - < headlines.txt",
@@ -31,75 +32,104 @@ EXAMPLES = examples(
     "gpt2x classify predict news-classifier --data reviews.csv --text-column review --out labelled.csv",
 )
 
-MOST_WORDS = 8
-"""So many words are named by --explain."""
+ARGUMENTS = (
+    Argument("folder", "A classifier that classify train kept.", "FOLDER", many=False, required=True),
+    Argument("texts", "Texts; '-' or nothing reads one a line from standard input.", "[TEXT]..."),
+)
 
-_ROWS_AT_ONCE = 8192
+OPTIONS = {
+    "top_k": Option(("--top-k", "-k"), "How many labels to name for each text.", int, 1, "K", least=1),
+    "abstain": Option(
+        ("--abstain",), "Name no label of a lower probability: '?' stands for it.", float, 0.0, "P",
+        least=0.0, most=1.0,
+    ),
+    "explain": Option(
+        ("--explain",), "Also name the words that decided, most first (nb, hashed-nb, linear, tfidf).", bool, False
+    ),
+    "fields": Option(
+        ("--fields",), "A tab in a text separates its fields, for a classifier trained with --input full.", bool, False
+    ),
+    "data": Option(
+        ("--data",),
+        "Label the rows of a file (csv, tsv, JSON lines, JSON array, Parquet; packed, too) and print them with their "
+        "columns and the answer.",
+        Path, metavar="FILE",
+    ),
+    "text_columns": Option(
+        ("--text-column",),
+        "The column of the text; give it again for more. By default those with usual names, such as headline and "
+        "description.",
+        metavar="NAME", repeated=True,
+    ),
+    "form": Option(
+        ("--input",),
+        "How a row becomes a text: 'playground' (columns joined, the headline in lower case) or 'full' (each column a "
+        "field of its own, in its own case).",
+        default="playground", metavar="FORM",
+    ),
+    "skip_bad": Option(
+        ("--skip-bad",), "Leave out rows that cannot be read, and count them, instead of ending.", bool, False
+    ),
+    "out": Option(("--out", "-o"), "Where to write the result.", Path, metavar="PATH"),
+    "as_json": Option(("--json",), "Print one JSON object a line for each text.", bool, False),
+    "quiet": Option(("--quiet", "-q"), "No talk and no progress on stderr.", bool, False),
+}  # fmt: skip
+
+
+def run(words: Sequence[str]) -> None:
+    """Do what the words after `gpt2x classify predict` ask for.
+
+    Raises:
+        Gpt2xError: as `predict`.
+        SystemExit: help was shown.
+
+    """
+    values = parser().parse(words)
+    if values.pop("quiet"):
+        set_quiet(True)
+    predict(Path(values.pop("folder")), values.pop("texts"), **values)
+
+
+def complete(words: Sequence[str], incomplete: str) -> list[Completion]:
+    """What a line may go on with, after `gpt2x classify predict` and these words."""
+    return parser().complete(words, incomplete)
+
+
+def parser() -> Parser:
+    """The parser of this command."""
+    made = Parser(
+        "gpt2x classify predict", "[OPTIONS] FOLDER [TEXT]...", ABOUT, EXAMPLES, is_text=LIKE_A_TEXT.match
+    )
+    for argument in ARGUMENTS:
+        made.add_words(argument)
+    for key, option in OPTIONS.items():
+        made.add_option(key, option, option.default)
+    made.add_option("help", HELP, None)
+    return made
 
 
 def predict(
-    folder: Annotated[Path, typer.Argument(help="A classifier that classify train kept.", metavar="FOLDER")],
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Texts; '-' or nothing reads one a line from standard input.",
-            metavar="TEXT",
-            show_default=False,
-        ),
-    ] = None,
+    folder: Path,
+    texts: list[str],
     *,
-    top_k: Annotated[
-        int, typer.Option("--top-k", "-k", metavar="K", min=1, help="How many labels to name for each text.")
-    ] = 1,
-    abstain: Annotated[
-        float,
-        typer.Option(
-            "--abstain",
-            metavar="P",
-            min=0.0,
-            max=1.0,
-            help="Name no label of a lower probability: '?' stands for it.",
-        ),
-    ] = 0.0,
-    explain: Annotated[
-        bool,
-        typer.Option("--explain", help="Also name the words that decided, most first (nb, linear, tfidf)."),
-    ] = False,
-    fields: Annotated[
-        bool,
-        typer.Option(
-            "--fields",
-            help="A tab in a text separates its fields, for a classifier trained with --input full.",
-        ),
-    ] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            metavar="FILE",
-            help="Label the rows of a file (csv, tsv, JSON lines, JSON array, Parquet; packed, too) and print them "
-            "with their columns and the answer.",
-        ),
-    ] = None,
-    text_columns: TextColumns = None,
-    form: Form = "playground",
-    skip_bad: SkipBad = False,
-    out: Out = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a line for each text.")
-    ] = False,
-    quiet: Quiet = False,
+    top_k: int,
+    abstain: float,
+    explain: bool,
+    fields: bool,
+    data: Path | None,
+    text_columns: list[str] | None,
+    form: str,
+    skip_bad: bool,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
-    """Name the label of each text, one line a text: the label, a tab, its probability.
+    """Print the label of each text, or of each row of a file.
 
-    Lines of standard input end with \\n or \\r\\n and nothing else, so that each gives one line, at once. With
-    --data each row of a file comes back with the columns predicted_label and probability.
+    Raises:
+        UsageError: options that do not go together.
+        InputDataError: the folder or the file is missing or damaged.
 
-    JSON, one object a line: {text, labels: [{label, probability}], has_known_word}, labels by falling probability;
-    with --explain also words: [{word, weight}].
     """
-    from gpt2x.classify.predictor import open_predictor
-
     given = texts_given(texts)
     if data is not None and given is not None:
         raise UsageError("give texts or --data, not both")
@@ -111,6 +141,9 @@ def predict(
         raise UsageError(
             "--json, --explain and --fields are for texts; with --data rows keep the file's format"
         )
+    from gpt2x.classify.predictor import open_predictor
+    from gpt2x.cli.classify_asking import Asking
+
     predictor = open_predictor(folder)
     _say_what(folder, predictor)
     asking = Asking(predictor, top_k, abstain, explain)
@@ -118,149 +151,11 @@ def predict(
         asking.label_file(data, tuple(text_columns or ()), form, skip_bad, out)
         return
     for batch in lines_as_they_come() if given is None else [given]:
-        print_result("\n".join(asking.json_lines(batch, fields) if as_json else asking.lines(batch, fields)))
+        emit("\n".join(asking.json_lines(batch, fields) if as_json else asking.lines(batch, fields)))
     asking.say_unknown()
 
 
-@dataclass
-class Asking:
-    """How a classifier is asked, and which texts it knew no word of."""
-
-    predictor: Predictor
-    top_k: int
-    abstain: float
-    explain: bool
-    unknown: int = 0
-    first_unknown: str = ""
-
-    def found(self, texts: list[str]) -> Iterator[tuple[list[tuple[Any, float]], bool]]:
-        """For each text its labels with their probabilities, and whether a word of it is known."""
-        shares, known = self.predictor.answer(texts)
-        self._count_unknown(known, lambda: texts)
-        classes = self.predictor.classes.tolist()
-        named = zip(*(zip(*rank, strict=True) for rank in self._ranks(shares)), strict=True)
-        for pairs, is_known in zip(named, known.tolist(), strict=True):
-            yield [(classes[k], value) for k, value in pairs if value >= self.abstain], is_known
-
-    def _ranks(self, shares: np.ndarray) -> list[tuple[list[int], list[float]]]:
-        """The most probable class of each text and its probability, the second of each, … as many as are asked for."""
-        if self.top_k == 1:
-            order = shares.argmax(axis=1)[:, None]
-        else:
-            order = (-shares).argsort(axis=1, kind="stable")[:, : self.top_k]
-        rows = range(len(shares))
-        return [(places.tolist(), shares[rows, places].tolist()) for places in order.T]
-
-    def _labels(self, shares: np.ndarray) -> Iterator[str]:
-        """For each text its labels and their probabilities; '?' where none is named."""
-        from gpt2x.classify.report import one_line
-
-        names, least = [one_line(label) for label in self.predictor.classes.tolist()], self.abstain
-        ranks = [
-            [f"{names[k]}\t{share:.4f}" if share >= least else "" for k, share in zip(*rank, strict=True)]
-            for rank in self._ranks(shares)
-        ]
-        return ("\t".join(filter(None, cells)) or "?" for cells in zip(*ranks, strict=True))
-
-    def _count_unknown(self, known: np.ndarray, texts: Callable[[], list[str]]) -> None:
-        unknown = (~known).nonzero()[0]
-        if len(unknown) and not self.unknown:
-            self.first_unknown = texts()[unknown[0]]
-        self.unknown += len(unknown)
-
-    def words(self, text: str) -> list[tuple[str, float]]:
-        """The words that decided."""
-        shares, _ = self.predictor.answer([text])
-        return self.predictor.explain(text, int(shares[0].argmax()))[:MOST_WORDS]
-
-    def lines(self, given: bytes | list[str], fields: bool) -> Iterator[str]:
-        """A line for each text (or raw line of UTF-8): labels and probabilities, and the words that decided."""
-        if isinstance(given, bytes) and not self.explain:
-            shares, known = self.predictor.answer_lines(given, fields=fields)
-            self._count_unknown(known, lambda: _texts_of(given, fields))
-            return self._labels(shares)
-        texts = _texts_of(given, fields)
-        shares, known = self.predictor.answer(texts)
-        self._count_unknown(known, lambda: texts)
-        labels = self._labels(shares)
-        return map(self._with_words, texts, labels) if self.explain else labels
-
-    def _with_words(self, text: str, labels: str) -> str:
-        return labels + "\t" + " ".join(f"{word}{part:+.2f}" for word, part in self.words(text))
-
-    def json_lines(self, given: bytes | list[str], fields: bool) -> Iterator[str]:
-        """An object for each text, on a line."""
-        given, texts = _texts_of(given, False), _texts_of(given, fields)
-        for own, text, (labels, known) in zip(given, texts, self.found(texts), strict=True):
-            answer: dict[str, Any] = {
-                "text": own,
-                "labels": [{"label": label, "probability": share} for label, share in labels],
-                "has_known_word": known,
-            }
-            if self.explain:
-                answer["words"] = [{"word": word, "weight": part} for word, part in self.words(text)]
-            yield json.dumps(answer)  # ASCII, so that no text can end a line or steer a terminal
-
-    def label_file(
-        self, data: Path, text_columns: tuple[str, ...], form: str, skip_bad: bool, out: Path | None
-    ) -> None:
-        """Print the rows of a file with their answers, or write them into `out`."""
-        from gpt2x.data.annotate import read_texts
-        from gpt2x.data.news_rows import BadRows, Columns, check_form
-        from gpt2x.paths import atomic_write
-
-        check_form(form)
-        bad, num = BadRows(skip_bad), min(self.top_k, len(self.predictor.classes))
-        added = [f"{name}{_suffix(k)}" for k in range(num) for name in ("predicted_label", "probability")]
-        file = read_texts(data, Columns.of(None, text_columns, form), bad, added)
-        pieces = self._labelled(file, added)
-        if out is None:
-            for piece in pieces:
-                emit_piece(piece)
-        else:
-            with atomic_write(out, text=True) as opened:
-                opened.writelines(pieces)
-        bad.say()
-        self.say_unknown()
-
-    def _labelled(self, file: TextFile, added: list[str]) -> Iterator[str]:
-        yield file.first_line(added)
-        while rows := list(islice(file.rows, _ROWS_AT_ONCE)):
-            found = self.found([row.text for row in rows])
-            lines = (
-                file.line(row, list(zip(added, _flat(labels, len(added)), strict=True)))
-                for row, (labels, _) in zip(rows, found, strict=True)
-            )
-            yield "".join(lines)
-
-    def say_unknown(self) -> None:
-        """Name the first text without a known word, and how many there were."""
-        if self.unknown:
-            more = f" (and {self.unknown - 1:,} more)" if self.unknown > 1 else ""
-            say(
-                f"the text {quoted(self.first_unknown)}{more} has no word that the classifier knows; its label is a "
-                "guess"
-            )
-
-
-def _say_what(folder: Path, predictor: Predictor) -> None:
+def _say_what(folder: Path, predictor: Any) -> None:
     from gpt2x.classify.kinds import KINDS
 
     say(f"{folder}: {KINDS[predictor.kind].title}, {len(predictor.classes)} classes")
-
-
-def _texts_of(given: bytes | list[str], fields: bool) -> list[str]:
-    from gpt2x.classify.inputs import split_lines, with_fields
-
-    texts = split_lines(given) if isinstance(given, bytes) else given
-    return with_fields(texts) if fields else texts
-
-
-def _suffix(k: int) -> str:
-    return "" if k == 0 else f"_{k + 1}"
-
-
-def _flat(labels: Iterable[tuple[Any, float]], width: int) -> list[Any]:
-    """Label, probability, label, probability, …, and None where no label is named."""
-    flat = [value for label, share in labels for value in (label, round(share, 4))]
-    return flat + [None] * (width - len(flat))

@@ -16,11 +16,10 @@ from gpt2x.cli.classify_options import (
     Reading,
     SkipBad,
     TextColumns,
-    print_result,
     read,
 )
 from gpt2x.cli.options import Quiet, Seed, examples
-from gpt2x.console import format_table, say
+from gpt2x.console import emit, format_table, one_line, say
 
 EXAMPLES = examples(
     "gpt2x classify review --data reviews.csv --text-column review --label-column stars",
@@ -61,7 +60,6 @@ def review(
     )
     news = read(data, limit, reading)
     from gpt2x.classify.inputs import without_fields
-    from gpt2x.classify.report import one_line
     from gpt2x.classify.review import review as find
 
     suspects = find(
@@ -78,7 +76,7 @@ def review(
         (text,) = without_fields([one.text])
         if as_json:
             places = [row + 1 for row in one.rows]
-            print_result(json.dumps({**asdict(one), "text": text, "rows": places}))
+            emit(json.dumps({**asdict(one), "text": text, "rows": places}))
             continue
         shown = one_line(text)
         shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
@@ -92,4 +90,4 @@ def review(
             )
         )
     if rows:
-        print_result(format_table(["text", "label", "rather", ""], rows))
+        emit(format_table(["text", "label", "rather", ""], rows))

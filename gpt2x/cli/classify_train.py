@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gpt2x.cli.classify_dials import Config, settings, with_dials
+from gpt2x.cli.classify_dials import Config, ShowConfig, settings, show_settings, with_dials
 from gpt2x.cli.classify_options import (
     Data,
     Form,
@@ -16,17 +16,18 @@ from gpt2x.cli.classify_options import (
     Reading,
     SkipBad,
     TextColumns,
-    print_result,
     read,
 )
 from gpt2x.cli.options import Device, Json, Quiet, Seed, examples
-from gpt2x.console import emit_json, format_count, say
+from gpt2x.console import emit, emit_json, format_count, say
+from gpt2x.errors import UsageError
 
 EXAMPLES = examples(
     "gpt2x classify train --model linear --data news.jsonl.xz --out news-classifier",
     "gpt2x classify train --data reviews.tsv --text-column summary --text-column review --label-column stars "
     "--out review-classifier",
     "gpt2x classify train --model rnn --data ag_news.csv --epochs 3 --out ag-rnn",
+    "gpt2x classify train --model rnn --config dials.toml --show-config",
 )
 
 
@@ -35,9 +36,11 @@ def train(
     *,
     data: Data = "",
     out: Annotated[
-        Path,
-        typer.Option("--out", "-o", metavar="FOLDER", help="The folder to keep it in.", show_default=False),
-    ],
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FOLDER", help="The folder to keep it in.  [required]", show_default=False
+        ),
+    ] = None,
     model: Annotated[
         str,
         typer.Option("--model", "-m", metavar="NAME", help="nb, hashed-nb, linear, tfidf, rnn or gpt2-lstm."),
@@ -48,6 +51,7 @@ def train(
     skip_bad: SkipBad = False,
     limit: Limit = None,
     config: Config = None,
+    show_config: ShowConfig = False,
     dials: dict[str, Any],
     seed: Seed = 1,
     device: Device = "auto",
@@ -65,6 +69,11 @@ def train(
     from gpt2x.classify.loading import load_class
 
     kind = get_kind(model)
+    if show_config:
+        show_settings([kind.name], dials, config, as_json)
+        return
+    if out is None:
+        raise UsageError("--out is missing; name the folder to keep the classifier in")
     chosen = settings([kind.name], dials, config, device)[kind.name]
     reading = Reading(
         form=form, text_columns=tuple(text_columns or ()), label_column=label_column, skip_bad=skip_bad
@@ -91,7 +100,7 @@ def train(
             }
         )
         return
-    print_result(
+    emit(
         f"{out}: {kind.title}, {len(classifier.classes_)} classes, {len(news):,} texts, "
         f"{format_count(classifier.num_parameters_)} parameters, {seconds:.1f} s"
     )

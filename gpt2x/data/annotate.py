@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,19 +52,30 @@ class TextFile:
         for name in added:
             if name in map(normal, self.head):
                 raise InputDataError(f"the file has a column {quoted(name)} already; rename it")
-        return self._cells([*self.head, *added])
+        return self._table([[*self.head, *added]])
 
-    def line(self, row: TextRow, answer: Answer) -> str:
-        """A row with its answer, with its line end."""
-        if isinstance(row.source, str):
-            added = json.dumps(dict(answer), ensure_ascii=False)
-            return f"{row.source.rstrip()[:-1]}, {added[1:]}\n"
-        return self._cells([*row.source, *("" if value is None else str(value) for _, value in answer)])
+    def lines(self, rows: Iterable[TextRow], answers: Iterable[Answer]) -> str:
+        """Rows with their answers, each with its line end."""
+        both = zip(rows, answers, strict=True)
+        if self.head is None:
+            return "".join(_json_line(row.source, answer) for row, answer in both)
+        return self._table(
+            [*row.source, *("" if value is None else str(value) for _, value in answer)]
+            for row, answer in both
+        )
 
-    def _cells(self, cells: list[str]) -> str:
-        line = io.StringIO()
-        csv.writer(line, delimiter=self.separator, lineterminator="\n").writerow(cells)
-        return line.getvalue()
+    def _table(self, rows: Iterable[list[str]]) -> str:
+        table = io.StringIO()
+        csv.writer(table, delimiter=self.separator, lineterminator="\n").writerows(rows)
+        return table.getvalue()
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
+
+def _json_line(source: Any, answer: Answer) -> str:
+    """An object as it stands in the file, with an answer at its end."""
+    return f"{source.rstrip()[:-1]}, {_ENCODER.encode(dict(answer))[1:]}\n"
 
 
 def read_texts(path: Path, columns: Columns, bad: BadRows, added: Sequence[str]) -> TextFile:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt2x.console import say
+from gpt2x.data.fields import FIELD_SEPARATOR, unseparated
 from gpt2x.data.tables import Row, check_distinct, check_width, csv_rows, read_rows_text, table_rows
 from gpt2x.errors import InputDataError, UsageError, quoted
 
@@ -25,9 +26,6 @@ LABEL_COLUMNS = ("category", "label", "class", "class index")
 
 TEXT_COLUMNS = ("headline", "title", "short_description", "description", "text")
 """What the columns of a text are called; all that are there are read, in this order."""
-
-FIELD_SEPARATOR = "\x1f"
-"""Stands between the fields of a text: ASCII's unit separator. One that stands in a file is read as a blank."""
 
 FORMS = ("playground", "full")
 """How the text columns of a row become one text (`news`)."""
@@ -100,7 +98,7 @@ class Columns:
 
     def join(self, texts: list[str]) -> str:
         """The text columns of a row as one text."""
-        texts = [text.strip() for text in _unseparated(texts)]
+        texts = [text.strip() for text in map(unseparated, texts)]
         return (
             FIELD_SEPARATOR.join(texts) if self.form == "full" else " ".join(text for text in texts if text)
         )
@@ -109,7 +107,7 @@ class Columns:
         """The same for a JSON object, where the playground's headline is lower-cased."""
         if self.form == "playground" and keys[0] == "headline":
             # Only the headline is lower-cased, as in the playground, whose accuracies we compare with.
-            return " ".join(_unseparated([texts[0].lower(), *(texts[1:] or [""])]))
+            return " ".join(map(unseparated, [texts[0].lower(), *(texts[1:] or [""])]))
         return self.join(texts)
 
 
@@ -176,10 +174,6 @@ def is_json(content: str) -> bool:
 def normal(name: str) -> str:
     """A column's name as it is compared."""
     return name.strip().lower()
-
-
-def _unseparated(texts: list[str]) -> list[str]:
-    return [text.replace(FIELD_SEPARATOR, " ") for text in texts]
 
 
 # -- JSON ---------------------------------------------------------------------------------------------------------

@@ -179,6 +179,39 @@ def test_training_lowers_the_loss_and_keeps_the_best_epoch() -> None:
     assert (predict_logits(net, rows, 7).argmax(1).numpy() == y).mean() > 0.9
 
 
+def test_rows_of_equal_weights_train_as_rows_without() -> None:
+    rows, y = toy_rows()
+    plain, weighted = make_net(), make_net()
+    train_network(plain, rows, y, make_plan(epochs=3), "toy")
+    train_network(weighted, rows, y, make_plan(epochs=3), "toy", row_weights=np.full(len(y), 2.5))
+    for own, other in zip(plain.parameters(), weighted.parameters(), strict=True):
+        assert torch.equal(own, other)
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.01])  # the second leaves no validation rows
+def test_rows_of_no_weight_teach_nothing(fraction: float) -> None:
+    rows, y = toy_rows(240)
+    wrong = np.arange(len(y)) % 2 == 1
+    given, weights = np.where(wrong, (y + 1) % 3, y), np.where(wrong, 0.0, 1.0)
+    net = make_net()
+    plan = make_plan(validation_fraction=fraction)
+    train_network(net, rows, given, plan, "toy", row_weights=weights)
+    assert (predict_logits(net, rows, 16).argmax(1).numpy() == y).mean() > 0.9
+
+
+def test_the_heavier_of_two_labels_wins() -> None:
+    rows, y = toy_rows()
+    twice = Ragged.of(
+        [rows.values[rows.offsets[i] : rows.offsets[i + 1]] for i in range(len(y)) for _ in range(2)]
+    )
+    labels = np.stack([y, (y + 1) % 3], axis=1).ravel()
+    weights = np.tile([1.0, 4.0], len(y))
+    net = make_net()
+    history = train_network(net, twice, labels, make_plan(patience=50), "toy", row_weights=weights)
+    assert (predict_logits(net, rows, 16).argmax(1).numpy() == (y + 1) % 3).mean() > 0.9
+    assert history[-1]["validation_loss"] < history[0]["validation_loss"]
+
+
 def test_training_stops_when_the_validation_loss_no_longer_falls() -> None:
     rows, y = toy_rows()
     noise = np.random.default_rng(1).permutation(y)
@@ -193,6 +226,21 @@ def test_a_loss_that_is_no_number_is_one_clear_error() -> None:
         net.head.bias.fill_(float("nan"))
     with pytest.raises(InputDataError, match="lower learning_rate"):
         train_network(net, rows, y, make_plan(), "toy")
+
+
+def test_a_class_that_weighs_more_is_named_more_often(corpus: Corpus) -> None:
+    def share(class_weight: dict[str, float] | None) -> float:
+        model = RNNClassifier(
+            tokenizer="learn",
+            hidden=8,
+            embedding=8,
+            epochs=1,
+            class_weight=class_weight,
+            random_state=0,
+        )
+        return float((model.fit(*corpus).predict(corpus[0]) == "sport").mean())
+
+    assert share({"sport": 50.0}) > share({"sport": 0.02})
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=80).map(np.array), st.floats(0.05, 0.6))

@@ -14,14 +14,14 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from gpt2x.classify import HashedLinear, NaiveBayes, TfidfLinear, load
+from gpt2x.classify import HashedBayes, HashedLinear, NaiveBayes, TfidfLinear, load
 from gpt2x.classify.base import TextClassifier
 from gpt2x.errors import UsageError
 from tests.classify.conftest import make_corpus
 
 Corpus = tuple[list[str], list[str]]
 QUICK = ["nb", "hashed-nb", "linear", "tfidf"]
-WEIGHTED = [NaiveBayes, HashedLinear, TfidfLinear]
+WEIGHTED = [NaiveBayes, HashedBayes, HashedLinear, TfidfLinear]
 
 
 @pytest.fixture

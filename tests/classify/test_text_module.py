@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ TEXTS = st.text(
     ),
     max_size=60,
 )
+GOLDEN = Path(__file__).parent.parent / "golden" / "text_features.tsv"
 WORDS = [
     "",
     "Don't PANIC: it's 42 degrees",
@@ -30,6 +32,18 @@ WORDS = [
     "''a'b'",
     "\x1f\x1f",
 ]
+
+
+def test_the_golden_file_is_that_of_the_definition() -> None:
+    """The C++ tests read it, too."""
+    lines = GOLDEN.read_text(encoding="ascii").splitlines()
+    assert len(lines) > 20
+    for line in lines:
+        cased, lowered, codes = line.split("\t")
+        text = bytes.fromhex(cased).decode("utf-8", "surrogatepass")
+        assert to_bytes(text.lower()).hex() == lowered
+        expected = sorted({feature.code for feature in features_of(text, 22)})
+        assert [int(code) for code in codes.split()] == expected, repr(text)
 
 
 def rows_of(texts: list[str], bits: int = 18, threads: int = 1) -> _text.FeatureRows:
@@ -161,3 +175,19 @@ def test_what_does_not_fit_is_refused() -> None:
             learn(**changes)
     with pytest.raises(TypeError):
         learn(weights=weights.astype(np.float64))
+
+
+def test_class_counts_are_the_sums_of_the_weights_of_the_rows() -> None:
+    texts, labels = make_corpus(40)
+    truth = np.array([sorted(set(labels)).index(label) for label in labels], np.int32)
+    weights = np.arange(40, dtype=np.float32) / 8
+    rows, part = rows_of(texts, bits=10), np.arange(0, 40, 3)
+    counts = np.zeros((1 << 10, 3), np.float32)
+    rows.class_counts(part, truth, weights, counts)
+    expected = np.zeros_like(counts)
+    for i in part:
+        np.add.at(expected, (rows.row(i) & NUMBER_MASK, truth[i]), weights[i])
+    np.testing.assert_array_equal(counts, expected)
+    for wrong in (weights[:-1], np.ones(41, np.float32)):
+        with pytest.raises(ValueError, match="weight a row"):
+            rows.class_counts(part, truth, wrong, counts)

@@ -279,7 +279,7 @@ def test_a_label_with_line_ends_and_escapes_stays_in_its_line(
     assert label == "a b c \x1b[2J", "a pipe gets what is there"
     _, stdout, _ = run("predict", tmp_path / "kept", "rain", "--json")
     assert json.loads(stdout)["labels"][0]["label"] == "a\tb\nc\u2028\x1b[2J"
-    monkeypatch.setattr("gpt2x.cli.classify_options.to_terminal", lambda: True)
+    monkeypatch.setattr("gpt2x.console.is_terminal", lambda stream: True)
     _, stdout, _ = run("predict", tmp_path / "kept", "rain")
     assert stdout == f"a b c \ufffd[2J\t{share}\n", "a terminal is not steered"
     _, stdout, _ = run("compare", "--data", path, "--models", "nb")
@@ -483,3 +483,40 @@ def test_a_dial_that_cannot_work_is_refused_before_anything_is_read(
     code, _, stderr = run("train", "--data", tmp_path / "none", "--out", tmp_path / "kept", *options)
     assert code == 2
     assert sentence in stderr
+
+
+def test_every_setting_that_will_hold_is_shown_with_where_it_came_from(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "dials.toml"
+    config.write_text("min_count = 4\nalpha = 0.3\n", encoding="utf-8")
+    monkeypatch.setenv("GPT2X_CLASSIFY_EPOCHS", "7")
+    asked = ("--config", config, "--bits", 20, "--show-config")
+    code, stdout, stderr = run("train", "--model", "linear", *asked)
+    assert (code, stderr) == (0, "")
+    rows = [line.split(maxsplit=3) for line in stdout.splitlines()]
+    assert rows[0] == ["model", "setting", "value", "source"]
+    assert {row[0] for row in rows[2:]} == {"linear"}
+    shown = {name: (value, source) for _, name, value, source in rows[2:]}
+    assert shown["bits"] == ("20", "flag")
+    assert shown["min_count"] == ("4", f"file {config}")
+    assert shown["epochs"] == ("7", "environment GPT2X_CLASSIFY_EPOCHS")
+    assert shown["objective"] == ("accuracy", "default")
+    code, stdout, _ = run("compare", "--models", "nb,linear", *asked, "--json")
+    found = json.loads(stdout)
+    assert code == 0
+    assert set(found["linear"]) == set(shown)
+    assert found["nb"] == {
+        "alpha": {"value": 0.3, "source": f"file {config}"},
+        "min_count": {"value": 4, "source": f"file {config}"},
+        "class_weight": {"value": None, "source": "default"},
+    }
+
+
+def test_settings_that_cannot_work_are_refused_and_not_shown(run: Run, news: Path) -> None:
+    code, stdout, stderr = run("train", "--bits", 99, "--show-config")
+    assert (code, stdout) == (2, "")
+    assert "--bits = 99 cannot work" in stderr
+    code, stdout, stderr = run("train", "--data", news)
+    assert (code, stdout) == (2, "")
+    assert stderr == "gpt2x: --out is missing; name the folder to keep the classifier in\n"

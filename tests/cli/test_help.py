@@ -93,6 +93,8 @@ def complete(shell: str, words: str) -> list[str]:
         ("gpt2x train lyrics --optim", "--optimizer"),
         ("gpt2x bench exp", "explain"),
         ("gpt2x sing --temp", "--temperature"),
+        ("gpt2x classify pre", "predict"),
+        ("gpt2x classify predict kept --abs", "--abstain"),
     ],
 )
 def test_a_shell_completes_commands_and_options_without_torch(shell: str, words: str, offered: str) -> None:

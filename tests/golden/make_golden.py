@@ -6,7 +6,10 @@ songs.tiktoken      a vocabulary of 1,000 tokens, learned by gpt2x from the pack
 encode_vectors.tsv  a text, as hexadecimal bytes, a tab, and its ids separated by spaces; both may be empty.
                     The ids are tiktoken's: `encode_ordinary` for UTF-8, `_encode_bytes` for other bytes.
 
-Both depend on the packaged songs; run this again when they change.
+text_features.tsv   a text, the same in lower case, both as hexadecimal bytes, and its features of 22 bits, ascending, by the
+                    readable definition (`gpt2x/classify/features.py`); tabs between the three.
+
+The first two depend on the packaged songs; run this again when they change.
 """
 
 # ruff: noqa: E501  (a row of cases is one kind of case)
@@ -21,6 +24,7 @@ import tiktoken
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))
 
+from gpt2x.classify.features import features_of, to_bytes  # noqa: E402
 from gpt2x.data.lyrics import read_songs, song_document  # noqa: E402
 from gpt2x.tokenizer import Tokenizer, train  # noqa: E402
 from gpt2x.tokenizer.saving import write_rank_file  # noqa: E402
@@ -73,11 +77,34 @@ CASES: list[str | bytes] = [
     *["안녕".encode()[:-1], "한국 love".encode()[1:], "😀😀".encode()[:-2], b"oh " * 9 + b"\xc3(", b"1 2 \xff 3", b"\r\n\xff"],
     b"don't \xfft",
 ]
+FEATURE_BITS = 22
+FEATURE_CASES = [
+    *["", " ", "a", "A", "ab", "...", "\x1f", "\x1f\x1f", "rain", "Rain RAIN rain", "Don't PANIC: it's 42 degrees", "''a'b'"],
+    *["One field\x1fand another\x1f", "« Déjà vu » — “so”", "日本語 テキスト", "İstanbul ǅ ß ſ", "e\u0301 é", "\x00\t\n\v\f\r", "\x85\xa0"],
+    *["\u2028\u2060\u206f\u2070", "\ud800 x", "x" * 300, "Ten Easy Pasta Recipes " * 12, "A B C D E F G H I J"],
+]
 # fmt: on
 
 
 def main() -> None:
-    """Write both files."""
+    """Write all files."""
+    write_features()
+    write_vectors()
+
+
+def write_features() -> None:
+    """Write ``text_features.tsv``."""
+    lines = []
+    for text in FEATURE_CASES:
+        codes = sorted({feature.code for feature in features_of(text, FEATURE_BITS)})
+        cells = [to_bytes(text).hex(), to_bytes(text.lower()).hex(), " ".join(map(str, codes))]
+        lines.append("\t".join(cells) + "\n")
+    (HERE / "text_features.tsv").write_text("".join(lines), encoding="ascii")
+    print(f"{len(lines)} texts with features")
+
+
+def write_vectors() -> None:
+    """Write the vocabulary and ``encode_vectors.tsv``."""
     trained = train(map(song_document, read_songs()), 1000, special_tokens=(), name="songs")
     write_rank_file(trained.vocabulary, HERE / "songs.tiktoken")
     tokenizer = Tokenizer.load(HERE / "songs.tiktoken", pattern="gpt2")
