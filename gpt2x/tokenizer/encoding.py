@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from gpt2x.tokenizer.files import EncodedFile, TextReader
+    from gpt2x.tokenizer.seams import Seams
+    from gpt2x.tokenizer.session import Session
 
 
 class Encoder(Decoder):
@@ -356,6 +358,40 @@ class Encoder(Decoder):
         check_text(text)
         n, overlap = whole_number(n, "n"), whole_number(overlap, "overlap")
         return [part.decode() for part in fitting.chunk(self._core, to_utf8(text), n, overlap)]
+
+    # ------------------------------------------------------------------------------------------------------------
+    # Texts that change
+
+    def session(
+        self,
+        text: str = "",
+        *,
+        allowed_special: Allowed = frozenset(),
+        disallowed_special: Disallowed = "all",
+    ) -> Session:
+        """A text that can be appended to and edited, whose ids are after every change those that `encode` would give.
+
+        What a change costs depends on how long it is, not on the text; `Session` says more.
+
+        Raises:
+            DisallowedSpecialError: as in `encode`, here and at every change.
+            UsageError: half a character (a surrogate) in the text.
+
+        >>> session = gpt2.session("hello wonderful world")  # doctest: +SKIP
+        >>> session.edit(5, 15, "")  # doctest: +SKIP
+        Change(start=1, end=2, ids=[])
+        """
+        from gpt2x.tokenizer.session import Session
+
+        return Session(self._seams(allowed_special, disallowed_special), text)
+
+    def _seams(self, allowed: Allowed, disallowed: Disallowed) -> Seams:
+        from gpt2x.tokenizer.seams import Seams
+
+        return Seams(self._core, self._special, allowed, disallowed)
+
+    # ------------------------------------------------------------------------------------------------------------
+    # The two steps of encoding
 
     def encode_piece(self, piece: bytes) -> list[int]:
         """Merge one piece without splitting it first; an added token is its id."""
