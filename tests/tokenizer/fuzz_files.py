@@ -43,70 +43,20 @@ KINDS = {
 }
 """The file that is changed, and those that are read together with it."""
 
+# fmt: off
 WORDS = [
-    *(
-        b"\n",
-        b"\r\n",
-        b" ",
-        b"\t",
-        b"\x00",
-        b"\xff",
-        b"\xef\xbb\xbf",
-        b"#version: 0.2",
-        b"=",
-        b"==",
-        b"-1",
-        b"0",
-    ),
-    *(
-        b"1e400",
-        b"9" * 30,
-        b"9" * 5000,
-        b"NaN",
-        b"Infinity",
-        b"null",
-        b"true",
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b'"',
-        b":",
-    ),
+    *(b"\n", b"\r\n", b" ", b"\t", b"\x00", b"\xff", b"\xef\xbb\xbf", b"#version: 0.2", b"=", b"==", b"-1", b"0"),
+    *(b"1e400", b"9" * 30, b"9" * 5000, b"NaN", b"Infinity", b"null", b"true", b"{", b"}", b"[", b"]", b'"', b":"),
     *(b",", b"\\", b'"\\ud83d"', b"\\u0000", b"[" * 3000, b'{"a":' * 3000, b"YQ== 1", b"YQ==", "Ġ".encode()),
-    *(
-        b"9223372036854775807",
-        b"16777215",
-        b"16777216",
-        b"4294967296",
-        "Ġ Ġ 😀".encode(),
-        b"\x1b[2J",
-        b"a" * 70_000,
-    ),
+    *(b"9223372036854775807", b"16777215", b"16777216", b"4294967296", "Ġ Ġ 😀".encode(), b"\x1b[2J", b"a" * 70_000),
 ]
 VALUES: list[Any] = [
-    *(
-        None,
-        True,
-        False,
-        0,
-        1,
-        -1,
-        2**24,
-        2**63,
-        10**30,
-        1.0,
-        1e308,
-        float("inf"),
-        float("nan"),
-        "",
-        "x",
-        "\ud83d",
-    ),
+    *(None, True, False, 0, 1, -1, 2**24, 2**63, 10**30, 1.0, 1e308, float("inf"), float("nan"), "", "x", "\ud83d"),
     *("\x00", "\x1b[2J", "a" * 70_000, "<|endoftext|>", "Ġ", [], {}, [[]], ["x"], [["a", "b"]], [1] * 1000),
     *({"type": "ByteLevel"}, {"Regex": "(a|aa)+$"}, {"type": "Sequence", "pretokenizers": []}),
     *({"content": "x", "id": 1}, {"Ġ": 1, "x": 1}),
 ]
+# fmt: on
 
 
 def make_good(folder: Path) -> None:
