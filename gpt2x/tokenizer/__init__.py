@@ -19,6 +19,7 @@ from gpt2x.tokenizer.tokenizer import Tokenizer, get
 
 if TYPE_CHECKING:
     from gpt2x.tokenizer.corpus import Corpus
+    from gpt2x.tokenizer.session import Session
     from gpt2x.tokenizer.stream import StreamDecoder
     from gpt2x.tokenizer.training import Merge, train, train_files
 
@@ -26,6 +27,7 @@ __all__ = [
     "Corpus",
     "DisallowedSpecialError",
     "Merge",
+    "Session",
     "StreamDecoder",
     "Tokenizer",
     "UnknownTokenError",
@@ -36,6 +38,7 @@ __all__ = [
 
 _ON_DEMAND = {
     "Corpus": "corpus",
+    "Session": "session",
     "StreamDecoder": "stream",
     "Merge": "training",
     "train": "training",
@@ -44,7 +47,7 @@ _ON_DEMAND = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import training and streaming when they are first asked for; most programs only encode."""
+    """Import training, sessions and streaming when they are first asked for; most programs only encode."""
     if name not in _ON_DEMAND:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from gpt2x.tokenizer.arguments import copy_ids
-from gpt2x.tokenizer.special import native
+from gpt2x.tokenizer.special import end_of_token_around, native
 from gpt2x.tokenizer.utf8 import as_bytes
 
 if TYPE_CHECKING:
@@ -83,26 +83,11 @@ class AddedCore:
             cut = self.core.find_safe_cut(text, start)
             if cut >= len(text):
                 break
-            end = self._end_of_token_around(text, cut)
+            end = end_of_token_around(self._added, self.longest, text, cut)
             if end is None:
                 return cut
             start = end
         return len(text)
-
-    def _end_of_token_around(self, text: bytes, cut: int) -> int | None:
-        """Where a token ends that begins before `cut` and ends after it; None if there is none.
-
-        Tokens that would not be found, because another one overlaps them, count as well: what is found depends on
-        all the text before, and this is to be decided by the text around.
-        """
-        begin = max(0, cut - self.longest)
-        window = text[begin : cut + self.longest]
-        match = self._added.find(window)
-        while match and begin + match[0] < cut:
-            if begin + match[1] > cut:
-                return begin + match[1]
-            match = self._added.find(window, match[0] + 1)
-        return None
 
     def encode_ordinary(self, text: str | bytes) -> list[int]:
         """Encode; special tokens are plain text, added ones are not."""

@@ -23,9 +23,9 @@ import lzma
 import os
 import zlib
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from gpt2x.errors import InputDataError
+from gpt2x.errors import InputDataError, quoted
 from gpt2x.paths import atomic_write, open_input
 
 if TYPE_CHECKING:
@@ -149,17 +149,35 @@ def read_summary(path: str | os.PathLike[str]) -> Summary:
         raise InputDataError(
             f"{path} is damaged or cut off: its checksum is not that of its lines; count again"
         )
-    try:
-        return Summary(
-            str(header["pattern"]),
-            str(header["unicode_version"]),
-            bool(header["split_lines"]),
-            int(end["unique_pieces"]),
-            int(end["pieces"]),
-            int(end["bytes"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputDataError(f"{path} lacks a part of its header or end: {error!r}; count again") from error
+    return Summary(
+        _field(header, "pattern", str, path),
+        _field(header, "unicode_version", str, path),
+        _field(header, "split_lines", bool, path),
+        _field(end, "unique_pieces", int, path),
+        _field(end, "pieces", int, path),
+        _field(end, "bytes", int, path),
+    )
+
+
+Value = TypeVar("Value", str, bool, int)
+
+
+def _field(record: dict[str, Any], name: str, kind: type[Value], path: object) -> Value:
+    """A value of the header or the end.
+
+    Raises:
+        InputDataError: it is missing, of another type, or negative.
+
+    """
+    value = record.get(name)
+    if type(value) is kind and not (isinstance(value, int) and value < 0):
+        return value
+    raise InputDataError(
+        f"{path} has {name} = {quoted(value)} in its header or end, which is to be {_KINDS[kind]}; count again"
+    )
+
+
+_KINDS = {str: "a text", bool: "true or false", int: "a whole number, 0 or more"}
 
 
 def _read_header(line: bytes, path: object) -> dict[str, Any]:
@@ -170,7 +188,7 @@ def _read_header(line: bytes, path: object) -> dict[str, Any]:
         )
     if header.get("version") != VERSION:
         raise InputDataError(
-            f"{path} is of version {header.get('version')!r}, and this gpt2x reads {VERSION}; use the gpt2x that "
+            f"{path} is of version {quoted(header.get('version'))}, and this gpt2x reads {VERSION}; use the gpt2x that "
             "wrote it"
         )
     return header
@@ -180,7 +198,7 @@ def _read_json(line: bytes) -> dict[str, Any]:
     """The object on a line; empty where there is none."""
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -189,17 +207,33 @@ def add(corpus: Counted, path: str | os.PathLike[str]) -> None:
     """Add a file's counts to a corpus; see `Corpus.add_counts`."""
     summary = read_summary(path)
     _check_fits(corpus, summary, path)
+    num_bytes = 0
     with open_input(path) as file:
         for batch in _batches(file, path):
-            try:
-                corpus.counter.add_counts([_item(line) for line in batch if not line.startswith(b"{")])
-            except (ValueError, TypeError, binascii.Error) as error:
-                raise InputDataError(f"{path} has a damaged line: {error}; count again") from error
+            items = [_item(line, path) for line in batch if not line.startswith(b"{")]
+            num_bytes += sum(len(piece) * count for piece, count in items)
+            if num_bytes > summary.bytes:
+                raise InputDataError(
+                    f"{path} has more than the {summary.bytes:,} bytes of pieces that its end says; count again"
+                )
+            corpus.counter.add_counts(items)
 
 
-def _item(line: bytes) -> tuple[bytes, int]:
-    piece, count = line.split()
-    return base64.b64decode(piece, validate=True), int(count)
+def _item(line: bytes, path: object) -> tuple[bytes, int]:
+    """The piece and the count on a line.
+
+    Raises:
+        InputDataError: it is no such line.
+
+    """
+    try:
+        spelled, digits = line.split()
+        piece, count = base64.b64decode(spelled, validate=True), int(digits)
+    except (ValueError, binascii.Error):
+        piece, count = b"", 0
+    if not piece or count < 0:
+        raise InputDataError(f"{path} has the damaged line {quoted(line)}; count again")
+    return piece, count
 
 
 def _check_fits(corpus: Counted, summary: Summary, path: object) -> None:
@@ -208,13 +242,13 @@ def _check_fits(corpus: Counted, summary: Summary, path: object) -> None:
 
     if summary.pattern != corpus.pattern:
         raise InputDataError(
-            f"{path} was counted with the pattern {summary.pattern!r}, not {corpus.pattern!r}; count all text with "
-            "one pattern"
+            f"{path} was counted with the pattern {quoted(summary.pattern)}, not {corpus.pattern!r}; count all text "
+            "with one pattern"
         )
     if summary.unicode_version != unicode_version:
         raise InputDataError(
-            f"{path} was counted by Unicode {summary.unicode_version}, and this gpt2x splits by {unicode_version}; "
-            "count again with this version"
+            f"{path} was counted by Unicode {quoted(summary.unicode_version)}, and this gpt2x splits by "
+            f"{unicode_version}; count again with this version"
         )
     if summary.split_lines != corpus.split_lines:
         raise InputDataError(

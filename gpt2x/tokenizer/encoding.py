@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from gpt2x.tokenizer.budget import Fitted
     from gpt2x.tokenizer.files import EncodedFile, TextReader
+    from gpt2x.tokenizer.seams import Seams
+    from gpt2x.tokenizer.session import Session
 
 
 class Encoder(Decoder):
@@ -223,6 +226,33 @@ class Encoder(Decoder):
         check_text(text)
         return self._core.count(text, self._special.allow(text, allowed_special, disallowed_special))
 
+    def count_up_to(
+        self,
+        text: str,
+        limit: int,
+        *,
+        allowed_special: Allowed = frozenset(),
+        disallowed_special: Disallowed = "all",
+    ) -> int:
+        """How many tokens `encode` would give, but ``limit + 1`` where they are more than `limit`.
+
+        Takes time linear in the limit, however long the text is: no more of it is looked at than has that many tokens
+        (and about 16,000 characters, or a longer stretch without a place to cut). A special token behind that is not
+        refused.
+
+        Raises:
+            DisallowedSpecialError: as in `encode`.
+            UsageError: `limit` is negative.
+
+        >>> gpt2.count_up_to("one two three four" * 10**6, 100)  # doctest: +SKIP
+        101
+        """
+        from gpt2x.tokenizer import budget
+
+        check_text(text)
+        limit = whole_number(limit, "limit")
+        return budget.count_up_to(self._seams(allowed_special, disallowed_special), text, limit)
+
     def count_ordinary_batch(self, text: Iterable[str], *, num_threads: int | None = None) -> list[int]:
         """How many tokens each text has, computed on all cores (or `num_threads`); special tokens are plain text."""
         return self._core.count_batch(as_texts(text), check_threads(num_threads))
@@ -337,6 +367,35 @@ class Encoder(Decoder):
         check_text(text)
         return fitting.truncate(self._core, to_utf8(text), whole_number(n, "n")).decode()
 
+    def encode_up_to(
+        self,
+        text: str,
+        limit: int,
+        *,
+        allowed_special: Allowed = frozenset(),
+        disallowed_special: Disallowed = "all",
+    ) -> Fitted:
+        """Encode the longest beginning of a text that has at most `limit` tokens.
+
+        Takes time linear in the limit, as `count_up_to`. The beginning is `truncate`'s, which see, but special tokens
+        are treated as in `encode`, and it ends inside none of those that are allowed.
+
+        Returns:
+            `ids`, and `num_characters` of the text that have them: it goes on with ``text[num_characters:]``.
+
+        Raises:
+            DisallowedSpecialError: as in `encode`, in as much of the text as is looked at.
+            UsageError: `limit` is negative, or the pattern drops some of the text.
+
+        >>> gpt2.encode_up_to("hello wonderful world", 2)  # doctest: +SKIP
+        Fitted(ids=[31373, 7932], num_characters=15)
+        """
+        from gpt2x.tokenizer import budget
+
+        check_text(text)
+        limit = whole_number(limit, "limit")
+        return budget.encode_up_to(self._seams(allowed_special, disallowed_special), text, limit)
+
     def chunk(self, text: str, n: int, overlap: int = 0) -> list[str]:
         """Cut a text into chunks of at most `n` tokens each, as they have when they are encoded by themselves.
 
@@ -356,6 +415,40 @@ class Encoder(Decoder):
         check_text(text)
         n, overlap = whole_number(n, "n"), whole_number(overlap, "overlap")
         return [part.decode() for part in fitting.chunk(self._core, to_utf8(text), n, overlap)]
+
+    # ------------------------------------------------------------------------------------------------------------
+    # Texts that change
+
+    def session(
+        self,
+        text: str = "",
+        *,
+        allowed_special: Allowed = frozenset(),
+        disallowed_special: Disallowed = "all",
+    ) -> Session:
+        """A text that can be appended to and edited, whose ids are after every change those that `encode` would give.
+
+        What a change costs depends on how long it is, not on the text; `Session` says more.
+
+        Raises:
+            DisallowedSpecialError: as in `encode`, here and at every change.
+            UsageError: half a character (a surrogate) in the text.
+
+        >>> session = gpt2.session("hello wonderful world")  # doctest: +SKIP
+        >>> session.edit(5, 15, "")  # doctest: +SKIP
+        Change(start=1, end=2, ids=[])
+        """
+        from gpt2x.tokenizer.session import Session
+
+        return Session(self._seams(allowed_special, disallowed_special), text)
+
+    def _seams(self, allowed: Allowed, disallowed: Disallowed) -> Seams:
+        from gpt2x.tokenizer.seams import Seams
+
+        return Seams(self._core, self._special, allowed, disallowed)
+
+    # ------------------------------------------------------------------------------------------------------------
+    # The two steps of encoding
 
     def encode_piece(self, piece: bytes) -> list[int]:
         """Merge one piece without splitting it first; an added token is its id."""

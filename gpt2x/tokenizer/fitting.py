@@ -8,7 +8,7 @@ each result is counted by itself, as it will be given out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gpt2x.errors import UsageError, quoted
 from gpt2x.tokenizer.utf8 import ceil_to_character, floor_to_character, is_inside_character
@@ -23,6 +23,14 @@ UNBROKEN_BYTES = 2048
 """How long a stretch without a place to cut may be for `truncate` to find the longest prefix of all."""
 
 _CONTEXT_BYTES = 16  # as much text after a place to cut is enough to make it one
+
+
+class HasCuts(Protocol):
+    """What tells where a text may be cut: a core, or `seams.Seams`."""
+
+    def find_safe_cut(self, text: bytes, start: int) -> int:
+        """A place at or after `start` where the text may be cut, or its end."""
+        ...
 
 
 def truncate(core: Core, data: bytes, n: int) -> bytes:
@@ -154,7 +162,7 @@ def check_complete(ends: npt.NDArray[np.int64], data: bytes) -> None:
         )
 
 
-def last_cut(core: Core, text: bytes, limit: int, distance: int) -> int:
+def last_cut(core: HasCuts, text: bytes, limit: int, distance: int) -> int:
     """A place up to `limit` at which a text can be cut without changing its pieces; 0 where there is none.
 
     It is at most `distance` before the limit if there is one, but not always the last.

@@ -269,3 +269,19 @@ def native(ids: Mapping[str, int]) -> _bpe.SpecialTokens:
     from gpt2x import _bpe
 
     return _bpe.SpecialTokens([text.encode("utf-8", "surrogatepass") for text in ids], list(ids.values()))
+
+
+def end_of_token_around(tokens: _bpe.SpecialTokens, longest: int, text: bytes, cut: int) -> int | None:
+    """Where a token ends that begins before `cut` and ends after it; None if there is none.
+
+    Tokens that would not be found, because another one overlaps them, count as well: what is found depends on all the
+    text before, and this is to be decided by the text around, `longest` bytes (of the longest token) each way.
+    """
+    begin = max(0, cut - longest)
+    window = text[begin : cut + longest]
+    match = tokens.find(window)
+    while match and begin + match[0] < cut:
+        if begin + match[1] > cut:
+            return begin + match[1]
+        match = tokens.find(window, match[0] + 1)
+    return None

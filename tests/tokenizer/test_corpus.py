@@ -7,6 +7,7 @@ import io
 import json
 import lzma
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from gpt2x.tokenizer import Corpus, counts, reference, training
 from gpt2x.tokenizer.corpus import BinaryFileError
 from gpt2x.tokenizer.utf8 import NotUtf8Error
 
+from .fuzz_files import with_right_checksum
 from .strategies import awkward_bytes, awkward_text
 
 PATTERNS = ["gpt2", "cl100k", "o200k"]
@@ -294,9 +296,43 @@ class TestCounts:
             assert corpus.num_pieces == 0
         monkeypatch.setattr(_bpe, "unicode_version", "99.0.0")
         with pytest.raises(
-            InputDataError, match=r"by Unicode 16\.0\.0, and this gpt2x splits by 99\.0\.0; count"
+            InputDataError, match=r"by Unicode '16\.0\.0', and this gpt2x splits by 99\.0\.0; count"
         ):
             Corpus().add_counts(saved)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("bytes", "1e400"),
+            ("pieces", "-1"),
+            ("unique_pieces", "null"),
+            ("bytes", "true"),
+            ("bytes", "[" * 5000),
+        ],
+    )
+    def test_an_end_that_says_no_number_is_refused_by_name(self, saved: Path, name: str, value: str) -> None:
+        changed = re.sub(rf'"{name}": \d+', f'"{name}": {value}', saved.read_text(encoding="utf-8"))
+        saved.write_text(changed, encoding="utf-8")
+        with pytest.raises(
+            InputDataError, match=f"{name} = .* a whole number, 0 or more|is damaged or cut off"
+        ):
+            Corpus().add_counts(saved)
+
+    @pytest.mark.parametrize(
+        "line", [b"YQ== 9223372036854775807", b"YQ== " + b"9" * 30, b"YQ== -1", b"YQ 1", b" 1"]
+    )
+    def test_a_line_that_cannot_be_is_refused_though_the_checksum_is_right(
+        self, saved: Path, line: bytes
+    ) -> None:
+        header, *_, end = saved.read_bytes().splitlines(keepends=True)
+        lines = header + line + b"\n"
+        saved.write_bytes(with_right_checksum(lines + end))
+        corpus = Corpus()
+        with pytest.raises(
+            InputDataError, match=r"has the damaged line|has more than the [\d,]+ bytes of pieces"
+        ):
+            corpus.add_counts(saved)
+        assert corpus.num_pieces == 0
 
     def test_that_are_damaged_anywhere_are_refused_and_nothing_is_added(self, saved: Path) -> None:
         whole = saved.read_bytes()
@@ -304,7 +340,7 @@ class TestCounts:
             for damaged in (whole[:place], whole[:place] + b"!" + whole[place + 1 :]):
                 saved.write_bytes(damaged)
                 corpus = Corpus()
-                with pytest.raises(InputDataError, match=r"text\.counts (is|holds|lacks|was)"):
+                with pytest.raises(InputDataError, match=r"text\.counts (is|holds|has|was)"):
                     corpus.add_counts(saved)
                 assert corpus.num_pieces == 0
 

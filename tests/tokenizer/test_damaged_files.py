@@ -17,6 +17,8 @@ from gpt2x.tokenizer import Tokenizer, formats, train
 from gpt2x.tokenizer.alphabet import to_characters
 from gpt2x.tokenizer.patterns import GPT2
 
+from . import fuzz_files
+
 HUGE = "1" + "0" * 30
 # As JSON text, so that there can be more than Python would write: 1e400 and what is nested too deeply.
 VALUES = ["null", "true", "[]", "{}", "5", "-1", '"x"', '""', "1e400", HUGE, "9" * 5000, "NaN", '"\\ud83d"']
@@ -153,6 +155,15 @@ def test_any_line_in_a_list(good: Path, tmp_path: Path, name: str, line: bytes) 
     lines = (good / name).read_bytes().split(b"\n")
     for at in (0, 1, len(lines) // 2, len(lines)):
         load(good, tmp_path, name, b"\n".join([*lines[:at], line, *lines[at:]]))
+
+
+@pytest.mark.parametrize("kind", fuzz_files.KINDS)
+def test_the_first_cases_of_the_fuzzer(tmp_path: Path, kind: str) -> None:
+    good, changed = tmp_path / "good", tmp_path / "changed"
+    good.mkdir()
+    changed.mkdir()
+    fuzz_files.make_good(good)
+    assert any([fuzz_files.run_case(good, changed, kind, number) for number in range(20)])
 
 
 Change = Callable[[dict[str, Any]], object]
