@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +19,9 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import _set_pg_timeout  # no public function changes it
 
-from gpt2x.console import set_quiet
+from gpt2x.console import complain, set_quiet
 from gpt2x.errors import ExitCode, Gpt2xError, InputDataError, MissingComponentError, OutputError, UsageError
 from gpt2x.model.device import pick_device
 from gpt2x.train.launch import LAUNCHED, fair_threads
@@ -35,6 +37,12 @@ waits for the thread: without a pause both may wait for ever.
 
 JOIN_TIMEOUT = timedelta(seconds=60)
 """How long the ranks wait for one another at the start; torchrun then starts all of them anew, if it may."""
+
+FIRST_SPEAKS_S = 1.0
+"""How much longer the others of a machine stay when they could not join.
+
+torchrun ends a machine's ranks with the first that leaves, and the one that explains must not be ended before it has.
+"""
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # rank 0 may tokenise gigabytes while the others wait
 
@@ -154,7 +162,9 @@ def _nothing() -> None:
 def all_ranks(device_name: str) -> Iterator[Ranks]:
     """Join the other ranks that torchrun started, if any, for the length of the block.
 
-    An error that a user can cause is printed by rank 0 alone; a rank whose neighbour died leaves without a word.
+    An error that a user can cause is printed by rank 0 alone; before the ranks know of one another, by the first of
+    each machine. A rank whose neighbour died leaves without a word; where that may have been on another machine, rank 0
+    says so.
     """
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -162,31 +172,18 @@ def all_ranks(device_name: str) -> Iterator[Ranks]:
     if rank != 0:
         set_quiet(True)
     try:
-        device = choose_device(device_name, local_rank)
-        _set_threads(local_world_size)
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        if world_size > 1:
-            # gloo for tensors on the CPU (losses, flags) beside nccl for gradients on GPUs.
-            backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-            store = _meet(rank, world_size)
-            dist.init_process_group(
-                backend, store=store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT
-            )
-        yield Ranks(rank, world_size, local_rank, local_world_size, device)
-    except Gpt2xError as error:
-        if rank != 0:
-            raise SystemExit(error.exit_code) from error
-        if "TORCHELASTIC_RUN_ID" in os.environ and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, when another rank leaves first
-        raise
+        try:
+            device = _join(device_name, rank, world_size, local_rank, local_world_size)
+        except Gpt2xError as error:
+            if local_rank != 0:
+                time.sleep(FIRST_SPEAKS_S)
+                raise SystemExit(error.exit_code) from error
+            raise
+        with _failing_as_one(rank, world_size, local_world_size):
+            yield Ranks(rank, world_size, local_rank, local_world_size, device)
     except KeyboardInterrupt:
         if rank != 0:
             raise SystemExit(ExitCode.INTERRUPTED) from None
-        raise
-    except RuntimeError as error:
-        if world_size > 1 and _neighbour_is_gone(error):
-            raise SystemExit(ExitCode.FAILED) from error
         raise
     finally:
         if dist.is_initialized():
@@ -194,11 +191,88 @@ def all_ranks(device_name: str) -> Iterator[Ranks]:
             dist.destroy_process_group()
 
 
+@contextmanager
+def _failing_as_one(rank: int, world_size: int, local_world_size: int) -> Iterator[None]:
+    """Let rank 0 alone say what has failed on all."""
+    try:
+        yield
+    except Gpt2xError as error:
+        if rank != 0:
+            raise SystemExit(error.exit_code) from error
+        if "TORCHELASTIC_RUN_ID" in os.environ and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, when another rank leaves first
+        raise
+    except RuntimeError as error:
+        if world_size > 1 and _neighbour_is_gone(error):
+            if rank == 0 and local_world_size < world_size:  # on one machine the launcher knows more
+                complain(
+                    "gpt2x: lost the connection to another rank; if it was on another machine, that one says why. "
+                    "Started anew, all go on from the last checkpoint"
+                )
+            raise SystemExit(ExitCode.FAILED) from error
+        raise
+
+
+def _join(
+    device_name: str, rank: int, world_size: int, local_rank: int, local_world_size: int
+) -> torch.device:
+    """Find this rank's device and threads, and connect with the other ranks."""
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        # Where GPUs are too few, all ranks of the machine fail, and the first speaks.
+        choose_device(device_name, local_world_size - 1)
+    device = choose_device(device_name, local_rank)
+    _set_threads(local_world_size)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if world_size > 1:
+        # gloo for tensors on the CPU (losses, flags) beside nccl for gradients on GPUs.
+        _connect("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", rank, world_size)
+    return device
+
+
+def _connect(backend: str, rank: int, world_size: int) -> None:
+    """Make the process group of all ranks.
+
+    The timeout of a process group must be long, and holds for its making too: it is lengthened when the ranks are
+    connected. Otherwise those that came back after a crash would wait half an hour for one that did not.
+
+    Raises:
+        UsageError: the environment does not say where they meet.
+        Gpt2xError: they did not meet, or cannot reach one another.
+
+    """
+    store = _meet(rank, world_size)
+    try:
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=JOIN_TIMEOUT)
+    except RuntimeError as error:
+        raise Gpt2xError(
+            f"rank {rank} on {socket.gethostname()} cannot reach the others ({_reason(error)}); gloo takes the address "
+            f"that a machine's name stands for there, here {_own_address()}; set GLOO_SOCKET_IFNAME on each to the "
+            "interface that joins them (`ip -br addr` lists them), and let a firewall pass all ports between them"
+        ) from error
+    store.set_timeout(COLLECTIVE_TIMEOUT)
+    _set_pg_timeout(COLLECTIVE_TIMEOUT)
+
+
+def _reason(error: RuntimeError) -> str:
+    """What gloo says, without the place in its source where it says it.
+
+    >>> _reason(RuntimeError("[/src/pair.cc:152] timed out connecting: Connection refused, remote=[127.0.1.1]:4$0"))
+    'timed out connecting: Connection refused, remote=[127.0.1.1]:4$0'
+    """
+    return str(error).split("\n", 1)[0].split("] ", 1)[-1].strip()
+
+
+def _own_address() -> str:
+    """The address that this machine's own name stands for, on this machine."""
+    try:
+        return socket.gethostbyname(socket.gethostname())
+    except OSError:
+        return "none"
+
+
 def _meet(rank: int, world_size: int) -> dist.Store:
     """Wait until all ranks of this start are there; the store in which they met.
-
-    The timeout of a process group must be long, and holds for its making too: without this, ranks that came back after
-    a crash would wait half an hour for one that did not.
 
     Raises:
         UsageError: the environment does not say where.
@@ -211,8 +285,11 @@ def _meet(rank: int, world_size: int) -> dist.Store:
         raise UsageError(
             f"WORLD_SIZE is {world_size} and MASTER_ADDR or MASTER_PORT is not set; start the ranks with torchrun"
         ) from None
-    serves = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"  # else torchrun does
-    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    torchrun_serves = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    serves = rank == 0 and not torchrun_serves
+    # torchrun's store outlives a start, so each has keys of its own. A store of rank 0's is new in each, and restarts
+    # must not count: torchrun on a machine that was replaced has seen none of those that the others have.
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if torchrun_serves else "only"
     try:
         server = dist.TCPStore(host, port, world_size, serves, timeout=JOIN_TIMEOUT, wait_for_workers=False)
         store = dist.PrefixStore(f"gpt2x/{start}", server)
@@ -220,20 +297,20 @@ def _meet(rank: int, world_size: int) -> dist.Store:
         store.wait([f"rank {other}" for other in range(world_size)], JOIN_TIMEOUT)
     except dist.DistError as error:
         raise Gpt2xError(
-            f"the {world_size} ranks did not meet at {host}:{port} within {JOIN_TIMEOUT.seconds} s; see what the "
-            "others say, and whether they reach that address"
+            f"rank {rank} on {socket.gethostname()}: the {world_size} ranks did not meet at {host}:{port} within "
+            f"{JOIN_TIMEOUT.seconds} s; see what the others say, and whether all machines reach that address"
         ) from error
-    store.set_timeout(COLLECTIVE_TIMEOUT)
     return store
 
 
 def _set_threads(local_world_size: int) -> None:
     """Share the cores among the ranks of this machine; a thread too many costs far more than one too few.
 
-    ``OMP_NUM_THREADS`` is honoured, except under torchrun, which sets it to 1 for everybody who did not.
+    ``OMP_NUM_THREADS`` is honoured, except a 1 under torchrun, which sets that for everybody who has set nothing.
     """
-    from_torchrun = "TORCHELASTIC_RUN_ID" in os.environ and LAUNCHED not in os.environ
-    if "OMP_NUM_THREADS" in os.environ and not from_torchrun:
+    given = os.environ.get("OMP_NUM_THREADS")
+    by_torchrun = given == "1" and "TORCHELASTIC_RUN_ID" in os.environ and LAUNCHED not in os.environ
+    if given is not None and not by_torchrun:
         return
     torch.set_num_threads(fair_threads(local_world_size))
 

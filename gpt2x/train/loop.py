@@ -106,9 +106,9 @@ def train_stages(
 
     if any(config.keep_memory for config in configs):
         keep_freed_memory()
-    overwrite = overwrite and not _is_restarted()
     results = []
     with all_ranks(configs[0].device) as ranks:
+        overwrite = overwrite and not ranks.any(_is_restarted())  # torchrun counts for each machine by itself
         for number, config in enumerate(configs, 1):
             if len(configs) > 1:
                 say(f"stage      {number} of {len(configs)}: {config.out}")

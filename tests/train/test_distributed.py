@@ -6,10 +6,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -151,3 +154,71 @@ def test_a_rank_whose_neighbour_does_not_come_gives_up_soon(
     if rank == 0:
         assert "the 2 ranks did not meet at 127.0.0.1" in str(raised.value)
     assert not torch.distributed.is_initialized()
+
+
+def join(monkeypatch: pytest.MonkeyPatch, rank: int, port: int, **environment: str) -> None:
+    """Set what torchrun sets for one of two ranks on two machines; rank 0 serves."""
+    settings = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": port}
+    for name, value in (settings | {"MASTER_ADDR": "127.0.0.1"} | environment).items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(distributed, "set_quiet", lambda _: None)  # would outlive this test
+
+
+def test_a_machine_that_was_replaced_meets_those_that_count_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setattr(distributed, "JOIN_TIMEOUT", timedelta(seconds=5))
+    join(monkeypatch, 0, port, TORCHELASTIC_RESTART_COUNT="3")
+    serving = threading.Event()
+    original = torch.distributed.TCPStore
+
+    def tcp_store(
+        *arguments: Any, **options: Any
+    ) -> Any:  # rank 0 has read its environment when it opens the store
+        serving.set()
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(torch.distributed, "TCPStore", tcp_store)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(distributed._meet, 0, 2)
+        assert serving.wait(5)
+        join(monkeypatch, 1, port, TORCHELASTIC_RESTART_COUNT="0")
+        other = distributed._meet(1, 2)
+        first.result().set("song", "rain")
+        assert other.get("song") == b"rain"
+
+
+def test_the_first_rank_of_each_machine_says_why_it_reaches_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **options: Any) -> None:
+        assert options["timeout"] == distributed.JOIN_TIMEOUT, (
+            "a firewall would hold the ranks for half an hour"
+        )
+        raise RuntimeError(
+            "[/gloo/pair.cc:152] timed out connecting: Connection refused, remote=[127.0.1.1]:4$0"
+        )
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", fail)
+    monkeypatch.setattr(distributed, "_meet", lambda *_: torch.distributed.HashStore())
+    monkeypatch.setattr(distributed, "FIRST_SPEAKS_S", 0)
+    join(monkeypatch, 1, 1)
+    says = r"rank 1 on .* \(timed out connecting: Connection refused, .*\); .* GLOO_SOCKET_IFNAME on each"
+    with pytest.raises(Gpt2xError, match=says), all_ranks("cpu"):
+        pytest.fail("a rank went on alone")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(SystemExit), all_ranks("cpu"):
+        pytest.fail("a rank went on alone")
+
+
+def test_ranks_that_have_joined_may_wait_long_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = torch.distributed.HashStore()
+    monkeypatch.setattr(distributed, "_meet", lambda *_: store)
+    distributed._connect("gloo", 0, 1)
+    try:
+        group = torch.distributed.distributed_c10d._get_default_group()
+        gloo = group._get_backend(torch.device("cpu"))
+        assert gloo.options._timeout == distributed.COLLECTIVE_TIMEOUT
+        assert store.timeout == distributed.COLLECTIVE_TIMEOUT
+    finally:
+        torch.distributed.destroy_process_group()
