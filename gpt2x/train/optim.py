@@ -18,6 +18,9 @@ from gpt2x.model import GPT
 from gpt2x.model.bf16_weights import Bf16Weights
 from gpt2x.train.step_options import StepOptions
 
+PART_SIZE = 1 << 20
+"""Elements of a gradient that are widened at once: 4 MB in float32, about what a core's cache holds."""
+
 Accept = Callable[[Tensor], Tensor]
 """The gradient's global norm, 0-dim -> whether to take the step, 0-dim bool on the same device."""
 
@@ -229,11 +232,25 @@ class Float32Sums:
     def _add(self, leaf: Tensor) -> None:
         assert leaf.grad is not None
         if leaf in self.begun:
-            self.sums[leaf].add_(leaf.grad)
+            _add_in_parts(self.sums[leaf], leaf.grad)
         else:
             self.sums[leaf].copy_(leaf.grad)
             self.begun.add(leaf)
         leaf.grad = None
+
+
+def _add_in_parts(total: Tensor, gradient: Tensor) -> None:
+    """``total += gradient``; on a CPU a few rows at a time.
+
+    There torch widens the whole of a bfloat16 gradient before it adds it to a float32 sum: for GPT-2's embedding 154 MB
+    that nothing else in a step needs, and nearly three times the time.
+    """
+    if total.device.type != "cpu":
+        total.add_(gradient)
+        return
+    rows = max(1, PART_SIZE // max(1, total[0].numel()))
+    for part, addend in zip(total.split(rows), gradient.split(rows), strict=True):
+        part.add_(addend)
 
 
 class OpsAdamW(Optimizer):

@@ -11,6 +11,7 @@ from gpt2x.errors import InputDataError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.model.bf16_weights import Bf16Weights
 from gpt2x.model.config import fused
+from gpt2x.train import optim
 from gpt2x.train.optim import Optimizer, make_optimizer
 from gpt2x.train.step_options import StepOptions
 
@@ -109,3 +110,15 @@ def test_a_step_with_bf16_params_moves_the_weights_and_their_bf16_params_togethe
     for parameter in network.parameters():
         copied = bf16.copy_of(parameter)
         assert copied is None or (torch.equal(copied, parameter.bfloat16()) and copied.grad is None)
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (5, 3), (23, 4), (2, 40)], ids=str)
+def test_a_gradient_added_in_parts_is_the_gradient_added_whole(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optim, "PART_SIZE", 16)
+    turned = torch.randn(shape[::-1]).bfloat16()  # as a product may lie in memory
+    total, gradient = torch.randn(shape), turned.permute(*range(len(shape))[::-1])
+    whole = total + gradient
+    optim._add_in_parts(total, gradient)
+    assert torch.equal(total, whole)
