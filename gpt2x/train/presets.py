@@ -37,7 +37,7 @@ PRESETS = (
         name="first-song",
         what="a small lyric writer from the packaged songs, in the shortest time",
         expect="about a minute on 2 cores",
-        # Small batches and no dropout: one minute is two passes over the songs, and the model is still learning to
+        # Small batches and no dropout: one minute is a pass over the songs, and the model is still learning to
         # spell. Narrow models see more: when there were 165 songs, width 256 ended at 1.01 nats a character of training
         # text after 66 s of one core, 192 at 0.82 after 71 s.
         settings=dict(
