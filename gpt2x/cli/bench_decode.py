@@ -16,7 +16,7 @@ EPILOG = examples(
     "gpt2x bench decode --peer hf --rounds 9 --json",
 )
 HELP = {
-    "peer": "Whom to measure beside us: plain, naive, hf; may be repeated; by default all.",
+    "peer": "Whom to measure beside us: plain, naive, hf, ct2, ct2-int8; may be repeated; by default all.",
     "model": "small, micro, mini, gpt2, gpt2-medium …; its weights are random.",
     "prompt": "Tokens of the prompt.",
     "tokens": "Tokens to write after it.",

@@ -43,10 +43,12 @@ WAYS: tuple[Way, ...] = (
     Way(name="plain", title="plain model, KV cache"),
     Way(name="naive", title="plain model, no cache"),
     Way(name="hf", title="transformers' generate"),
+    Way(name="ct2", title="CTranslate2 float32", cpu_only=True),
+    Way(name="ct2-int8", title="CTranslate2 int8", exact=False, cpu_only=True),
 )
 """All that can take part: ours, then the peers."""
 
-PEERS = ("plain", "naive", "hf")
+PEERS = ("plain", "naive", "hf", "ct2", "ct2-int8")
 REFERENCE = "plain"
 """Whose text the others' must be."""
 

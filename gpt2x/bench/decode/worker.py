@@ -14,14 +14,17 @@ import functools
 import gc
 import itertools
 import math
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt2x.bench import machine
 from gpt2x.bench.stats import MS_PER_SECOND
 from gpt2x.bench.worker import Worker, serve_process
+from gpt2x.errors import MissingComponentError
 from gpt2x.process_memory import peak_memory, reset_peak_memory
 
 if TYPE_CHECKING:
@@ -211,6 +214,41 @@ def _transformers(model: GPT) -> Writer:
     return dataclasses.replace(_plain(model), write=write)
 
 
+def _ctranslate2(model: GPT, compute_type: str) -> Writer:
+    """CTranslate2's `Generator`, on as many threads as torch has; it converts transformers' model."""
+    import torch
+
+    from gpt2x.bench.transformers_model import TransformersModel
+
+    try:
+        import ctranslate2
+        from ctranslate2.converters.transformers import GPT2Loader
+    except ImportError as error:
+        raise MissingComponentError(
+            "the peer ct2 needs ctranslate2; install it with pip install ctranslate2"
+        ) from error
+    spec = GPT2Loader().get_model_spec(TransformersModel(model).inner.eval())
+    words = [str(token) for token in range(model.config.num_rows)]
+    spec.register_vocabulary(words)
+    spec.config.bos_token = spec.config.eos_token = spec.config.unk_token = words[0]
+    spec.validate()
+    spec.optimize(quantization=None if compute_type == "float32" else compute_type)
+    with tempfile.TemporaryDirectory(prefix="gpt2x-ct2-") as folder:
+        spec.save(folder)
+        weight_bytes = Path(folder, "model.bin").stat().st_size
+        generator = ctranslate2.Generator(
+            folder, device="cpu", compute_type=compute_type, intra_threads=torch.get_num_threads()
+        )
+
+    def write(prompt: list[int], tokens: int, on_token: OnToken) -> None:
+        start = [words[token] for token in prompt]
+        for step in generator.generate_tokens(start, max_length=tokens, sampling_topk=1, end_token=[]):
+            on_token(step.token_id)
+
+    positions = 4 * model.config.block_size * model.config.n_embd  # a token reads one row of them
+    return Writer(write, weight_bytes - positions, "cpu")
+
+
 class _Streamer:
     """Passes on what transformers' `generate` puts: first the prompt, then each token."""
 
@@ -234,6 +272,8 @@ WAYS: dict[str, Callable[[GPT], Writer]] = {
     "plain": _plain,
     "naive": _naive,
     "hf": _transformers,
+    "ct2": functools.partial(_ctranslate2, compute_type="float32"),
+    "ct2-int8": functools.partial(_ctranslate2, compute_type="int8"),
 }
 
 if __name__ == "__main__":

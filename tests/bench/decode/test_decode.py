@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import io
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -84,7 +86,9 @@ def raises(error: BaseException) -> None:
 def test_all_take_part_unless_some_peers_are_named() -> None:
     assert select([]) == list(WAYS)
     assert [way.name for way in select(["naive"])] == ["float32", "bfloat16", "int8", "naive"]
-    with pytest.raises(UsageError, match="--peer 'vllm' is unknown; choose among plain, naive, hf"):
+    with pytest.raises(
+        UsageError, match="--peer 'vllm' is unknown; choose among plain, naive, hf, ct2, ct2-int8"
+    ):
         select(["vllm"])
 
 
@@ -105,13 +109,14 @@ def test_rates_are_times_that_of_transformers_or_else_of_the_plain_model() -> No
     found = run(Bench())
     assert found.baseline is not None
     assert found.baseline.name == "hf"
-    assert [found.ratio(entry) for entry in found.entries] == [2.0, 4.0, 8.0, 0.8, 0.8, 1.0]
+    assert [found.ratio(entry) for entry in found.entries] == [2.0, 4.0, 8.0, 0.8, 0.8, 1.0, 0.8, 0.8]
     missing = Bench(prepare=lambda name: raises(Missing("needs transformers")) if name == "hf" else None)
     found = run(missing)
     assert found.baseline is not None
     assert found.baseline.name == "plain"
-    assert found.entries[-1].failed == "needs transformers"
-    assert found.ratio(found.entries[-1]) is None
+    theirs = next(entry for entry in found.entries if entry.name == "hf")
+    assert theirs.failed == "needs transformers"
+    assert found.ratio(theirs) is None
     assert run(Bench(), "naive").baseline is None
 
 
@@ -160,7 +165,11 @@ def test_on_a_gpu_ours_is_the_plain_path() -> None:
     look = FakeWorker(Bench(), "scout").ask({"do": "look"})
     bench = Bench(look=lambda name: {**look, "device": "cuda", "name": "Some GPU"})
     found = run(bench)
-    assert [entry.failed for entry in found.entries] == ["for a CPU only"] * 3 + [""] * 3
+    assert [entry.failed for entry in found.entries] == [
+        *["for a CPU only"] * 3,
+        *[""] * 3,
+        *["for a CPU only"] * 2,
+    ]
     assert "Some GPU" in sentences(found)[0]
     assert found.setting.device == "cuda"
 
@@ -177,13 +186,13 @@ def test_an_interruption_keeps_whole_rounds_and_without_one_is_passed_on() -> No
             measure=lambda name: raises(KeyboardInterrupt()) if next(count) == measurements else None
         )
 
-    found = run(interrupted_after(8))  # six in a round
-    assert [len(entry.token_ms) for entry in found.entries] == [2, 2, 1, 1, 1, 1]
+    found = run(interrupted_after(10))  # eight in a round
+    assert [len(entry.token_ms) for entry in found.entries] == [2, 2, 1, 1, 1, 1, 1, 1]
     assert found.ratio(found.entries[0]) == 2.0
     bench = interrupted_after(3)
     with pytest.raises(KeyboardInterrupt):
         run(bench)
-    assert bench.closed == 7
+    assert bench.closed == 9
 
 
 @pytest.mark.parametrize(
@@ -221,11 +230,12 @@ def write(way: str, seed: int = 1) -> dict[str, Any]:
 def test_all_exact_ways_really_write_the_same_text() -> None:
     pytest.importorskip("transformers", reason="the peer hf needs transformers")
     native = backend.report()[0].implementation == "native"
+    without = set() if importlib.util.find_spec("ctranslate2") else {"ct2"}
     for seed in (1, 2):
         texts = {
             way.name: write(way.name, seed)["ids"]
             for way in WAYS
-            if way.exact and (native or not way.cpu_only)
+            if way.exact and (native or not way.cpu_only) and way.name not in without
         }
         assert len(set(texts["plain"])) > 3, "a text of one token would show nothing"
         assert set(map(tuple, texts.values())) == {tuple(texts["plain"])}
@@ -238,6 +248,29 @@ def test_a_worker_times_every_token_and_counts_the_weights() -> None:
     assert reply["prompt_ms"] > 0
     # two blocks of 12 C² + 13 C numbers, the last LayerNorm, the head
     assert reply["weight_bytes"] == 4 * (2 * (12 * 16 * 16 + 13 * 16) + 2 * 16 + 61 * 16)
+
+
+def test_ctranslate2_is_given_the_same_weights_and_says_how_many_bytes_it_reads() -> None:
+    pytest.importorskip("ctranslate2", reason="the peer ct2 needs ctranslate2")
+    in_float32, in_int8 = write("ct2")["weight_bytes"], write("ct2-int8")["weight_bytes"]
+    assert write("plain")["weight_bytes"] <= in_float32 < write("plain")["weight_bytes"] + 4096
+    assert in_int8 < 0.7 * in_float32  # of a model this small, half is biases, scales and names
+
+
+def test_a_peer_that_is_not_installed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    (reply,) = handle(
+        {
+            "do": "prepare",
+            "way": "ct2",
+            "shape": dataclasses.asdict(SHAPE),
+            "device": "cpu",
+            "prompt": 2,
+            "seed": 1,
+        }
+    )
+    assert (reply["event"], reply["kind"]) == ("failed", "missing")
+    assert "pip install ctranslate2" in reply["message"]
 
 
 def test_a_worker_says_what_it_lacks() -> None:
