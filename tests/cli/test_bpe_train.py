@@ -300,7 +300,7 @@ BAD: list[tuple[str, int, str]] = [
     (
         "train --counts old.counts",
         3,
-        "was counted by Unicode 15.0.0, and this gpt2x splits by 16.0.0; count again",
+        "was counted by Unicode '15.0.0', and this gpt2x splits by 16.0.0; count again",
     ),
     ("train --counts missing.counts", 3, "cannot read missing.counts"),
     ("train --counts --errors replace x.counts", 2, "--errors is for text, and --counts takes counts of it"),
