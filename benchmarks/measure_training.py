@@ -81,6 +81,9 @@ def trainer(ranks: int, steps: int) -> Way:
         options = {
             "--tokenizer": "gpt2",
             "--model": "gpt2",
+            "--n-layer": 12,
+            "--n-head": 12,
+            "--n-embd": 768,
             "--block-size": LENGTH,
             "--dropout": 0,
             "--batch-size": SEQUENCES // ranks,
