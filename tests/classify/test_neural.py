@@ -380,7 +380,8 @@ def test_the_newest_run_serves_where_none_is_named(
 
 def test_a_folder_that_holds_no_gpt2_is_refused(corpus: Corpus, tmp_path: Path) -> None:
     for name in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(InputDataError, match=f"{name.name}['; ]"):  # a long path is shown without its middle
+        # a long path is shown without its middle
+        with pytest.raises(InputDataError, match=f"{name.name}['; ]"):
             make_lstm(name).fit(*corpus)
 
 
