@@ -210,11 +210,12 @@ def show_race(results: Results, folder: Path | None, written: list[Path], *, as_
         as_json: print the result as JSON instead.
 
     """
+    from gpt2x.bench import charts
     from gpt2x.bench.race import chart, report
     from gpt2x.bench.records import to_json
 
     try:
-        if folder is not None and chart.is_available():
+        if folder is not None and charts.is_available():
             written = [*written, *chart.draw(results, folder)]
     finally:  # a disk that is full by now does not take the figures away
         if as_json:
@@ -224,5 +225,5 @@ def show_race(results: Results, folder: Path | None, written: list[Path], *, as_
             emit(report.text(results, columns()))
     if written:
         say("\nwritten: " + ", ".join(map(str, written)))
-    if folder is not None and not chart.is_available():
+    if folder is not None and not charts.is_available():
         say('the chart needs matplotlib: pip install "gpt2x[plots]"')

@@ -72,20 +72,21 @@ def write_pictures(results: Results, folder: Path) -> list[Path]:
         OutputError: a file cannot be written.
 
     """
+    from gpt2x.bench import charts
     from gpt2x.bench.ladder.report import chart, html
 
     written = [html.write(results, folder)]
-    if chart.is_available():
+    if charts.is_available():
         written += chart.draw(results, folder)
     return written
 
 
 def say_written(written: list[Path]) -> None:
     """Tell which files there are now, and what the missing ones need."""
-    from gpt2x.bench.ladder.report import chart
+    from gpt2x.bench import charts
 
     say("\nwritten: " + ", ".join(map(str, written)))
-    if not chart.is_available():
+    if not charts.is_available():
         say('the chart as PNG and SVG needs matplotlib: pip install "gpt2x[plots]"')
 
 

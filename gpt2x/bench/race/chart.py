@@ -9,23 +9,15 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from gpt2x.bench.charts import FAINT, GRID, INK, new_figure
 from gpt2x.bench.folder import RACE_PICTURES
 from gpt2x.bench.race import report
 from gpt2x.bench.race.results import Entry, Results
-from gpt2x.errors import MissingComponentError
 from gpt2x.paths import atomic_write
 
-INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 # Okabe and Ito's palette, which all common colour deficiencies can tell apart; after its end the lines are dashed.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a89d00")
 STYLES = ("-", (0, (4, 2)))
-
-
-def is_available() -> bool:
-    """True where matplotlib is installed."""
-    import importlib.util
-
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
@@ -36,15 +28,9 @@ def draw(results: Results, folder: Path) -> list[Path]:
         OutputError: a file cannot be written.
 
     """
-    if not is_available():
-        raise MissingComponentError('charts need matplotlib; install it with: pip install "gpt2x[plots]"')
+    figure = new_figure(11, 6.2, dpi=130)
     if results.target is None:
         return []
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 6.2), dpi=130, facecolor="white")
-    FigureCanvasAgg(figure)  # no window system, and no global state of pyplot
     axes = figure.subplots()
     others = [entry for entry in results.ranking if entry is not results.baseline]
     for place, entry in enumerate(others):

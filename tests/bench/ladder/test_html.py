@@ -198,7 +198,7 @@ def test_show_redraws_everything_and_reads_its_own_report(tmp_path: Path) -> Non
 def test_without_matplotlib_the_report_is_written_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpt2x.bench.ladder.report.chart.is_available", lambda: False)
+    monkeypatch.setattr("gpt2x.bench.charts.is_available", lambda: False)
     records.save(made.whole(), tmp_path / "results.json")
     shown = run(str(tmp_path), "--out", str(tmp_path / "new"))
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["report.html"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt2x.bench import records
+from gpt2x.bench import charts, records
 from gpt2x.bench.ladder import results
 from gpt2x.bench.ladder.effort import Effort
 from gpt2x.bench.ladder.loss_check import CHANGES
@@ -400,7 +400,7 @@ def test_a_damaged_head_is_refused_too(damage: dict[str, object], tmp_path: Path
         results.load(tmp_path)
 
 
-@pytest.mark.skipif(not chart.is_available(), reason="matplotlib is not installed")
+@pytest.mark.skipif(not charts.is_available(), reason="matplotlib is not installed")
 @pytest.mark.parametrize("beside", [True, False], ids=["with peers", "alone"])
 def test_the_chart_is_written_as_png_and_svg(ladder: Results, beside: bool, tmp_path: Path) -> None:
     if not beside:
@@ -411,12 +411,12 @@ def test_the_chart_is_written_as_png_and_svg(ladder: Results, beside: bool, tmp_
     assert png.stat().st_size > 20_000
 
 
-@pytest.mark.skipif(not chart.is_available(), reason="matplotlib is not installed")
+@pytest.mark.skipif(not charts.is_available(), reason="matplotlib is not installed")
 def test_a_chart_of_an_interrupted_climb_is_drawn_too(climb: Run, tmp_path: Path) -> None:
     chart.draw(climb(Bench(), select("0")), tmp_path)
 
 
-@pytest.mark.skipif(not chart.is_available(), reason="matplotlib is not installed")
+@pytest.mark.skipif(not charts.is_available(), reason="matplotlib is not installed")
 @pytest.mark.parametrize("title", [r"costs $5, not $\frac$", "\x1b[2J", "\ud800", "名前", "", "x" * 500])
 def test_no_title_is_too_odd_for_the_chart(ladder: Results, title: str, tmp_path: Path) -> None:
     for row in [*ladder.rows, *ladder.peers]:

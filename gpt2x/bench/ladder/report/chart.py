@@ -10,14 +10,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from gpt2x.bench.charts import FAINT, GRID, INK, new_figure
 from gpt2x.bench.ladder.report import formatting, marks
 from gpt2x.bench.ladder.report import text as report
 from gpt2x.bench.ladder.results import Results, Row
 from gpt2x.console import clean
-from gpt2x.errors import MissingComponentError
 from gpt2x.paths import atomic_write
 
-INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 # Okabe and Ito's palette, which all common colour deficiencies can tell apart; what does not pay is grey.
 COLORS = {"top": "#0072b2", "rung": "#56b4e9", "idle": "#c3cad2", "broken": "#d55e00", "peer": "#cc79a7"}
 LINE = 0.16
@@ -25,13 +24,6 @@ LINE = 0.16
 HEADLINE_FITS = 105.0
 """Points of type for each inch of a line's width and each letter of it."""
 PHASES = {"forward": "#0072b2", "backward": "#56b4e9", "optimizer": "#e69f00"}
-
-
-def is_available() -> bool:
-    """True where matplotlib is installed."""
-    import importlib.util
-
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
@@ -42,18 +34,12 @@ def draw(results: Results, folder: Path) -> list[Path]:
         OutputError: a file cannot be written.
 
     """
-    if not is_available():
-        raise MissingComponentError('charts need matplotlib; install it with: pip install "gpt2x[plots]"')
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = [*results.rows, *results.peers]
     worths = {row.key: worth for row in results.left_out if (worth := results.worth(row)) is not None}
     ratios = [5, 4.3, 2.2, 2.2] if worths else [5, 4.3, 2.2]
     foot = _foot(results)
     height = 1.6 + 0.42 * len(rows) + LINE * (foot.count("\n") + 1)
-    figure = Figure(figsize=(15.5 if worths else 13, height), dpi=150, facecolor="white")
-    FigureCanvasAgg(figure)  # no window system, and no global state of pyplot
+    figure = new_figure(15.5 if worths else 13, height, dpi=150)
     panels = figure.subplots(1, len(ratios), sharey=True, gridspec_kw={"width_ratios": ratios})
     _speed_panel(panels[0], results)
     _time_panel(panels[1], results)
