@@ -153,13 +153,15 @@ class SongForm:
         the first has its rhyme or none has, as in the ballad stanza. The others are free; couplets and crossed rhymes
         come about as the model likes. A rhyme that must be found for every line makes lines that are there for it.
         """
-        if self._line or len(self._ends) % _STANZA != _STANZA - 1:
+        places = self._four()
+        if self._line or len(places) != _STANZA - 1:
             return []
-        last_three = range(len(self._ends) - _STANZA + 1, len(self._ends))
-        open_ = [
-            self._ends[i] for i in last_three if i not in self._rhymed and self._rhymes.knows(self._ends[i])
-        ]
+        open_ = [self._ends[i] for i in places if i not in self._rhymed and self._rhymes.knows(self._ends[i])]
         return open_[1:2] if len(open_) == _STANZA - 1 else open_[:1]
+
+    def _four(self) -> range:
+        """The places of the lines, in this stanza, of the four that the next line belongs to."""
+        return range(len(self._ends) // _STANZA * _STANZA, len(self._ends))
 
     def answers(self, word: str, partners: Sequence[str]) -> bool:
         """Whether a word rhymes with one of these, or there are none, and brings nothing for the third time.
@@ -168,8 +170,9 @@ class SongForm:
         """
         if word.lower() in {end.lower() for end in self._ends}:
             return False
-        start = len(self._ends) // _STANZA * _STANZA
-        if any(self._rhymes.rhyme(word, self._ends[place]) for place in self._rhymed if place >= start):
+        if any(
+            self._rhymes.rhyme(word, self._ends[place]) for place in self._rhymed.intersection(self._four())
+        ):
             return False
         return not partners or any(self._rhymes.rhyme(word, other) for other in partners)
 
@@ -220,7 +223,7 @@ class SongForm:
             if self._hook and self._hook in map(str.lower, words_of(line)):
                 self._hook = ""
             word = last_word(line)
-            for place in range(len(self._ends) // _STANZA * _STANZA, len(self._ends)):
+            for place in self._four():
                 if self._rhymes.rhyme(word, self._ends[place]):
                     self._rhymed |= {place, len(self._ends)}
             self._ends.append(word)

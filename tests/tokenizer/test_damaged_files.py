@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from gpt2x.errors import InputDataError
-from gpt2x.tokenizer import Tokenizer, formats, train
-from gpt2x.tokenizer.alphabet import to_characters
+from gpt2x.tokenizer import Tokenizer, formats
 from gpt2x.tokenizer.patterns import GPT2
 
 from . import fuzz_files
@@ -37,22 +36,7 @@ VALUES += [json.dumps("x" * 100_000), json.dumps(["x" * 1000] * 100)]
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a vocabulary in all formats."""
     folder = tmp_path_factory.mktemp("good")
-    learned = train(["low lower lowest abc"], 270, allow_fewer=True)
-    mine = Tokenizer(
-        "mine",
-        pat_str=learned.pat_str,
-        mergeable_ranks=learned.mergeable_ranks,
-        special_tokens=learned.special_tokens,
-        added_tokens={"<call>": learned.n_vocab},
-    )
-    mine.save(folder)
-    merges = [f"{to_characters(left)} {to_characters(right)}" for left, right in mine.vocabulary.merges]
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
-    ids = {to_characters(token): rank for token, rank in mine.mergeable_ranks.items()} | mine.special_tokens
-    (folder / "vocab.json").write_text(json.dumps(ids), encoding="utf-8")
-    (folder / "added_tokens.json").write_text(json.dumps(dict(mine.added_tokens)), encoding="utf-8")
-    names = {"bos_token": "<|endoftext|>", "additional_special_tokens": [{"content": "<|endoftext|>"}]}
-    (folder / "special_tokens_map.json").write_text(json.dumps(names), encoding="utf-8")
+    fuzz_files.make_good(folder)
     return folder
 
 
