@@ -45,7 +45,6 @@ PROGRESS = "━".encode()
 RECORDINGS = {
     "bench": "gpt2x bench show docs/benchmarks/cpu-2-cores | tail -22",
     "bpe": "gpt2x bpe train --vocab 512 --out v && gpt2x bpe explain --tokenizer v ' ex-girlfriend'",
-    "classify": "gpt2x classify compare --data huffpost --limit 20000 --models nb,linear",
     "sing": 'gpt2x sing "ex-girlfriend" --seed 1',
 }
 
