@@ -69,8 +69,8 @@ class Layer(NamedTuple):
     qkv: Matrix  # (3 C, C)
     attention_out: Matrix  # (C, C)
     ln_2: Norm
-    widen: Matrix  # (4 C, C), without its bias, which bias_gelu adds
-    widen_bias: Tensor  # (4 C)
+    widen: Matrix  # (4 C, C); with GELU without its bias, which bias_gelu adds
+    widen_bias: Tensor | None  # (4 C)
     narrow: Matrix  # (C, 4 C)
 
 
@@ -100,10 +100,9 @@ class DecodingModel:
         self.device = model.wte.weight.device
         self.wte = _plain(model.wte.weight)  # (Vp, C)
         self.wpe = None if model.wpe is None else _plain(model.wpe.weight)  # (block_size, C)
-        self.rotation: Rotation | None = None  # (block_size, D / 2) twice
+        self.rotation: Rotation | None = None  # (block_size, D) twice
         if model.wpe is None:
             self.rotation = rotation_at(torch.arange(self.config.block_size), self.config.head_size)
-        self.relu2 = self.config.activation == "relu2"
         # Where queries and keys go into attention as the product gives them, one copy stores keys and values.
         self.plain_qk = self.rotation is None and not self.config.qk_norm
         self.layers = [_layer(cast(Block, block), weights) for block in model.h]
@@ -188,10 +187,10 @@ class DecodingModel:
         assert branch is not None  # there is at least one layer
         return x, branch
 
-    def _activate(self, x: Tensor, bias: Tensor) -> Tensor:
-        """(R, I) and (I) -> (R, I), inside the MLP."""
-        if self.relu2:
-            return relu_squared(x + bias)
+    def _activate(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """(R, I) and, where it is not added yet, (I) -> (R, I), inside the MLP."""
+        if bias is None:
+            return relu_squared(x)
         return cast(Tensor, torch.ops.gpt2x.bias_gelu(x, bias))
 
     def _add_norm(self, x: Tensor, branch: Tensor | None, norm: Norm) -> tuple[Tensor, Tensor]:
@@ -303,8 +302,8 @@ def _layer(block: Block, weights: str) -> Layer:
         qkv=_matrix(attention.c_attn.weight, attention.c_attn.bias, weights),
         attention_out=_matrix(attention.c_proj.weight, attention.c_proj.bias, weights),
         ln_2=Norm(_plain(block.ln_2.weight), _plain(block.ln_2.bias)),
-        widen=_matrix(mlp.c_fc.weight, None, weights),
-        widen_bias=_plain(mlp.c_fc.bias),
+        widen=_matrix(mlp.c_fc.weight, mlp.c_fc.bias if mlp.relu2 else None, weights),
+        widen_bias=None if mlp.relu2 else _plain(mlp.c_fc.bias),
         narrow=_matrix(mlp.c_proj.weight, mlp.c_proj.bias, weights),
     )
 
