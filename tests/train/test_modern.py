@@ -21,6 +21,7 @@ from gpt2x.train.estimate import estimate
 from gpt2x.train.evaluate import evaluate
 from gpt2x.train.loop import Result
 from gpt2x.train.plan import model_shape
+from gpt2x.train.records import read_record
 from tests.train.conftest import TINY, run
 from tests.train.test_distributed import flags, losses, torchrun
 from tests.train.test_initial import SHAPE, prepared
@@ -79,6 +80,7 @@ def test_a_modern_run_is_resumed_bit_for_bit_and_used_as_any(
     assert_equal_weights(whole.out, broken.out)
     model, tokenizer = load_folder(result.run)
     assert model.config.beyond_gpt2
+    assert read_record(result.run).parameters == result.parameters
     assert json.loads((result.run / "config.json").read_text(encoding="utf-8"))["model_type"] == "gpt2x"
     assert list(Engine(model, tokenizer).stream("home", max_new_tokens=20))
     assert 0 < evaluate(model, tokenizer, [np.array(tokenizer.encode_ordinary("rain falls"))]).loss < 7
