@@ -69,6 +69,7 @@ COMMANDS = (
             "gpt2x train lyrics --data songs.csv.xz --overfit-batch",
             "gpt2x train lyrics --data songs.csv.xz --find-lr 100",
             "gpt2x train lyrics --config stages.toml",
+            "gpt2x train lyrics --modern --model mini --out runs/modern",
             "gpt2x train lyrics --preset gpt2 --show-config",
         ),
     ),
