@@ -2,11 +2,11 @@
 
     python benchmarks/beside_nanogpt.py NANOGPT SONGS.csv [--minutes 5] [--ours "…" --ours "…"] [--theirs "…" …]
 
-NANOGPT is a checkout of github.com/karpathy/nanoGPT. A vocabulary is learned from the songs, and their ids are written
-in nanoGPT's own format, which ``gpt2x train tokens`` reads too. Each trainer first runs for `PROBE_STEPS`, so that
-its schedule can be laid out to end after the given minutes; compiling, validating and saving do not count. All runs have the
-same number of threads and the machine to themselves, one after the other. The losses are computed here, for all of them
-over the same windows at the end of the stream.
+NANOGPT is a checkout of github.com/karpathy/nanoGPT. A vocabulary is learned from the songs, and their ids are
+written in nanoGPT's own format, which ``gpt2x train tokens`` reads too. Each trainer first runs for `PROBE_STEPS`, so
+that its schedule can be laid out to end after the given minutes; compiling, validating and saving do not count. All
+runs have the same number of threads and the machine to themselves, one after the other. The losses are computed here,
+for all of them over the same windows at the end of the stream.
 """
 
 from __future__ import annotations
