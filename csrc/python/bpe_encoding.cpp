@@ -35,7 +35,6 @@ namespace bpe = gpt2x::bpe;
 
 using bpe::TokenId;
 using conversions::ArraySink;
-using conversions::BufferSink;
 using conversions::check_signals;
 using conversions::interruptible;
 using conversions::kLongWork;
@@ -462,7 +461,7 @@ class BytePairEncoder {
       throw py::value_error("out must be a writable array of one axis without gaps");
     }
     const auto capacity = static_cast<std::size_t>(array.size());
-    BufferSink<Id> sink({array.mutable_data(), capacity});
+    bpe::BufferSink<Id> sink({array.mutable_data(), capacity});
     encode_to(text, specials, sink);
     if (sink.size > capacity) {
       throw py::value_error("the text has " + std::to_string(sink.size) + " tokens, out has room for " +

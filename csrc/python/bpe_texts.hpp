@@ -269,22 +269,4 @@ class ArraySink final : public bpe::TokenSink {
   std::size_t size_ = 0;
 };
 
-/// Writes tokens to a caller's buffer until it is full, and counts them all.
-template <typename Id>
-class BufferSink final : public bpe::TokenSink {
- public:
-  explicit BufferSink(std::span<Id> buffer) : buffer_(buffer) {}
-
-  void write(std::span<const bpe::TokenId> tokens) override {
-    const std::size_t fitting = size < buffer_.size() ? std::min(tokens.size(), buffer_.size() - size) : 0;
-    for (std::size_t i = 0; i < fitting; ++i) buffer_[size + i] = static_cast<Id>(tokens[i]);
-    size += tokens.size();
-  }
-
-  std::size_t size = 0;
-
- private:
-  std::span<Id> buffer_;
-};
-
 }  // namespace conversions
