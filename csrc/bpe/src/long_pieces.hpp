@@ -30,7 +30,7 @@ class LongPieces {
   }
 
   /// Whether a piece like this one was asked about before: same size, same ends. Most very long pieces never
-  /// come again, and keeping them would cost a quarter of what merging does.
+  /// come again, and keeping one costs as much as merging what is easy to merge.
   bool seen_before(std::string_view piece) {
     const std::size_t print = fingerprint(piece);
     return std::exchange(seen_[print % kNumEntries], print) == print;
