@@ -16,7 +16,7 @@ OPTIMIZERS = ("auto", "torch", "gpt2x", "adamw", "muon")
 FREE_TO_CHANGE = frozenset(
     (
         *("out", "device", "dtype", "compile", "batch_size", "optimizer"),
-        *("bf16_weights", "cuda_graphs", "keep_memory"),
+        *("bf16_weights", "cuda_graphs", "shared_memory", "keep_memory"),
         *("log_every", "eval_every", "eval_batches", "save_every", "keep", "sample_every"),
         *("publish", "patience", "log_to", "panel"),
     )
@@ -155,6 +155,10 @@ class TrainConfig:
     )
     cuda_graphs: bool | None = setting(
         None, "record forward and backward once and replay them; by default where it pays"
+    )
+    shared_memory: bool | None = setting(
+        None,
+        "ranks of one machine hold one set of weights and optimizer state, and each moves a share; by default on CPUs",
     )
     keep_memory: bool = setting(True, "keep freed memory in the process, for the next step")
 

@@ -138,6 +138,7 @@ def step_options(
     *,
     world_size: int,
     num_passes: int,
+    one_machine: bool = False,
     eot_token: int | None = None,
 ) -> StepOptions:
     """How a step is computed: what the settings say, and where they leave it open, what is fastest here.
@@ -148,10 +149,11 @@ def step_options(
         dtype: of the matrix products.
         world_size: how many ranks train together.
         num_passes: micro-batches of this rank in a step.
+        one_machine: whether all ranks can share memory.
         eot_token: what begins each document, where the tokenizer is known.
 
     Raises:
-        UsageError: bf16 weights are asked for where products are in float32.
+        UsageError: bf16 weights are asked for where products are in float32, or shared memory where there is none.
 
     """
     is_bfloat16 = dtype == torch.bfloat16
@@ -165,6 +167,14 @@ def step_options(
     if cuda_graphs is None:  # a compiled model records graphs of its own, DDP averages while backward runs
         drops = config.dropout > 0 or bool(config.attention_dropout)
         cuda_graphs = device.type == "cuda" and world_size == 1 and not config.compile and not drops
+    shared_memory = config.shared_memory
+    if shared_memory is None:
+        shared_memory = one_machine and ours and device.type == "cpu"
+    elif shared_memory and world_size > 1 and not one_machine:
+        raise UsageError(
+            "shared_memory = true needs ranks that are on one machine and may read one another's /proc; leave out "
+            "--shared-memory"
+        )
     return StepOptions(
         autocast="bfloat16" if is_bfloat16 and not bf16_weights else None,
         bf16_weights=bf16_weights,
@@ -185,6 +195,7 @@ def step_options(
         grad_clip=config.grad_clip or None,
         num_passes=num_passes,
         world_size=world_size,
+        shared_memory=shared_memory and world_size > 1,
     )
 
 

@@ -158,6 +158,7 @@ def prepare(
         lambda: _model(with_vocabulary(shape, tokenizer.n_vocab), checkpoint, given, tokenizer)
     )
     dtype, why = choose_dtype(config.dtype, ranks.device)
+    one_machine = ranks.can_share_memory()
     options = ranks.together(
         lambda: step_options(
             config,
@@ -165,6 +166,7 @@ def prepare(
             dtype,
             world_size=ranks.world_size,
             num_passes=micro_steps,
+            one_machine=one_machine,
             eot_token=tokenizer.eot_token,
         )
     )
@@ -408,6 +410,7 @@ def step_in_words(options: StepOptions) -> str:
         "CUDA graphs": options.cuda_graphs,
         "Muon for the hidden matrices": options.muon,
         adamw[options.optimizer]: True,
+        "weights and optimizer state in shared memory": options.shared_memory,
     }
     return ", ".join(word for word, holds in parts.items() if holds)
 
