@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 
 from gpt2x.classify.base import draw_seed
-from gpt2x.classify.calibration import fit_confidence
+from gpt2x.classify.calibration import OBJECTIVES, fit_confidence, fit_strength, softmax
 from gpt2x.classify.features import GROUPS
 from gpt2x.classify.hashed_weights import BAYES_PRIOR, ONES, HashedWeights, padded, restore
-from gpt2x.classify.hashing import HashedClassifier, log_shares
-from gpt2x.classify.hyperparameters import Number
-from gpt2x.classify.weighting import ClassWeight, WeightedClassifier
+from gpt2x.classify.hashing import HashedClassifier
+from gpt2x.classify.hyperparameters import Number, OneOf
+from gpt2x.classify.weighting import ClassWeight, WeightedClassifier, log_shares
 
 # For each group of `features.GROUPS` its weight, and μ as a multiple of the mean n_c.
 # Chosen on a validation part of HuffPost's training rows (full texts).
@@ -43,17 +43,28 @@ class HashedBayes(WeightedClassifier, HashedClassifier):
         min_count: leave out features that are in fewer training texts.
         mixing: λ, the share of the language of all classes.
         validation: share of the training texts on which the temperature is chosen, before all are counted.
+        objective: ``accuracy``, or ``macro`` for macro-F1: part of the classes' log share is taken from their scores.
         class_weight: what each label's texts count in training, by label; "balanced": each class weighs alike, as in
             scikit-learn; None: all texts count 1.
         n_jobs: threads that read and score texts; -1 for all cores. The result does not depend on it.
         random_state: seed of which texts are held back.
 
+    Attributes:
+        strength_: how much of `log_prior_` is taken from the scores; 0 with ``objective="accuracy"``.
+
     """
 
     kind = "hashed-nb"
     rules = MappingProxyType(
-        {**HashedClassifier.rules, "mixing": Number(1e-9, 1 - 1e-9), "class_weight": ClassWeight()}
+        {
+            **HashedClassifier.rules,
+            "mixing": Number(1e-9, 1 - 1e-9),
+            "objective": OneOf(OBJECTIVES),
+            "class_weight": ClassWeight(),
+        }
     )
+
+    strength_: float
 
     def __init__(
         self,
@@ -62,6 +73,7 @@ class HashedBayes(WeightedClassifier, HashedClassifier):
         min_count: int = 2,
         mixing: float = 0.2,
         validation: float = 0.05,
+        objective: str = "accuracy",
         class_weight: Any = None,
         n_jobs: int = -1,
         random_state: Any = None,
@@ -70,17 +82,25 @@ class HashedBayes(WeightedClassifier, HashedClassifier):
         self.min_count = min_count
         self.mixing = mixing
         self.validation = validation
+        self.objective = objective
         self.class_weight = class_weight
         self.n_jobs = n_jobs
         self.random_state = random_state
 
     def _fit(self, texts: list[str], y: np.ndarray, num_classes: int) -> None:
         rest, held = self._hold_back(y, np.random.default_rng(draw_seed(self.random_state)))
-        weights = self._row_weights
+        weights, self.strength_ = self._row_weights, 0.0
         if len(held) and weights[rest].any():
             self._count([texts[i] for i in rest], y[rest], weights[rest], num_classes)
-            self.temperature_, self.offset_ = fit_confidence(self._proba([texts[i] for i in held]), y[held])
+            self._calibrate([texts[i] for i in held], y[held])
         self._count(texts, y, weights, num_classes)
+
+    def _calibrate(self, texts: list[str], truth: np.ndarray) -> None:
+        scores = self._scores(texts)
+        if self.objective == "macro":
+            self.strength_ = fit_strength(scores, truth, self.log_prior_)
+            scores = scores - self.strength_ * self.log_prior_
+        self.temperature_, self.offset_ = fit_confidence(softmax(scores), truth)
 
     def _count(self, texts: list[str], y: np.ndarray, weights: np.ndarray, num_classes: int) -> None:
         rows, counted = self._read(texts), np.flatnonzero(weights)
@@ -100,18 +120,18 @@ class HashedBayes(WeightedClassifier, HashedClassifier):
     def _hashed_weights(self) -> HashedWeights:
         return HashedWeights(
             bits=self.bits, numbers=self.numbers_, weights=self.weights_, log_prior=self.log_prior_, idf=ONES,
-            prior_weight=BAYES_PRIOR, threads=self._threads(),
+            prior_weight=BAYES_PRIOR - self.strength_, threads=self._threads(),
         )  # fmt: skip
 
     def _state(self, folder: Path) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
-        return self._hashed_arrays(), self._hashed_state()
+        return self._hashed_arrays(), {**self._hashed_state(), "strength": self.strength_}
 
     def _restore(
         self, folder: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
     ) -> None:
-        self._restore_hashed(
-            restore(self.kind, self.bits, arrays, state, num_classes, threads=self._threads())
-        )
+        weights = restore(self.kind, self.bits, arrays, state, num_classes, threads=self._threads())
+        self._restore_hashed(weights)
+        self.strength_ = BAYES_PRIOR - weights.prior_weight
 
 
 def log_ratios(counts: np.ndarray, mu: float, mixing: float) -> np.ndarray:
