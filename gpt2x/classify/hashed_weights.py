@@ -262,14 +262,11 @@ def _read_frame(
     if numbers[0] < 0 or numbers[-1] >= 1 << bits:
         raise ValueError(f"numbers are not from 0 to below 2^{bits}")
     is_linear = kind == "linear"
-    if not is_linear:
-        state = {"strength": 0.0, **state}  # folders of old say none: it was made for accuracy
-    strength = one_of(state, "strength", STRENGTHS)
     return Frame(
         bits=bits,
         numbers=numbers,
         log_prior=check_array(arrays, "log_prior", (num_classes,)),
         has_idf=is_linear,
-        prior_weight=-strength if is_linear else BAYES_PRIOR - strength,
+        prior_weight=-one_of(state, "strength", STRENGTHS) if is_linear else BAYES_PRIOR,
         threads=threads,
     )

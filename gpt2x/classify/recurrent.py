@@ -130,9 +130,8 @@ class RecurrentClassifier(WeightedClassifier):
                 if len(held):
                     logits = predict_logits(net, rows, plan.batch_size, held).double()
                     if self.objective == "macro":
-                        logits += self._adjust(
-                            net, logits.numpy(), y, held, log_shares(y, num_classes, weights)
-                        )
+                        log_prior = log_shares(y, num_classes, weights)
+                        logits = logits.add(self._adjust(net, logits.numpy(), y, held, log_prior))
                     self.temperature_, self.offset_ = fit_confidence(logits.softmax(dim=1).numpy(), y[held])
         self.net_ = net
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpt2x.classify.hyperparameters import Name, OneOf, Whole
+from gpt2x.classify.hyperparameters import Flag, Name, OneOf, Whole
 from gpt2x.classify.inputs import without_fields
 from gpt2x.classify.neural import CELLS, Ragged
 from gpt2x.classify.recurrent import RecurrentClassifier, check_fingerprint, fingerprint
@@ -38,8 +38,8 @@ LEARNED_SIZE = 8192
 NUM_SHAPES = 4
 """In how many ways a token may be written: see `token_shapes`."""
 
-PLAIN, FIELDS_AND_SHAPES = 1, 2
-"""How texts are read: lower-cased as one field, or with fields and shapes. The number is saved with a classifier."""
+PLAIN, FIELDS = 1, 2
+"""How texts are read: as one field, or with a token between fields. The number is saved with a classifier."""
 
 
 class TokenizerRule(Name):
@@ -66,6 +66,8 @@ class RNNClassifier(RecurrentClassifier):
         min_count: tokens that occur less often in the training texts count as unknown.
         max_tokens: longer texts are cut.
         lowercase: lower-case the texts first, in training and in use alike.
+        shapes: also read how a token is written (`token_shapes`), beside the token itself; a text is then another one
+            when it is typed in another case.
         epochs: passes over the training texts at most; training ends when `patience` epochs have not lowered the loss
             on the validation slice, and the best epoch is kept.
         batch_size: texts in a step.
@@ -102,10 +104,12 @@ class RNNClassifier(RecurrentClassifier):
             "cell": OneOf(tuple(CELLS)),
             "embedding": Whole(1, 2**14),
             "min_count": Whole(1, 10**9),
+            "shapes": Flag(),
         }
     )
 
     reads_fields = True
+    state_before_version_4 = MappingProxyType({"reading": PLAIN})
 
     tokenizer_: Tokenizer
     token_ids_: np.ndarray
@@ -122,6 +126,7 @@ class RNNClassifier(RecurrentClassifier):
         min_count: int = 2,
         max_tokens: int = 256,
         lowercase: bool = True,
+        shapes: bool = False,
         epochs: int = 5,
         batch_size: int = 32,
         learning_rate: float = 2e-3,
@@ -147,6 +152,7 @@ class RNNClassifier(RecurrentClassifier):
         self.min_count = min_count
         self.max_tokens = max_tokens
         self.lowercase = lowercase
+        self.shapes = shapes
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -169,7 +175,7 @@ class RNNClassifier(RecurrentClassifier):
         return f"{len(self.token_ids_):,} {self.tokenizer_.name} tokens"
 
     def _prepare(self, texts: list[str], device: torch.device) -> None:
-        self.reading_ = FIELDS_AND_SHAPES
+        self.reading_ = FIELDS
         texts = self._separated(texts)
         self.tokenizer_ = find_tokenizer(self.tokenizer, self._lowered(texts))
         ids, counts = np.unique(self._encode(texts).values, return_counts=True)
@@ -206,7 +212,7 @@ class RNNClassifier(RecurrentClassifier):
         return Ragged.of([ids[: int(self.max_tokens)] or [-1] for ids in found])
 
     def _num_shapes(self) -> int:
-        return NUM_SHAPES if self.lowercase and self.reading_ == FIELDS_AND_SHAPES else 0
+        return NUM_SHAPES if self.shapes else 0
 
     def _input_size(self) -> tuple[int, int]:
         return len(self.token_ids_) + 1, int(self.embedding)
@@ -225,7 +231,9 @@ class RNNClassifier(RecurrentClassifier):
     ) -> None:
         from gpt2x.tokenizer import Tokenizer
 
-        self.reading_ = one_of({"reading": PLAIN, **state}, "reading", (PLAIN, FIELDS_AND_SHAPES))
+        self.reading_ = one_of(state, "reading", (PLAIN, FIELDS))
+        if ("shapes.weight" in arrays) != bool(self.shapes):
+            raise ValueError("shapes is not what its weights were trained for")
         self.tokenizer_ = Tokenizer.load(folder)
         check_fingerprint(self.tokenizer_, state)
         ids = check_array(arrays, "token_ids", None, np.int64)
