@@ -141,7 +141,7 @@ class RecurrentClassifier(WeightedClassifier):
         """Take the best part of the classes' log share (K,), by `held`, from the bias; returns what was added."""
         change = -fit_strength(logits, y[held], log_prior) * torch.from_numpy(log_prior)
         with torch.no_grad():
-            net.head.bias += change.to(net.head.bias.device)
+            net.head.bias.add_(change.to(net.head.bias.device))
         return change
 
     def _proba(self, texts: list[str]) -> np.ndarray:
