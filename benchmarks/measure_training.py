@@ -51,7 +51,7 @@ class Trainer(Contender):
         self.all_steps = FIRST_STEPS + (rounds + 2) * (steps + 1)
         self.out = folder / name.replace(" ", "-")
         self.rounds_ms: list[float] = []
-        self.peak = 0.0
+        self.peak, self.all_memory = 0.0, 0.0
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -81,9 +81,12 @@ class Trainer(Contender):
         return self._steps_ms()[before + 1 : before + 1 + self.steps]
 
     def keep(self, measured: Any) -> float:
-        """The median of a round, and the largest of its processes so far."""
+        """The median of a round, the largest of its ranks so far, and the memory of all."""
         self.rounds_ms.append(median(measured))
-        self.peak = max(peak_of(pid) for pid in self._processes())
+        ranks = self._processes()[1:] if self.ranks > 1 else self._processes()
+        self.peak = max(status(pid, "VmHWM") for pid in ranks)
+        own = sum(status(pid, "VmHWM") - status(pid, "RssShmem") for pid in ranks)
+        self.all_memory = own + shared_size(ranks[0])
         return sum(measured) / 1000
 
     def close(self) -> None:
@@ -132,13 +135,25 @@ class Bare(StepContender):
         """Bytes."""
         return self.entry.peak_memory_bytes
 
+    @property
+    def all_memory(self) -> float:
+        """The same: it is one process."""
+        return self.peak
 
-def peak_of(pid: int) -> int:
-    """The most memory that a process has had resident, in bytes."""
+
+def status(pid: int, name: str) -> int:
+    """A size in bytes that Linux tells of a process; VmHWM is the most it has had resident."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def shared_size(pid: int) -> int:
+    """Of the memory without a name that a rank shares with the others, all of which exists once."""
+    lines = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    ranges = [line.split()[0].split("-") for line in lines if "/memfd:gpt2x" in line]
+    return sum(int(end, 16) - int(begin, 16) for begin, end in ranges)
 
 
 def main() -> None:
@@ -161,10 +176,10 @@ def main() -> None:
             sent = Trainer("two ranks without", 2, *shape, "--no-shared-memory")
             measure([bare, one, two, sent], given.rounds)
     print(
-        f"| GPT-2 124M, bfloat16, {SEQUENCES} × {LENGTH} tokens a step | ms a step | × | peak memory, GB a process |"
+        f"| GPT-2 124M, bfloat16, {SEQUENCES} × {LENGTH} tokens a step | ms a step | × | GB a process | GB in all |"
     )
-    print("|---|---|---|---|")
-    print(f"| bare step | {median(bare.rounds_ms):.0f} | | {bare.peak / GIGABYTE:.2f} |")
+    print("|---|---|---|---|---|")
+    print(f"| bare step | {median(bare.rounds_ms):.0f} | | {memory(bare)} |")
     print(row("the trainer, one process", one, bare, "the bare step"))
     print(row("two ranks with half of the threads each, shared memory", two, one, "one process"))
     print(row("two ranks, gradients sent (`--no-shared-memory`)", sent, one, "one process"))
@@ -194,7 +209,12 @@ def row(name: str, way: Trainer, other: Trainer | Bare, what: str) -> str:
     """A line of the table; × is speed as a multiple of the other way's."""
     ratio = paired([theirs / ours for ours, theirs in zip(way.rounds_ms, other.rounds_ms, strict=True)])
     times = f"{ratio.median:.2f} of {what} ({ratio.low:.2f}–{ratio.high:.2f})"
-    return f"| {name} | {median(way.rounds_ms):.0f} | {times} | {way.peak / GIGABYTE:.2f} |"
+    return f"| {name} | {median(way.rounds_ms):.0f} | {times} | {memory(way)} |"
+
+
+def memory(way: Trainer | Bare) -> str:
+    """The peak of the largest process, and what all have together, what they share counted once."""
+    return f"{way.peak / GIGABYTE:.2f} | {way.all_memory / GIGABYTE:.2f}"
 
 
 if __name__ == "__main__":
