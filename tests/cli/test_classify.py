@@ -510,6 +510,7 @@ def test_every_setting_that_will_hold_is_shown_with_where_it_came_from(
         "alpha": {"value": 0.3, "source": f"file {config}"},
         "min_count": {"value": 4, "source": f"file {config}"},
         "class_weight": {"value": None, "source": "default"},
+        "objective": {"value": "accuracy", "source": "default"},
     }
 
 
