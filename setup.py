@@ -13,10 +13,12 @@ has CUDA); MAX_JOBS bounds parallel compilation.
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +27,7 @@ import pybind11
 import torch
 from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, include_paths
 
 HERE = Path(__file__).resolve().parent  # ninja compiles in a folder of its own, so paths are absolute
@@ -192,6 +195,33 @@ class BuildPython(build_py):
         return [*super().get_outputs(include_bytecode), *pages]
 
 
+class SourceArchive(sdist):
+    """Where SOURCE_DATE_EPOCH is set, archives of one commit are equal: its time, no owner, the same permissions."""
+
+    def make_archive(
+        self, base_name: str, format: str, *args: object, base_dir: str, **options: object
+    ) -> str:
+        epoch = os.environ.get("SOURCE_DATE_EPOCH")
+        if epoch is None or format != "gztar":
+            return super().make_archive(base_name, format, *args, base_dir=base_dir, **options)
+        archive = f"{base_name}.tar.gz"
+
+        def anyones(member: tarfile.TarInfo) -> tarfile.TarInfo:
+            member.mtime = int(epoch)
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            return member
+
+        with (
+            open(archive, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=int(epoch)) as packed,
+            tarfile.open(fileobj=packed, mode="w") as tar,
+        ):
+            tar.add(base_dir, filter=anyones)  # in the order of the names
+        return archive
+
+
 def run(command: list[str]) -> None:
     print(" ".join(command), flush=True)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -208,5 +238,5 @@ setup(
         ops_extension(),
         *([cuda_extension()] if wants_cuda() else []),
     ],
-    cmdclass={"build_ext": Build, "build_py": BuildPython},
+    cmdclass={"build_ext": Build, "build_py": BuildPython, "sdist": SourceArchive},
 )
