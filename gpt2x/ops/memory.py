@@ -47,6 +47,16 @@ def keep_freed_memory() -> bool:
     return all(mallopt(name, value) == 1 for name, value in settings)
 
 
+def return_freed_memory() -> None:
+    """Give what is free now back to the system, once, although freed memory is kept: what built a model is not needed
+    to train it. Does nothing without glibc.
+    """
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
 def _wanted() -> bool:
     choice = os.environ.get(VARIABLE, "")
     if choice not in ("", "0", "1"):

@@ -6,11 +6,12 @@ import dataclasses
 import difflib
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gpt2x.errors import UsageError
-from gpt2x.model.config import PRESETS, GPTConfig, fused
+from gpt2x.model.config import MODERN, PRESETS, GPTConfig, fused
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.schedule import fitted_warmup, learning_rate
 from gpt2x.train.step_options import StepOptions
@@ -31,10 +32,21 @@ def model_shape(config: TrainConfig) -> GPTConfig:
         raise UsageError(f"unknown model {config.model!r}; {hint}")
     names = ("n_layer", "n_head", "n_embd", "block_size", "dropout", "attention_dropout")
     changes = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    changes |= parts_asked(config)
     for name, as_all in fused(config.fused_ops).items():
         own = getattr(config, name)
         changes[name] = as_all if own is None else own
     return dataclasses.replace(PRESETS[config.model], **changes)
+
+
+def parts_asked(config: TrainConfig) -> dict[str, Any]:
+    """The parts of the model that the settings decide, as fields of a `GPTConfig`; the rest is left as it is.
+
+    >>> parts_asked(TrainConfig(modern=True, activation="gelu"))
+    {'positions': 'rotary', 'qk_norm': True, 'activation': 'gelu'}
+    """
+    asked = dict(MODERN) if config.modern else {}
+    return asked | {name: getattr(config, name) for name in MODERN if getattr(config, name) is not None}
 
 
 def share_batch(config: TrainConfig, block_size: int, world_size: int) -> tuple[int, int]:

@@ -362,6 +362,7 @@ def _describe(setup: Setup, streams: TokenStreams, data_file: Path, dtype: torch
     say(
         f"model      {format_count(setup.model.num_parameters())} parameters: {m.n_layer} layers, {m.n_head} heads, "
         f"width {m.n_embd}, context {m.block_size}, vocabulary {m.vocab_size}"
+        + (f"; with {m.beyond_gpt2}" if m.beyond_gpt2 else "")
     )
     if c.init_from is not None and not setup.first_step:
         say(f"starts     from the weights of {c.init_from}")

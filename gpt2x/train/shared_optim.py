@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gpt2x.model import GPT
 from gpt2x.model.bf16_weights import Bf16Weights
+from gpt2x.ops.memory import return_freed_memory
 from gpt2x.train.optim import OpsAdamW
 from gpt2x.train.shared_memory import cuts, move_into_shared_memory, share_of, shared_tensor
 from gpt2x.train.step_options import StepOptions
@@ -59,6 +60,7 @@ def share_weights(parameters: Sequence[Tensor], bf16_params: Sequence[Tensor | N
     """Let parameters and their copies live where all ranks see them."""
     move_into_shared_memory(parameters)
     move_into_shared_memory([copy for copy in bf16_params if copy is not None])
+    return_freed_memory()
 
 
 def shared_zeros(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -31,9 +31,9 @@ print(json.dumps({"holds": holds, "faults": resource.getrusage(resource.RUSAGE_S
 """
 
 
-def _faults(**environment: str) -> dict:
+def _faults(program: str = PROGRAM, **environment: str) -> dict:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         check=False,
@@ -48,6 +48,21 @@ def test_a_block_that_was_freed_costs_no_fault_when_it_is_taken_again() -> None:
     if not found["holds"]:
         pytest.skip("this C library has no mallopt")
     assert found["faults"] < 100  # 64 MiB are 16,384 pages of 4 KiB
+
+
+RETURNED = PROGRAM.replace(
+    "before =",
+    """from gpt2x.ops.memory import return_freed_memory
+return_freed_memory()
+before =""",
+)
+
+
+def test_what_is_free_can_be_returned_once() -> None:
+    kept, returned = _faults(GPT2X_KEEP_MEMORY="1"), _faults(RETURNED, GPT2X_KEEP_MEMORY="1")
+    if not kept["holds"]:
+        pytest.skip("this C library has no mallopt")
+    assert returned["faults"] > 10_000 > kept["faults"]
 
 
 def test_one_variable_turns_it_off() -> None:
