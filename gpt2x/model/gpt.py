@@ -88,6 +88,7 @@ class Attention(nn.Module):
         self.layer, self.n_head, self.head_size = layer, config.n_head, config.head_size
         self.dropout, self.attention_dropout = config.dropout, config.attention_pdrop
         self.fused = config.fused_layers
+        self.fused_attention = config.fused_attention
         self.naive = config.attention == "naive"
 
     def forward(self, x: Tensor, cache: KVCache | None, mask: Tensor | None = None) -> Tensor:
@@ -96,13 +97,26 @@ class Attention(nn.Module):
         Without a mask, (B, 1, T, T) of bool, each token sees itself and all before it.
         """
         B, T, C = x.shape
-        qkv = self.c_attn(x).view(B, T, 3, self.n_head, self.head_size)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        qkv = self.c_attn(x)  # (B, T, 3 C)
+        if cache is None and mask is None and self._reads_in_place(qkv):
+            from gpt2x import ops
+
+            y = self.c_proj(ops.causal_attention(qkv, self.n_head))
+            return F.dropout(y, self.dropout, self.training)
+        q, k, v = qkv.view(B, T, 3, self.n_head, self.head_size).permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
         if cache is not None:
             k, v = cache.update(self.layer, k, v)  # (B, H, S, D)
         y = self._naive(q, k, v, mask) if self.naive else self._flash(q, k, v, mask)  # (B, H, T, D)
         y = self.c_proj(y.transpose(1, 2).reshape(B, T, C))
         return F.dropout(y, self.dropout, self.training)
+
+    def _reads_in_place(self, qkv: Tensor) -> bool:
+        """Whether our operator attends: on a CPU that it is compiled for, where no weight of attention is dropped."""
+        if not self.fused_attention or qkv.device.type != "cpu" or (self.training and self.attention_dropout):
+            return False
+        from gpt2x.ops import backend
+
+        return backend.serves(qkv.device, qkv.dtype)
 
     def _naive(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         scores = q @ k.transpose(-2, -1) / math.sqrt(self.head_size)  # (B, H, T, S)

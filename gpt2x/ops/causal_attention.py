@@ -23,7 +23,7 @@ def causal_attention(qkv: Tensor, num_heads: int) -> Tensor:
 
     Args:
         qkv: (B, T, 3 C): the C channels of the queries, then of the keys, then of the values; head h has channels
-            h D to (h + 1) D of each, with D = C / H. What turns queries and keys (rotary positions, norms) comes before.
+            h D to (h + 1) D of each, with D = C / H. Rotary positions or norms come before.
         num_heads: H, a divisor of C.
 
     Returns:
@@ -114,7 +114,7 @@ def _by_torch(qkv: Tensor, num_heads: int) -> Tensor:
 @operator.torch_on_cuda
 def _cuda(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
     """No lse: backward starts from qkv alone."""
-    B, T, width = qkv.shape
+    B, T, _ = qkv.shape
     with torch.no_grad():
         y = _by_torch(qkv, num_heads)
     return y, qkv.new_empty((B, num_heads, T), dtype=accumulation_dtype(qkv.dtype))

@@ -13,7 +13,7 @@ from gpt2x.model import GPT, GPTConfig
 from gpt2x.ops import backend, reference
 
 SIZES = {"vocab_size": 30, "padded_vocab_size": 32, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 16}
-FUSED = {"fused_loss": True, "fused_layers": True, "fused_gemm": True}
+FUSED = {"fused_loss": True, "fused_layers": True, "fused_attention": True, "fused_gemm": True}
 
 
 def _flops(call) -> int:

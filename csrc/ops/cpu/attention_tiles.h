@@ -43,9 +43,7 @@ struct Plain {
   static constexpr int kRows = 6;     // of a block of C in registers; 6 × 1 vectors of 64 bytes fit AVX2's 16
   static constexpr int kVectors = 1;  // registers as well
 
-  GPT2X_HD static void multiply_add(Lanes<W>& sum, Unit a, const Unit* b) {
-    sum += a * load_lanes<W>(b);
-  }
+  GPT2X_HD static void multiply_add(Lanes<W>& sum, Unit a, const Unit* b) { sum += a * load_lanes<W>(b); }
   GPT2X_HD static Unit unit(const T* pair, int64_t) { return rows::to_accumulation(pair[0]); }
   GPT2X_HD static Unit interleaved(const T* first, const T*) { return rows::to_accumulation(*first); }
   // Rows of lanes as rows of A, and as a row of B.
@@ -84,7 +82,8 @@ GPT2X_HD void multiply_column(int64_t M, const Unit* a, int64_t a_stride, const 
                               int64_t K, bool add, W* c, int64_t c_stride) {
   int64_t m = 0;
   for (; m + P::kRows <= M; m += P::kRows) {
-    multiply_block<P, P::kRows, V>(a + m * a_stride, a_stride, b, b_stride, K, add, c + m * c_stride, c_stride);
+    multiply_block<P, P::kRows, V>(a + m * a_stride, a_stride, b, b_stride, K, add, c + m * c_stride,
+                                   c_stride);
   }
   if constexpr (16 % P::kRows != 0) {
     for (; m < M; m += 2)
@@ -196,6 +195,13 @@ GPT2X_HD rows::Visible<W> visible_keys(int64_t first_query, int64_t first_key, i
   return visible;
 }
 
+// How many of the keys the last query of a vector sees.
+template <class W>
+GPT2X_HD int64_t num_visible(int64_t first_query, int64_t first_key, int64_t num_keys) {
+  const int64_t seen = first_query + kLanes<W> - first_key;
+  return seen < num_keys ? seen : num_keys;
+}
+
 template <class W>
 GPT2X_HD W scale_of(int64_t D) {
   return static_cast<W>(1 / __builtin_sqrt(static_cast<double>(D)));
@@ -210,18 +216,19 @@ struct ForwardMemory {
   W *scores, *totals;
 
   GPT2X_HD ForwardMemory(const Packed<P>& z, Shelf& shelf)
-      : keys(shelf.template take<Unit>(z.Tp * z.pairs)),                           // (Tp, Dp): K
-        values(shelf.template take<Unit>(round_up(z.Tp, kKeys) * z.pairs)),        // per block (Dp, kKeys): V^T
-        queries(shelf.template take<Unit>(z.pairs * kQueries)),                    // (Dp, kQueries): Q^T
-        weights(shelf.template take<Unit>(kKeys / P::kPair * kQueries)),           // (kKeys, kQueries): P^T
-        rows(shelf.template take<Unit>(kKeys * z.Dp)),                             // before it is transposed
-        scores(shelf.template take<W>(kKeys * kQueries)),                          // (kKeys, kQueries): S^T
-        totals(shelf.template take<W>(z.Dp * kQueries)) {}                         // (Dp, kQueries): O^T
+      : keys(shelf.template take<Unit>(z.Tp * z.pairs)),                     // (Tp, Dp): K
+        values(shelf.template take<Unit>(round_up(z.Tp, kKeys) * z.pairs)),  // per block (Dp, kKeys): V^T
+        queries(shelf.template take<Unit>(z.pairs * kQueries)),              // (Dp, kQueries): Q^T
+        weights(shelf.template take<Unit>(kKeys / P::kPair * kQueries)),     // (kKeys, kQueries): P^T
+        rows(shelf.template take<Unit>(kKeys * z.Dp)),                       // before it is transposed
+        scores(shelf.template take<W>(kKeys * kQueries)),                    // (kKeys, kQueries): S^T
+        totals(shelf.template take<W>(z.Dp * kQueries)) {}                   // (Dp, kQueries): O^T
 };
 
 // Blocks of `kKeys` tokens as rows of A that run along the tokens: to (Dp, kKeys / pair) each.
 template <class P, class T, class Unit = typename P::Unit>
-GPT2X_HD void pack_transposed_blocks(const Packed<P>& z, const T* from, int64_t stride, Unit* rows, Unit* to) {
+GPT2X_HD void pack_transposed_blocks(const Packed<P>& z, const T* from, int64_t stride, Unit* rows,
+                                     Unit* to) {
   for (int64_t first = 0; first < z.Tp; first += kKeys, to += z.pairs * kKeys) {
     const int64_t count = first + kKeys < z.Tp ? kKeys : z.Tp - first;
     pack_interleaved<P>(z, from, stride, first, count, rows);
@@ -258,7 +265,8 @@ GPT2X_HD void scale_columns(W* totals, int64_t Dp, int64_t lane, const Lanes<W>&
   }
 }
 
-// Rows first.. of `to` from columns (Dp, kQueries), each rounded to its storage; `rows` holds them in between.
+// Rows first.. of `to` from columns (Dp, kQueries), each rounded to its storage; `rows` holds them in
+// between.
 template <class T, class W>
 GPT2X_HD void write_columns(const W* columns, int64_t Dp, int64_t count, int64_t D, int64_t num_rows, W scale,
                             W* rows, T* to, int64_t stride) {
@@ -278,20 +286,23 @@ GPT2X_HD void forward_tile(const Packed<P>& z, const HeadShape& shape, const Hea
   const int64_t count = first + kQueries < z.Tp ? kQueries : z.Tp - first, end = first + count;
   pack_columns<P>(z, head.q, shape.qkv_stride, first, count, memory.rows, memory.queries);
   rows::SoftmaxLanes<W> statistics[kVectors];
-  for (auto& lanes : statistics) lanes.highest = Lanes<W>{} - static_cast<W>(INFINITY), lanes.mass = Lanes<W>{};
+  for (auto& lanes : statistics)
+    lanes.highest = Lanes<W>{} - static_cast<W>(INFINITY), lanes.mass = Lanes<W>{};
   for (int64_t key = 0; key < end; key += kKeys) {
     const int64_t num_keys = key + kKeys < end ? kKeys : end - key;
-    multiply<P>(num_keys, count, z.pairs, memory.keys + key * z.pairs, z.pairs, memory.queries, kQueries, false,
-                memory.scores, kQueries);
+    multiply<P>(num_keys, count, z.pairs, memory.keys + key * z.pairs, z.pairs, memory.queries, kQueries,
+                false, memory.scores, kQueries);
     for (int64_t lane = 0; lane < count; lane += kLanes<W>) {
       const auto visible = visible_keys<W>(first + lane, key, num_keys, z.T);
-      const Lanes<W> factor = rows::softmax_lanes<W>(statistics[lane / kLanes<W>], memory.scores + lane, num_keys,
+      const int64_t seen = num_visible<W>(first + lane, key, num_keys);
+      const Lanes<W> factor = rows::softmax_lanes<W>(statistics[lane / kLanes<W>], memory.scores + lane, seen,
                                                      kQueries, scale_of<W>(z.D), visible);
+      for (int64_t i = seen; i < num_keys; ++i) store_lanes(Lanes<W>{}, memory.scores + i * kQueries + lane);
       if (key > 0) scale_columns<W>(memory.totals, z.Dp, lane, factor);
     }
     interleave_weights<P>(memory.scores, num_keys, count, memory.weights);
-    multiply<P>(z.Dp, count, num_keys / P::kPair, memory.values + key * z.pairs, kKeys / P::kPair, memory.weights,
-                kQueries, key > 0, memory.totals, kQueries);
+    multiply<P>(z.Dp, count, num_keys / P::kPair, memory.values + key * z.pairs, kKeys / P::kPair,
+                memory.weights, kQueries, key > 0, memory.totals, kQueries);
   }
   for (int64_t lane = 0; lane < count; lane += kLanes<W>) {
     const auto& lanes = statistics[lane / kLanes<W>];
@@ -332,22 +343,22 @@ struct BackwardMemory {
   W *scores, *dweights, *dquery, *dkey, *dvalue, *lse, *delta;
 
   GPT2X_HD BackwardMemory(const Packed<P>& z, Shelf& shelf)
-      : keys(shelf.template take<Unit>(z.Tp * z.pairs)),                           // (Tp, Dp): K
-        values(shelf.template take<Unit>(z.Tp * z.pairs)),                         // (Tp, Dp): V
+      : keys(shelf.template take<Unit>(z.Tp * z.pairs)),                              // (Tp, Dp): K
+        values(shelf.template take<Unit>(z.Tp * z.pairs)),                            // (Tp, Dp): V
         keys_transposed(shelf.template take<Unit>(round_up(z.Tp, kKeys) * z.pairs)),  // per block (Dp, kKeys)
-        queries(shelf.template take<Unit>(z.pairs * kQueries)),                    // (Dp, kQueries): Q^T
-        dy(shelf.template take<Unit>(z.pairs * kQueries)),                         // (Dp, kQueries): dO^T
-        query_rows(shelf.template take<Unit>(kQueries / P::kPair * z.Dp)),         // (kQueries, Dp): Q
-        dy_rows(shelf.template take<Unit>(kQueries / P::kPair * z.Dp)),            // (kQueries, Dp): dO
-        weights(shelf.template take<Unit>(kKeys * kQueries / P::kPair)),           // (kKeys, kQueries): P^T
-        dscores(shelf.template take<Unit>(kKeys * kQueries / P::kPair)),           // the same: dS^T
+        queries(shelf.template take<Unit>(z.pairs * kQueries)),                       // (Dp, kQueries): Q^T
+        dy(shelf.template take<Unit>(z.pairs * kQueries)),                            // (Dp, kQueries): dO^T
+        query_rows(shelf.template take<Unit>(kQueries / P::kPair * z.Dp)),            // (kQueries, Dp): Q
+        dy_rows(shelf.template take<Unit>(kQueries / P::kPair * z.Dp)),               // (kQueries, Dp): dO
+        weights(shelf.template take<Unit>(kKeys * kQueries / P::kPair)),  // (kKeys, kQueries): P^T
+        dscores(shelf.template take<Unit>(kKeys * kQueries / P::kPair)),  // the same: dS^T
         dscores_interleaved(shelf.template take<Unit>(kKeys / P::kPair * kQueries)),  // as B
-        rows(shelf.template take<Unit>(kKeys * z.Dp)),                             // before it is transposed
-        scores(shelf.template take<W>(kKeys * kQueries)),                          // (kKeys, kQueries): S^T
-        dweights(shelf.template take<W>(kKeys * kQueries)),                        // (kKeys, kQueries): dP^T
-        dquery(shelf.template take<W>(z.Dp * kQueries)),                           // (Dp, kQueries): dQ^T
-        dkey(shelf.template take<W>(z.Tp * z.Dp)),                                 // (Tp, Dp)
-        dvalue(shelf.template take<W>(z.Tp * z.Dp)),                               // (Tp, Dp)
+        rows(shelf.template take<Unit>(kKeys * z.Dp)),       // before it is transposed
+        scores(shelf.template take<W>(kKeys * kQueries)),    // (kKeys, kQueries): S^T
+        dweights(shelf.template take<W>(kKeys * kQueries)),  // (kKeys, kQueries): dP^T
+        dquery(shelf.template take<W>(z.Dp * kQueries)),     // (Dp, kQueries): dQ^T
+        dkey(shelf.template take<W>(z.Tp * z.Dp)),           // (Tp, Dp)
+        dvalue(shelf.template take<W>(z.Tp * z.Dp)),         // (Tp, Dp)
         lse(shelf.template take<W>(kQueries)),
         delta(shelf.template take<W>(kQueries)) {}
 };
@@ -377,12 +388,16 @@ GPT2X_HD void softmax_backward_tile(const Packed<P>& z, const BackwardMemory<P>&
   for (int64_t lane = 0; lane < count; lane += kLanes<W>) {
     const auto visible = visible_keys<W>(first + lane, first_key, num_keys, z.T);
     const Lanes<W> lse = load_lanes<W>(memory.lse + lane), delta = load_lanes<W>(memory.delta + lane);
+    const int64_t seen = num_visible<W>(first + lane, first_key, num_keys);
     for (int64_t key = 0; key < num_keys; key += P::kPair) {
-      Lanes<W> weights[P::kPair], dscores[P::kPair];
+      Lanes<W> weights[P::kPair] = {}, dscores[P::kPair] = {};
       for (int i = 0; i < P::kPair; ++i) {
         const int64_t place = (key + i) * kQueries + lane;
-        weights[i] = load_lanes<W>(memory.scores + place), dscores[i] = load_lanes<W>(memory.dweights + place);
-        rows::softmax_backward_lanes<W>(weights[i], dscores[i], key + i, scale, lse, delta, visible);
+        if (key < seen) {
+          weights[i] = load_lanes<W>(memory.scores + place),
+          dscores[i] = load_lanes<W>(memory.dweights + place);
+          rows::softmax_backward_lanes<W>(weights[i], dscores[i], key + i, scale, lse, delta, visible);
+        }
         P::store_row(weights[i], memory.weights + place / P::kPair);
         P::store_row(dscores[i], memory.dscores + place / P::kPair);
       }
@@ -402,26 +417,27 @@ GPT2X_HD void backward_tile(const Packed<P>& z, const HeadShape& shape, const He
   query_statistics<P>(z, shape, head, first, count, memory);
   for (int64_t key = 0; key < end; key += kKeys) {
     const int64_t num_keys = key + kKeys < end ? kKeys : end - key;
-    multiply<P>(num_keys, count, z.pairs, memory.keys + key * z.pairs, z.pairs, memory.queries, kQueries, false,
-                memory.scores, kQueries);
+    multiply<P>(num_keys, count, z.pairs, memory.keys + key * z.pairs, z.pairs, memory.queries, kQueries,
+                false, memory.scores, kQueries);
     multiply<P>(num_keys, count, z.pairs, memory.values + key * z.pairs, z.pairs, memory.dy, kQueries, false,
                 memory.dweights, kQueries);
     softmax_backward_tile<P>(z, memory, first, count, key, num_keys);
     const bool add = key < first;  // the queries of an earlier tile have met these keys
-    multiply<P>(num_keys, z.Dp, count / P::kPair, memory.weights, kQueries / P::kPair, memory.dy_rows, z.Dp, add,
-                memory.dvalue + key * z.Dp, z.Dp);
-    multiply<P>(num_keys, z.Dp, count / P::kPair, memory.dscores, kQueries / P::kPair, memory.query_rows, z.Dp,
-                add, memory.dkey + key * z.Dp, z.Dp);
+    multiply<P>(num_keys, z.Dp, count / P::kPair, memory.weights, kQueries / P::kPair, memory.dy_rows, z.Dp,
+                add, memory.dvalue + key * z.Dp, z.Dp);
+    multiply<P>(num_keys, z.Dp, count / P::kPair, memory.dscores, kQueries / P::kPair, memory.query_rows,
+                z.Dp, add, memory.dkey + key * z.Dp, z.Dp);
     multiply<P>(z.Dp, count, num_keys / P::kPair, memory.keys_transposed + key * z.pairs, kKeys / P::kPair,
                 memory.dscores_interleaved, kQueries, key > 0, memory.dquery, kQueries);
   }
   const int64_t num_rows = end < z.T ? count : z.T - first;
-  write_columns(memory.dquery, z.Dp, count, z.D, num_rows, scale_of<W>(z.D), reinterpret_cast<W*>(memory.rows),
-                head.dq + first * shape.qkv_stride, shape.qkv_stride);
+  write_columns(memory.dquery, z.Dp, count, z.D, num_rows, scale_of<W>(z.D),
+                reinterpret_cast<W*>(memory.rows), head.dq + first * shape.qkv_stride, shape.qkv_stride);
 }
 
 template <class T, class W>
-GPT2X_HD void write_rows(const W* rows, int64_t count, int64_t Dp, int64_t D, W scale, T* to, int64_t stride) {
+GPT2X_HD void write_rows(const W* rows, int64_t count, int64_t Dp, int64_t D, W scale, T* to,
+                         int64_t stride) {
   for (int64_t i = 0; i < count; ++i) {
     GPT2X_SIMD
     for (int64_t d = 0; d < D; ++d) to[i * stride + d] = rows::to_storage<T>(rows[i * Dp + d] * scale);
@@ -430,7 +446,8 @@ GPT2X_HD void write_rows(const W* rows, int64_t count, int64_t Dp, int64_t D, W 
 
 template <class P, class T = typename P::Storage, class W = typename P::W>
 void head_backward(const HeadShape& shape, const HeadBackward<T>& head, void* memory) {
-  static_assert(kQueries == kKeys, "a tile's first queries meet the keys of its own block for the first time");
+  static_assert(kQueries == kKeys,
+                "a tile's first queries meet the keys of its own block for the first time");
   const Packed<P> z(shape);
   Shelf shelf(memory);
   const BackwardMemory<P> parts(z, shelf);

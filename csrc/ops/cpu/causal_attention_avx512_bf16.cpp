@@ -1,8 +1,11 @@
-// causal_attention of bfloat16 for processors with AVX-512 and its dot products of bfloat16 (Zen 4, Cooper Lake
-// and later): an instruction multiplies 32 pairs and adds them up in 16 float32 sums.
+// causal_attention of bfloat16 for processors with AVX-512 and its dot products of bfloat16 (Zen 4, Cooper
+// Lake and later): an instruction multiplies 32 pairs and adds them up in 16 float32 sums.
 #include "target.h"
 
 #if GPT2X_X86_TARGETS
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 about its own intrinsics
+#endif
 #include <immintrin.h>
 
 #include <cmath>
@@ -23,7 +26,7 @@ struct Bf16Pairs {
   using W = float;
   using Unit = uint32_t;
   static constexpr int kPair = 2;
-  static constexpr int kRows = 8;     // 8 × 2 sums in registers: the dot product takes 6 cycles, and 16 of them
+  static constexpr int kRows = 8;  // 8 × 2 sums in registers: the dot product takes 6 cycles, and 16 of them
   static constexpr int kVectors = 2;  // do not wait for one another
 
   GPT2X_HD static void multiply_add(Lanes<float>& sum, Unit a, const Unit* b) {

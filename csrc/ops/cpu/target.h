@@ -1,6 +1,6 @@
-// Compiling a file's functions for newer processors than the rest of the library; the caller asks the processor
-// before it calls one. cpu/clones.h does this for plain loops, but lowers vector types (rows/causal_attention.h)
-// and knows no intrinsics.
+// Compiling a file's functions for newer processors than the rest of the library; the caller asks the
+// processor before it calls one. cpu/clones.h does this for plain loops, but lowers vector types
+// (rows/causal_attention.h) and knows no intrinsics.
 //
 // Includes of the standard library belong before GPT2X_BEGIN_TARGET: one of its functions compiled in between
 // could be the copy that the linker keeps. What stands in between is in an anonymous namespace, for the same

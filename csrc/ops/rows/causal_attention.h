@@ -8,6 +8,10 @@
 
 #include "scalar.h"
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wpsabi"  // vectors are passed between inlined functions only
+#endif
+
 namespace gpt2x::rows {
 namespace {
 
@@ -68,8 +72,7 @@ struct Visible {
 
 template <class W>
 GPT2X_HD void hide(const Visible<W>& visible, int64_t key, W hidden, Lanes<W>& scores) {
-  if (!visible.all)
-    scores = visible.first_hidden > static_cast<W>(key) ? scores : Lanes<W>{} + hidden;
+  if (!visible.all) scores = visible.first_hidden > static_cast<W>(key) ? scores : Lanes<W>{} + hidden;
 }
 
 // Running statistics of the queries in a vector (Milakov and Gimelshein 2018, "Online normalizer
