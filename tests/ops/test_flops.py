@@ -13,7 +13,7 @@ from gpt2x.model import GPT, GPTConfig
 from gpt2x.ops import backend, reference
 
 SIZES = {"vocab_size": 30, "padded_vocab_size": 32, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 16}
-FUSED = {"fused_loss": True, "fused_layers": True, "fused_attention": True, "fused_gemm": True}
+FUSED = {"fused_loss": True, "fused_layers": True, "fused_gemm": True}
 
 
 def _flops(call) -> int:
@@ -58,6 +58,14 @@ def test_the_loss_counts_the_products_that_it_computes(reduction: str, needs: st
     gradients = {"both": 2, "hidden": 1, "weight": 1, "neither": 0}[needs]
     again = int(reduction == "none" and needs != "neither")  # backward computes the logits once more
     assert _flops(step) == 2 * N * C * Vp * (1 + gradients + again)
+
+
+def test_attention_counts_both_products_forward_and_five_backward() -> None:
+    """As torch counts its flash attention on a GPU; of the one for CPUs it counts nothing."""
+    require_native("cpu")
+    B, T, C = 2, 5, 8
+    qkv = draw(1, B, T, 3 * C).requires_grad_()
+    assert _flops(lambda: ops.causal_attention(qkv, 2).sum().backward()) == (2 + 5) * 2 * B * T * T * C
 
 
 def test_what_decodes_counts_what_its_reference_counts() -> None:
