@@ -2,9 +2,10 @@
 
     python benchmarks/measure_training.py [--rounds N] [--steps N]
 
-GPT-2 124M in bfloat16, 8 × 64 tokens a step, gloo. Three ways in turn, round by round, each in processes of its own:
-the bare step (`gpt2x bench step`), the trainer in one process with all threads, and the trainer on two ranks that
-share the threads. Figures are medians of the rounds; ratios are taken within a round. Needs GPT-2's vocabulary
+GPT-2 124M in bfloat16, 8 × 64 tokens a step, gloo. Four ways, each in processes of its own: the bare step (`gpt2x bench
+step`), the trainer in one process with all threads, and on two ranks that share the threads, with shared memory and
+without. They take turns: all but one are stopped (SIGSTOP) while that one makes a few steps, so that a machine that
+drifts moves all alike. Ratios are taken within a round and given with a 90 % interval. Needs GPT-2's vocabulary
 (``GPT2X_VOCAB``).
 """
 
@@ -13,16 +14,131 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
+
+from gpt2x.bench.bootstrap import paired
+from gpt2x.bench.contender import Contender
+from gpt2x.bench.effort import Effort
+from gpt2x.bench.interleave import Teller, interleave, start_all, whole_rounds
+from gpt2x.bench.ladder.config import Setting
+from gpt2x.bench.ladder.launch import Launcher
+from gpt2x.bench.process import WorkerFailed
+from gpt2x.bench.step.compare import StepContender, select
+from gpt2x.model.config import PRESETS
 
 SEQUENCES, LENGTH = 8, 64
-SKIPPED = 4
-"""First steps that are not counted: memory is taken then, and threads are made."""
+GIGABYTE = 1e9
+FIRST_STEPS = 4
+"""That are not counted: memory is taken then, and threads are made."""
+
+HOME = Path(__file__).resolve().parent.parent
+
+
+class Trainer(Contender):
+    """`gpt2x train` in a process group of its own, which stands still unless it is measured."""
+
+    def __init__(self, name: str, ranks: int, steps: int, rounds: int, folder: Path, *more: str) -> None:
+        super().__init__(name)
+        self.ranks, self.steps, self.more = ranks, steps, more
+        self.all_steps = FIRST_STEPS + (rounds + 2) * (steps + 1)
+        self.out = folder / name.replace(" ", "-")
+        self.rounds_ms: list[float] = []
+        self.peak = 0.0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and let it make its first steps."""
+        options = {
+            "--tokenizer": "gpt2", "--model": "gpt2", "--n-layer": 12, "--n-head": 12, "--n-embd": 768,
+            "--block-size": LENGTH, "--dropout": 0, "--batch-size": SEQUENCES // self.ranks,
+            "--total-batch-tokens": SEQUENCES * LENGTH, "--steps": self.all_steps, "--warmup": 2, "--log-every": 1,
+            "--eval-every": 0, "--eval-batches": 1, "--save-every": 0, "--ranks": self.ranks, "--out": self.out,
+        }  # fmt: skip
+        flat = [str(part) for option in options.items() for part in option]
+        command = [sys.executable, "-m", "gpt2x.train", "lyrics", *flat, *self.more]
+        log = self.out.with_suffix(".log").open("wb")
+        environment = {**os.environ, "PYTHONPATH": str(HOME)}
+        self.process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+        self._wait_for(FIRST_STEPS)
+        self._signal(signal.SIGSTOP)
+
+    def measure(self) -> list[float]:
+        """Let it go on for a few steps after the one in which it was stopped; their milliseconds."""
+        before = len(self._steps_ms())
+        self._signal(signal.SIGCONT)
+        self._wait_for(before + 1 + self.steps)
+        self._signal(signal.SIGSTOP)
+        return self._steps_ms()[before + 1 : before + 1 + self.steps]
+
+    def keep(self, measured: Any) -> float:
+        """The median of a round, and the largest of its processes so far."""
+        self.rounds_ms.append(median(measured))
+        self.peak = max(peak_of(pid) for pid in self._processes())
+        return sum(measured) / 1000
+
+    def close(self) -> None:
+        """End it."""
+        if self.process is not None:
+            self._signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def _wait_for(self, steps: int) -> None:
+        assert self.process is not None
+        while len(self._steps_ms()) < steps:
+            if self.process.poll() is not None:
+                raise WorkerFailed(self.out.with_suffix(".log").read_text(encoding="utf-8")[-2000:])
+            time.sleep(0.002)
+
+    def _steps_ms(self) -> list[float]:
+        """Of each step in its log."""
+        path = self.out / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        whole = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [line["step_ms"] for line in whole if "step_ms" in line]
+
+    def _processes(self) -> list[int]:
+        """It and the ranks that it has started."""
+        assert self.process is not None
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        return [pid, *map(int, children)]
+
+    def _signal(self, number: int) -> None:
+        for pid in self._processes():
+            os.kill(pid, number)
+
+
+class Bare(StepContender):
+    """The bare step; what `Trainer` has for a table."""
+
+    @property
+    def rounds_ms(self) -> list[float]:
+        """The median step of each round."""
+        return self.entry.rounds_ms
+
+    @property
+    def peak(self) -> float:
+        """Bytes."""
+        return self.entry.peak_memory_bytes
+
+
+def peak_of(pid: int) -> int:
+    """The most memory that a process has had resident, in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def main() -> None:
@@ -30,97 +146,55 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=16, help="steps of the trainer in a round")
-    arguments = parser.parse_args()
-    rounds = [measure(arguments.steps) for _ in range(arguments.rounds)]
-    bare, one, two = zip(*rounds, strict=True)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=3, help="steps of each in a round")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        setting = Setting(model="gpt2", shape=PRESETS["gpt2"], batch=SEQUENCES, seq=LENGTH)
+        with Launcher(setting, random_tokens(folder), timeout_s=600) as launcher:
+            step = select(["nanogpt"])[0]
+            bare = Bare(step, lambda: launcher.launch(step.make(setting, "bfloat16")), given.steps)
+            shape = (given.steps, given.rounds, folder)
+            one = Trainer("one process", 1, *shape)
+            two = Trainer("two ranks", 2, *shape)
+            sent = Trainer("two ranks without", 2, *shape, "--no-shared-memory")
+            measure([bare, one, two, sent], given.rounds)
     print(
         f"| GPT-2 124M, bfloat16, {SEQUENCES} × {LENGTH} tokens a step | ms a step | × | peak memory, GB a process |"
     )
     print("|---|---|---|---|")
-    print(
-        f"| bare step | {median(way.step_ms for way in bare):.0f} | | {median(way.gigabytes for way in bare):.2f} |"
-    )
+    print(f"| bare step | {median(bare.rounds_ms):.0f} | | {bare.peak / GIGABYTE:.2f} |")
     print(row("the trainer, one process", one, bare, "the bare step"))
-    print(row("the trainer, two ranks with half of the threads each", two, one, "one process"))
+    print(row("two ranks with half of the threads each, shared memory", two, one, "one process"))
+    print(row("two ranks, gradients sent (`--no-shared-memory`)", sent, one, "one process"))
 
 
-class Way:
-    """One of the ways in one round: milliseconds a step and the largest process in GB."""
+def measure(contenders: Sequence[Contender], rounds: int) -> None:
+    """All in turn."""
+    listener = Teller(lambda text: print(text, file=sys.stderr))
+    with whole_rounds(contenders, listener):
+        start_all(contenders, listener)
+        interleave(contenders, Effort(rounds=rounds), listener=listener, mirror=True)
+    for contender in contenders:
+        if contender.reason:
+            raise SystemExit(f"{contender.title}: {contender.reason}")
 
-    def __init__(self, step_ms: float, gigabytes: float) -> None:
-        self.step_ms, self.gigabytes = step_ms, gigabytes
+
+def random_tokens(folder: Path) -> Path:
+    """Tokens for the bare step; it learns nothing that matters."""
+    import numpy as np
+
+    path = folder / "tokens.npy"
+    np.save(path, np.random.default_rng(1).integers(0, 50257, 200_000).astype(np.uint16))
+    return path
 
 
-def row(name: str, ways: Sequence[Way], others: Sequence[Way], what: str) -> str:
+def row(name: str, way: Trainer, other: Trainer | Bare, what: str) -> str:
     """A line of the table; × is speed as a multiple of the other way's."""
-    ratios = [other.step_ms / way.step_ms for way, other in zip(ways, others, strict=True)]
-    span = f"{median(ratios):.2f} of {what} ({min(ratios):.2f}–{max(ratios):.2f})"
-    step_ms, gigabytes = (median(getattr(way, of) for way in ways) for of in ("step_ms", "gigabytes"))
-    return f"| {name} | {step_ms:.0f} | {span} | {gigabytes:.2f} |"
-
-
-def measure(steps: int) -> tuple[Way, Way, Way]:
-    """One round."""
-    return bare_step(), trainer(1, steps), trainer(2, steps)
-
-
-def bare_step() -> Way:
-    """Our entry of `gpt2x bench step`."""
-    shape = ["--model", "gpt2", "--batch", str(SEQUENCES), "--seq", str(LENGTH)]
-    found = run("bench", "step", *shape, "--steps", "6", "--rounds", "1", "--peer", "nanogpt-kept", "--json")
-    ours = next(entry for entry in json.loads(found)["entries"] if entry["name"] == "gpt2x")
-    return Way(ours["median_ms"], ours["peak_memory_bytes"] / 1e9)
-
-
-def trainer(ranks: int, steps: int) -> Way:
-    """A short run; the largest process is read from the operating system when it has ended."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, "run")
-        options = {
-            "--tokenizer": "gpt2",
-            "--model": "gpt2",
-            "--n-layer": 12,
-            "--n-head": 12,
-            "--n-embd": 768,
-            "--block-size": LENGTH,
-            "--dropout": 0,
-            "--batch-size": SEQUENCES // ranks,
-            "--total-batch-tokens": SEQUENCES * LENGTH,
-            "--steps": steps,
-            "--warmup": 2,
-            "--log-every": 1,
-            "--eval-every": 0,
-            "--eval-batches": 1,
-            "--save-every": 0,
-            "--ranks": ranks,
-            "--out": out,
-        }
-        flat = [str(part) for option in options.items() for part in option]
-        probe = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=2); "
-        probe += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-        command = [sys.executable, "-c", probe, sys.executable, "-m", "gpt2x.train", "lyrics", *flat]
-        kilobytes = int(checked(command))
-        log = [
-            json.loads(line) for line in Path(out, "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        ]
-        times = [line["step_ms"] for line in log if "step_ms" in line]
-        return Way(median(times[SKIPPED:]), kilobytes * 1024 / 1e9)
-
-
-def run(*arguments: str) -> str:
-    """What `gpt2x` prints on stdout."""
-    return checked([sys.executable, "-m", "gpt2x", *arguments])
-
-
-def checked(command: Sequence[str]) -> str:
-    """A command's stdout; its talk is shown only if it fails."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return done.stdout
+    ratio = paired([theirs / ours for ours, theirs in zip(way.rounds_ms, other.rounds_ms, strict=True)])
+    times = f"{ratio.median:.2f} of {what} ({ratio.low:.2f}–{ratio.high:.2f})"
+    return f"| {name} | {median(way.rounds_ms):.0f} | {times} | {way.peak / GIGABYTE:.2f} |"
 
 
 if __name__ == "__main__":

@@ -16,15 +16,27 @@ def reset_peak_memory() -> None:
 
 def peak_memory() -> int:
     """The most memory that this process has had resident, in bytes; 0 where nobody tells (Windows)."""
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    peak = _status("VmHWM")
+    if peak is not None:
+        return peak
     try:
         import resource
     except ImportError:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
+
+
+def shared_memory() -> int:
+    """Of the memory that is resident now, what this process shares with others, in bytes; 0 where nobody tells."""
+    return _status("RssShmem") or 0
+
+
+def _status(name: str) -> int | None:
+    """A size in bytes that Linux tells of this process; see proc(5)."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    found = (line for line in lines if line.startswith(f"{name}:"))
+    return next((int(line.split()[1]) * 1024 for line in found), None)

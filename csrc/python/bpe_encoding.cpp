@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
@@ -22,6 +23,7 @@
 #include "gpt2x/bpe/internal/encoder.hpp"
 #include "gpt2x/bpe/internal/parallel.hpp"
 #include "gpt2x/bpe/internal/quoted.hpp"
+#include "gpt2x/bpe/internal/shares.hpp"
 #include "gpt2x/bpe/internal/special_search.hpp"
 #include "gpt2x/bpe/internal/splitter.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
@@ -33,12 +35,12 @@ namespace bpe = gpt2x::bpe;
 
 using bpe::TokenId;
 using conversions::ArraySink;
-using conversions::BufferSink;
 using conversions::check_signals;
 using conversions::interruptible;
 using conversions::kLongWork;
 using conversions::SharedInts;
 using conversions::Text;
+using conversions::TextView;
 using conversions::to_bytes;
 using conversions::to_num_threads;
 using conversions::to_texts;
@@ -294,11 +296,16 @@ class BytePairEncoder {
                                                      const py::object& specials) const {
     const std::vector<Text> texts = to_texts(items);
     std::vector<std::size_t> counts(texts.size());
-    for_each_text(texts, num_threads, specials, [&](std::size_t i, const bpe::EncodeOptions& options) {
-      bpe::CountingSink sink;
-      texts[i].encode(tokenizer_, sink, options);
-      counts[i] = sink.count;
-    });
+    work_on_parts<std::size_t>(
+        texts, num_threads, specials,
+        [&](const TextView& part, const bpe::EncodeOptions& options) {
+          bpe::CountingSink sink;
+          part.encode(tokenizer_, sink, options);
+          return sink.count;
+        },
+        [&](std::size_t i, std::span<std::size_t> parts) {
+          counts[i] = std::reduce(parts.begin(), parts.end());
+        });
     return counts;
   }
 
@@ -385,18 +392,34 @@ class BytePairEncoder {
     });
   }
 
-  // Calls `work` with the number of each text on as many threads, and what to encode it with.
-  template <typename Work>
-  void for_each_text(const std::vector<Text>& texts, int num_threads, const Specials& specials,
-                     const Work& work) const {
-    const unsigned threads = to_num_threads(num_threads);
-    interruptible(total_size(texts), [&](bpe::StopFlag& stop) {
+  // Cuts long texts, so that threads share them; calls `work(part, options)` for each part on as many
+  // threads, and then `join(i, results)` for each text with what that gave for its parts.
+  template <typename Result, typename Work, typename Join>
+  void work_on_parts(const std::vector<Text>& texts, int num_threads, const Specials& specials,
+                     const Work& work, const Join& join) const {
+    const unsigned threads = bpe::num_threads_for(to_num_threads(num_threads));
+    const std::size_t total = total_size(texts);
+    interruptible(total, [&](bpe::StopFlag& stop) {
       const bpe::EncodeOptions options{.specials = specials.get(), .stop = stop};
+      std::vector<TextView> parts;
+      std::vector<std::size_t> first_parts;  // by text
+      for (const Text& text : texts) {
+        first_parts.push_back(parts.size());
+        const std::size_t share = threads == 1 ? text.size() : bpe::share_of(total, threads);
+        for (const TextView& part : text.parts(tokenizer_.pattern(), specials.get(), share))
+          parts.push_back(part);
+      }
+      first_parts.push_back(parts.size());
+
+      std::vector<Result> results(parts.size());
       const auto run = [&](std::size_t i) {
         stop.check();
-        work(i, options);
+        results[i] = work(parts[i], options);
       };
-      bpe::parallel_for(texts.size(), threads, run, [&] { stop.check(); });
+      bpe::parallel_for(parts.size(), threads, run, [&] { stop.check(); });
+      for (std::size_t i = 0; i < texts.size(); ++i) {
+        join(i, std::span(results).subspan(first_parts[i], first_parts[i + 1] - first_parts[i]));
+      }
     });
   }
 
@@ -438,7 +461,7 @@ class BytePairEncoder {
       throw py::value_error("out must be a writable array of one axis without gaps");
     }
     const auto capacity = static_cast<std::size_t>(array.size());
-    BufferSink<Id> sink({array.mutable_data(), capacity});
+    bpe::BufferSink<Id> sink({array.mutable_data(), capacity});
     encode_to(text, specials, sink);
     if (sink.size > capacity) {
       throw py::value_error("the text has " + std::to_string(sink.size) + " tokens, out has room for " +
@@ -450,12 +473,24 @@ class BytePairEncoder {
   template <typename Id>
   [[nodiscard]] std::vector<std::vector<Id>> encode_all(const std::vector<Text>& texts, int num_threads,
                                                         const Specials& specials) const {
-    std::vector<std::vector<Id>> results(texts.size());
-    for_each_text(texts, num_threads, specials, [&](std::size_t i, const bpe::EncodeOptions& options) {
-      results[i].reserve(texts[i].most_tokens() / 3 + 16);  // English has about four bytes to a token
-      bpe::VectorSink<Id> sink(results[i]);
-      texts[i].encode(tokenizer_, sink, options);
-    });
+    using Ids = std::vector<Id>;
+    std::vector<Ids> results(texts.size());
+    work_on_parts<Ids>(
+        texts, num_threads, specials,
+        [&](const TextView& part, const bpe::EncodeOptions& options) {
+          Ids ids;
+          ids.reserve(part.most_tokens() / 3 + 16);  // English has about four bytes to a token
+          bpe::VectorSink<Id> sink(ids);
+          part.encode(tokenizer_, sink, options);
+          return ids;
+        },
+        [&](std::size_t i, std::span<Ids> parts) {
+          results[i] = std::move(parts.front());
+          for (Ids& part : parts.subspan(1)) {
+            results[i].insert(results[i].end(), part.begin(), part.end());
+            part = {};
+          }
+        });
     return results;
   }
 

@@ -13,12 +13,15 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "conversions.hpp"
 #include "gpt2x/bpe/internal/code_points.hpp"
 #include "gpt2x/bpe/internal/huge_pages.hpp"
+#include "gpt2x/bpe/internal/shares.hpp"
+#include "gpt2x/bpe/internal/unicode.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"
 
 namespace conversions {
@@ -26,35 +29,21 @@ namespace conversions {
 namespace py = pybind11;
 namespace bpe = gpt2x::bpe;
 
-/// A `str` or `bytes` as the core takes it, where it lies. Holds a reference, so that it stays there.
-class Text {
+/// A `str` or `bytes`, or a part of one, as the core takes it: where it lies.
+class TextView {
  public:
-  /// Throws TypeError for anything else.
-  explicit Text(py::object text) : owner_(std::move(text)) {
-    PyObject* const object = owner_.ptr();
-    if (PyBytes_Check(object)) {
-      data_ = PyBytes_AS_STRING(object);
-      size_ = PyBytes_GET_SIZE(object);
-    } else if (PyUnicode_Check(object)) {
-#if PY_VERSION_HEX < 0x030C0000
-      if (PyUnicode_READY(object) != 0) throw py::error_already_set();  // strings of the oldest kind
-#endif
-      data_ = PyUnicode_DATA(object);
-      size_ = PyUnicode_GET_LENGTH(object);
-      form_ = PyUnicode_IS_ASCII(object) ? Form::kAscii : static_cast<Form>(PyUnicode_KIND(object));
-    } else {
-      throw py::type_error("a text is " + std::string(Py_TYPE(object)->tp_name) + "; give str or bytes");
-    }
-  }
+  /// How the text lies in memory; the last three are CPython's numbers, the bytes of a code point.
+  enum class Form { kBytes = -1, kUtf8 = 0, kLatin1 = 1, kTwoBytes = 2, kFourBytes = 4 };
+
+  TextView(const void* data, std::size_t size, Form form) : data_(data), size_(size), form_(form) {}
 
   /// Not less than its tokens are.
   [[nodiscard]] std::size_t most_tokens() const {
-    return static_cast<std::size_t>(size_) *
-           (form_ <= Form::kAscii ? 1 : static_cast<std::size_t>(form_) + 1);
+    return size_ * (form_ <= Form::kUtf8 ? 1 : static_cast<std::size_t>(form_) + 1);
   }
 
   /// Of a str, characters.
-  [[nodiscard]] std::size_t size() const { return static_cast<std::size_t>(size_); }
+  [[nodiscard]] std::size_t size() const { return size_; }
 
   /// Hands the text's tokens to `sink`. Of a str, surrogate pairs join and lone surrogates become U+FFFD. May
   /// be called without the GIL.
@@ -63,7 +52,7 @@ class Text {
     switch (form_) {
       case Form::kBytes:
         return tokenizer.encode(characters(), sink, bpe::Tokenizer::Text::kAnyBytes, options);
-      case Form::kAscii:
+      case Form::kUtf8:
         return tokenizer.encode(characters(), sink, bpe::Tokenizer::Text::kWellformedUtf8, options);
       case Form::kLatin1:
         return tokenizer.encode(code_points<std::uint8_t>(), sink, options);
@@ -76,11 +65,11 @@ class Text {
 
   /// Calls `use` with the text as a span of bytes or of code points.
   template <typename Use>
-  void visit(const Use& use) const {
+  auto visit(const Use& use) const {
     switch (form_) {
       case Form::kBytes:
-      case Form::kAscii:
-        return use(code_points<char>());
+      case Form::kUtf8:
+        break;
       case Form::kLatin1:
         return use(code_points<std::uint8_t>());
       case Form::kTwoBytes:
@@ -88,48 +77,74 @@ class Text {
       case Form::kFourBytes:
         return use(code_points<char32_t>());
     }
+    return use(code_points<char>());
   }
 
   /// A copy as UTF-8, or the bytes themselves.
   [[nodiscard]] std::string utf8() const {
-    switch (form_) {
-      case Form::kBytes:
-      case Form::kAscii:
-        break;
-      case Form::kLatin1:
-        return to_utf8(code_points<std::uint8_t>());
-      case Form::kTwoBytes:
-        return to_utf8(code_points<char16_t>());
-      case Form::kFourBytes:
-        return to_utf8(code_points<char32_t>());
-    }
-    return std::string(characters());
+    return visit([]<typename Char>(std::span<const Char> text) {
+      if constexpr (std::is_same_v<Char, char>) {
+        return std::string(text.data(), text.size());
+      } else {
+        std::string utf8(text.size() * bpe::kMaxUtf8Bytes<Char>, '\0');
+        utf8.resize(bpe::to_utf8(text, utf8.data()));
+        return utf8;
+      }
+    });
+  }
+
+  /// Parts of about `share` characters that give the tokens of the text, each encoded by itself. Bytes that
+  /// are not valid UTF-8 stay together. May be called without the GIL.
+  [[nodiscard]] std::vector<TextView> parts(bpe::Pattern pattern, const bpe::SpecialTokens* specials,
+                                            std::size_t share) const {
+    if (size_ <= share) return {*this};
+    if (form_ == Form::kBytes && bpe::valid_utf8_prefix(characters()) < size_) return {*this};
+    return visit([&]<typename Char>(std::span<const Char> text) {
+      std::vector<TextView> parts;
+      std::size_t start = 0;
+      for (const std::size_t end : bpe::find_shares(pattern, text, specials, share)) {
+        parts.push_back({text.data() + start, end - start, form_ == Form::kBytes ? Form::kUtf8 : form_});
+        start = end;
+      }
+      return parts;
+    });
   }
 
  private:
-  // How the text lies in memory; the last three are CPython's numbers, the bytes of a code point.
-  enum class Form { kBytes = -1, kAscii = 0, kLatin1 = 1, kTwoBytes = 2, kFourBytes = 4 };
-
-  [[nodiscard]] std::string_view characters() const {
-    return {static_cast<const char*>(data_), static_cast<std::size_t>(size_)};
-  }
+  [[nodiscard]] std::string_view characters() const { return {static_cast<const char*>(data_), size_}; }
 
   template <typename Char>
   [[nodiscard]] std::span<const Char> code_points() const {
-    return {static_cast<const Char*>(data_), static_cast<std::size_t>(size_)};
+    return {static_cast<const Char*>(data_), size_};
   }
 
-  template <typename Char>
-  static std::string to_utf8(std::span<const Char> text) {
-    std::string utf8(text.size() * bpe::kMaxUtf8Bytes<Char>, '\0');
-    utf8.resize(bpe::to_utf8(text, utf8.data()));
-    return utf8;
+  const void* data_;
+  std::size_t size_;
+  Form form_;
+};
+
+/// A Python object's text. Holds a reference, so that it stays where it lies.
+class Text : public TextView {
+ public:
+  /// Throws TypeError for what is neither str nor bytes.
+  explicit Text(py::object text) : TextView(view_of(text.ptr())), owner_(std::move(text)) {}
+
+ private:
+  static TextView view_of(PyObject* object) {
+    if (PyBytes_Check(object)) {
+      return {PyBytes_AS_STRING(object), static_cast<std::size_t>(PyBytes_GET_SIZE(object)), Form::kBytes};
+    }
+    if (!PyUnicode_Check(object)) {
+      throw py::type_error("a text is " + std::string(Py_TYPE(object)->tp_name) + "; give str or bytes");
+    }
+#if PY_VERSION_HEX < 0x030C0000
+    if (PyUnicode_READY(object) != 0) throw py::error_already_set();  // strings of the oldest kind
+#endif
+    const Form form = PyUnicode_IS_ASCII(object) ? Form::kUtf8 : static_cast<Form>(PyUnicode_KIND(object));
+    return {PyUnicode_DATA(object), static_cast<std::size_t>(PyUnicode_GET_LENGTH(object)), form};
   }
 
   py::object owner_;
-  const void* data_ = nullptr;
-  Py_ssize_t size_ = 0;
-  Form form_ = Form::kBytes;
 };
 
 inline std::vector<Text> to_texts(const py::iterable& items) {
@@ -252,24 +267,6 @@ class ArraySink final : public bpe::TokenSink {
  private:
   MallocBuffer<Id> data_;
   std::size_t size_ = 0;
-};
-
-/// Writes tokens to a caller's buffer until it is full, and counts them all.
-template <typename Id>
-class BufferSink final : public bpe::TokenSink {
- public:
-  explicit BufferSink(std::span<Id> buffer) : buffer_(buffer) {}
-
-  void write(std::span<const bpe::TokenId> tokens) override {
-    const std::size_t fitting = size < buffer_.size() ? std::min(tokens.size(), buffer_.size() - size) : 0;
-    for (std::size_t i = 0; i < fitting; ++i) buffer_[size + i] = static_cast<Id>(tokens[i]);
-    size += tokens.size();
-  }
-
-  std::size_t size = 0;
-
- private:
-  std::span<Id> buffer_;
 };
 
 }  // namespace conversions

@@ -56,6 +56,8 @@ class Machine:
     """Whether oneDNN multiplies float32 matrices faster here than the library that torch gives them to."""
     keeps_memory: bool = False
     """Whether the C library can be told to keep freed memory in the process."""
+    shares_memory: bool = False
+    """Whether processes can have memory in common that has no name."""
     peak_flops: dict[str, float] = field(default_factory=dict)
     """Floating-point operations a second of a large matrix product, by dtype, on the fastest device: measured."""
     bandwidth: float = 0.0
@@ -119,6 +121,7 @@ def probe(device: str) -> Machine:
         native_ops=_native_ops(fastest),
         onednn_multiplies=onednn_multiplies(),
         keeps_memory=keep_freed_memory(),
+        shares_memory=hasattr(os, "memfd_create"),
         peak_flops=measure_peak(fastest),
         bandwidth=measure_bandwidth(fastest),
         versions=versions,

@@ -81,6 +81,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     state_of_version_1: ClassVar[Mapping[str, Any]] = {"text_form": AS_IS}
     """What folders of format 1 do not say, since there was one way only."""
 
+    state_before_version_4: ClassVar[Mapping[str, Any]] = {}
+    """What folders of format 3 and below do not say."""
+
     reads_fields: ClassVar[bool] = False
     """Whether it tells the fields of a text apart (`inputs.FIELD_SEPARATOR`)."""
 
@@ -240,6 +243,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     @classmethod
     def _from_header(cls: type[Self], folder: Path, header: Mapping[str, Any]) -> Self:
         params, classes, state = header["params"], header["classes"], header["state"]
+        if header["version"] < 4:
+            state = {**cls.state_before_version_4, **state}
         if header["version"] == 1:
             state = {**cls.state_of_version_1, **state}
         else:

@@ -27,6 +27,9 @@ LEAST = 1e-290
 FEWEST = 100
 """Texts that it takes to choose a temperature; with fewer it stays 1."""
 
+OBJECTIVES = ("accuracy", "macro")
+"""What a classifier may be made for: ``macro`` is macro-F1, in which small classes count as much as large ones."""
+
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """What `fit_strength` chooses from."""
 

@@ -81,6 +81,10 @@ DIALS = tuple(
         ),
         ("weight_decay", float, "Weight decay of AdamW.", {"rnn": 0.01, "gpt2-lstm": 0.01}),
         ("batch_size", int, "Texts a step.", {"rnn": 32, "gpt2-lstm": 32}),
+        (
+            "precision", str, "What is computed in while training: float32, bf16, or auto (bf16 on a CPU that has it).",
+            {"rnn": "auto", "gpt2-lstm": "auto"},
+        ),
         ("cell", str, "Recurrent cell: rnn, gru or lstm.", {"rnn": "gru"}),
         ("embedding", int, "Width of the embeddings.", {"rnn": 192}),
         ("hidden", int, "Width of the hidden state.", {"rnn": 192, "gpt2-lstm": 256}),
@@ -91,7 +95,8 @@ DIALS = tuple(
             {"nb": None, "hashed-nb": None, "linear": None, "tfidf": None, "rnn": None, "gpt2-lstm": None},
         ),
         (
-            "objective", str, "'accuracy', or 'macro' for macro-F1, which helps small classes.", {"linear": "accuracy"},
+            "objective", str, "'accuracy', or 'macro' for macro-F1, which helps small classes.",
+            dict.fromkeys(("nb", "hashed-nb", "linear", "rnn", "gpt2-lstm"), "accuracy"),
         ),
         (
             "tokenizer", str,

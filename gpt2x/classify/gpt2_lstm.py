@@ -67,10 +67,14 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         head_dropout: share of the features before the last layer hidden in training.
         token_dropout: share of positions hidden in training.
         label_smoothing: share of each target that goes to all classes alike, in training.
+        objective: ``accuracy``, or ``macro`` for macro-F1: part of the classes' log share is taken from their scores.
+            It is added to the bias of the last layer when training is over.
         class_weight: what each label's texts count in training, by label; "balanced": each class weighs alike, as in
             scikit-learn; None: all texts count 1.
         validation_fraction: the slice of the training texts that decides when to stop.
         patience: epochs without progress before training ends.
+        precision: what the recurrent layers compute in while training: "float32", "bf16", or "auto", which is bf16 on a
+            CPU that has instructions for it. Weights, and what is predicted, are float32.
         device: auto, cpu, cuda or cuda:N.
         verbose: show progress on stderr.
         random_state: seed of weights, order, dropout and validation slice.
@@ -117,9 +121,11 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         head_dropout: float = 0.3,
         token_dropout: float = 0.1,
         label_smoothing: float = 0.0,
+        objective: str = "accuracy",
         class_weight: Any = None,
         validation_fraction: float = 0.1,
         patience: int = 2,
+        precision: str = "auto",
         device: str = "auto",
         verbose: bool = False,
         random_state: Any = None,
@@ -139,9 +145,11 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         self.head_dropout = head_dropout
         self.token_dropout = token_dropout
         self.label_smoothing = label_smoothing
+        self.objective = objective
         self.class_weight = class_weight
         self.validation_fraction = validation_fraction
         self.patience = patience
+        self.precision = precision
         self.device = device
         self.verbose = verbose
         self.random_state = random_state

@@ -19,11 +19,11 @@ import numpy as np
 
 from gpt2x import _text
 from gpt2x.classify.base import draw_seed
-from gpt2x.classify.calibration import fit_confidence, fit_strength, softmax
+from gpt2x.classify.calibration import OBJECTIVES, fit_confidence, fit_strength, softmax
 from gpt2x.classify.hashed_weights import HashedWeights, padded, restore
-from gpt2x.classify.hashing import HashedClassifier, log_shares
+from gpt2x.classify.hashing import HashedClassifier
 from gpt2x.classify.hyperparameters import Number, OneOf, Share, Whole
-from gpt2x.classify.weighting import ClassWeight, WeightedClassifier
+from gpt2x.classify.weighting import ClassWeight, WeightedClassifier, log_shares
 
 _STEPS_AT_ONCE = 8192  # then Ctrl-C is listened to
 
@@ -64,7 +64,7 @@ class HashedLinear(WeightedClassifier, HashedClassifier):
             "learning_rate": Number(1e-6, 100),
             "decay": Number(1e-6, 1),
             "dropout": Share(),
-            "objective": OneOf(("accuracy", "macro")),
+            "objective": OneOf(OBJECTIVES),
             "class_weight": ClassWeight(),
         }
     )

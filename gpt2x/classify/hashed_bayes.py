@@ -15,6 +15,7 @@ the weights of the groups damp what is said twice. Textbook naive Bayes (`nb`) i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,12 +23,14 @@ from typing import Any
 import numpy as np
 
 from gpt2x.classify.base import draw_seed
-from gpt2x.classify.calibration import fit_confidence
+from gpt2x.classify.calibration import OBJECTIVES, fit_confidence, fit_strength, softmax
 from gpt2x.classify.features import GROUPS
-from gpt2x.classify.hashed_weights import BAYES_PRIOR, ONES, HashedWeights, padded, restore
-from gpt2x.classify.hashing import HashedClassifier, log_shares
-from gpt2x.classify.hyperparameters import Number
-from gpt2x.classify.weighting import ClassWeight, WeightedClassifier
+from gpt2x.classify.hashed_weights import BAYES_PRIOR, ONES, HashedWeights, columns_of, padded, restore
+from gpt2x.classify.hashing import HashedClassifier
+from gpt2x.classify.hyperparameters import Number, OneOf
+from gpt2x.classify.incremental import IncrementalClassifier, class_log_shares
+from gpt2x.classify.weighting import ClassWeight, log_shares
+from gpt2x.errors import InputDataError
 
 # For each group of `features.GROUPS` its weight, and μ as a multiple of the mean n_c.
 # Chosen on a validation part of HuffPost's training rows (full texts).
@@ -35,7 +38,35 @@ WEIGHTS = (0.18, 0.24, 0.06, 0.052, 0.05, 0.031, 0.36)
 MU = (2.5, 0.16, 0.16, 0.1, 0.1, 0.13, 0.23)
 
 
-class HashedBayes(WeightedClassifier, HashedClassifier):
+@dataclass
+class HashedCounts:
+    """What was counted of texts so far, of each hashed number that is in one."""
+
+    numbers: np.ndarray
+    """(F,) int64, ascending."""
+    in_class: np.ndarray
+    """(F, Kp) float32: texts of a class with the feature, each one its weight."""
+    texts_with: np.ndarray
+    """(F,) int64: how many these are, each 1."""
+    groups: np.ndarray
+    """(F,) int8: of a number that features of several groups share, the last."""
+    of_class: np.ndarray
+    """(K,) texts of a class, each one its weight."""
+
+    def extend(self, numbers: np.ndarray) -> np.ndarray:
+        """Make room for these numbers; returns where each stands."""
+        union = np.union1d(self.numbers, numbers)
+        old = np.searchsorted(union, self.numbers)
+        for name in ("in_class", "texts_with", "groups"):
+            before = getattr(self, name)
+            after = np.zeros((len(union), *before.shape[1:]), before.dtype)
+            after[old] = before
+            setattr(self, name, after)
+        self.numbers = union
+        return np.searchsorted(union, numbers)
+
+
+class HashedBayes(IncrementalClassifier, HashedClassifier):
     """Naive Bayes over hashed features, smoothed and damped.
 
     Args:
@@ -43,16 +74,25 @@ class HashedBayes(WeightedClassifier, HashedClassifier):
         min_count: leave out features that are in fewer training texts.
         mixing: λ, the share of the language of all classes.
         validation: share of the training texts on which the temperature is chosen, before all are counted.
+        objective: ``accuracy``, or ``macro`` for macro-F1: part of the classes' log share is taken from their scores.
         class_weight: what each label's texts count in training, by label; "balanced": each class weighs alike, as in
             scikit-learn; None: all texts count 1.
         n_jobs: threads that read and score texts; -1 for all cores. The result does not depend on it.
         random_state: seed of which texts are held back.
 
+    Attributes:
+        log_prior_: as in `HashedClassifier`; with ``objective="macro"`` less what is taken from the scores.
+
     """
 
     kind = "hashed-nb"
     rules = MappingProxyType(
-        {**HashedClassifier.rules, "mixing": Number(1e-9, 1 - 1e-9), "class_weight": ClassWeight()}
+        {
+            **HashedClassifier.rules,
+            "mixing": Number(1e-9, 1 - 1e-9),
+            "objective": OneOf(OBJECTIVES),
+            "class_weight": ClassWeight(),
+        }
     )
 
     def __init__(
@@ -62,6 +102,7 @@ class HashedBayes(WeightedClassifier, HashedClassifier):
         min_count: int = 2,
         mixing: float = 0.2,
         validation: float = 0.05,
+        objective: str = "accuracy",
         class_weight: Any = None,
         n_jobs: int = -1,
         random_state: Any = None,
@@ -70,17 +111,28 @@ class HashedBayes(WeightedClassifier, HashedClassifier):
         self.min_count = min_count
         self.mixing = mixing
         self.validation = validation
+        self.objective = objective
         self.class_weight = class_weight
         self.n_jobs = n_jobs
         self.random_state = random_state
 
     def _fit(self, texts: list[str], y: np.ndarray, num_classes: int) -> None:
         rest, held = self._hold_back(y, np.random.default_rng(draw_seed(self.random_state)))
-        weights = self._row_weights
+        weights, strength = self._row_weights, 0.0
         if len(held) and weights[rest].any():
             self._count([texts[i] for i in rest], y[rest], weights[rest], num_classes)
-            self.temperature_, self.offset_ = fit_confidence(self._proba([texts[i] for i in held]), y[held])
+            strength = self._calibrate([texts[i] for i in held], y[held])
         self._count(texts, y, weights, num_classes)
+        self.log_prior_ *= 1 - strength / BAYES_PRIOR
+
+    def _calibrate(self, texts: list[str], truth: np.ndarray) -> float:
+        """Choose temperature, offset and, for macro-F1, how much of the classes' log share to take from the scores."""
+        scores, strength = self._scores(texts), 0.0
+        if self.objective == "macro":
+            strength = fit_strength(scores, truth, self.log_prior_)
+            scores = scores - strength * self.log_prior_
+        self.temperature_, self.offset_ = fit_confidence(softmax(scores), truth)
+        return strength
 
     def _count(self, texts: list[str], y: np.ndarray, weights: np.ndarray, num_classes: int) -> None:
         rows, counted = self._read(texts), np.flatnonzero(weights)
@@ -89,13 +141,46 @@ class HashedBayes(WeightedClassifier, HashedClassifier):
         counts = np.zeros((len(self.numbers_), padded(num_classes)), np.float32)
         rows.class_counts(counted, y.astype(np.int32), weights, counts)
         self.log_prior_ = log_shares(y, num_classes, weights)
-        groups = rows.groups()[: len(self.numbers_)]
+        self._weigh(counts, rows.groups()[: len(self.numbers_)], num_classes)
+
+    def _weigh(self, counts: np.ndarray, groups: np.ndarray, num_classes: int) -> None:
+        """Turn counts (F, Kp) into weights, in their place, since they are as large; groups (F,)."""
         for group in range(len(GROUPS)):
             own = groups == group
             if own.any():
                 ratios = log_ratios(counts[own, :num_classes], MU[group], self.mixing)
                 counts[own, :num_classes] = WEIGHTS[group] * ratios
-        self.weights_ = counts  # in the place of the counts, which are as large
+        self.weights_ = counts
+
+    # -- part by part ---------------------------------------------------------------------------------------------
+
+    def _new_counts(self, num_classes: int) -> HashedCounts:
+        none = np.zeros(0, np.int64)
+        in_class = np.zeros((0, padded(num_classes)), np.float32)
+        return HashedCounts(none, in_class, none, np.zeros(0, np.int8), np.zeros(num_classes))
+
+    def _add(self, counts: HashedCounts, texts: list[str], y: np.ndarray, row_weights: np.ndarray) -> None:
+        rows, counted = self._read(texts), np.flatnonzero(row_weights)
+        num_texts, groups = rows.document_counts(counted.astype(np.int64)), rows.groups()  # (2**bits,)
+        numbers = np.flatnonzero(groups >= 0)  # those of texts of weight 0, too: `_count` has their groups
+        place = counts.extend(numbers)
+        rows.keep(columns_of(numbers, self.bits), self._threads())
+        found = np.zeros((len(numbers), counts.in_class.shape[1]), np.float32)
+        rows.class_counts(counted, y.astype(np.int32), row_weights, found)
+        counts.in_class[place] += found
+        counts.texts_with[place] += num_texts[numbers]
+        counts.groups[place] = groups[numbers]
+        counts.of_class += np.bincount(y, row_weights, minlength=len(counts.of_class))
+
+    def _estimate(self, counts: HashedCounts) -> None:
+        kept = counts.texts_with >= self.min_count
+        if not kept.any():
+            raise InputDataError(
+                f"no feature is in {self.min_count} or more of the texts so far; give more text or a smaller min_count"
+            )
+        self.numbers_ = counts.numbers[kept]
+        self.log_prior_ = class_log_shares(counts.of_class).astype(np.float32)
+        self._weigh(counts.in_class[kept], counts.groups[kept], len(counts.of_class))
 
     def _hashed_weights(self) -> HashedWeights:
         return HashedWeights(
@@ -109,9 +194,8 @@ class HashedBayes(WeightedClassifier, HashedClassifier):
     def _restore(
         self, folder: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
     ) -> None:
-        self._restore_hashed(
-            restore(self.kind, self.bits, arrays, state, num_classes, threads=self._threads())
-        )
+        weights = restore(self.kind, self.bits, arrays, state, num_classes, threads=self._threads())
+        self._restore_hashed(weights)
 
 
 def log_ratios(counts: np.ndarray, mu: float, mixing: float) -> np.ndarray:

@@ -127,9 +127,3 @@ class HashedClassifier(TextClassifier):
     def _restore_hashed(self, weights: HashedWeights) -> None:
         self.numbers_, self.log_prior_ = weights.numbers, weights.log_prior
         self.weights_ = with_padding(weights.weights)
-
-
-def log_shares(y: np.ndarray, num_classes: int, row_weights: np.ndarray | None = None) -> np.ndarray:
-    """The log of each class's share of the rows: (K,) float32."""
-    counts = np.bincount(y, row_weights, minlength=num_classes)
-    return np.log(np.maximum(counts, 1e-9) / counts.sum()).astype(np.float32)

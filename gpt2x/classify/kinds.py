@@ -17,7 +17,7 @@ HEADER = "classifier.json"
 """The file that makes a folder a saved classifier."""
 
 FORMAT = "gpt2x-classifier"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Format 3 adds the temperature (1 before); format 2 says how texts are read (text form, token pattern, …), for which
 format 1 had one way. Both are still read."""
 

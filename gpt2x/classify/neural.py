@@ -28,6 +28,8 @@ from gpt2x.errors import InputDataError
 
 CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
+PRECISIONS = ("auto", "float32", "bf16")
+
 
 # -- rows of unequal length ---------------------------------------------------------------------------------------
 
@@ -115,6 +117,8 @@ class SequenceNet(nn.Module):
             at all positions of a text (Gal and Ghahramani 2016, arXiv:1512.05287).
         head_dropout: share of features set to zero before the last layer, in training.
         token_dropout: share of positions whose token is hidden in training: made unknown, or set to zero.
+        num_shapes: ways in which a token may be written (`token_shapes`); where there are any, an id is
+            ``row * num_shapes + shape``, and what the network reads is the sum of both vectors.
 
     """
 
@@ -130,20 +134,26 @@ class SequenceNet(nn.Module):
         dropout: float,
         head_dropout: float,
         token_dropout: float,
+        num_shapes: int = 0,
     ) -> None:
         super().__init__()
         self.embedding = None
+        self.shapes = None
         if num_tokens is not None:
             self.embedding = nn.Embedding(num_tokens, features)  # (V, E)
             nn.init.normal_(
                 self.embedding.weight, std=0.1
             )  # torch's 1.0 would take many epochs to be forgotten
+            if num_shapes:
+                self.shapes = nn.Embedding(num_shapes, features)
+                nn.init.normal_(self.shapes.weight, std=0.02)
         self.shift = nn.Buffer(torch.zeros(features))  # (E,)
         self.scale = nn.Buffer(torch.ones(features))  # (E,)
         # One mask for all positions where dimensions are dropped as channels are: (B, E, T).
         self.dropout = nn.Dropout(dropout) if num_tokens is None else nn.Dropout1d(dropout)
         self.head_dropout = nn.Dropout(head_dropout)
         self.token_dropout = token_dropout
+        self.trains_in_bf16 = False  # see `computes_in_bf16`
         self.forwards = CELLS[cell](features, hidden, batch_first=True)
         self.backwards = CELLS[cell](features, hidden, batch_first=True) if bidirectional else None
         self.head = nn.Linear(2 * hidden * (2 if bidirectional else 1), num_classes)
@@ -153,14 +163,15 @@ class SequenceNet(nn.Module):
         x = self._features(x)  # (B, T, E)
         position = torch.arange(x.size(1), device=x.device)  # (T,)
         real = position < lengths[:, None]  # (B, T)
-        # Right padding comes after all that a forward reading has seen, so its outputs at real positions are exact.
-        outputs = [self.forwards(x)[0]]  # (B, T, H)
-        if self.backwards is not None:
-            # Each row turned round within its own length. (pack_padded_sequence gives the same; on a CPU it takes a
-            # third longer for a tanh RNN and more than twice as long for an LSTM.)
-            turned = torch.where(real, lengths[:, None] - 1 - position, position)  # (B, T)
-            outputs.append(self.backwards(x.gather(1, turned[:, :, None].expand_as(x)))[0])
-        states = torch.cat(outputs, dim=2)  # (B, T, H or 2H)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.training and self.trains_in_bf16):
+            # Right padding comes after all that a forward reading has seen, so its outputs at real positions are exact.
+            outputs = [self.forwards(x)[0]]  # (B, T, H)
+            if self.backwards is not None:
+                # Each row turned round within its own length. (pack_padded_sequence gives the same; on a CPU it takes
+                # a third longer for a tanh RNN and more than twice as long for an LSTM.)
+                turned = torch.where(real, lengths[:, None] - 1 - position, position)  # (B, T)
+                outputs.append(self.backwards(x.gather(1, turned[:, :, None].expand_as(x)))[0])
+        states = torch.cat(outputs, dim=2).float()  # (B, T, H or 2H)
         mean = (states * real[:, :, None]).sum(dim=1) / lengths[:, None]
         maximum = states.masked_fill(~real[:, :, None], -math.inf).amax(dim=1)
         return self.head(self.head_dropout(torch.cat([mean, maximum], dim=1)))
@@ -170,7 +181,12 @@ class SequenceNet(nn.Module):
             torch.rand(x.shape[:2], device=x.device) < self.token_dropout if self.training else None
         )  # (B, T)
         if self.embedding is not None:
+            shape = None
+            if self.shapes is not None:
+                x, shape = x // self.shapes.num_embeddings, x % self.shapes.num_embeddings
             x = self.embedding(x if hidden is None else x.masked_fill(hidden, 0))
+            if self.shapes is not None:
+                x = x + self.shapes(shape)
             return self.dropout(x.transpose(1, 2)).transpose(1, 2)
         x = (x.float() - self.shift) * self.scale
         return self.dropout(x if hidden is None else x.masked_fill(hidden[:, :, None], 0))
@@ -193,6 +209,18 @@ def bar(show: bool, description: str, total: int, unit: str) -> AbstractContextM
 
 
 # -- training -----------------------------------------------------------------------------------------------------
+
+
+def computes_in_bf16(precision: str, device: torch.device) -> bool:
+    """Whether the recurrent layers are trained in bf16 under a precision of `PRECISIONS`; weights stay in float32.
+
+    "auto" says yes on a CPU with bf16 instructions (avx512_bf16). On one core of an AMD EPYC that has them, a GRU of
+    192 features takes 0.46 ms a text of 40 tokens forwards and backwards in batches of 256, in float32 0.75 ms; in
+    batches of 32 it takes 0.70 and 0.89 ms; an LSTM of 256 over 320 features 0.96 and 1.58 ms.
+    """
+    if precision == "auto":
+        return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+    return precision == "bf16"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,15 @@ import numpy as np
 import torch
 
 from gpt2x.classify.base import TextClassifier, draw_seed
-from gpt2x.classify.calibration import fit_confidence
-from gpt2x.classify.hyperparameters import Device, Flag, Number, Share, Whole
+from gpt2x.classify.calibration import OBJECTIVES, fit_confidence, fit_strength
+from gpt2x.classify.hyperparameters import Device, Flag, Number, OneOf, Share, Whole
 from gpt2x.classify.kinds import KINDS
 from gpt2x.classify.neural import (
+    PRECISIONS,
     Plan,
     Ragged,
     SequenceNet,
+    computes_in_bf16,
     one_thread_if_small,
     predict_logits,
     seeded,
@@ -26,7 +28,7 @@ from gpt2x.classify.neural import (
     validation_split,
 )
 from gpt2x.classify.saved import check_array, check_complete
-from gpt2x.classify.weighting import ClassWeight, WeightedClassifier
+from gpt2x.classify.weighting import ClassWeight, WeightedClassifier, log_shares
 from gpt2x.errors import UsageError
 from gpt2x.model.device import pick_device, shapes_only
 
@@ -65,11 +67,13 @@ class RecurrentClassifier(WeightedClassifier):
             "head_dropout": Share(),
             "token_dropout": Share(),
             "label_smoothing": Share(),
+            "objective": OneOf(OBJECTIVES),
             "class_weight": ClassWeight(),
             "max_tokens": Whole(1, 10**6),
             "lowercase": Flag(),
             "validation_fraction": Share(),
             "patience": Whole(1, 10**6),
+            "precision": OneOf(PRECISIONS),
             "device": Device(),
             "verbose": Flag(),
         }
@@ -91,10 +95,12 @@ class RecurrentClassifier(WeightedClassifier):
     head_dropout: float
     token_dropout: float
     label_smoothing: float
+    objective: str
     max_tokens: int
     lowercase: bool
     validation_fraction: float
     patience: int
+    precision: str
     device: str
     verbose: bool
     random_state: Any
@@ -117,15 +123,26 @@ class RecurrentClassifier(WeightedClassifier):
             net = self._make_net(num_classes, device)
             if net.embedding is None:
                 net.standardise(rows.values)
+            net.trains_in_bf16 = computes_in_bf16(self.precision, device)
             with one_thread_if_small(net):
                 self.history_ = train_network(net, rows, y, plan, KINDS[self.kind].title, row_weights=weights)
                 _, held = validation_split(y, weights, plan, np.random.default_rng(seed))
                 if len(held):
-                    logits = predict_logits(net, rows, plan.batch_size, held)
-                    self.temperature_, self.offset_ = fit_confidence(
-                        logits.double().softmax(dim=1).numpy(), y[held]
-                    )
+                    logits = predict_logits(net, rows, plan.batch_size, held).double()
+                    if self.objective == "macro":
+                        log_prior = log_shares(y, num_classes, weights)
+                        logits = logits.add(self._adjust(net, logits.numpy(), y, held, log_prior))
+                    self.temperature_, self.offset_ = fit_confidence(logits.softmax(dim=1).numpy(), y[held])
         self.net_ = net
+
+    def _adjust(
+        self, net: SequenceNet, logits: np.ndarray, y: np.ndarray, held: np.ndarray, log_prior: np.ndarray
+    ) -> torch.Tensor:
+        """Take the best part of the classes' log share (K,), by `held`, from the bias; returns what was added."""
+        change = -fit_strength(logits, y[held], log_prior) * torch.from_numpy(log_prior)
+        with torch.no_grad():
+            net.head.bias.add_(change.to(net.head.bias.device))
+        return change
 
     def _proba(self, texts: list[str]) -> np.ndarray:
         parts = []
@@ -167,6 +184,7 @@ class RecurrentClassifier(WeightedClassifier):
                 dropout=float(self.dropout),
                 head_dropout=float(self.head_dropout),
                 token_dropout=float(self.token_dropout),
+                num_shapes=self._num_shapes(),
             ).to(device)
         except (MemoryError, RuntimeError) as error:
             if "memory" not in str(error).lower():
@@ -192,6 +210,10 @@ class RecurrentClassifier(WeightedClassifier):
     def _input_size(self) -> tuple[int | None, int]:
         """(rows of the embedding, or None for features; E)."""
         raise NotImplementedError
+
+    def _num_shapes(self) -> int:
+        """In how many ways a token may be written that the rows tell apart (`SequenceNet`)."""
+        return 0
 
     def _cell(self) -> str:
         raise NotImplementedError

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpt2x.classify.hyperparameters import Name, OneOf, Whole
+from gpt2x.classify.hyperparameters import Flag, Name, OneOf, Whole
+from gpt2x.classify.inputs import without_fields
 from gpt2x.classify.neural import CELLS, Ragged
 from gpt2x.classify.recurrent import RecurrentClassifier, check_fingerprint, fingerprint
-from gpt2x.classify.saved import check_array
+from gpt2x.classify.saved import check_array, one_of
+from gpt2x.data.fields import FIELD_SEPARATOR
 from gpt2x.errors import MissingComponentError
 
 if TYPE_CHECKING:
@@ -32,6 +34,12 @@ LEARN = "learn"
 
 LEARNED_SIZE = 8192
 """How many tokens such a vocabulary has at most."""
+
+NUM_SHAPES = 4
+"""In how many ways a token may be written: see `token_shapes`."""
+
+PLAIN, FIELDS = 1, 2
+"""How texts are read: as one field, or with a token between fields. The number is saved with a classifier."""
 
 
 class TokenizerRule(Name):
@@ -58,6 +66,8 @@ class RNNClassifier(RecurrentClassifier):
         min_count: tokens that occur less often in the training texts count as unknown.
         max_tokens: longer texts are cut.
         lowercase: lower-case the texts first, in training and in use alike.
+        shapes: also read how a token is written (`token_shapes`), beside the token itself; a text is then another one
+            when it is typed in another case.
         epochs: passes over the training texts at most; training ends when `patience` epochs have not lowered the loss
             on the validation slice, and the best epoch is kept.
         batch_size: texts in a step.
@@ -67,10 +77,14 @@ class RNNClassifier(RecurrentClassifier):
         head_dropout: share of the features before the last layer hidden in training.
         token_dropout: share of tokens hidden in training.
         label_smoothing: share of each target that goes to all classes alike, in training.
+        objective: ``accuracy``, or ``macro`` for macro-F1: part of the classes' log share is taken from their scores.
+            It is added to the bias of the last layer when training is over.
         class_weight: what each label's texts count in training, by label; "balanced": each class weighs alike, as in
             scikit-learn; None: all texts count 1.
         validation_fraction: the slice of the training texts that decides when to stop.
         patience: epochs without progress before training ends.
+        precision: what the recurrent layers compute in while training: "float32", "bf16", or "auto", which is bf16 on a
+            CPU that has instructions for it. Weights, and what is predicted, are float32.
         device: auto, cpu, cuda or cuda:N.
         verbose: show progress on stderr.
         random_state: seed of weights, order, dropout and validation slice; the same seed gives the same classifier on
@@ -90,11 +104,16 @@ class RNNClassifier(RecurrentClassifier):
             "cell": OneOf(tuple(CELLS)),
             "embedding": Whole(1, 2**14),
             "min_count": Whole(1, 10**9),
+            "shapes": Flag(),
         }
     )
 
+    reads_fields = True
+    state_before_version_4 = MappingProxyType({"reading": PLAIN})
+
     tokenizer_: Tokenizer
     token_ids_: np.ndarray
+    reading_: int
 
     def __init__(
         self,
@@ -107,6 +126,7 @@ class RNNClassifier(RecurrentClassifier):
         min_count: int = 2,
         max_tokens: int = 256,
         lowercase: bool = True,
+        shapes: bool = False,
         epochs: int = 5,
         batch_size: int = 32,
         learning_rate: float = 2e-3,
@@ -115,9 +135,11 @@ class RNNClassifier(RecurrentClassifier):
         head_dropout: float = 0.5,
         token_dropout: float = 0.3,
         label_smoothing: float = 0.1,
+        objective: str = "accuracy",
         class_weight: Any = None,
         validation_fraction: float = 0.1,
         patience: int = 2,
+        precision: str = "auto",
         device: str = "auto",
         verbose: bool = False,
         random_state: Any = None,
@@ -130,6 +152,7 @@ class RNNClassifier(RecurrentClassifier):
         self.min_count = min_count
         self.max_tokens = max_tokens
         self.lowercase = lowercase
+        self.shapes = shapes
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -138,9 +161,11 @@ class RNNClassifier(RecurrentClassifier):
         self.head_dropout = head_dropout
         self.token_dropout = token_dropout
         self.label_smoothing = label_smoothing
+        self.objective = objective
         self.class_weight = class_weight
         self.validation_fraction = validation_fraction
         self.patience = patience
+        self.precision = precision
         self.device = device
         self.verbose = verbose
         self.random_state = random_state
@@ -150,25 +175,44 @@ class RNNClassifier(RecurrentClassifier):
         return f"{len(self.token_ids_):,} {self.tokenizer_.name} tokens"
 
     def _prepare(self, texts: list[str], device: torch.device) -> None:
-        self.tokenizer_ = find_tokenizer(self.tokenizer, texts)
+        self.reading_ = FIELDS
+        texts = self._separated(texts)
+        self.tokenizer_ = find_tokenizer(self.tokenizer, self._lowered(texts))
         ids, counts = np.unique(self._encode(texts).values, return_counts=True)
         self.token_ids_ = ids[counts >= self.min_count].astype(np.int64)
 
     @contextmanager
     def _rows(self, texts: list[str]) -> Iterator[Ragged]:
+        texts = self._separated(texts)
         encoded = self._encode(texts)
-        if not len(self.token_ids_):
-            yield Ragged(np.zeros_like(encoded.values), encoded.offsets)
-            return
-        place = np.searchsorted(self.token_ids_, encoded.values).clip(max=len(self.token_ids_) - 1)
-        known = self.token_ids_[place] == encoded.values
-        yield Ragged(np.where(known, place + 1, 0), encoded.offsets)
+        rows = np.zeros_like(encoded.values)
+        if len(self.token_ids_):
+            place = np.searchsorted(self.token_ids_, encoded.values).clip(max=len(self.token_ids_) - 1)
+            rows = np.where(self.token_ids_[place] == encoded.values, place + 1, 0)
+        if self._num_shapes():
+            rows = rows * NUM_SHAPES + token_shapes(texts, encoded, self.tokenizer_)
+        yield Ragged(rows, encoded.offsets)
+
+    def _cased(self, texts: list[str]) -> list[str]:
+        return texts  # how a token is written is told apart, before the texts are lower-cased
+
+    def _lowered(self, texts: list[str]) -> list[str]:
+        return super()._cased(texts)
+
+    def _separated(self, texts: list[str]) -> list[str]:
+        """The texts with a token of its own between fields, or with a blank, as folders of old were trained."""
+        if self.reading_ == PLAIN:
+            return without_fields(texts)
+        # The blank behind it lets the next word be the token that it is within a field.
+        return [text.replace(FIELD_SEPARATOR, f"{FIELD_SEPARATOR} ") for text in texts]
 
     def _encode(self, texts: list[str]) -> Ragged:
         """Ids of the tokenizer; a text without a token is one unknown token (-1)."""
-        return Ragged.of(
-            [ids[: int(self.max_tokens)] or [-1] for ids in self.tokenizer_.encode_ordinary_batch(texts)]
-        )
+        found = self.tokenizer_.encode_ordinary_batch(self._lowered(texts))
+        return Ragged.of([ids[: int(self.max_tokens)] or [-1] for ids in found])
+
+    def _num_shapes(self) -> int:
+        return NUM_SHAPES if self.shapes else 0
 
     def _input_size(self) -> tuple[int, int]:
         return len(self.token_ids_) + 1, int(self.embedding)
@@ -179,13 +223,17 @@ class RNNClassifier(RecurrentClassifier):
     def _state(self, folder: Path) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
         self.tokenizer_.save(folder)
         arrays, state = super()._state(folder)
-        return {**arrays, "token_ids": self.token_ids_}, {**state, "tokenizer": fingerprint(self.tokenizer_)}
+        own = {"tokenizer": fingerprint(self.tokenizer_), "reading": self.reading_}
+        return {**arrays, "token_ids": self.token_ids_}, {**state, **own}
 
     def _restore(
         self, folder: Path, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_classes: int
     ) -> None:
         from gpt2x.tokenizer import Tokenizer
 
+        self.reading_ = one_of(state, "reading", (PLAIN, FIELDS))
+        if ("shapes.weight" in arrays) != bool(self.shapes):
+            raise ValueError("shapes is not what its weights were trained for")
         self.tokenizer_ = Tokenizer.load(folder)
         check_fingerprint(self.tokenizer_, state)
         ids = check_array(arrays, "token_ids", None, np.int64)
@@ -197,6 +245,40 @@ class RNNClassifier(RecurrentClassifier):
         self.token_ids_ = ids
         rest = {name: array for name, array in arrays.items() if name != "token_ids"}
         super()._restore(folder, rest, state, num_classes)
+
+
+def token_shapes(texts: list[str], lowered: Ragged, tokenizer: Tokenizer) -> np.ndarray:
+    """How each token of the lower-cased texts is written in the texts: (S,).
+
+    0: without a letter from a to z; 1: in small letters; 2: with small and capital letters, or as one capital; 3: in
+    capital letters. A text whose length in UTF-8 changes when it is lower-cased counts as written in small letters.
+
+    Args:
+        texts: N texts as they are written.
+        lowered: ids of the texts in lower case, or of their beginnings; -1 stands for no token.
+        tokenizer: whose ids these are.
+
+    """
+    raw = [text.encode("utf-8", "replace") for text in texts]
+    small = [text.lower().encode("utf-8", "replace") for text in texts]
+    raw = [own if len(own) == len(low) else low for own, low in zip(raw, small, strict=True)]
+    known, place = np.unique(lowered.values, return_inverse=True)
+    values = iter(tokenizer.decode_tokens_bytes(known[known >= 0].tolist()))
+    sizes = np.array([len(next(values)) if token >= 0 else 0 for token in known.tolist()], np.int64)[place]
+    ends = np.cumsum(sizes)
+    starts = ends - sizes
+    # Where token starts are counted from the first token of all, they are moved to the start of their own text.
+    text_starts = np.cumsum([0] + [len(own) for own in raw[:-1]])
+    first = starts[np.minimum(lowered.offsets[:-1], len(starts) - 1)]
+    moved = np.repeat(text_starts - first, lowered.lengths)
+    letters = np.frombuffer(b"".join(raw) or b" ", np.uint8)
+    upper = (letters >= ord("A")) & (letters <= ord("Z"))
+    lower = (letters >= ord("a")) & (letters <= ord("z"))
+    num_upper, num_lower = (np.concatenate([[0], np.cumsum(mask)]) for mask in (upper, lower))
+    limit = len(letters)
+    start, end = np.minimum(starts + moved, limit), np.minimum(ends + moved, limit)
+    big, little = num_upper[end] - num_upper[start], num_lower[end] - num_lower[start]
+    return np.select([big + little == 0, big == 0, (little == 0) & (big > 1)], [0, 1, 3], 2)
 
 
 def find_tokenizer(wanted: Any, texts: list[str]) -> Tokenizer:

@@ -46,7 +46,7 @@ def read_strings(path: Path) -> list[str]:
 
 NOT_ALWAYS_SAVED = (
     *("device", "random_state", "tokenizer", "gpt2", "class_weight"),
-    *("head_dropout", "label_smoothing", "cache_gib"),
+    *("head_dropout", "label_smoothing", "cache_gib", "precision", "objective", "shapes"),
 )
 """Hyperparameters that may be missing in a folder: objects that JSON cannot hold, and what only `fit` needs (in the
 second line those that folders of earlier versions lack)."""

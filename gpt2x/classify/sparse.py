@@ -15,10 +15,10 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
 from gpt2x.classify.base import TextClassifier, draw_seed, split_rows
-from gpt2x.classify.calibration import FEWEST, fit_confidence
+from gpt2x.classify.calibration import FEWEST, fit_confidence, fit_strength
 from gpt2x.classify.memory import check_memory
 from gpt2x.classify.saved import write_strings
-from gpt2x.classify.weighting import WeightedClassifier
+from gpt2x.classify.weighting import WeightedClassifier, log_shares
 from gpt2x.classify.word_weights import VOCABULARY, WORDS, probabilities, restore
 from gpt2x.errors import InputDataError
 
@@ -50,6 +50,7 @@ class SparseClassifier(WeightedClassifier):
     calibrates: ClassVar[bool] = False
     """Whether to learn twice: first without a part of the texts, on which temperature and offset are chosen."""
 
+    objective = "accuracy"  # a hyperparameter of `nb` alone
     min_count: int
     random_state: Any
     reading_: dict[str, Any]
@@ -72,25 +73,35 @@ class SparseClassifier(WeightedClassifier):
         num_texts, num_features = counts.shape
         # Weights in float64 while they are learned and in float32 afterwards; texts x classes where classes are coded.
         check_memory(8 * num_classes * (2 * num_features + 2 * num_texts), num_features, num_classes)
-        if self.calibrates:
-            self._calibrate(counts, y, num_classes)
+        strength = self._calibrate(counts, y, num_classes) if self.calibrates else 0.0
         weights, intercepts = self._learn(counts, y, self._row_weights, num_classes)
+        intercepts = intercepts - strength * log_shares(y, num_classes, self._row_weights)
         self.vectorizer_ = vectorizer
         self.weights_ = weights.astype(np.float32)
         self.intercepts_ = intercepts.astype(np.float32)
 
-    def _calibrate(self, counts: Any, y: np.ndarray, num_classes: int) -> None:
-        """Choose temperature and offset on a part of the texts, with what is learned from the others."""
+    def _calibrate(self, counts: Any, y: np.ndarray, num_classes: int) -> float:
+        """Choose temperature and offset on a part of the texts, with what is learned from the others.
+
+        Returns:
+            How much of the classes' log share to take from the scores (`calibration.fit_strength`): 0 for accuracy.
+
+        """
         if len(y) * HELD_BACK < FEWEST:
-            return
+            return 0.0
         rest, held = split_rows(y, HELD_BACK, np.random.default_rng(draw_seed(self.random_state)))
         learned, unseen = counts[rest], counts[held]
         known = np.flatnonzero(
             np.asarray(learned.sum(axis=0)).ravel()
         )  # words of held-back texts alone are unknown
         weights, intercepts = self._learn(learned[:, known], y[rest], self._row_weights[rest], num_classes)
-        shares = self._probabilities(np.asarray(unseen[:, known] @ weights.T) + intercepts)
-        self.temperature_, self.offset_ = fit_confidence(shares, y[held])
+        scores, strength = np.asarray(unseen[:, known] @ weights.T) + intercepts, 0.0
+        if self.objective == "macro":
+            log_prior = log_shares(y[rest], num_classes, self._row_weights[rest])
+            strength = fit_strength(scores, y[held], log_prior)
+            scores = scores - strength * log_prior
+        self.temperature_, self.offset_ = fit_confidence(self._probabilities(scores), y[held])
+        return strength
 
     def _scores(self, texts: list[str]) -> np.ndarray:
         x = self.vectorizer_.transform(texts)  # (N, F), sparse

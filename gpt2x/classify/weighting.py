@@ -71,6 +71,12 @@ def class_weights(wanted: Any, classes: np.ndarray, y: np.ndarray) -> np.ndarray
     return np.array([float(wanted.get(label, 1.0)) for label in classes.tolist()])
 
 
+def log_shares(y: np.ndarray, num_classes: int, row_weights: np.ndarray | None = None) -> np.ndarray:
+    """The log of each class's share of the rows: (K,) float32."""
+    counts = np.bincount(y, row_weights, minlength=num_classes)
+    return np.log(np.maximum(counts, 1e-9) / counts.sum()).astype(np.float32)
+
+
 def check_weights(weights: Any, num_texts: int) -> np.ndarray:
     """The weights of the texts as (N,) float64; ones if none are given.
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpt2x.errors import InputDataError, MissingComponentError, OutputError, quoted
+from gpt2x.export.refusal import check_is_gpt2
 from gpt2x.model.folder import load_folder
 from gpt2x.model.gpt import GPT
 from gpt2x.paths import atomic_path
@@ -61,7 +62,8 @@ def export_gguf(run: Path, out: Path, *, dtype: str = "f32") -> None:
 
     Raises:
         MissingComponentError: the package gguf is not installed.
-        InputDataError: `run` holds no usable model, no tokenizer, or one whose pattern llama.cpp does not know.
+        InputDataError: `run` holds no usable model, one that is no GPT-2, no tokenizer, or one whose pattern llama.cpp
+            does not know.
         OutputError: `out` cannot be written.
 
     """
@@ -73,6 +75,7 @@ def export_gguf(run: Path, out: Path, *, dtype: str = "f32") -> None:
         raise InputDataError(
             f"{run} has no tokenizer, and a GGUF file needs one; put its tokenizer.json beside it"
         )
+    check_is_gpt2(model.config, run, "llama.cpp")
     pattern = _pattern_name(tokenizer, run)
     with atomic_path(out) as staged:
         writer = gguf.GGUFWriter(staged, "gpt2")

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from gpt2x.errors import OutputError
+from gpt2x.export.refusal import check_is_gpt2
 from gpt2x.model.folder import load_folder, model_files, read_config, save_folder
 from gpt2x.paths import atomic_folder, check_folder
 
@@ -26,13 +27,14 @@ def export_hf(run: Path, out: Path, *, dtype: str = "f32") -> None:
         dtype: ``f32`` or ``f16``.
 
     Raises:
-        InputDataError: `run` holds no usable model.
+        InputDataError: `run` holds no usable model, or one that is no GPT-2.
         OutputError: `out` has something else in it or cannot be written.
 
     """
     if out.exists() and out.samefile(run):
         raise OutputError(f"{out} is the run itself; choose another place")
     check_folder(out, exported_files, "an export")
+    check_is_gpt2(read_config(run)[0], run, "transformers")
     model, tokenizer = load_folder(run, dtype=DTYPES[dtype])
     with atomic_folder(out, exported_files, "an export") as folder:
         try:

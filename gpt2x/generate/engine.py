@@ -309,8 +309,9 @@ class _PlainModel:
 def keep_in_context(context: list[int], block_size: int, keep: int = 0) -> list[int]:
     """The tokens that the model reads: all, or when they are too many the first `keep` and the last half of the rest.
 
-    Half, and not all but one, because positions are learned: a context that slides token by token would have to be
-    read again in full for every token. At most half of the context is kept from the beginning.
+    Half, and not all but one, because keys in the cache hold their positions, learned or rotary: a context that slides
+    token by token would have to be read again in full for every token. At most half of the context is kept from the
+    beginning.
 
     >>> keep_in_context([1, 2, 3, 4, 5], block_size=4)
     [4, 5]

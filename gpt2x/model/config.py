@@ -15,6 +15,10 @@ from gpt2x.settings import setting
 
 INITS = ("gpt2", "torch")
 ATTENTIONS = ("naive", "flash")
+POSITIONS = ("learned", "rotary")
+ACTIVATIONS = ("gelu", "relu2")
+ROTARY_BASE = 10_000.0
+"""The slowest pair of a head turns by about 1 / ROTARY_BASE a token (Su et al. 2021, section 3.3)."""
 FUSED = ("fused_loss", "fused_layers", "fused_attention", "fused_gemm")
 """The switches for the operators of `gpt2x.ops`."""
 
@@ -47,6 +51,12 @@ class GPTConfig:
         "rows of the embedding (Vp), e.g. 50304, a rounder number for the hardware; none means vocab_size",
     )
     tie_weights: bool = setting(True, "the token embedding and the output head are one matrix")
+    positions: str = setting(
+        "learned",
+        "learned: a vector for each position; rotary: queries and keys are rotated by their position",
+    )
+    qk_norm: bool = setting(False, "queries and keys are divided by their root mean square, head by head")
+    activation: str = setting("gelu", "of the MLP: gelu, in its tanh form; relu2: max(0, x)²")
     init: str = setting(
         "gpt2", "gpt2: N(0, 0.02), residual projections × 1/sqrt(2 n_layer); torch: torch's own"
     )
@@ -84,7 +94,14 @@ class GPTConfig:
             )
         _check_choice("init", self.init, INITS)
         _check_choice("attention", self.attention, ATTENTIONS)
-        for name in ("tie_weights", *FUSED):
+        _check_choice("positions", self.positions, POSITIONS)
+        _check_choice("activation", self.activation, ACTIVATIONS)
+        if self.positions == "rotary" and self.head_size % 2:
+            raise UsageError(
+                f"positions = rotary turns pairs of numbers, and a head of {self.n_embd} / {self.n_head} = "
+                f"{self.head_size} has one over; choose n_embd and n_head with an even quotient"
+            )
+        for name in ("tie_weights", "qk_norm", *FUSED):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name} = {getattr(self, name)!r} is neither true nor false")
 
@@ -104,6 +121,21 @@ class GPTConfig:
         return self.n_inner or 4 * self.n_embd
 
     @property
+    def beyond_gpt2(self) -> str:
+        """The parts that GPT-2 does not have, in words; empty for a GPT-2.
+
+        >>> GPTConfig(positions="rotary", activation="relu2").beyond_gpt2
+        'rotary positions and ReLU²'
+        """
+        parts = {
+            "rotary positions": self.positions == "rotary",
+            "QK-norm": self.qk_norm,
+            "ReLU²": self.activation == "relu2",
+        }
+        *others, last = [words for words, has in parts.items() if has] or [""]
+        return f"{', '.join(others)} and {last}" if others else last
+
+    @property
     def num_rows(self) -> int:
         """Rows of the token embedding, padding included (Vp)."""
         return self.padded_vocab_size or self.vocab_size
@@ -116,6 +148,14 @@ def fused(on: bool = True) -> dict[str, bool]:
     True
     """
     return dict.fromkeys(FUSED, on)
+
+
+MODERN: dict[str, Any] = {"positions": "rotary", "qk_norm": True, "activation": "relu2"}
+"""The parts of a modern GPT, as fields of a `GPTConfig`: what small GPTs are trained with since about 2023.
+
+>>> GPTConfig(**MODERN).beyond_gpt2
+'rotary positions, QK-norm and ReLU²'
+"""
 
 
 def with_known_names(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from gpt2x import ops
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError
-from gpt2x.model.gpt import GPT, Block
+from gpt2x.model.gpt import GPT, Block, Rotation, prepare_qk, relu_squared, rotation_at
 from gpt2x.model.kv_cache import KVCache
 from gpt2x.model.thread_choice import ThreadChoice
 from gpt2x.ops import backend
@@ -69,8 +69,8 @@ class Layer(NamedTuple):
     qkv: Matrix  # (3 C, C)
     attention_out: Matrix  # (C, C)
     ln_2: Norm
-    widen: Matrix  # (4 C, C), without its bias, which bias_gelu adds
-    widen_bias: Tensor  # (4 C)
+    widen: Matrix  # (4 C, C); with GELU without its bias, which bias_gelu adds
+    widen_bias: Tensor | None  # (4 C)
     narrow: Matrix  # (C, 4 C)
 
 
@@ -99,7 +99,12 @@ class DecodingModel:
         self.config, self.weights = model.config, weights
         self.device = model.wte.weight.device
         self.wte = _plain(model.wte.weight)  # (Vp, C)
-        self.wpe = _plain(model.wpe.weight)  # (block_size, C)
+        self.wpe = None if model.wpe is None else _plain(model.wpe.weight)  # (block_size, C)
+        self.rotation: Rotation | None = None  # (block_size, D) twice
+        if model.wpe is None:
+            self.rotation = rotation_at(torch.arange(self.config.block_size), self.config.head_size)
+        # Where queries and keys go into attention as the product gives them, one copy stores keys and values.
+        self.plain_qk = self.rotation is None and not self.config.qk_norm
         self.layers = [_layer(cast(Block, block), weights) for block in model.h]
         self.ln_f = Norm(_plain(model.ln_f.weight), _plain(model.ln_f.bias))
         # The rows of the padding are left out: they could only yield -inf.
@@ -141,7 +146,8 @@ class DecodingModel:
             IndexError: an id that the model does not have.
 
         """
-        branch = self._positions(cache.length, 1).expand(len(ids), -1)
+        branch = self._positions(cache.length, 1)
+        branch = None if branch is None else branch.expand(len(ids), -1)
         x, branch = self._blocks(F.embedding(ids, self.wte), branch, cache, self._attend_rows)
         cache.advance(1)
         y, _ = self._add_norm(x, branch, self.ln_f)
@@ -156,50 +162,72 @@ class DecodingModel:
         y, _ = self._add_norm(x[-1:], branch[-1:], self.ln_f)
         return self.head(y)[0]
 
-    def _positions(self, past: int, T: int) -> Tensor:
-        """(T, C): where the tokens stand, which is the first branch that is added to the stream."""
-        positions = self.wpe[past : past + T]
-        if len(positions) < T:
+    def _positions(self, past: int, T: int) -> Tensor | None:
+        """(T, C): where the tokens stand, the first branch that is added to the stream; None with rotary positions."""
+        if past + T > self.config.block_size:
             raise ValueError(
                 f"{past + T} tokens are more than the model's context of block_size = {self.config.block_size}; "
                 "give fewer, or let gpt2x.generate.Engine slide over them"
             )
-        return positions
+        return None if self.wpe is None else self.wpe[past : past + T]
 
     def _blocks(
-        self, x: Tensor, branch: Tensor, cache: KVCache, attend: Callable[[int, Tensor, KVCache], Tensor]
+        self,
+        x: Tensor,
+        branch: Tensor | None,
+        cache: KVCache,
+        attend: Callable[[int, Tensor, KVCache], Tensor],
     ) -> tuple[Tensor, Tensor]:
         """All layers, (R, C) -> (R, C) twice: the stream, and what is to be added to it."""
         for number, layer in enumerate(self.layers):
             y, x = self._add_norm(x, branch, layer.ln_1)
             branch = layer.attention_out(attend(number, layer.qkv(y), cache))
             y, x = self._add_norm(x, branch, layer.ln_2)
-            branch = layer.narrow(torch.ops.gpt2x.bias_gelu(layer.widen(y), layer.widen_bias))
+            branch = layer.narrow(self._activate(layer.widen(y), layer.widen_bias))
+        assert branch is not None  # there is at least one layer
         return x, branch
 
-    def _add_norm(self, x: Tensor, branch: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
+    def _activate(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """(R, I) and, where it is not added yet, (I) -> (R, I), inside the MLP."""
+        if bias is None:
+            return relu_squared(x)
+        return cast(Tensor, torch.ops.gpt2x.bias_gelu(x, bias))
+
+    def _add_norm(self, x: Tensor, branch: Tensor | None, norm: Norm) -> tuple[Tensor, Tensor]:
         """The stream with the branch added to it: normalised, and as it is."""
-        y, x, _, _ = torch.ops.gpt2x.add_layer_norm(x, branch, *norm, self.config.layer_norm_epsilon)
-        return y, x
+        y, total, _, _ = torch.ops.gpt2x.add_layer_norm(x, branch, *norm, self.config.layer_norm_epsilon)
+        return y, x if branch is None else total
 
     def _attend(self, number: int, qkv: Tensor, cache: KVCache) -> Tensor:
         """(T, 3 C) -> (T, C): every new token looks at itself and at those before it."""
         T, H, D = len(qkv), self.config.n_head, self.config.head_size
         heads = qkv.view(T, 3, 1, H, D).permute(1, 2, 3, 0, 4)  # (3, 1, H, T, D)
-        keys, values = cache.update_both(number, heads[1:])  # (1, H, S, D)
+        queries, keys, values = self._store(number, heads, cache)  # (1, H, T, D), (1, H, S, D) twice
         if T == 1:
-            return cast(Tensor, torch.ops.gpt2x.decode_attention(heads[0, :, :, 0], keys, values)).view(1, -1)
+            return cast(Tensor, torch.ops.gpt2x.decode_attention(queries[:, :, 0], keys, values)).view(1, -1)
         S = keys.shape[2]
         mask = None if S == T else torch.ones(T, S, dtype=torch.bool).tril(S - T)
-        y = F.scaled_dot_product_attention(heads[0], keys, values, attn_mask=mask, is_causal=mask is None)
+        y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=mask is None)
         return y[0].transpose(0, 1).reshape(T, -1)
 
     def _attend_rows(self, number: int, qkv: Tensor, cache: KVCache) -> Tensor:
         """(B, 3 C) -> (B, C): the new token of each text looks at that text."""
         B, H, D = len(qkv), self.config.n_head, self.config.head_size
         heads = qkv.view(B, 3, H, 1, D).transpose(0, 1)  # (3, B, H, 1, D)
-        keys, values = cache.update_both(number, heads[1:])  # (B, H, S, D)
-        return ops.decode_attention(heads[0, :, :, 0], keys, values).reshape(B, -1)
+        queries, keys, values = self._store(number, heads, cache)  # (B, H, 1, D), (B, H, S, D) twice
+        return ops.decode_attention(queries[:, :, 0], keys, values).reshape(B, -1)
+
+    def _store(self, number: int, heads: Tensor, cache: KVCache) -> tuple[Tensor, Tensor, Tensor]:
+        """(3, B, H, T, D) -> the queries, and the keys and values of all S tokens, the new ones now in the cache."""
+        if self.plain_qk:
+            return heads[0], *cache.update_both(number, heads[1:])
+        past, T = cache.length, heads.shape[3]
+        rotation = None
+        if self.rotation is not None:
+            cos, sin = self.rotation
+            rotation = cos[past : past + T], sin[past : past + T]
+        queries, keys = prepare_qk(heads[:2], self.config.qk_norm, rotation)
+        return queries, *cache.update(number, keys, heads[2])
 
     def new_cache(self, max_length: int | None = None) -> KVCache:
         """An empty KV cache for one text."""
@@ -274,8 +302,8 @@ def _layer(block: Block, weights: str) -> Layer:
         qkv=_matrix(attention.c_attn.weight, attention.c_attn.bias, weights),
         attention_out=_matrix(attention.c_proj.weight, attention.c_proj.bias, weights),
         ln_2=Norm(_plain(block.ln_2.weight), _plain(block.ln_2.bias)),
-        widen=_matrix(mlp.c_fc.weight, None, weights),
-        widen_bias=_plain(mlp.c_fc.bias),
+        widen=_matrix(mlp.c_fc.weight, mlp.c_fc.bias if mlp.relu2 else None, weights),
+        widen_bias=None if mlp.relu2 else _plain(mlp.c_fc.bias),
         narrow=_matrix(mlp.c_proj.weight, mlp.c_proj.bias, weights),
     )
 

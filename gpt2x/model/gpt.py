@@ -12,7 +12,8 @@ Letters in shapes:
 
 The architecture is GPT-2's (Radford et al., 2019, "Language Models are Unsupervised Multitask Learners", §2.3):
 LayerNorm before each half of a block and once at the end, GELU in its tanh form, learned positions, the output head
-tied to the token embedding. The layout in one file follows nanoGPT; parameter names are Hugging Face's.
+tied to the token embedding. Three parts can be exchanged for what came later: rotary positions (`rotation`), QK-norm
+and ReLU². The layout in one file follows nanoGPT; parameter names are Hugging Face's.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gpt2x.model.config import FUSED, GPTConfig
+from gpt2x.model.config import FUSED, ROTARY_BASE, GPTConfig
 from gpt2x.model.kv_cache import KVCache
 
 IGNORE = -100  # a target that counts for nothing in the loss
+
+Rotation = tuple[Tensor, Tensor]
+"""Cosines and signed sines of the angles by which rotary positions turn a head, (T, D) each: see `rotate`."""
 
 # Up to this many tokens torch's flash attention for CPUs is slower in bfloat16 than in float32, casts included: 64
 # tokens, forward and backward, 7.3 against 3.3 ms a layer of GPT-2 124M with B = 4 on one Zen 5 core.
@@ -90,33 +94,47 @@ class Attention(nn.Module):
         self.fused = config.fused_layers
         self.fused_attention = config.fused_attention
         self.naive = config.attention == "naive"
+        self.qk_norm = config.qk_norm
 
-    def forward(self, x: Tensor, cache: KVCache | None, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        cache: KVCache | None,
+        mask: Tensor | None = None,
+        rotation: Rotation | None = None,
+    ) -> Tensor:
         """(B, T, C) -> (B, T, C); with a cache, the T new tokens also see those in it.
 
-        Without a mask, (B, 1, T, T) of bool, each token sees itself and all before it.
+        Without a mask, (B, 1, T, T) of bool, each token sees itself and all before it. Rotary positions turn
+        queries and keys; the cache holds keys that are turned already, each by its own position.
         """
         B, T, C = x.shape
-        qkv = self.c_attn(x)  # (B, T, 3 C)
-        if cache is None and mask is None and self._reads_in_place(qkv):
+        if cache is None and mask is None and rotation is None and self._reads_in_place(x):
             from gpt2x import ops
 
-            y = self.c_proj(ops.causal_attention(qkv, self.n_head))
+            y = self.c_proj(ops.causal_attention(self.c_attn(x), self.n_head))
             return F.dropout(y, self.dropout, self.training)
-        q, k, v = qkv.view(B, T, 3, self.n_head, self.head_size).permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        q, k, v = self._heads(x)  # (B, H, T, D) each
+        q, k = (prepare_qk(each, self.qk_norm, rotation) for each in (q, k))
         if cache is not None:
             k, v = cache.update(self.layer, k, v)  # (B, H, S, D)
         y = self._naive(q, k, v, mask) if self.naive else self._flash(q, k, v, mask)  # (B, H, T, D)
         y = self.c_proj(y.transpose(1, 2).reshape(B, T, C))
         return F.dropout(y, self.dropout, self.training)
 
-    def _reads_in_place(self, qkv: Tensor) -> bool:
+    def _reads_in_place(self, x: Tensor) -> bool:
         """Whether our operator attends: on a CPU that it is compiled for, where no weight of attention is dropped."""
-        if not self.fused_attention or qkv.device.type != "cpu" or (self.training and self.attention_dropout):
+        if not self.fused_attention or self.qk_norm or x.device.type != "cpu":
             return False
         from gpt2x.ops import backend
 
-        return backend.serves(qkv.device, qkv.dtype)
+        return not (self.training and self.attention_dropout) and backend.serves(x.device, x.dtype)
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, C) -> queries, keys and values, (B, H, T, D) each."""
+        B, T, _ = x.shape
+        q, k, v = self.c_attn(x).view(B, T, 3, self.n_head, self.head_size).permute(2, 0, 3, 1, 4)
+        return q, k, v
 
     def _naive(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         scores = q @ k.transpose(-2, -1) / math.sqrt(self.head_size)  # (B, H, T, S)
@@ -141,6 +159,62 @@ class Attention(nn.Module):
         # triangle up with the first of the S tokens instead of the last.
         mask = None if T == 1 else _visible(q, k)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+
+
+def rotation_at(positions: Tensor, head_size: int) -> Rotation:
+    """Rotary positions: pair i of a head at position t turns by the angle t · ROTARY_BASE^(-2 i / D).
+
+    Args:
+        positions: (T,) of int64.
+        head_size: D, which is even; number i and number i + D / 2 are a pair.
+
+    Returns:
+        The angles' cosines, and their sines with a minus for the first of each pair: (T, D) each, float32.
+
+    """
+    pairs = torch.arange(0, head_size, 2, device=positions.device)  # 2 i, (D / 2)
+    angles = positions[:, None] * ROTARY_BASE ** (-pairs / head_size)  # (T, D / 2)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
+
+
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    """(…, T, D) -> each pair (x_i, x_{i + D/2}) turned by its position's angle.
+
+    The product of a turned query and a turned key depends on how far apart they are, and not on where they stand:
+    Su et al. 2021, "RoFormer: Enhanced Transformer with Rotary Position Embedding", section 3.
+    """
+    cos, signed_sin = (part.to(x.dtype) for part in rotation)  # (T, D)
+    partner = x.roll(x.shape[-1] // 2, dims=-1)  # the other number of each pair
+    return torch.addcmul(x * cos, partner, signed_sin)
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    """(…, D) -> the same direction with a root mean square of 1; no gain is learned.
+
+    >>> rms_norm(torch.tensor([3.0, 4.0])).square().mean().item()
+    1.0
+    """
+    return F.rms_norm(x, x.shape[-1:])
+
+
+def prepare_qk(x: Tensor, qk_norm: bool, rotation: Rotation | None) -> Tensor:
+    """Queries or keys, (…, T, D), as attention multiplies them: normalised and turned where the model asks for it.
+
+    A turn leaves the norm as it is, so the order of the two does not matter.
+    """
+    if qk_norm:  # Henry et al. 2020, "Query-Key Normalization for Transformers": no score exceeds √D
+        x = rms_norm(x)
+    return x if rotation is None else rotate(x, rotation)
+
+
+def relu_squared(x: Tensor) -> Tensor:
+    """max(0, x)²: So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling".
+
+    >>> relu_squared(torch.tensor([-1.0, 3.0])).tolist()
+    [0.0, 9.0]
+    """
+    return F.relu(x).square()
 
 
 def document_numbers(idx: Tensor, eot_token: int) -> Tensor:
@@ -182,10 +256,13 @@ class MLP(nn.Module):
         self.c_proj = Linear(config, config.inner_size, config.n_embd)  # weight (C, I)
         self.dropout = config.dropout
         self.fused = config.fused_layers
+        self.relu2 = config.activation == "relu2"
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
-        if self.fused:
+        if self.relu2:
+            x = relu_squared(self.c_fc(x))  # (B, T, I)
+        elif self.fused:
             from gpt2x import ops
 
             x = ops.bias_gelu(self.c_fc.multiply(x, None), self.c_fc.bias)  # (B, T, I)
@@ -205,11 +282,16 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, x: Tensor, branch: Tensor | None, cache: KVCache | None, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        branch: Tensor | None,
+        cache: KVCache | None,
+        mask: Tensor | None = None,
+        rotation: Rotation | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The stream and the branch not yet added to it -> the same two, one block later."""
         x, y = self.ln_1(x, branch)
-        x, y = self.ln_2(x, self.attn(y, cache, mask))
+        x, y = self.ln_2(x, self.attn(y, cache, mask, rotation))
         return x, self.mlp(y)
 
 
@@ -254,7 +336,9 @@ class GPT(nn.Module):
             import gpt2x.ops  # noqa: F401  (now, and not in the middle of a torch.compile)
         self.config = config
         self.wte = nn.Embedding(config.num_rows, config.n_embd)  # weight (Vp, C)
-        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.wpe: nn.Embedding | None = None  # weight (block_size, C)
+        if config.positions == "learned":
+            self.wpe = nn.Embedding(config.block_size, config.n_embd)
         self.h = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.ln_f = AddLayerNorm(config)
         self.lm_head = nn.Linear(config.n_embd, config.num_rows, bias=False)  # weight (Vp, C)
@@ -306,7 +390,8 @@ class GPT(nn.Module):
             cache: where the keys and values of earlier tokens are, and where those of `idx` are added.
             last_only: compute the logits of the last token only, all that generation needs.
             documents: (B, T) of int64 that rise along a row: which document each token belongs to. Tokens see those of
-                their own alone, and its first one has position 0. None: a row is one document. Only without a cache.
+                their own alone, and its first one has position 0 (rotary positions count on along the row: only
+                distances within a document are seen). None: a row is one document. Only without a cache.
 
         Returns:
             logits: (B, T, V), or (B, 1, V) with `last_only`; the padding of the vocabulary is cut off. None with
@@ -353,16 +438,18 @@ class GPT(nn.Module):
                 f"{total} tokens are more than the model's context of block_size = {block_size}; "
                 "give fewer, or let gpt2x.generate.Engine slide over them"
             )
-        mask = None
-        if documents is None:
-            positions = torch.arange(past, total, device=idx.device)
+        positions = torch.arange(past, total, device=idx.device)
+        mask = None if documents is None else _same_document(documents)
+        x, head = self._embed(idx)  # (B, T, C)
+        rotation = None
+        if self.wpe is None:
+            rotation = rotation_at(positions, self.config.head_size)
         else:
-            positions, mask = _places_in_documents(documents), _same_document(documents)
-        tokens, head = self._embed(idx)
-        x = F.dropout(tokens + self.wpe(positions), self.config.dropout, self.training)  # (B, T, C)
+            x = x + self.wpe(positions if documents is None else _places_in_documents(documents))
+        x = F.dropout(x, self.config.dropout, self.training)
         branch = None
         for block in self.h:
-            x, branch = block(x, branch, cache, mask)
+            x, branch = block(x, branch, cache, mask, rotation)
         if cache is not None:
             cache.advance(idx.shape[1])
         return self.ln_f(x, branch)[1], head
@@ -384,7 +471,8 @@ class GPT(nn.Module):
         """How many numbers are learned, shared ones counted once; without `embeddings`, those of the blocks."""
         total = sum(parameter.numel() for parameter in self.parameters())
         if not embeddings:
-            total -= sum(p.numel() for p in {self.wte.weight, self.wpe.weight, self.lm_head.weight})
+            tables = {self.wte.weight, self.lm_head.weight} | ({self.wpe.weight} if self.wpe else set())
+            total -= sum(table.numel() for table in tables)
         return total
 
     def optimizer_groups(self, weight_decay: float) -> list[dict[str, Any]]:

@@ -14,8 +14,11 @@ from typing import Any
 from torch import Tensor
 
 from gpt2x.errors import InputDataError, UsageError
-from gpt2x.model.config import FUSED, GPTConfig, with_known_names
+from gpt2x.model.config import FUSED, ROTARY_BASE, GPTConfig, with_known_names
 
+MODEL_TYPE, HF_MODEL_TYPE = "gpt2x", "gpt2"
+"""What config.json calls a model with parts that GPT-2 does not have, and a GPT-2: transformers knows the latter alone,
+and refuses the former instead of computing something else."""
 PREFIX = "transformer."  # files of GPT2LMHeadModel have it, files of GPT2Model (the original ones) do not
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 HEAD = "lm_head.weight"
@@ -25,6 +28,8 @@ MOST_PADDING = 1024
 """Rows that an embedding may have beyond twice its vocabulary."""
 OURS = ("padded_vocab_size", "init", "attention", *FUSED)  # fields that Hugging Face does not know
 _TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh")  # two spellings of one formula
+_ROTARY = {"position_embedding_type": "rotary", "rope_theta": ROTARY_BASE}
+_ABSOLUTE = {"position_embedding_type": "absolute"}  # Hugging Face's word for learned positions
 
 
 def config_from_hf(values: Mapping[str, Any], source: str = "config.json") -> GPTConfig:
@@ -34,12 +39,12 @@ def config_from_hf(values: Mapping[str, Any], source: str = "config.json") -> GP
         InputDataError: another kind of model, or a variant of GPT-2 that computes something else.
 
     """
-    if values.get("model_type", "gpt2") != "gpt2":
-        raise InputDataError(
-            f"{source} describes a {values['model_type']!r} model; gpt2x reads GPT-2 models only"
-        )
+    model_type = values.get("model_type", HF_MODEL_TYPE)
+    if model_type not in (HF_MODEL_TYPE, MODEL_TYPE):
+        raise InputDataError(f"{source} describes a {model_type!r} model; gpt2x reads GPT-2 models only")
+    parts = _parts_of_ours(values, source) if model_type == MODEL_TYPE else {}
     activation = values.get("activation_function", "gelu_new")
-    if activation not in _TANH_GELUS:
+    if activation not in _TANH_GELUS + (("relu2",) if model_type == MODEL_TYPE else ()):
         raise InputDataError(
             f"{source} asks for the activation {activation!r}; gpt2x has GPT-2's gelu_new only"
         )
@@ -68,19 +73,45 @@ def config_from_hf(values: Mapping[str, Any], source: str = "config.json") -> GP
             attention_dropout=None if (share := values.get("attn_pdrop", dropout)) == dropout else share,
             layer_norm_epsilon=values.get("layer_norm_epsilon", 1e-5),
             tie_weights=values.get("tie_word_embeddings", True),
+            **parts,
             **{name: extra[name] for name in OURS if name in extra},
         )
     except UsageError as error:
         raise InputDataError(f"{source} cannot be used: {error}") from error
 
 
+def _parts_of_ours(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The parts of a model of type `MODEL_TYPE`, as fields of a `GPTConfig`."""
+    positions = values.get("position_embedding_type", "absolute")
+    if positions not in ("absolute", "rotary"):
+        raise InputDataError(f"{source} asks for {positions!r} positions; gpt2x has absolute and rotary")
+    if positions == "rotary" and values.get("rope_theta", ROTARY_BASE) != ROTARY_BASE:
+        raise InputDataError(
+            f"{source} has rope_theta = {values['rope_theta']!r}; gpt2x computes with {ROTARY_BASE:g} only"
+        )
+    return {
+        "positions": "rotary" if positions == "rotary" else "learned",
+        "qk_norm": values.get("qk_norm", False),
+        "activation": "relu2" if values.get("activation_function") == "relu2" else "gelu",
+    }
+
+
 def config_to_hf(
     config: GPTConfig, *, dtype: str = "float32", eot_token: int | None = None
 ) -> dict[str, Any]:
-    """The values of a Hugging Face ``config.json``; what only gpt2x knows stands under the key ``gpt2x``."""
+    """The values of a Hugging Face ``config.json``; what only gpt2x knows stands under the key ``gpt2x``.
+
+    A model with parts that GPT-2 does not have is of type `MODEL_TYPE`, and its parts stand among the other values.
+    """
+    is_gpt2 = not config.beyond_gpt2
+    parts = (
+        {}
+        if is_gpt2
+        else {**(_ROTARY if config.positions == "rotary" else _ABSOLUTE), "qk_norm": config.qk_norm}
+    )
     return {
-        "architectures": ["GPT2LMHeadModel"],
-        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel" if is_gpt2 else "GPT2xLMHeadModel"],
+        "model_type": HF_MODEL_TYPE if is_gpt2 else MODEL_TYPE,
         "vocab_size": config.vocab_size,
         "n_positions": config.block_size,
         "n_ctx": config.block_size,
@@ -88,7 +119,8 @@ def config_to_hf(
         "n_layer": config.n_layer,
         "n_head": config.n_head,
         "n_inner": config.n_inner,
-        "activation_function": "gelu_new",
+        "activation_function": "relu2" if config.activation == "relu2" else "gelu_new",
+        **parts,
         "layer_norm_epsilon": config.layer_norm_epsilon,
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
@@ -122,7 +154,9 @@ def expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
         "mlp.c_proj.weight": (inner, C),
         "mlp.c_proj.bias": (C,),
     }
-    shapes: dict[str, tuple[int, ...]] = {"wte.weight": (V, C), "wpe.weight": (config.block_size, C)}
+    shapes: dict[str, tuple[int, ...]] = {"wte.weight": (V, C)}
+    if config.positions == "learned":
+        shapes["wpe.weight"] = (config.block_size, C)
     for layer in range(config.n_layer):
         shapes.update({f"h.{layer}.{name}": shape for name, shape in block.items()})
     shapes.update({"ln_f.weight": (C,), "ln_f.bias": (C,)})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpt2x.errors import UsageError, quoted
+from gpt2x.model.config import ACTIVATIONS, POSITIONS
 from gpt2x.settings import check_number, setting
 
 DTYPES = ("auto", "float32", "bfloat16")
@@ -16,7 +17,7 @@ OPTIMIZERS = ("auto", "torch", "gpt2x", "adamw", "muon")
 FREE_TO_CHANGE = frozenset(
     (
         *("out", "device", "dtype", "compile", "batch_size", "optimizer"),
-        *("bf16_weights", "cuda_graphs", "keep_memory"),
+        *("bf16_weights", "cuda_graphs", "shared_memory", "keep_memory"),
         *("log_every", "eval_every", "eval_batches", "save_every", "keep", "sample_every"),
         *("publish", "patience", "log_to", "panel"),
     )
@@ -82,6 +83,20 @@ class TrainConfig:
     n_head: int | None = setting(None, "attention heads in a block, if other than the model preset's")
     n_embd: int | None = setting(None, "width, if other than the model preset's")
     block_size: int | None = setting(None, "context in tokens (T), if other than the model preset's")
+    modern: bool = setting(
+        False,
+        "a modern GPT: rotary positions, QK-norm and ReLU² in the model, and Muon as its optimizer, as far as the "
+        "settings below do not say otherwise; no GPT-2 any more, so that no other program reads it",
+    )
+    positions: str | None = setting(
+        None, "learned (GPT-2's) or rotary, which turn queries and keys; by default as modern"
+    )
+    qk_norm: bool | None = setting(
+        None, "queries and keys are divided by their root mean square; by default as modern"
+    )
+    activation: str | None = setting(
+        None, "of the MLP: gelu (GPT-2's) or relu2, max(0, x)²; by default as modern"
+    )
     dropout: float = setting(0.0, "share of activations dropped in training")
     reset_attention: bool = setting(
         False,
@@ -150,7 +165,7 @@ class TrainConfig:
     optimizer: str = setting(
         "auto",
         "who computes AdamW: gpt2x (gpt2x.ops.adamw_), torch (its fused one), adamw (torch's plain one); auto: ours "
-        "if native; muon: Muon for the hidden matrices, beside AdamW for the rest",
+        "if native, and muon with modern; muon: Muon for the hidden matrices, beside AdamW for the rest",
     )
     bf16_weights: bool | None = setting(
         None,
@@ -158,6 +173,10 @@ class TrainConfig:
     )
     cuda_graphs: bool | None = setting(
         None, "record forward and backward once and replay them; by default where it pays"
+    )
+    shared_memory: bool | None = setting(
+        None,
+        "ranks of one machine hold one set of weights and optimizer state, and each moves a share; by default on CPUs",
     )
     keep_memory: bool = setting(True, "keep freed memory in the process, for the next step")
 
@@ -186,6 +205,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.tokenizer == "auto" and self.init_from is None:
             self.tokenizer = "train"
+        if self.modern and self.optimizer == "auto":
+            self.optimizer = "muon"
         if self.min_lr is None:
             check_number("lr", self.lr)
             self.min_lr = float(f"{self.lr / 10:.12g}")
@@ -217,6 +238,9 @@ class TrainConfig:
         )
         self._demand("eps", self.eps > 0, "give more than 0, such as 1e-8")
         self._demand("dtype", self.dtype in DTYPES, f"choose one of {', '.join(DTYPES)}")
+        for name, choices in (("positions", POSITIONS), ("activation", ACTIVATIONS)):
+            known = getattr(self, name) in (None, *choices)
+            self._demand(name, known, f"choose one of {', '.join(choices)}")
         self._demand("schedule", self.schedule in SCHEDULES, f"choose one of {', '.join(SCHEDULES)}")
         self._demand("publish", self.publish in PUBLISH, f"choose one of {', '.join(PUBLISH)}")
         unknown = sorted(set(log_targets(self.log_to)) - set(LOG_TARGETS))

@@ -25,6 +25,7 @@ from gpt2x.console import complain, set_quiet
 from gpt2x.errors import ExitCode, Gpt2xError, InputDataError, MissingComponentError, OutputError, UsageError
 from gpt2x.model.device import pick_device
 from gpt2x.train.launch import LAUNCHED, fair_threads
+from gpt2x.train.shared_memory import can_share
 
 T = TypeVar("T")
 
@@ -61,6 +62,12 @@ class Ranks:
     def is_first(self) -> bool:
         """True for the one rank that writes and talks."""
         return self.rank == 0
+
+    def can_share_memory(self) -> bool:
+        """Whether all ranks compute on the CPU of one machine and see memory of one another."""
+        if self.world_size == 1 or self.local_world_size < self.world_size or self.device.type != "cpu":
+            return False
+        return can_share()
 
     def mean(self, values: Sequence[float]) -> list[float]:
         """Each value averaged over the ranks."""

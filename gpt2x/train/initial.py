@@ -1,8 +1,9 @@
 """A run that starts from given weights (fine-tuning) instead of random ones.
 
 What is kept is all that means the same in both models: every matrix, the embedding of each token that both
-vocabularies have (the same bytes, whatever its id), and the positions that both contexts have. Depth, heads and width
-are those of the given model.
+vocabularies have (the same bytes, whatever its id), and the positions that both contexts have. Depth, heads, width and
+parts (rotary positions, QK-norm, ReLU²) are those of the given model: weights that were trained with one part mean
+nothing with another.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gpt2x.model import GPT, GPTConfig, load_folder
 from gpt2x.model.folder import read_config
 from gpt2x.model.runs import find_run
 from gpt2x.train.config import TrainConfig
-from gpt2x.train.plan import model_shape
+from gpt2x.train.plan import model_shape, parts_asked
 
 if TYPE_CHECKING:
     from gpt2x.tokenizer import Tokenizer
@@ -86,7 +87,7 @@ def shape_from(config: TrainConfig, folder: Path) -> GPTConfig:
     """The shape of a model that starts from the weights in a folder: theirs, with the context that is asked for.
 
     Raises:
-        UsageError: another depth, number of heads or width is asked for.
+        UsageError: another depth, number of heads, width or another part is asked for.
         InputDataError: there is no GPT-2 in the folder.
 
     """
@@ -96,6 +97,12 @@ def shape_from(config: TrainConfig, folder: Path) -> GPTConfig:
         if asked not in (None, given):
             raise UsageError(
                 f"{name} = {asked} does not fit the weights of init_from, which have {given}; leave {name} out"
+            )
+    for name, asked in parts_asked(config).items():
+        if asked != getattr(theirs, name):
+            raise UsageError(
+                f"{name} = {_word(asked)} does not fit the weights of init_from, which were trained with "
+                f"{_word(getattr(theirs, name))}; leave out {'modern or ' if config.modern else ''}{name}, or init_from"
             )
     switches = model_shape(config)
     return dataclasses.replace(
@@ -108,6 +115,11 @@ def shape_from(config: TrainConfig, folder: Path) -> GPTConfig:
         fused_attention=switches.fused_attention,
         fused_gemm=switches.fused_gemm,
     )
+
+
+def _word(value: object) -> str:
+    """A setting's value as one writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @torch.no_grad()

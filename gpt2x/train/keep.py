@@ -52,10 +52,20 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def save(setup: Setup, step: int, window: Window, loss: float, validation_loss: float) -> None:
+def save(
+    setup: Setup, step: int, window: Window, loss: float, validation_loss: float, *, is_last: bool
+) -> None:
     """Begin to write a checkpoint, on rank 0: the loop goes on as soon as weights and moments are copied.
 
     Its weights are shown on top of the run folder, unless the best of a validation are there.
+
+    Args:
+        setup: the run.
+        step: how many steps are done.
+        window: what is not logged yet.
+        loss: as last logged.
+        validation_loss: as last measured.
+        is_last: whether this process makes no more steps, so that nothing need be copied.
 
     Raises:
         OutputError: on all ranks, what was being written before has failed.
@@ -91,7 +101,7 @@ def save(setup: Setup, step: int, window: Window, loss: float, validation_loss: 
     def begin() -> None:
         if setup.ranks.is_first:
             setup.writer.wait_for_the_one_before()
-            taken = snapshot(setup.model, setup.training.optimizer, setup.average)
+            taken = snapshot(setup.model, setup.training.optimizer, setup.average, copy=not is_last)
             setup.writer.start(lambda: write(taken))
 
     setup.ranks.together(begin)

@@ -155,7 +155,9 @@ def train(setup: Setup) -> Result:
             must_validate = last or _due(done, config.eval_every)
 
             position = setup.batches.state_dict()
-            save_now = partial(save, setup, window=window, loss=loss, validation_loss=validation_loss)
+            save_now = partial(
+                save, setup, window=window, loss=loss, validation_loss=validation_loss, is_last=True
+            )
             try:
                 with window.step():
                     _seed_step(setup, step)
@@ -182,7 +184,7 @@ def train(setup: Setup) -> Result:
                 loggers.log({**metrics, **_so_far(setup, done)}, done)
             token_hash.tell(setup.batches, ranks, done)
             if must_save or interrupted:
-                save(setup, done, window, loss, validation_loss)
+                save(setup, done, window, loss, validation_loss, is_last=last or interrupted)
             elif setup.best.step == done:
                 keep_best(setup, loss)
             if interrupted and not last:

@@ -12,15 +12,18 @@ Shapes: B matrices of R rows and C columns.
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from gpt2x.model import GPT
 from gpt2x.model.bf16_weights import Bf16Weights
-from gpt2x.train.optim import Float32Sums, OpsAdamW, Optimizer, TorchAdamW
+from gpt2x.train.make_adamw import make_adamw
+from gpt2x.train.optim import Optimizer
+from gpt2x.train.shared_optim import SharedAdamW, norm_of_all, share_weights, shared_zeros
 from gpt2x.train.step_options import StepOptions
+from gpt2x.train.sums import Float32Sums, SharedSums
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the polynomial a s + b s³ + c s⁵ that each iteration applies to all singular values: steep at 0, so that five
@@ -64,17 +67,26 @@ class Muon(Optimizer):
         super().__init__(model, options)
         self.matrices = hidden_matrices(model)
         theirs = frozenset(self.matrices.values())
-        rest = dataclasses.replace(options, grad_clip=None, grad_norm=False)
-        self.adamw: OpsAdamW | TorchAdamW = (
-            OpsAdamW(model, rest, bf16, but=theirs)
-            if options.optimizer == "gpt2x"
-            else TorchAdamW(model, rest, but=theirs)
-        )
+        self.adamw = make_adamw(model, options, bf16, but=theirs)
         self.bf16_params = [bf16.copy_of(p) if bf16 else None for p in self.matrices.values()]
-        self.momenta = [torch.zeros_like(p) for p in self.matrices.values()]
-        several = options.num_passes * options.world_size > 1
-        self.sums = Float32Sums(self._matrix_leaves()) if bf16 and several else None
+        self.own: Sequence[int] = range(len(self.matrices))
+        """The places of the matrices that this rank moves."""
+        if options.shared_memory:
+            self._share_memory()
+        else:
+            self.momenta = [torch.zeros_like(p) for p in self.matrices.values()]
+            leaves, several = self._matrix_leaves(), options.num_passes * options.world_size > 1
+            self.sums = Float32Sums(leaves, options.world_size) if bf16 and several else None
         self.dtype = torch.bfloat16 if options.autocast or options.bf16_weights else torch.float32
+
+    def _share_memory(self) -> None:
+        """One set of matrices and momenta for all ranks; the blocks are dealt out among them."""
+        rank, world_size = torch.distributed.get_rank(), self.options.world_size
+        matrices = list(self.matrices.values())
+        self.own = [place for place, name in enumerate(self.matrices) if _block(name) % world_size == rank]
+        self.sums = SharedSums(self._matrix_leaves(), world_size)
+        self.momenta = shared_zeros(matrices)
+        share_weights(matrices, self.bf16_params)
 
     def _matrix_leaves(self) -> list[Tensor]:
         return [p if s is None else s for p, s in zip(self.matrices.values(), self.bf16_params, strict=True)]
@@ -99,17 +111,23 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
+        own = [gradients[place] for place in self.own]
         if self.options.grad_clip is not None and norm is not None:
-            nn.utils.clip_grads_with_norm_(_as_parameters(gradients), self.options.grad_clip, norm)
+            nn.utils.clip_grads_with_norm_(_as_parameters(own), self.options.grad_clip, norm)
+        if own:
+            self._move(own, lr * self.options.muon_lr_ratio, good)
         self.adamw.num_steps = self.num_steps
-        own = len(self.matrices)
-        self.adamw._update(gradients[own:], norm, lr, good)
-        self._move(gradients[:own], lr * self.options.muon_lr_ratio, good)
+        self.adamw._update(
+            gradients[len(self.matrices) :], norm, lr, good
+        )  # in shared memory the last to wait
 
     def _norm(self, gradients: list[Tensor]) -> Tensor:
         """The global norm; ours adds up bfloat16 gradients in float32."""
         if self.options.optimizer != "gpt2x":
             return nn.utils.get_total_norm(gradients)
+        if isinstance(self.adamw, SharedAdamW):
+            theirs = self.adamw.own(gradients[len(self.matrices) :])
+            return norm_of_all([*(gradients[place] for place in self.own), *theirs])
         from gpt2x import ops
 
         return ops.global_norm(gradients)
@@ -125,35 +143,38 @@ class Muon(Optimizer):
                 leaf.grad.float() if leaf.grad is not None else torch.zeros_like(leaf, dtype=torch.float32)
                 for leaf in self._matrix_leaves()
             ]
-        sums = self.sums.all()
-        if self.options.world_size > 1:
-            self.sums.average(self.options.world_size)
-        return sums
+        return self.sums.means()
 
     def _move(self, gradients: list[Tensor], lr: float, good: Tensor | None) -> None:
         """Momentum, Nesterov's look ahead, orthogonal, decay, step; then the bfloat16 copies, where there are any.
 
-        Where `good` is False a gradient equal to the momentum leaves the momentum, and a rate of 0 the matrix.
+        Of this rank's matrices, whose gradients are given. Where `good` is False a gradient equal to the momentum
+        leaves the momentum, and a rate of 0 the matrix.
         """
+        names, matrices = zip(*self.matrices.items(), strict=True)
+        momenta = [self.momenta[place] for place in self.own]
         beta = self.options.muon_momentum
         rate: float | Tensor = lr
         if good is not None:
             rate = lr * good.double()
             gradients = [
                 torch.where(good, gradient, momentum)
-                for gradient, momentum in zip(gradients, self.momenta, strict=True)
+                for gradient, momentum in zip(gradients, momenta, strict=True)
             ]
-        torch._foreach_lerp_(self.momenta, gradients, 1 - beta)
-        ahead = torch._foreach_lerp(gradients, self.momenta, beta)
+        torch._foreach_lerp_(momenta, gradients, 1 - beta)
+        ahead = torch._foreach_lerp(gradients, momenta, beta)
         parts = [
-            part for name, update in zip(self.matrices, ahead, strict=True) for part in _split(name, update)
+            part
+            for place, update in zip(self.own, ahead, strict=True)
+            for part in _split(names[place], update)
         ]
-        moved = iter(orthogonal(parts, self.dtype, self.options.world_size))
-        for name, parameter in self.matrices.items():
+        sharers = 1 if self.options.shared_memory else self.options.world_size
+        moved = iter(orthogonal(parts, self.dtype, sharers))
+        for place in self.own:
+            parameter, bf16_param = matrices[place], self.bf16_params[place]
             parameter.mul_(1 - rate * self.options.muon_weight_decay)
-            for part in _split(name, parameter):
+            for part in _split(names[place], parameter):
                 part.sub_(next(moved).mul_(rate * max(1.0, part.size(0) / part.size(1)) ** 0.5))
-        for parameter, bf16_param in zip(self.matrices.values(), self.bf16_params, strict=True):
             if bf16_param is not None:
                 bf16_param.copy_(parameter)
 
@@ -171,6 +192,15 @@ class Muon(Optimizer):
     def _loaded(self) -> None:
         self.adamw.num_steps = self.num_steps
         self.adamw._loaded()
+
+
+def _block(name: str) -> int:
+    """The number of the block that a parameter is in.
+
+    >>> _block("h.11.mlp.c_fc.weight")
+    11
+    """
+    return int(name.split(".")[1])
 
 
 def _split(name: str, matrix: Tensor) -> list[Tensor]:

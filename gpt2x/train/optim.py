@@ -17,9 +17,7 @@ from gpt2x.errors import InputDataError
 from gpt2x.model import GPT
 from gpt2x.model.bf16_weights import Bf16Weights
 from gpt2x.train.step_options import StepOptions
-
-PART_SIZE = 1 << 20
-"""Elements of a gradient that are widened at once: 4 MB in float32, about what a core's cache holds."""
+from gpt2x.train.sums import Float32Sums
 
 Accept = Callable[[Tensor], Tensor]
 """The gradient's global norm, 0-dim -> whether to take the step, 0-dim bool on the same device."""
@@ -197,62 +195,6 @@ class TorchAdamW(Optimizer):
             self.inner.state[parameter]["step"].fill_(self.num_steps)
 
 
-class Float32Sums:
-    """Gradients of leaves, bfloat16 ones among them, added up over micro-batches and ranks in float32.
-
-    A sum kept in bfloat16 would lose what is less than a 256th of it. Each gradient is added as soon as backward has
-    made it, while it is still in the cache, and then given up. All sums are parts of one tensor, so that the ranks
-    exchange it in one go: tensor by tensor takes twice as long.
-    """
-
-    def __init__(self, leaves: Sequence[Tensor]) -> None:
-        self.flat = torch.zeros(sum(leaf.numel() for leaf in leaves), device=leaves[0].device)
-        parts = self.flat.split([leaf.numel() for leaf in leaves])
-        self.sums = {leaf: part.view_as(leaf) for leaf, part in zip(leaves, parts, strict=True)}
-        self.begun: set[Tensor] = set()
-        for leaf in leaves:
-            leaf.register_post_accumulate_grad_hook(self._add)
-
-    def all(self) -> list[Tensor]:
-        """The sum of each leaf, in their order; zeros for one that no gradient has reached."""
-        for leaf, total in self.sums.items():
-            if leaf not in self.begun:
-                total.zero_()
-        return list(self.sums.values())
-
-    def average(self, world_size: int) -> None:
-        """The mean over the ranks: what DDP does, for gradients that it knows nothing of."""
-        torch.distributed.all_reduce(self.flat)
-        self.flat /= world_size
-
-    def forget(self) -> None:
-        """Let the next gradients start the sums anew."""
-        self.begun.clear()
-
-    def _add(self, leaf: Tensor) -> None:
-        assert leaf.grad is not None
-        if leaf in self.begun:
-            _add_in_parts(self.sums[leaf], leaf.grad)
-        else:
-            self.sums[leaf].copy_(leaf.grad)
-            self.begun.add(leaf)
-        leaf.grad = None
-
-
-def _add_in_parts(total: Tensor, gradient: Tensor) -> None:
-    """``total += gradient``; on a CPU a few rows at a time.
-
-    There torch widens the whole of a bfloat16 gradient before it adds it to a float32 sum: for GPT-2's embedding 154 MB
-    that nothing else in a step needs, and nearly three times the time.
-    """
-    if total.device.type != "cpu":
-        total.add_(gradient)
-        return
-    rows = max(1, PART_SIZE // max(1, total[0].numel()))
-    for part, addend in zip(total.split(rows), gradient.split(rows), strict=True):
-        part.add_(addend)
-
-
 class OpsAdamW(Optimizer):
     """gpt2x.ops.adamw_: all tensors at once, and the clip costs no pass of its own over the gradients."""
 
@@ -267,9 +209,16 @@ class OpsAdamW(Optimizer):
         super().__init__(model, options, but=but)
         self.bf16_params = [bf16.copy_of(p) if bf16 else None for p in self.parameters]
         self.decays = [float(group["weight_decay"]) for group in self.groups for _ in group["params"]]
-        self.exp_avgs, self.exp_avg_sqs = ([torch.zeros_like(p) for p in self.parameters] for _ in range(2))
-        several = options.num_passes * options.world_size > 1
-        self.sums = Float32Sums(self.leaves()) if bf16 and several else None
+        self.exp_avgs, self.exp_avg_sqs = self._zeros(), self._zeros()
+        self.sums = self._sums(has_copies=bf16 is not None)
+
+    def _zeros(self) -> list[Tensor]:
+        return [torch.zeros_like(parameter) for parameter in self.parameters]
+
+    def _sums(self, *, has_copies: bool) -> Float32Sums | None:
+        """Where gradients are added up; None where a backward pass leaves them as the update takes them."""
+        several = self.options.num_passes * self.options.world_size > 1
+        return Float32Sums(self.leaves(), self.options.world_size) if has_copies and several else None
 
     def leaves(self) -> list[Tensor]:
         """The bfloat16 copies, and parameters that have none."""
@@ -286,6 +235,10 @@ class OpsAdamW(Optimizer):
 
         return ops.global_norm(gradients)
 
+    def own(self, tensors: Sequence[Tensor | None]) -> list[Any]:
+        """What this rank updates of tensors that belong to the parameters: all of them."""
+        return list(tensors)
+
     def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
         from gpt2x import ops
 
@@ -293,10 +246,10 @@ class OpsAdamW(Optimizer):
         if norm is not None and good is not None:
             norm = torch.where(good, norm, -1.0)  # which adamw_ refuses
         ops.adamw_(
-            [parameter.data for parameter in self.parameters],
-            gradients,
-            self.exp_avgs,
-            self.exp_avg_sqs,
+            self.own([parameter.data for parameter in self.parameters]),
+            self.own(gradients),
+            self.own(self.exp_avgs),
+            self.own(self.exp_avg_sqs),
             step=self.num_steps,
             lr=lr,
             betas=self.options.betas,
@@ -304,7 +257,7 @@ class OpsAdamW(Optimizer):
             weight_decay=self.decays,
             grad_norm=None if clip is None and good is None else norm,
             max_norm=clip,
-            bf16_params=self.bf16_params
+            bf16_params=self.own(self.bf16_params)
             if any(bf16_param is not None for bf16_param in self.bf16_params)
             else None,
         )
@@ -313,25 +266,8 @@ class OpsAdamW(Optimizer):
         """Of each parameter, the mean over micro-batches and ranks."""
         if self.sums is None:
             return [leaf.grad if leaf.grad is not None else torch.zeros_like(leaf) for leaf in self.leaves()]
-        sums = self.sums.all()
-        if self.options.world_size > 1:
-            self.sums.average(self.options.world_size)
-        return sums
+        return self.sums.means()
 
     def moments(self) -> list[tuple[Tensor, Tensor]]:
         """AdamW's moments."""
         return list(zip(self.exp_avgs, self.exp_avg_sqs, strict=True))
-
-
-def make_optimizer(model: GPT, options: StepOptions, bf16: Bf16Weights | None = None) -> Optimizer:
-    """The AdamW that the options name.
-
-    Args:
-        model: whose parameters are trained.
-        options: how a step is computed.
-        bf16: the copies of the parameters that the step computes with, where it has bf16 weights.
-
-    """
-    if options.optimizer == "gpt2x":
-        return OpsAdamW(model, options, bf16)
-    return TorchAdamW(model, options)

@@ -6,11 +6,12 @@ import dataclasses
 import difflib
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gpt2x.errors import UsageError
-from gpt2x.model.config import PRESETS, GPTConfig, fused
+from gpt2x.model.config import MODERN, PRESETS, GPTConfig, fused
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.schedule import fitted_warmup, learning_rate
 from gpt2x.train.step_options import StepOptions
@@ -31,10 +32,21 @@ def model_shape(config: TrainConfig) -> GPTConfig:
         raise UsageError(f"unknown model {config.model!r}; {hint}")
     names = ("n_layer", "n_head", "n_embd", "block_size", "dropout", "attention_dropout")
     changes = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    changes |= parts_asked(config)
     for name, as_all in fused(config.fused_ops).items():
         own = getattr(config, name)
         changes[name] = as_all if own is None else own
     return dataclasses.replace(PRESETS[config.model], **changes)
+
+
+def parts_asked(config: TrainConfig) -> dict[str, Any]:
+    """The parts of the model that the settings decide, as fields of a `GPTConfig`; the rest is left as it is.
+
+    >>> parts_asked(TrainConfig(modern=True, activation="gelu"))
+    {'positions': 'rotary', 'qk_norm': True, 'activation': 'gelu'}
+    """
+    asked = dict(MODERN) if config.modern else {}
+    return asked | {name: getattr(config, name) for name in MODERN if getattr(config, name) is not None}
 
 
 def share_batch(config: TrainConfig, block_size: int, world_size: int) -> tuple[int, int]:
@@ -138,6 +150,7 @@ def step_options(
     *,
     world_size: int,
     num_passes: int,
+    one_machine: bool = False,
     eot_token: int | None = None,
 ) -> StepOptions:
     """How a step is computed: what the settings say, and where they leave it open, what is fastest here.
@@ -148,10 +161,11 @@ def step_options(
         dtype: of the matrix products.
         world_size: how many ranks train together.
         num_passes: micro-batches of this rank in a step.
+        one_machine: whether all ranks can share memory.
         eot_token: what begins each document, where the tokenizer is known.
 
     Raises:
-        UsageError: bf16 weights are asked for where products are in float32.
+        UsageError: bf16 weights are asked for where products are in float32, or shared memory where there is none.
 
     """
     is_bfloat16 = dtype == torch.bfloat16
@@ -165,6 +179,14 @@ def step_options(
     if cuda_graphs is None:  # a compiled model records graphs of its own, DDP averages while backward runs
         drops = config.dropout > 0 or bool(config.attention_dropout)
         cuda_graphs = device.type == "cuda" and world_size == 1 and not config.compile and not drops
+    shared_memory = config.shared_memory
+    if shared_memory is None:
+        shared_memory = one_machine and ours and device.type == "cpu"
+    elif shared_memory and world_size > 1 and not one_machine:
+        raise UsageError(
+            "shared_memory = true needs ranks that are on one machine and may read one another's /proc; leave out "
+            "--shared-memory"
+        )
     return StepOptions(
         autocast="bfloat16" if is_bfloat16 and not bf16_weights else None,
         bf16_weights=bf16_weights,
@@ -185,6 +207,7 @@ def step_options(
         grad_clip=config.grad_clip or None,
         num_passes=num_passes,
         world_size=world_size,
+        shared_memory=shared_memory and world_size > 1,
     )
 
 

@@ -100,7 +100,10 @@ def differing_settings(records: list[Record]) -> list[str]:
 
 
 def _num_parameters(config: dict[str, Any]) -> int | None:
-    """Of a GPT-2 with tied embeddings: V·C + T·C, 12·C² + 13·C a block, 2·C of the last LayerNorm; V with padding."""
+    """Of a GPT with tied embeddings: V·C + T·C, 12·C² + 13·C a block, 2·C of the last LayerNorm; V with padding.
+
+    Rotary positions have no T·C.
+    """
     sizes = [config.get(name) for name in ("vocab_size", "n_positions", "n_embd", "n_layer")]
     if not all(isinstance(size, int) for size in sizes):
         return None
@@ -108,6 +111,8 @@ def _num_parameters(config: dict[str, Any]) -> int | None:
     padded = ours.get("padded_vocab_size") if isinstance(ours, dict) else None
     sizes[0] = padded if isinstance(padded, int) else sizes[0]
     V, T, C, n_layer = (int(size) for size in sizes if size is not None)
+    if config.get("position_embedding_type") == "rotary":
+        T = 0
     return (V + T) * C + n_layer * (12 * C * C + 13 * C) + 2 * C
 
 

@@ -158,6 +158,7 @@ def prepare(
         lambda: _model(with_vocabulary(shape, tokenizer.n_vocab), checkpoint, given, tokenizer)
     )
     dtype, why = choose_dtype(config.dtype, ranks.device)
+    one_machine = ranks.can_share_memory()
     options = ranks.together(
         lambda: step_options(
             config,
@@ -165,6 +166,7 @@ def prepare(
             dtype,
             world_size=ranks.world_size,
             num_passes=micro_steps,
+            one_machine=one_machine,
             eot_token=tokenizer.eot_token,
         )
     )
@@ -360,6 +362,7 @@ def _describe(setup: Setup, streams: TokenStreams, data_file: Path, dtype: torch
     say(
         f"model      {format_count(setup.model.num_parameters())} parameters: {m.n_layer} layers, {m.n_head} heads, "
         f"width {m.n_embd}, context {m.block_size}, vocabulary {m.vocab_size}"
+        + (f"; with {m.beyond_gpt2}" if m.beyond_gpt2 else "")
     )
     if c.init_from is not None and not setup.first_step:
         say(f"starts     from the weights of {c.init_from}")
@@ -408,6 +411,7 @@ def step_in_words(options: StepOptions) -> str:
         "CUDA graphs": options.cuda_graphs,
         "Muon for the hidden matrices": options.muon,
         adamw[options.optimizer]: True,
+        "weights and optimizer state in shared memory": options.shared_memory,
     }
     return ", ".join(word for word, holds in parts.items() if holds)
 

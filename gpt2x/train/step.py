@@ -20,8 +20,9 @@ from gpt2x.model import GPT
 from gpt2x.model.bf16_weights import Bf16Weights
 from gpt2x.model.gpt import document_numbers
 from gpt2x.train.graphs import Recorded
+from gpt2x.train.make_adamw import make_adamw
 from gpt2x.train.muon import Muon
-from gpt2x.train.optim import Optimizer, make_optimizer
+from gpt2x.train.optim import Optimizer
 from gpt2x.train.step_options import StepOptions
 
 Batch = tuple[Tensor, Tensor]
@@ -80,10 +81,10 @@ class TrainingStep:
         self.options, self.device = options, device
         self.model = model.to(device)
         self.bf16 = Bf16Weights(self.model) if options.bf16_weights else None
-        # DDP averages the gradients of parameters; those of bf16 weights are averaged by the optimizer.
-        self.is_ddp = options.world_size > 1 and self.bf16 is None
+        # DDP averages the gradients of parameters; the optimizer those of bf16 weights, and those in shared memory.
+        self.is_ddp = options.world_size > 1 and self.bf16 is None and not options.shared_memory
         self.loss = self._wrap(Loss(self.bf16 or self.model, options.reset_at))
-        make = Muon if options.muon else make_optimizer
+        make = Muon if options.muon else make_adamw
         self.optimizer: Optimizer = make(self.model, options, self.bf16)
         self.recorded: Recorded | None = None
 

@@ -48,6 +48,8 @@ class StepOptions:
     """Forward and backward passes of this rank for one update."""
     world_size: int = 1
     """How many ranks average their gradients."""
+    shared_memory: bool = False
+    """The ranks are on one machine and hold weights and optimizer state together; each moves a share of them."""
 
     def conflict(self, device_type: str, *, fused_layers: bool) -> str | None:
         """Why such a step cannot be built, whatever the machine; None when it can.
@@ -63,6 +65,9 @@ class StepOptions:
             "bf16 weights need our AdamW, which writes them": self.bf16_weights and self.optimizer != "gpt2x",
             "bf16 weights take the place of autocast; a step has one of the two": self.bf16_weights
             and self.autocast is not None,
+            "weights in shared memory need our AdamW, which moves a share of them": self.shared_memory
+            and self.optimizer != "gpt2x",
+            "weights in shared memory need ranks on CPUs": self.shared_memory and device_type != "cpu",
             "CUDA graphs need a GPU": self.cuda_graphs and device_type != "cuda",
             "DDP averages gradients while backward runs, which a recorded graph does not repeat": self.cuda_graphs
             and self.world_size > 1,

@@ -1,7 +1,8 @@
 """Checkpoints are written beside the training: a copy of the weights and moments, and one thread that writes it.
 
-The loop stops for the copy alone. At most one copy is in memory and at most one write is under way; who wants the next
-waits for it. What goes wrong in the thread is raised in the loop, and nobody leaves before the write has ended.
+The loop stops for the copy alone; the last state of a run, which nothing changes any more, is written without one. At
+most one copy is in memory and at most one write is under way; who wants the next waits for it. What goes wrong in the
+thread is raised in the loop, and nobody leaves before the write has ended.
 """
 
 from __future__ import annotations
@@ -42,24 +43,34 @@ class Snapshot:
         return self.model if self.average is None else self.average
 
 
-def snapshot(model: GPT, optimizer: Optimizer | None, average: WeightAverage | None = None) -> Snapshot:
-    """Copy the weights, and moments and averages where they are given; waits for a GPU."""
+def snapshot(
+    model: GPT, optimizer: Optimizer | None, average: WeightAverage | None = None, *, copy: bool = True
+) -> Snapshot:
+    """The weights, and moments and averages where they are given, in the memory of the CPU; waits for a GPU.
+
+    Args:
+        model: the weights.
+        optimizer: the moments.
+        average: the averaged weights.
+        copy: whether steps may follow; without, what is in the memory of the CPU already stays where it is.
+
+    """
     return Snapshot(
-        _copy_of(model),
-        {} if optimizer is None else _copied(optimizer.state_dict()),
-        None if average is None else _copy_of(average.model),
+        _taken_model(model, copy),
+        {} if optimizer is None else _taken(optimizer.state_dict(), copy),
+        None if average is None else _taken_model(average.model, copy),
     )
 
 
-def _copy_of(model: GPT) -> GPT:
+def _taken_model(model: GPT, copy: bool) -> GPT:
     with shapes_only():
-        copy = GPT(model.config)
-    copy.load_state_dict(_copied(model.state_dict()), assign=True)
-    return copy
+        taken = GPT(model.config)
+    taken.load_state_dict(_taken(model.state_dict(), copy), assign=True)
+    return taken
 
 
-def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+def _taken(tensors: dict[str, Tensor], copy: bool) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=copy) for name, tensor in tensors.items()}
 
 
 class Writer:

@@ -36,6 +36,7 @@ def laptop() -> Machine:
         memory_bytes=16_000_000_000,
         cpp_compiler="g++",
         gloo=True,
+        shares_memory=True,
         native_ops=True,
         onednn_multiplies=True,
         keeps_memory=True,

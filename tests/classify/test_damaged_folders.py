@@ -297,7 +297,7 @@ def test_a_folder_of_format_1_reads_texts_as_it_did_and_keeps_doing_so(
 
 def test_what_decides_how_texts_are_read_is_saved(fitted: TextClassifier, kept: Path) -> None:
     header = json.loads((kept / HEADER).read_text())
-    assert header["version"] == 3
+    assert header["version"] == 4
     assert header["state"]["text_form"] == "nfc-apostrophe"
     if fitted.kind in ("nb", "tfidf"):
         words = {"lowercase": True, "token_pattern": r"(?u)\b\w\w+\b"}

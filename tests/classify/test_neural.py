@@ -22,6 +22,7 @@ from gpt2x.classify.neural import (
     predict_logits,
     train_network,
 )
+from gpt2x.classify.rnn import find_tokenizer, token_shapes
 from gpt2x.errors import InputDataError, OutputError
 
 Corpus = tuple[list[str], list[str]]
@@ -304,6 +305,71 @@ def test_case_does_not_matter_to_the_rnn_unless_it_is_told_so(corpus: Corpus) ->
     np.testing.assert_array_equal(model.predict_proba(upper), model.predict_proba(corpus[0][:9]))
     exact = make_rnn(lowercase=False).fit(*corpus)
     assert not np.allclose(exact.predict_proba(upper), exact.predict_proba(corpus[0][:9]))
+
+
+def test_shapes_tell_the_rnn_how_a_token_is_written(corpus: Corpus, tmp_path: Path) -> None:
+    model = make_rnn(shapes=True).fit(*corpus)
+    upper = [text.upper() for text in corpus[0][:9]]
+    assert not np.allclose(model.predict_proba(upper), model.predict_proba(corpus[0][:9]))
+    model.save(tmp_path / "kept")
+    again = RNNClassifier.load(tmp_path / "kept")
+    np.testing.assert_array_equal(again.predict_proba(upper), model.predict_proba(upper))
+
+
+@given(st.lists(st.text(st.sampled_from("ab Z'1éÉİ\x1f\U0001f600"), max_size=12), min_size=1, max_size=5))
+@settings(deadline=None, max_examples=50)
+def test_shapes_are_those_of_the_letters_that_a_token_covers(texts: list[str]) -> None:
+    tokenizer = find_tokenizer("learn", ["ab abz zz a'b ab1"] * 3)
+    encoded = Ragged.of([ids or [-1] for ids in tokenizer.encode_ordinary_batch([t.lower() for t in texts])])
+    shapes = token_shapes(texts, encoded, tokenizer)
+    for i, text in enumerate(texts):
+        raw, low = text.encode(), text.lower().encode()
+        raw, start = raw if len(raw) == len(low) else low, 0
+        for place in range(encoded.offsets[i], encoded.offsets[i + 1]):
+            token = encoded.values[place]
+            end = start + (len(tokenizer.decode_single_token_bytes(token)) if token >= 0 else 0)
+            letters = [chr(byte) for byte in raw[start:end] if byte < 128 and chr(byte).isalpha()]
+            start = end
+            if not letters:
+                expected = 0
+            elif all(map(str.islower, letters)):
+                expected = 1
+            else:
+                expected = 3 if len(letters) > 1 and all(map(str.isupper, letters)) else 2
+            assert shapes[place] == expected
+
+
+def test_the_rnn_tells_fields_apart(corpus: Corpus) -> None:
+    texts, labels = corpus
+    model = make_rnn().fit([text.replace(" ", "\x1f", 1) for text in texts], labels)
+    one, two = model.predict_proba(["rain wind"]), model.predict_proba(["rain\x1fwind"])
+    assert not np.allclose(one, two)
+
+
+def test_bf16_is_for_training_alone(corpus: Corpus) -> None:
+    half, full = (make_rnn(precision=precision).fit(*corpus) for precision in ("bf16", "float32"))
+    assert half.net_.trains_in_bf16
+    assert not full.net_.trains_in_bf16
+    assert {parameter.dtype for parameter in half.net_.parameters()} == {torch.float32}
+    together = half.predict_proba(corpus[0][:9])
+    alone = [half.predict_proba([text])[0] for text in corpus[0][:9]]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+def test_macro_moves_the_bias_towards_small_classes() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.where(rng.random(1500) < 0.9, "often", "seldom")
+    right = rng.random(1500) < 0.7
+    texts = np.where((labels == "often") == right, "rain", "goal").tolist()
+    plain, macro = (
+        make_rnn(objective=objective, epochs=3, learning_rate=0.05, batch_size=256).fit(
+            texts, labels.tolist()
+        )
+        for objective in ("accuracy", "macro")
+    )
+    change = (macro.net_.head.bias - plain.net_.head.bias).detach()
+    assert change[1] > change[0]
+    assert (macro.predict(texts) == "seldom").sum() > (plain.predict(texts) == "seldom").sum()
 
 
 def test_texts_longer_than_max_tokens_are_cut(corpus: Corpus) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from gpt2x import tokenizer as tokenizer_room
 from gpt2x.model import GPT, GPTConfig, save_folder
+from gpt2x.model.config import MODERN
 
 TEXT = "la la love, la la rain, the rain of love is falling on the town\n\n" * 3
 
@@ -25,3 +26,11 @@ def run(tmp_path: Path) -> Path:
     (tmp_path / "my-run" / "trainer").mkdir()
     (tmp_path / "my-run" / "trainer" / "state.json").write_text("{}")
     return tmp_path / "my-run"
+
+
+@pytest.fixture
+def modern_run(tmp_path: Path) -> Path:
+    """A model that is no GPT-2."""
+    config = GPTConfig(vocab_size=280, block_size=16, n_layer=1, n_head=2, n_embd=32, **MODERN)
+    save_folder(GPT(config), tokenizer_room.train([TEXT], 276), tmp_path / "modern")
+    return tmp_path / "modern"

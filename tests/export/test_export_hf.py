@@ -87,3 +87,12 @@ def test_a_run_without_model_is_refused_and_nothing_is_written(tmp_path: Path) -
     with pytest.raises(InputDataError):
         export_hf(tmp_path / "run", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_no_gpt2_is_refused_with_the_parts_that_it_has(
+    modern_run: Path, tmp_path: Path
+) -> None:
+    reason = "has rotary positions, QK-norm and ReLU², which GPT-2 does not have and transformers would not compute"
+    with pytest.raises(InputDataError, match=reason):
+        export_hf(modern_run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

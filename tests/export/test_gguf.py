@@ -245,3 +245,14 @@ def save_with_pattern(folder: Path, pattern: str) -> None:
     save_folder(
         GPT(GPTConfig(vocab_size=270, block_size=8, n_layer=1, n_head=1, n_embd=8)), tokenizer, folder
     )
+
+
+def test_a_model_that_is_no_gpt2_is_refused_with_the_parts_that_it_has(
+    modern_run: Path, tmp_path: Path
+) -> None:
+    reason = (
+        "has rotary positions, QK-norm and ReLU², which GPT-2 does not have and llama.cpp would not compute"
+    )
+    with pytest.raises(InputDataError, match=reason):
+        export_gguf(modern_run, tmp_path / "out.gguf")
+    assert not (tmp_path / "out.gguf").exists()

@@ -209,6 +209,17 @@ class TestBatches:
         assert songs.decode_batch(expected) == [songs.decode(ids) for ids in expected]
         assert songs.decode_bytes_batch(expected) == [songs.decode_bytes(ids) for ids in expected]
 
+    @pytest.mark.parametrize("unit", ["在雨中，我唱歌。", "she sings<|endoftext|>, 2 🚀。", "né à Zürich. "])
+    def test_threads_share_one_long_text(self, songs: Tokenizer, unit: str) -> None:
+        text = unit * (1_200_000 // len(unit))
+        for form in (text, text.encode()):
+            one, two = (songs._core.encode_batch([form], threads, "uint32", None) for threads in (1, 2))
+            assert np.array_equal(one[0], two[0])
+        one, two = (
+            songs.encode_batch([text, unit], num_threads=threads, allowed_special="all") for threads in (1, 2)
+        )
+        assert one == two
+
     def test_one_tokenizer_serves_many_threads(self, songs: Tokenizer) -> None:
         texts = [
             f"{word} in the night, it's {word}{number}\n" * 20

@@ -82,16 +82,19 @@ def test_a_device_that_is_not_here_is_one_sentence() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("shared_memory", [None, False], ids=["shared memory", "DDP"])
 def test_two_ranks_train_as_one_and_one_may_go_on_where_two_stopped(
-    tiny: Callable[..., TrainConfig], songs: Path, tmp_path: Path
+    tiny: Callable[..., TrainConfig], songs: Path, tmp_path: Path, shared_memory: bool | None
 ) -> None:
     run(tiny("one", save_every=6, ema=0.8))
-    everything = TrainConfig(**{**TINY, "data": str(songs), "save_every": 6, "ema": 0.8}).to_dict()
+    changes = {"save_every": 6, "ema": 0.8, "shared_memory": shared_memory}
+    everything = TrainConfig(**{**TINY, "data": str(songs), **changes}).to_dict()
     arguments = flags(**everything)  # spelled out, since a preset would change some
     result = torchrun(*arguments, "--out", str(tmp_path / "two"), cwd=Path(__file__).parents[2])
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"{tmp_path / 'two'}\n", "one rank speaks for all"
     assert result.stderr.count("2 ranks × 1 × 2 sequences") == 1
+    assert ("in shared memory" in result.stderr) == (shared_memory is None)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
 
     shutil.rmtree(tmp_path / "two" / "trainer" / "step-00000012")
@@ -101,18 +104,25 @@ def test_two_ranks_train_as_one_and_one_may_go_on_where_two_stopped(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "changes", [{}, {"fused_ops": True, "dtype": "bfloat16"}], ids=["DDP", "bf16 weights"]
+    "changes",
+    [
+        {},
+        {"shared_memory": False},
+        {"fused_ops": True, "dtype": "bfloat16"},
+        {"fused_ops": True, "dtype": "bfloat16", "shared_memory": False},
+    ],
+    ids=["shared memory", "DDP", "bf16 weights in shared memory", "bf16 weights"],
 )
 def test_two_ranks_train_with_muon_as_one(
     tiny: Callable[..., TrainConfig], songs: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    run(tiny("one", optimizer="muon", batch_size=2, **changes))
+    run(tiny("one", optimizer="muon", batch_size=2, **(changes | {"shared_memory": None})))
     settings = {**TINY, "data": str(songs), "optimizer": "muon", "batch_size": 2, **changes}
     arguments = flags(**TrainConfig(**settings).to_dict())
     result = torchrun(*arguments, "--out", str(tmp_path / "two"), cwd=Path(__file__).parents[2])
     assert result.returncode == 0, result.stderr
     tolerance = (
-        2e-2 if changes else 1e-4
+        2e-2 if "dtype" in changes else 1e-4
     )  # bfloat16 rounds a sum that is made in another order to another number
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=tolerance)
 

@@ -11,8 +11,9 @@ from gpt2x.errors import InputDataError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.model.bf16_weights import Bf16Weights
 from gpt2x.model.config import fused
-from gpt2x.train import optim
-from gpt2x.train.optim import Optimizer, make_optimizer
+from gpt2x.train import sums
+from gpt2x.train.make_adamw import make_adamw
+from gpt2x.train.optim import Optimizer
 from gpt2x.train.step_options import StepOptions
 
 SHAPE = GPTConfig(vocab_size=50, padded_vocab_size=64, block_size=8, n_layer=2, n_head=2, n_embd=16)
@@ -45,7 +46,7 @@ def test_torch_and_our_operator_take_the_same_steps(grad_clip: float | None) -> 
     results = []
     for name in ("adamw", "fused", "gpt2x"):
         network = model()
-        optimizer = make_optimizer(network, StepOptions(optimizer=name, grad_clip=grad_clip, eps=EPSILON))
+        optimizer = make_adamw(network, StepOptions(optimizer=name, grad_clip=grad_clip, eps=EPSILON))
         norms = learn(network, optimizer, 5)
         results.append((network, norms))
     one, norms = results[0]
@@ -61,13 +62,13 @@ def test_torch_and_our_operator_take_the_same_steps(grad_clip: float | None) -> 
 @pytest.mark.parametrize("after", ["adamw", "fused", "gpt2x"])
 def test_a_saved_state_goes_on_exactly_also_in_the_other_optimizer(before: str, after: str) -> None:
     straight = model()
-    whole = make_optimizer(straight, StepOptions(optimizer=before, eps=EPSILON))
+    whole = make_adamw(straight, StepOptions(optimizer=before, eps=EPSILON))
     learn(straight, whole, 6)
 
     network = model()
-    first = make_optimizer(network, StepOptions(optimizer=before, eps=EPSILON))
+    first = make_adamw(network, StepOptions(optimizer=before, eps=EPSILON))
     learn(network, first, 3)
-    second = make_optimizer(network, StepOptions(optimizer=after, eps=EPSILON))
+    second = make_adamw(network, StepOptions(optimizer=after, eps=EPSILON))
     second.load_state_dict({name: tensor.clone() for name, tensor in first.state_dict().items()}, 3)
     learn(network, second, 3, first=3)
     exact = before == after
@@ -78,7 +79,7 @@ def test_a_saved_state_goes_on_exactly_also_in_the_other_optimizer(before: str, 
 def test_only_tensors_of_two_dimensions_and_more_decay() -> None:
     network = model()
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    optimizer = make_optimizer(network, StepOptions(weight_decay=0.1))
+    optimizer = make_adamw(network, StepOptions(weight_decay=0.1))
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step(1e-2)
@@ -90,7 +91,7 @@ def test_only_tensors_of_two_dimensions_and_more_decay() -> None:
 
 
 def test_the_state_of_another_model_is_refused() -> None:
-    optimizer = make_optimizer(model(), StepOptions())
+    optimizer = make_adamw(model(), StepOptions())
     state = optimizer.state_dict()
     state.popitem()
     with pytest.raises(InputDataError, match="another shape"):
@@ -100,7 +101,7 @@ def test_the_state_of_another_model_is_refused() -> None:
 def test_a_step_with_bf16_params_moves_the_weights_and_their_bf16_params_together() -> None:
     network = GPT(dataclasses.replace(model().config, **fused()))
     bf16 = Bf16Weights(network)
-    optimizer = make_optimizer(network, StepOptions(optimizer="gpt2x", bf16_weights=True), bf16)
+    optimizer = make_adamw(network, StepOptions(optimizer="gpt2x", bf16_weights=True), bf16)
     before = network.wte.weight.detach().clone()
     idx = torch.randint(0, network.config.vocab_size, (2, 5))
     bf16(idx, idx)[1].backward()
@@ -116,9 +117,9 @@ def test_a_step_with_bf16_params_moves_the_weights_and_their_bf16_params_togethe
 def test_a_gradient_added_in_parts_is_the_gradient_added_whole(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(optim, "PART_SIZE", 16)
+    monkeypatch.setattr(sums, "PART_SIZE", 16)
     turned = torch.randn(shape[::-1]).bfloat16()  # as a product may lie in memory
     total, gradient = torch.randn(shape), turned.permute(*range(len(shape))[::-1])
     whole = total + gradient
-    optim._add_in_parts(total, gradient)
+    sums._add_in_parts(total, gradient)
     assert torch.equal(total, whole)

@@ -123,7 +123,13 @@ def test_every_rung_is_held_against_the_trainer_or_is_about_what_is_computed() -
     """A new rung needs a setting of the trainer and a line in `SAME`, or a place among those that need none."""
     about_the_model = {"start", "sharing", "init", "vocab", "clip"}  # the trainer has them all
     about_a_gpu = {"gpu", "tf32", "cuda-graphs"}
-    assert {rung.key for rung in ladder.RUNGS} == set(SAME) | about_the_model | about_a_gpu | {"ddp"}
+    assert {rung.key for rung in ladder.RUNGS} == set(SAME) | about_the_model | about_a_gpu | {
+        "ddp",
+        "shared-memory",
+    }
+
+
+BF16_WEIGHTS = {"fused_ops": True, "optimizer": "gpt2x", "dtype": "bfloat16"}
 
 
 def ddp_rank(rank: int, config: TrainConfig, step: StepConfig, folder: str) -> None:
@@ -142,9 +148,8 @@ def ddp_rank(rank: int, config: TrainConfig, step: StepConfig, folder: str) -> N
     "changes",
     [
         pytest.param({}, id="DDP"),
-        pytest.param(
-            {"fused_ops": True, "optimizer": "gpt2x", "dtype": "bfloat16"}, id="bf16 weights", marks=needs_ops
-        ),
+        pytest.param(BF16_WEIGHTS | {"shared_memory": False}, id="bf16 weights", marks=needs_ops),
+        pytest.param(BF16_WEIGHTS, id="shared memory", marks=needs_ops),
     ],
 )
 def test_two_ranks_of_the_trainer_and_of_the_ladder_compute_the_same_loss_bit_for_bit(
@@ -154,6 +159,7 @@ def test_two_ranks_of_the_trainer_and_of_the_ladder_compute_the_same_loss_bit_fo
     values: dict[str, Any] = {**MODEL, "padded_vocab_size": PADDED, "world_size": 2, "micro_batches": 2}
     if changes:
         values |= {**fused(), "optimizer": "gpt2x", "bf16_weights": True}
+        values |= {"shared_memory": "shared_memory" not in changes}
     else:
         values |= {"optimizer": "fused"}
     context = torch.multiprocessing.get_context("spawn")

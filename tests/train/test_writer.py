@@ -21,7 +21,7 @@ from gpt2x.errors import Gpt2xError, OutputError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.train.checkpoint import RunFolder, read_checkpoint
 from gpt2x.train.config import TrainConfig
-from gpt2x.train.optim import make_optimizer
+from gpt2x.train.make_adamw import make_adamw
 from gpt2x.train.step import StepResult, TrainingStep
 from gpt2x.train.step_options import StepOptions
 from gpt2x.train.writer import Writer, snapshot
@@ -149,7 +149,7 @@ def test_at_most_one_write_is_under_way_and_errors_are_raised_once() -> None:
 
 def test_a_snapshot_shares_no_memory_with_the_run() -> None:
     model = GPT(GPTConfig(vocab_size=20, block_size=4, n_layer=1, n_head=1, n_embd=4))
-    optimizer = make_optimizer(model, StepOptions(optimizer="adamw"))
+    optimizer = make_adamw(model, StepOptions(optimizer="adamw"))
     taken = snapshot(model, optimizer)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with torch.no_grad():
@@ -158,6 +158,15 @@ def test_a_snapshot_shares_no_memory_with_the_run() -> None:
     assert taken.model.state_dict().keys() == before.keys()
     assert all(torch.equal(tensor, before[name]) for name, tensor in taken.model.state_dict().items())
     assert not any(tensor.any() for tensor in taken.moments.values())
+
+
+def test_the_last_state_of_a_run_is_not_copied() -> None:
+    model = GPT(GPTConfig(vocab_size=20, block_size=4, n_layer=1, n_head=1, n_embd=4))
+    optimizer = make_adamw(model, StepOptions(optimizer="adamw"))
+    taken = snapshot(model, optimizer, copy=False)
+    own, held = model.state_dict() | optimizer.state_dict(), taken.model.state_dict() | taken.moments
+    assert own.keys() == held.keys()
+    assert all(tensor.data_ptr() == held[name].data_ptr() for name, tensor in own.items())
 
 
 KILLED = """

@@ -1,11 +1,17 @@
 //! The C interface, line for line as in `csrc/bpe/include/gpt2x_bpe.h`. Nothing here is safe to call directly;
 //! the rest of the crate is the safe face.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_uint};
 
 /// An opaque tokenizer behind a pointer.
 #[repr(C)]
 pub struct RawTokenizer {
+    _opaque: [u8; 0],
+}
+
+/// An opaque trainer behind a pointer.
+#[repr(C)]
+pub struct RawTrainer {
     _opaque: [u8; 0],
 }
 
@@ -43,6 +49,45 @@ extern "C" {
         ids: *const u32,
         count: usize,
         text: *mut c_char,
+        capacity: usize,
+        size: *mut usize,
+    ) -> c_int;
+    pub fn gpt2x_bpe_encode16(
+        tokenizer: *const RawTokenizer,
+        text: *const c_char,
+        size: usize,
+        ids: *mut u16,
+        capacity: usize,
+        count: *mut usize,
+    ) -> c_int;
+    pub fn gpt2x_bpe_count(
+        tokenizer: *const RawTokenizer,
+        text: *const c_char,
+        size: usize,
+        count: *mut usize,
+    ) -> c_int;
+    pub fn gpt2x_bpe_token_bytes(
+        tokenizer: *const RawTokenizer,
+        id: u32,
+        bytes: *mut *const c_char,
+        size: *mut usize,
+    ) -> c_int;
+    pub fn gpt2x_bpe_trainer_new(pattern: *const c_char, out: *mut *mut RawTrainer) -> c_int;
+    pub fn gpt2x_bpe_trainer_add(
+        trainer: *mut RawTrainer,
+        text: *const c_char,
+        size: usize,
+        num_threads: c_uint,
+    ) -> c_int;
+    pub fn gpt2x_bpe_trainer_learn(
+        trainer: *const RawTrainer,
+        vocab_size: u32,
+        out: *mut *mut RawTokenizer,
+    ) -> c_int;
+    pub fn gpt2x_bpe_trainer_free(trainer: *mut RawTrainer);
+    pub fn gpt2x_bpe_save_memory(
+        tokenizer: *const RawTokenizer,
+        data: *mut c_char,
         capacity: usize,
         size: *mut usize,
     ) -> c_int;

@@ -16,14 +16,19 @@
 //! # Ok::<(), gpt2x_bpe::Error>(())
 //! ```
 
+mod batch;
 mod error;
 mod ffi;
+mod stream;
+mod trainer;
 
-use std::ffi::{c_char, CStr, CString};
+use std::ffi::{c_char, c_int, CStr, CString};
 use std::path::Path;
 use std::ptr::{self, NonNull};
 
 pub use error::{Error, ErrorKind};
+pub use stream::Stream;
+pub use trainer::Trainer;
 
 /// An immutable tokenizer; it may be shared between threads.
 #[derive(Debug)]
@@ -54,7 +59,7 @@ impl Tokenizer {
         })
     }
 
-    fn adopt(make: impl FnOnce(*mut *mut ffi::RawTokenizer) -> std::ffi::c_int) -> Result<Self, Error> {
+    fn adopt(make: impl FnOnce(*mut *mut ffi::RawTokenizer) -> c_int) -> Result<Self, Error> {
         let mut raw = ptr::null_mut();
         match (make(&mut raw), NonNull::new(raw)) {
             (ffi::OK, Some(raw)) => Ok(Self { raw }),
@@ -74,35 +79,117 @@ impl Tokenizer {
     ///
     /// When memory runs out, as `Vec` does.
     pub fn encode(&self, text: &[u8]) -> Vec<u32> {
-        let mut ids: Vec<u32> = Vec::with_capacity(text.len() / 3 + 16);
-        let mut count = self.encode_into(text, &mut ids);
-        if count > ids.capacity() {
-            ids.reserve_exact(count); // the first call has told the size that is needed
-            count = self.encode_into(text, &mut ids);
-        }
-        // SAFETY: the core has written `count` ids, and the capacity holds them.
-        unsafe { ids.set_len(count) };
-        ids
+        let ids = self.encode_with(text, ffi::gpt2x_bpe_encode);
+        ids.unwrap_or_else(|error| panic!("encoding failed: {error}"))
     }
 
-    /// Write ids into the spare capacity of an empty vector; gives the number that the whole text has.
-    fn encode_into(&self, text: &[u8], ids: &mut Vec<u32>) -> usize {
+    /// The same in 16 bits, half the memory.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidArgument`] for a vocabulary of more than 65,536 ids.
+    pub fn encode16(&self, text: &[u8]) -> Result<Vec<u16>, Error> {
+        self.encode_with(text, ffi::gpt2x_bpe_encode16)
+    }
+
+    /// One pass: a text has no more ids than bytes, and memory that is not written to costs nothing.
+    fn encode_with<Id>(
+        &self,
+        text: &[u8],
+        encode: unsafe extern "C" fn(
+            *const ffi::RawTokenizer,
+            *const c_char,
+            usize,
+            *mut Id,
+            usize,
+            *mut usize,
+        ) -> c_int,
+    ) -> Result<Vec<Id>, Error> {
+        let mut ids: Vec<Id> = Vec::with_capacity(text.len());
         let mut count = 0;
+        let capacity = ids.capacity();
         // SAFETY: `text` and the vector's capacity are valid for the lengths that are passed.
         let status = unsafe {
-            ffi::gpt2x_bpe_encode(
+            encode(
                 self.raw.as_ptr(),
                 text.as_ptr().cast(),
                 text.len(),
                 ids.as_mut_ptr(),
-                ids.capacity(),
+                capacity,
                 &mut count,
             )
         };
-        match status {
-            ffi::OK | ffi::BUFFER_TOO_SMALL => count,
-            status => panic!("encoding failed: {}", Error::from_status(status)),
+        check(status)?;
+        // SAFETY: the core has written `count` ids, and the capacity holds them.
+        unsafe { ids.set_len(count) };
+        ids.shrink_to_fit();
+        Ok(ids)
+    }
+
+    /// How many ids a text has, without keeping them.
+    ///
+    /// # Panics
+    ///
+    /// When memory runs out.
+    pub fn count(&self, text: &[u8]) -> usize {
+        let mut count = 0;
+        // SAFETY: `text` is valid for its length.
+        let status =
+            unsafe { ffi::gpt2x_bpe_count(self.raw.as_ptr(), text.as_ptr().cast(), text.len(), &mut count) };
+        check(status).unwrap_or_else(|error| panic!("counting failed: {error}"));
+        count
+    }
+
+    /// The bytes of one id.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UnknownToken`] for an id that the vocabulary does not have.
+    pub fn token_bytes(&self, id: u32) -> Result<&[u8], Error> {
+        let mut bytes = ptr::null();
+        let mut size = 0;
+        // SAFETY: both places are valid for writing.
+        check(unsafe { ffi::gpt2x_bpe_token_bytes(self.raw.as_ptr(), id, &mut bytes, &mut size) })?;
+        // SAFETY: the core says that there are `size` bytes, which live and stay as they are as long as `self`.
+        Ok(unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), size) })
+    }
+
+    /// The rank file of the vocabulary, which [`Tokenizer::from_ranks`] reads.
+    pub fn to_ranks(&self) -> Vec<u8> {
+        let mut data: Vec<u8> = Vec::new();
+        let mut size = 0;
+        loop {
+            // SAFETY: the vector's capacity is valid for writing.
+            let status = unsafe {
+                ffi::gpt2x_bpe_save_memory(
+                    self.raw.as_ptr(),
+                    data.as_mut_ptr().cast::<c_char>(),
+                    data.capacity(),
+                    &mut size,
+                )
+            };
+            match status {
+                ffi::OK => break,
+                ffi::BUFFER_TOO_SMALL => data.reserve_exact(size),
+                status => panic!("saving failed: {}", Error::from_status(status)),
+            }
         }
+        // SAFETY: the core has written `size` bytes, and the capacity holds them.
+        unsafe { data.set_len(size) };
+        data
+    }
+
+    /// Decode ids as they come: each step gives the text that has become whole.
+    ///
+    /// ```no_run
+    /// # let tokenizer = gpt2x_bpe::Tokenizer::load("r50k_base.tiktoken", "gpt2")?;
+    /// for text in tokenizer.stream([15496, 995]) {
+    ///     print!("{}", text?);
+    /// }
+    /// # Ok::<(), gpt2x_bpe::Error>(())
+    /// ```
+    pub fn stream<Ids: IntoIterator<Item = u32>>(&self, ids: Ids) -> Stream<'_, Ids::IntoIter> {
+        Stream::new(self, ids.into_iter())
     }
 
     /// Decode ids to bytes, which may be half a character at either end.
@@ -159,6 +246,13 @@ pub fn core_version() -> &'static str {
 pub fn unicode_version() -> &'static str {
     // SAFETY: as above.
     unsafe { CStr::from_ptr(ffi::gpt2x_bpe_unicode_version()) }.to_str().unwrap_or("?")
+}
+
+fn check(status: c_int) -> Result<(), Error> {
+    if status == ffi::OK {
+        return Ok(());
+    }
+    Err(Error::from_status(status))
 }
 
 fn c_text(text: &str) -> Result<CString, Error> {

@@ -1,12 +1,15 @@
-//! The golden vectors that Python, C++ and Rust share: `tests/golden` at the top of the repository.
+//! The golden vectors that Python, C++ and Rust share: `tests/golden` at the top of the repository, and a copy in a
+//! package.
 
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use gpt2x_bpe::{core_version, unicode_version, ErrorKind, Tokenizer};
+use gpt2x_bpe::{core_version, unicode_version, ErrorKind, Tokenizer, Trainer};
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name)
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let places = ["../tests/golden", "vendor/golden"].map(|place| crate_folder.join(place).join(name));
+    places.iter().find(|place| place.exists()).unwrap_or(&places[0]).clone()
 }
 
 fn tokenizer() -> Tokenizer {
@@ -76,6 +79,71 @@ fn one_tokenizer_serves_many_threads() {
             scope.spawn(|| vectors.iter().for_each(|(text, ids)| assert_eq!(&tokenizer.encode(text), ids)));
         }
     });
+}
+
+#[test]
+fn sixteen_bits_and_counts_agree_with_the_ids() {
+    let tokenizer = tokenizer();
+    for (text, ids) in vectors() {
+        assert_eq!(tokenizer.count(&text), ids.len());
+        let narrow = tokenizer.encode16(&text).expect("a small vocabulary");
+        assert!(narrow.into_iter().map(u32::from).eq(ids));
+    }
+}
+
+#[test]
+fn ids_beyond_sixteen_bits_are_refused_there() {
+    let mut ranks = tokenizer().to_ranks();
+    ranks.extend_from_slice(b"enp6enp6 65536\n");
+    let wide = Tokenizer::from_ranks(&ranks, "gpt2").expect("one more token");
+    assert_eq!(wide.encode16(b"a").expect_err("65,537 ids").kind(), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn a_batch_gives_the_ids_of_each_text_for_any_number_of_threads() {
+    let tokenizer = tokenizer();
+    let (texts, ids): (Vec<_>, Vec<_>) = vectors().into_iter().unzip();
+    let counts: Vec<usize> = ids.iter().map(Vec::len).collect();
+    for num_threads in [0, 1, 2, 7, 1000] {
+        assert_eq!(tokenizer.encode_batch(&texts, num_threads), ids);
+        assert_eq!(tokenizer.count_batch(&texts, num_threads), counts);
+    }
+    assert!(tokenizer.encode_batch::<&[u8]>(&[], 2).is_empty());
+}
+
+#[test]
+fn a_stream_gives_whole_characters_and_all_of_the_text() {
+    let tokenizer = tokenizer();
+    for (text, ids) in vectors() {
+        let parts: Vec<String> = tokenizer.stream(ids.clone()).map(|part| part.expect("known ids")).collect();
+        assert_eq!(parts.concat(), String::from_utf8_lossy(&text));
+        if std::str::from_utf8(&text).is_ok() {
+            assert!(parts
+                .iter()
+                .all(|part| !part.is_empty() && (text.contains(&0xEF) || !part.contains('\u{FFFD}'))));
+        }
+    }
+    let mut stream = tokenizer.stream([4_000_000_000, tokenizer.encode(b"a")[0]]);
+    assert_eq!(stream.next().expect("an error").expect_err("no such id").kind(), ErrorKind::UnknownToken);
+    assert_eq!(stream.next().expect("the next id").expect("it is known"), "a");
+    assert!(stream.next().is_none());
+}
+
+#[test]
+fn a_learned_vocabulary_is_saved_and_loaded() {
+    let mut trainer = Trainer::new("gpt2").expect("a known pattern");
+    for (text, _) in vectors() {
+        trainer.add(&text, 2);
+    }
+    let learned = trainer.learn(300).expect("300 ids");
+    assert_eq!(learned.vocab_size(), 300);
+    let loaded = Tokenizer::from_ranks(&learned.to_ranks(), "gpt2").expect("its own ranks");
+    for (text, _) in vectors() {
+        assert_eq!(loaded.encode(&text), learned.encode(&text));
+        assert_eq!(learned.decode(&learned.encode(&text)).expect("its own ids"), text);
+    }
+    assert_eq!(trainer.learn(255).expect_err("too small").kind(), ErrorKind::InvalidArgument);
+    assert_eq!(Trainer::new("gpt5").expect_err("unknown").kind(), ErrorKind::InvalidArgument);
 }
 
 #[test]

@@ -24,6 +24,7 @@ extern "C" {
 #endif
 
 typedef struct gpt2x_bpe_tokenizer gpt2x_bpe_tokenizer;
+typedef struct gpt2x_bpe_trainer gpt2x_bpe_trainer;
 
 typedef enum gpt2x_bpe_status {
   GPT2X_BPE_OK = 0,
@@ -60,15 +61,53 @@ GPT2X_BPE_API void gpt2x_bpe_free(gpt2x_bpe_tokenizer* tokenizer);
 /* The number of ids: one more than the largest id. */
 GPT2X_BPE_API uint32_t gpt2x_bpe_vocab_size(const gpt2x_bpe_tokenizer* tokenizer);
 
-/* Encode `size` bytes of text without special tokens. At most `capacity` ids are written to `ids`; *count is
- * always set to the number that the whole text has. `size` ids are always enough. */
+/* Encode `size` bytes of text without special tokens, in one pass: ids go to the buffer as they come. At most
+ * `capacity` ids are written to `ids`; *count is always set to the number that the whole text has. A text has
+ * no more ids than bytes, so a buffer of `size` ids never is too small, and none of it is touched that is not
+ * needed. */
 GPT2X_BPE_API gpt2x_bpe_status gpt2x_bpe_encode(const gpt2x_bpe_tokenizer* tokenizer, const char* text,
                                                 size_t size, uint32_t* ids, size_t capacity, size_t* count);
+
+/* The same in 16 bits, for a vocabulary of at most 65,536 ids; GPT2X_BPE_INVALID_ARGUMENT for a larger one.
+ */
+GPT2X_BPE_API gpt2x_bpe_status gpt2x_bpe_encode16(const gpt2x_bpe_tokenizer* tokenizer, const char* text,
+                                                  size_t size, uint16_t* ids, size_t capacity, size_t* count);
+
+/* Set *count to how many ids a text has, without keeping them. */
+GPT2X_BPE_API gpt2x_bpe_status gpt2x_bpe_count(const gpt2x_bpe_tokenizer* tokenizer, const char* text,
+                                               size_t size, size_t* count);
 
 /* Decode `count` ids to bytes. At most `capacity` bytes are written to `text`; *size is always set to the
  * number that all ids have. The bytes may be any, also half a character at either end. */
 GPT2X_BPE_API gpt2x_bpe_status gpt2x_bpe_decode(const gpt2x_bpe_tokenizer* tokenizer, const uint32_t* ids,
                                                 size_t count, char* text, size_t capacity, size_t* size);
+
+/* Set *bytes and *size to the bytes of one id, which stay valid as long as the tokenizer. */
+GPT2X_BPE_API gpt2x_bpe_status gpt2x_bpe_token_bytes(const gpt2x_bpe_tokenizer* tokenizer, uint32_t id,
+                                                     const char** bytes, size_t* size);
+
+/* Make a trainer, which counts the pieces of texts. `pattern` as above. It belongs to one thread at a time.
+ */
+GPT2X_BPE_API gpt2x_bpe_status gpt2x_bpe_trainer_new(const char* pattern, gpt2x_bpe_trainer** out);
+
+/* Count the pieces of one text, a document of its own, on `num_threads` threads; 0 is one for each core. */
+GPT2X_BPE_API gpt2x_bpe_status gpt2x_bpe_trainer_add(gpt2x_bpe_trainer* trainer, const char* text,
+                                                     size_t size, unsigned num_threads);
+
+/* Learn a vocabulary of `vocab_size` ids, 256 or more, from all texts so far: the 256 bytes in GPT-2's order,
+ * then one id for each merge, the most frequent pair first, of equally frequent ones that with the smaller
+ * ids. There are fewer where no pair is left to merge. On success *out owns a tokenizer. More texts may be
+ * added afterwards, and learning starts anew. */
+GPT2X_BPE_API gpt2x_bpe_status gpt2x_bpe_trainer_learn(const gpt2x_bpe_trainer* trainer, uint32_t vocab_size,
+                                                       gpt2x_bpe_tokenizer** out);
+
+/* Free a trainer; null is allowed. */
+GPT2X_BPE_API void gpt2x_bpe_trainer_free(gpt2x_bpe_trainer* trainer);
+
+/* Write the rank file of a tokenizer, which gpt2x_bpe_load reads. At most `capacity` bytes are written to
+ * `data`; *size is always set to the number that the file has. */
+GPT2X_BPE_API gpt2x_bpe_status gpt2x_bpe_save_memory(const gpt2x_bpe_tokenizer* tokenizer, char* data,
+                                                     size_t capacity, size_t* size);
 
 #ifdef __cplusplus
 }

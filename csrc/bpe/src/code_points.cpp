@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "transcode.hpp"
+
 namespace gpt2x::bpe {
 namespace {
 
@@ -39,7 +41,13 @@ std::size_t to_utf8(std::span<const Char> text, char* out) {
   constexpr std::size_t kGroup = 16;
   char* const first = out;
   const std::size_t size = text.size();
+#if GPT2X_X86_TARGETS
+  const bool by_groups = can_write_groups();
+#endif
   for (std::size_t i = 0; i < size;) {
+#if GPT2X_X86_TARGETS
+    if (by_groups) i += write_groups(text.subspan(i), out);
+#endif
     if (size - i >= kGroup) {
       Char all = 0;
       for (std::size_t j = 0; j < kGroup; ++j) all |= text[i + j];

@@ -57,6 +57,29 @@ struct Half {
   }
 };
 
+/// The letters among 32 bytes' characters, of which the second bytes are given, too.
+class HalfLetters {
+ public:
+  HalfLetters(__m256i bytes, __m256i second) : half_{bytes} {
+    low_ = _mm256_and_si256(bytes, _mm256_set1_epi8(0x0F));
+    const __m256i group = _mm256_and_si256(_mm256_srli_epi16(second, 3), _mm256_set1_epi8(7));
+    bit_ = _mm256_shuffle_epi8(_mm256_set1_epi64x(static_cast<long long>(0x8040201008040201u)), group);
+  }
+
+  /// First bytes from `lead` on, 16 of them.
+  [[nodiscard]] std::uint64_t of(std::uint8_t lead, const LetterGroups& groups) const {
+    const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(groups.data()));
+    const __m256i found = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(entries), low_);
+    const __m256i is_letter = _mm256_cmpeq_epi8(_mm256_and_si256(found, bit_), bit_);
+    return half_.range(half_.bytes, static_cast<char>(lead), 16) & half_.mask(is_letter);
+  }
+
+ private:
+  Half half_;
+  __m256i low_;
+  __m256i bit_;
+};
+
 struct Avx2Classify {
   static BlockMasks masks(const char* block) {
     const auto* halves = reinterpret_cast<const __m256i*>(block);
@@ -71,6 +94,18 @@ struct Avx2Classify {
         .non_ascii = low.non_ascii | high.non_ascii << 32,
         .continuation = low.continuation | high.continuation << 32,
     };
+  }
+
+  static LetterLeads letter_leads(const char* block) {
+    const auto* halves = reinterpret_cast<const __m256i*>(block);
+    const auto* seconds = reinterpret_cast<const __m256i*>(block + 1);
+    const HalfLetters low(_mm256_loadu_si256(halves), _mm256_loadu_si256(seconds));
+    const HalfLetters high(_mm256_loadu_si256(halves + 1), _mm256_loadu_si256(seconds + 1));
+    const auto both = [&](std::uint8_t lead, const LetterGroups& groups) {
+      return low.of(lead, groups) | high.of(lead, groups) << 32;
+    };
+    return {.of_two = both(0xC0, kLetterGroupsC) | both(0xD0, kLetterGroupsD),
+            .of_three = both(0xE0, kLetterGroupsE)};
   }
 
   static std::uint64_t equal(const Half& low, const Half& high, char byte) {

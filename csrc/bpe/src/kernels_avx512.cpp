@@ -57,6 +57,27 @@ struct Avx512Classify {
     return ContractionMasks::of(equal(bytes, 's') | equal(bytes, 't') | equal(bytes, 'm') | equal(bytes, 'd'),
                                 equal(bytes, 'l'), equal(bytes, 'v') | equal(bytes, 'r'), equal(bytes, 'e'));
   }
+
+  /// The same 16 bytes four times, to be looked up by four bits.
+  static __m512i table(const std::uint8_t* entries) {
+    const auto* const lane = reinterpret_cast<const __m128i*>(entries);
+    return _mm512_maskz_broadcast_i32x4(0xFFFF, _mm_loadu_si128(lane));
+  }
+
+  static LetterLeads letter_leads(const char* block) {
+    const __m512i bytes = _mm512_loadu_si512(block);
+    const __m512i second = _mm512_loadu_si512(block + 1);
+    const __m512i low = _mm512_and_si512(bytes, _mm512_set1_epi8(0x0F));
+    const __m512i group = _mm512_and_si512(_mm512_srli_epi16(second, 3), _mm512_set1_epi8(7));
+    const __m512i bit =
+        _mm512_shuffle_epi8(_mm512_set1_epi64(static_cast<long long>(0x8040201008040201u)), group);
+    const auto letters = [&](std::uint64_t leads, const LetterGroups& groups) {
+      return leads & _mm512_test_epi8_mask(_mm512_shuffle_epi8(table(groups.data()), low), bit);
+    };
+    return {.of_two = letters(range(bytes, static_cast<char>(0xC0), 16), kLetterGroupsC) |
+                      letters(range(bytes, static_cast<char>(0xD0), 16), kLetterGroupsD),
+            .of_three = letters(range(bytes, static_cast<char>(0xE0), 16), kLetterGroupsE)};
+  }
 };
 
 }  // namespace

@@ -26,6 +26,23 @@ constexpr std::size_t kMostWordBuckets = std::size_t{1} << 18;
 constexpr std::size_t kPhraseBuckets = std::size_t{1} << 14;
 constexpr std::size_t kMostPhraseBuckets = std::size_t{1} << 17;
 
+// Hands tokens on, and keeps them.
+class RecordingSink final : public TokenSink {
+ public:
+  explicit RecordingSink(TokenSink& sink) : sink_(sink) {}
+
+  void write(std::span<const TokenId> tokens) override {
+    sink_.write(tokens);
+    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  }
+
+  [[nodiscard]] std::vector<TokenId>& tokens() { return tokens_; }
+
+ private:
+  TokenSink& sink_;
+  std::vector<TokenId> tokens_;
+};
+
 template <typename Id>
 class CachingEncoder final : public PieceEncoder {
  public:
@@ -59,30 +76,39 @@ class CachingEncoder final : public PieceEncoder {
   // A buffer for more tokens than that, which only a very long piece needs, is given back.
   static constexpr std::size_t kMostKeptTokens = std::size_t{1} << 20;
 
+  // Longer pieces are remembered as a whole, not part by part.
+  static constexpr std::size_t kMostPartBytes = 1024;
+
+  // How many bytes of a long piece are looked at for places to cut before the parts are looked up.
+  static constexpr std::size_t kCutBytes = 1024;
+
   // So many pieces of a batch are merged by themselves before the rest is searched for new words.
   static constexpr std::size_t kManyMissed = 4;
 
   void add_pieces(const Splitter& splitter, std::string_view text, TokenSink& sink) {
-    PieceRun run{text.data() + splitter.start(), text.data() + splitter.base(), splitter.ends(),
-                 readable_end_};
+    const PieceRun run{text.data() + splitter.start(), text.data() + splitter.base(), splitter.ends(),
+                       readable_end_};
+    add_run(run, sink, [&](const char* start, const char* end) {
+      if (static_cast<std::size_t>(end - start) > Word::kMaxBytes) {
+        add_long(start, end, sink);
+      } else {
+        add_probe(start, end, sink);
+      }
+    });
+  }
+
+  // Makes probes of pieces. `add_odd(start, end)` does it for one that is long or at the text's end.
+  template <typename AddOdd>
+  [[gnu::always_inline]] void add_run(PieceRun run, TokenSink& sink, const AddOdd& add_odd) {
     while (!run.ends.empty()) {
       num_probes_ += kernels_.make_probes(run, words_.buckets(), std::span(probes_).subspan(num_probes_));
       if (num_probes_ == kBatch) {
         look_up(sink);
       } else if (!run.ends.empty()) {
-        add_odd_piece(run.start, run.base + run.ends.front(), sink);
+        add_odd(run.start, run.base + run.ends.front());
         run.start = run.base + run.ends.front();
         run.ends = run.ends.subspan(1);
       }
-    }
-  }
-
-  // One that is long or at the text's end.
-  void add_odd_piece(const char* start, const char* end, TokenSink& sink) {
-    if (static_cast<std::size_t>(end - start) > Word::kMaxBytes) {
-      add_long(start, end, sink);
-    } else {
-      add_probe(start, end, sink);
     }
   }
 
@@ -95,16 +121,43 @@ class CachingEncoder final : public PieceEncoder {
     if (++num_probes_ == kBatch) look_up(sink);
   }
 
+  // A very long piece is looked for as a whole first: one that comes again and again is compared, not merged.
+  [[gnu::noinline]] void add_long(const char* start, const char* end, TokenSink& sink) {
+    const std::string_view piece(start, end);
+    if (piece.size() <= kMostPartBytes || piece.size() > LongPieces::kMaxBytes) return add_parts(piece, sink);
+    look_up(sink);
+    if (const std::span<const TokenId> tokens = long_pieces_.find(piece); !tokens.empty()) {
+      sink.write(tokens);
+    } else if (!long_pieces_.seen_before(piece)) {
+      return add_parts(piece, sink);
+    } else {
+      RecordingSink recorder(sink);
+      add_parts(piece, recorder);
+      look_up(recorder);
+      long_pieces_.insert(piece, recorder.tokens());
+    }
+    batch_start_ = end;
+  }
+
   // Cuts a long piece where no token reaches across, and most often gets parts that are known. A part that is
   // a token is encoded as that token, which is what merging gives if the vocabulary is consistent.
-  [[gnu::noinline]] void add_long(const char* start, const char* end, TokenSink& sink) {
+  void add_parts(std::string_view piece, TokenSink& sink) {
+    const char* start = piece.data();
+    const char* const end = start + piece.size();
     if (vocabulary_.is_consistent()) {
-      for (const char* cut = start + 1; cut < end; ++cut) {
-        if (vocabulary_.joins(cut[-1], cut[0])) continue;
-        add_probe(start, cut, sink);
-        start = cut;
+      for (const char* from = start; from + 1 < end; from += kCutBytes) {
+        const auto size = std::min<std::size_t>(kCutBytes, static_cast<std::size_t>(end - from) - 1);
+        const std::size_t num_cuts = vocabulary_.find_cuts(from, size, cuts_.data());
+        if (num_cuts == 0) continue;
+        add_run({start, from, std::span(cuts_).first(num_cuts), readable_end_}, sink,
+                [&](const char* part_start, const char* part_end) { add_part(part_start, part_end, sink); });
+        start = from + cuts_[num_cuts - 1];
       }
     }
+    add_part(start, end, sink);
+  }
+
+  void add_part(const char* start, const char* end, TokenSink& sink) {
     const auto size = static_cast<std::size_t>(end - start);
     if (size > Word::kMaxBytes && size <= Phrase::kMaxBytes) {
       __builtin_prefetch(phrases_.bucket(Phrase::from_exact(start, size).hash()));
@@ -154,6 +207,7 @@ class CachingEncoder final : public PieceEncoder {
     const Probe<Id>& probe = probes_[i];
     if (const auto* entry = words_.find_in(probe.bucket, probe.key)) return entry->write_to(out);
     const std::string_view piece = piece_of(i);
+    if (piece.size() > kMostPartBytes) return nullptr;
     if (piece.size() > Phrase::kMaxBytes) {
       const std::span<const TokenId> tokens = long_pieces_.find(piece);
       return tokens.empty() ? nullptr : std::ranges::copy(tokens, out).out;
@@ -175,7 +229,7 @@ class CachingEncoder final : public PieceEncoder {
       words_.insert(probes_[i].key, tokens);
     } else if (piece.size() <= Phrase::kMaxBytes) {
       phrases_.insert(Phrase::from_exact(piece.data(), piece.size()), tokens);
-    } else {
+    } else if (piece.size() <= kMostPartBytes) {
       long_pieces_.insert(piece, tokens);
     }
   }
@@ -232,6 +286,7 @@ class CachingEncoder final : public PieceEncoder {
   const char* batch_start_ = nullptr;
   std::size_t num_probes_ = 0;
   std::array<Probe<Id>, kBatch> probes_;
+  std::array<std::uint32_t, kCutBytes> cuts_;
 
   // For learn_words_from, which does its work at most once for a batch.
   std::size_t num_missed_ = 0;

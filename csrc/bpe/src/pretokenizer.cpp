@@ -106,15 +106,16 @@ std::size_t fill_ends(std::string_view text, std::size_t start, std::span<std::s
   return num_ends;
 }
 
-// White space that follows something else starts a piece: no alternative of the pattern goes on from
-// something else into white space, and none looks back.
+// Where one class ends and another begins, other than white space, a piece starts: no alternative of the
+// pattern goes on from one class into another, but for the blank before a word and a contraction, and none
+// looks back.
 std::size_t find_gpt2_safe_cut(std::string_view text, std::size_t from) {
-  const auto is_ascii_space = [](char c) {
-    return ascii_class(static_cast<std::uint8_t>(c)) == CharClass::kSpace;
-  };
   for (std::size_t pos = std::max<std::size_t>(from, 1); pos < text.size(); ++pos) {
-    if (!is_ascii_space(text[pos])) continue;
-    if (classify(decode_utf8_before(text, pos)).char_class != CharClass::kSpace) return pos;
+    if (!starts_character(text, pos)) continue;
+    const CharClass here = character_at(text, pos).char_class;
+    const CharClass before = classify(decode_utf8_before(text, pos)).char_class;
+    const bool maybe_contraction = text[pos - 1] == '\'' && here == CharClass::kLetter;
+    if (before != CharClass::kSpace && before != here && !maybe_contraction) return pos;
   }
   return text.size();
 }

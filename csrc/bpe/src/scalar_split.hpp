@@ -129,21 +129,30 @@ inline std::size_t white_space_end(std::string_view text, std::size_t start) {
   return run.newline_end > start ? run.newline_end : space_end(text, start, run);
 }
 
-/// Three places where all of these patterns start a piece, whatever else the text has:
+/// Five places where all of these patterns start a piece, whatever else the text has:
 /// - white space after a letter or a number: no alternative goes on from one into the other;
 /// - white space but CR and LF after anything else: punctuation takes only those two along;
 /// - what is not white space after CR or LF: a piece of white space ends with the run's last newline, and the
-///   newlines after punctuation go on with nothing but themselves and, in o200k, the slash.
+///   newlines after punctuation go on with nothing but themselves and, in o200k, the slash;
+/// - a number after what is neither white space nor a number, and such a character after a number: pieces of
+///   numbers have nothing else in them;
+/// - what is no letter, mark or apostrophe after a letter: words go on with nothing else.
 /// What ends there does not ask what follows: it would end with the text, too.
 inline std::size_t find_safe_cut(std::string_view text, std::size_t from) {
   for (std::size_t pos = std::max<std::size_t>(from, 1); pos < text.size(); ++pos) {
-    const auto byte = static_cast<std::uint8_t>(text[pos]);
+    if (!starts_character(text, pos)) continue;
+    const CharCategory category = category_at(text, pos);
+    const CharCategory before = char_category(decode_utf8_before(text, pos).code_point);
+    const CharClass class_before = class_of(before);
     if (is_newline(text[pos - 1])) {
-      if (text[pos] != '/' && category_at(text, pos) != CharCategory::kSpace) return pos;
-    } else if (ascii_category(byte) == CharCategory::kSpace) {
-      const CharClass before = char_class(decode_utf8_before(text, pos).code_point);
-      const bool word = before == CharClass::kLetter || before == CharClass::kNumber;
-      if (word || (before == CharClass::kOther && !is_newline(text[pos]))) return pos;
+      if (text[pos] != '/' && category != CharCategory::kSpace) return pos;
+    } else if (category == CharCategory::kSpace) {
+      const bool word = class_before == CharClass::kLetter || class_before == CharClass::kNumber;
+      if (word || (class_before == CharClass::kOther && !is_newline(text[pos]))) return pos;
+    } else if (before != CharCategory::kSpace) {
+      if ((category == CharCategory::kNumber) != (before == CharCategory::kNumber)) return pos;
+      const bool ends_word = class_of(category) == CharClass::kOther && category != CharCategory::kMark;
+      if (class_before == CharClass::kLetter && ends_word && text[pos] != '\'') return pos;
     }
   }
   return text.size();

@@ -76,8 +76,15 @@ inline bool is_nonwhite_at(std::string_view text, std::size_t pos) {
   return static_cast<CharClass>(category_bits(code_point) & 3) != CharClass::kSpace;
 }
 
+/// First bytes of characters of which two bytes tell that they are letters (kLetterGroups…).
+struct LetterLeads {
+  std::uint64_t of_two;    // characters of two bytes
+  std::uint64_t of_three;  // of three
+};
+
 /// Adds the characters that are not ASCII to the masks of their classes. Returns those of them that are white
 /// space with something else behind.
+template <typename Classify>
 inline std::uint64_t classify_non_ascii(BlockMasks& masks, const BlockCarry& carry, std::string_view text,
                                         std::size_t pos) {
   // The rest of a character that began in the block before.
@@ -87,8 +94,17 @@ inline std::uint64_t classify_non_ascii(BlockMasks& masks, const BlockCarry& car
   if (carry.number) masks.number |= rest;
   if (carry.white) masks.white |= rest;
 
+  std::uint64_t leads = masks.non_ascii & ~masks.continuation;
+  if constexpr (requires { Classify::letter_leads(text.data()); }) {
+    if (text.size() - pos > kBlock) {  // the second byte of the last character can be looked at, too
+      const LetterLeads letters = Classify::letter_leads(text.data() + pos);
+      const std::uint64_t first_two = letters.of_two | letters.of_three;
+      masks.letter |= first_two | first_two << 1 | letters.of_three << 2;
+      leads &= ~first_two;
+    }
+  }
   std::uint64_t before_nonwhite = 0;
-  for (std::uint64_t left = masks.non_ascii & ~masks.continuation; left != 0; left &= left - 1) {
+  for (std::uint64_t left = leads; left != 0; left &= left - 1) {
     const int bit = std::countr_zero(left);
     const Utf8Char character = decode_wellformed(text.data() + pos + bit);
     const std::uint64_t bytes = ((std::uint64_t{1} << character.length) - 1) << bit;
@@ -159,7 +175,7 @@ inline std::uint64_t starts_in_block(BlockCarry& carry, std::string_view text, s
 
   std::uint64_t before_nonwhite = 0;
   if (masks.non_ascii != 0) [[unlikely]]
-    before_nonwhite = classify_non_ascii(masks, carry, text, pos);
+    before_nonwhite = classify_non_ascii<Classify>(masks, carry, text, pos);
 
   const std::uint64_t other = valid & ~(masks.letter | masks.number | masks.white);
   const std::uint64_t nonwhite = valid & ~masks.white;

@@ -8,6 +8,7 @@
 #include "gpt2x/bpe/internal/decoder.hpp"
 #include "gpt2x/bpe/internal/encoder.hpp"
 #include "gpt2x/bpe/internal/parallel.hpp"
+#include "gpt2x/bpe/internal/shares.hpp"
 #include "gpt2x/bpe/internal/special_search.hpp"
 #include "gpt2x/bpe/internal/splitter.hpp"
 #include "gpt2x/bpe/internal/unicode.hpp"
@@ -122,8 +123,37 @@ std::size_t Tokenizer::count(std::string_view text, Text kind, const EncodeOptio
 
 std::vector<std::vector<TokenId>> Tokenizer::encode_batch(std::span<const std::string_view> texts,
                                                           unsigned num_threads) const {
+  num_threads = num_threads_for(num_threads);
+  std::size_t total = 0;
+  for (const std::string_view text : texts) total += text.size();
+  const std::size_t share = share_of(total, num_threads);
+
+  // Long texts are cut, so that threads share them.
+  std::vector<std::string_view> parts;
+  std::vector<std::size_t> first_parts;  // by text
+  for (const std::string_view text : texts) {
+    first_parts.push_back(parts.size());
+    if (num_threads == 1 || text.size() <= share || valid_utf8_prefix(text) < text.size()) {
+      parts.push_back(text);
+      continue;
+    }
+    std::size_t start = 0;
+    for (const std::size_t end : find_shares(pattern_, std::span(text), nullptr, share)) {
+      parts.push_back(text.substr(start, end - start));
+      start = end;
+    }
+  }
+  first_parts.push_back(parts.size());
+
+  std::vector<std::vector<TokenId>> encoded(parts.size());
+  parallel_for(parts.size(), num_threads, [&](std::size_t i) { encoded[i] = encode<TokenId>(parts[i]); });
   std::vector<std::vector<TokenId>> results(texts.size());
-  parallel_for(texts.size(), num_threads, [&](std::size_t i) { results[i] = encode<TokenId>(texts[i]); });
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    results[i] = std::move(encoded[first_parts[i]]);
+    for (std::size_t part = first_parts[i] + 1; part < first_parts[i + 1]; ++part) {
+      results[i].insert(results[i].end(), encoded[part].begin(), encoded[part].end());
+    }
+  }
   return results;
 }
 

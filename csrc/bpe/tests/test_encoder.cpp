@@ -114,6 +114,11 @@ TEST("bytes join if they stand side by side in a token") {
   CHECK(vocabulary.tables().joins('y', 'z'));
   CHECK(!vocabulary.tables().joins('x', 'z'));
   CHECK(!vocabulary.tables().joins('y', 'x'));
+  std::array<std::uint32_t, 6> cuts{};
+  CHECK_EQ(vocabulary.tables().find_cuts("xyzxzyz", 6, cuts.data()), 3u);
+  CHECK_EQ(cuts[0], 3u);
+  CHECK_EQ(cuts[1], 4u);
+  CHECK_EQ(cuts[2], 5u);
 }
 
 TEST("windows equal the heap for long pieces of learned vocabularies") {

@@ -294,15 +294,27 @@ TEST("a text that is cut at a safe place has the same pieces") {
 TEST("a safe place is found near by in any usual text") {
   for (const Pattern pattern : kPatterns) {
     CHECK_EQ(find_safe_cut(pattern, "one two", 1), 3u);
-    CHECK_EQ(find_safe_cut(pattern, "one, two", 1), 4u);
+    CHECK_EQ(find_safe_cut(pattern, "one, two", 1), 3u);
+    CHECK_EQ(find_safe_cut(pattern, "one, two", 4), 4u);
     CHECK_EQ(find_safe_cut(pattern, "12345 6", 1), 5u);
-    CHECK_EQ(find_safe_cut(pattern, "\u4e2d\u3002\n \u4e2d\n", 1), pattern == Pattern::kGpt2 ? 6u : 11u);
+    CHECK_EQ(find_safe_cut(pattern, "\u3002\n \u4e2d\n", 1), pattern == Pattern::kGpt2 ? 3u : 8u);
     CHECK_EQ(find_safe_cut(pattern, "unbroken", 1), 8u);
   }
   for (const Pattern pattern : kPatterns) {
     if (pattern == Pattern::kGpt2) continue;
     CHECK_EQ(find_safe_cut(pattern, "a;\nb", 2), 3u);
     CHECK_EQ(find_safe_cut(pattern, ";\n/\n b c", 1), 6u);
+  }
+}
+
+TEST("a safe place is found in text without white space: at punctuation and at numbers") {
+  for (const Pattern pattern : kPatterns) {
+    CHECK_EQ(find_safe_cut(pattern, "\u4e2d\u6587\u3002\u4e2d", 1), 6u);
+    CHECK_EQ(find_safe_cut(pattern, "\u3042\u30a2\u3001\u3042", 1), 6u);
+    CHECK_EQ(find_safe_cut(pattern, "\u4e2d\u65872024\u5e74\u4e2d", 1), 6u);
+    CHECK_EQ(find_safe_cut(pattern, "\u4e2d\u65872024\u5e74\u4e2d", 7), 10u);
+    CHECK_EQ(find_safe_cut(pattern, "it'", 1), pattern == Pattern::kGpt2 ? 2u : 3u);
+    CHECK_EQ(find_safe_cut(pattern, "\u4e2d\xe3\x80", 1), 5u);  // half a character may become any
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "check.hpp"
 #include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/internal/encoder.hpp"
 #include "gpt2x/bpe/rank_file.hpp"
 #include "gpt2x/bpe/tokenizer.hpp"
 #include "samples.hpp"
@@ -17,6 +18,14 @@ using Tokens = std::vector<TokenId>;
 
 Tokenizer sample_tokenizer() {
   return {samples::vocabulary(samples::ranks()), Pattern::kGpt2};
+}
+
+// The tokens of one piece, without any memory.
+Tokens merged(const Tokenizer& tokenizer, std::string_view piece) {
+  Tokens tokens(piece.size());
+  const TokenId* const end = encode_piece(tokenizer.vocabulary().tables(), piece, tokens.data());
+  tokens.resize(static_cast<std::size_t>(end - tokens.data()));
+  return tokens;
 }
 
 std::string from_hex(std::string_view hex) {
@@ -56,6 +65,37 @@ TEST("white space before broken UTF-8 is merged again together with it") {
   for (const std::string_view text :
        {"a  \xff", "  \n\t \xff ", "\xff", "  \xe2\x80", "the town \xc3", "\u3000\xff"}) {
     CHECK_EQ(tokenizer.encode(text), reference::encode(samples::ranks(), text));
+  }
+}
+
+TEST("a long piece has the same tokens each time it comes, and one with the same ends has its own") {
+  std::mt19937 random(13);
+  const Tokenizer tokenizer = sample_tokenizer();
+  const std::string ends = samples::random_letters(random, 300, 8);
+  for (const std::size_t size : {1'023, 1'024, 1'025, 1'400, 5'000}) {
+    std::vector<std::string> pieces;
+    for (int i = 0; i < 2; ++i)
+      pieces.push_back(ends + samples::random_letters(random, size - 600, 8) + ends);
+    for (int round = 0; round < 4; ++round) {
+      for (const std::string& piece : pieces) {
+        Tokens expected{tokenizer.vocabulary().find(",")};
+        for (int i = 0; i < 2; ++i) {
+          for (const TokenId token : merged(tokenizer, piece)) expected.push_back(token);
+          expected.push_back(expected.front());
+        }
+        CHECK_EQ(tokenizer.encode("," + piece + "," + piece + ","), expected);
+      }
+    }
+  }
+}
+
+TEST("more long pieces than there is memory for have their tokens each time") {
+  std::mt19937 random(14);
+  const Tokenizer tokenizer = sample_tokenizer();
+  std::vector<std::string> pieces;
+  for (int i = 0; i < 3; ++i) pieces.push_back(samples::random_letters(random, std::size_t{1} << 20, 8));
+  for (int round = 0; round < 3; ++round) {
+    for (const std::string& piece : pieces) CHECK_EQ(tokenizer.encode(piece), merged(tokenizer, piece));
   }
 }
 

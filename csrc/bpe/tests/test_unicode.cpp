@@ -1,5 +1,6 @@
 #include <map>
 
+#include "../src/char_table.hpp"
 #include "check.hpp"
 #include "gpt2x/bpe/internal/unicode.hpp"
 
@@ -54,6 +55,24 @@ TEST("white space is the White_Space property, not what looks like it") {
   for (const char32_t other : {0x00, 0x08, 0x1C, 0x1D, 0x1E, 0x1F, 0x180E, 0x200B, 0x2060, 0xFEFF}) {
     CHECK(char_class(other) == CharClass::kOther);
   }
+}
+
+TEST("groups of letters are those of which every character is a letter") {
+  const auto check = [](const LetterGroups& groups, unsigned first_lead, unsigned bits_behind) {
+    for (unsigned lead = 0; lead < 16; ++lead) {
+      for (unsigned group = 0; group < 8; ++group) {
+        const char32_t payload = (first_lead + lead) & (bits_behind == 0 ? 0x1F : 0x0F);
+        const char32_t first = (payload << 6 | group << 3) << bits_behind;
+        bool letters = bits_behind == 0 ? first >= 0x80 : first >= 0x800;  // else no character is spelled so
+        for (char32_t i = 0; i < 8u << bits_behind; ++i)
+          letters &= char_class(first + i) == CharClass::kLetter;
+        CHECK_EQ(groups[lead] >> group & 1, int{letters});
+      }
+    }
+  };
+  check(kLetterGroupsC, 0xC0, 0);
+  check(kLetterGroupsD, 0xD0, 0);
+  check(kLetterGroupsE, 0xE0, 6);
 }
 
 TEST("letters and numbers of every plane have their class") {

@@ -63,6 +63,8 @@ class StepConfig:
     """Forward and backward of a micro-batch are recorded once and replayed."""
     micro_batches: int = 1
     world_size: int = 1
+    shared_memory: bool = False
+    """The ranks hold one set of weights and optimizer state, and each moves a share of it."""
     split: int = 1
     """Each micro-batch is computed in this many parts, because memory is short; the step is the same."""
 
@@ -92,6 +94,7 @@ class StepConfig:
             grad_norm=False,
             num_passes=self.micro_batches * self.split,
             world_size=self.world_size,
+            shared_memory=self.shared_memory,
         )
 
     def model_config(self, setting: Setting) -> GPTConfig:

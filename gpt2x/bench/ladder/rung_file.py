@@ -44,6 +44,7 @@ NEEDS = {
     "compile": "compile",
     "world_size": "ddp",
     "keep_memory": "memory",
+    "shared_memory": "shared-memory",
     "fused_loss": "fused-loss",
     "fused_layers": "fused-layers",
     "cuda_graphs": "cuda-graphs",

@@ -145,6 +145,18 @@ def _needs_bf16_params(machine: Machine, setting: Setting, below: StepConfig) ->
     return _needs_native_ops(machine, setting, below)
 
 
+def _needs_ranks_on_cpus(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
+    if setting.device == "cuda":
+        return "ranks on GPUs have memory of their own"
+    if below.world_size == 1:
+        return "there is one process below, which has nobody to share with"
+    return (
+        None
+        if machine.shares_memory
+        else "memory without a name, which processes share, is there on Linux only"
+    )
+
+
 # ----------------------------------------------------------------------------------------------------------------
 # The rungs
 
@@ -338,6 +350,14 @@ OUR_RUNGS = (
         changes={"bf16_weights": True, "autocast": None},
         applies=_needs_bf16_params,
         loss_bound=0.05,  # the residual stream is rounded too
+    ),
+    Rung(
+        key="shared-memory",
+        title="shared memory",
+        change="the ranks hold one set of weights and moments; each moves a share",
+        why="Ranks on one machine need not send what the others can read, nor all make the same update.",
+        changes={"shared_memory": True},
+        applies=_needs_ranks_on_cpus,
     ),
     Rung(
         key="cuda-graphs",

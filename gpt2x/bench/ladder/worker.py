@@ -25,7 +25,7 @@ from gpt2x.bench.ladder.config import Setting, StepConfig
 from gpt2x.bench.stats import LONG_STEP_S, MS_PER_SECOND
 from gpt2x.bench.worker import Worker, serve_process
 from gpt2x.model.config import flops_per_token
-from gpt2x.process_memory import peak_memory, reset_peak_memory
+from gpt2x.process_memory import peak_memory, reset_peak_memory, shared_memory
 
 if TYPE_CHECKING:
     from gpt2x.bench.ladder.step import TimedStep
@@ -136,7 +136,8 @@ class RungWorker(Worker):
         assert self.training is not None
         if self.training.device.type == "cpu":
             return {
-                "peak_memory_bytes": peak_memory(),
+                # What all ranks see counts once, with rank 0.
+                "peak_memory_bytes": peak_memory() - (shared_memory() if self.training.rank else 0),
                 "free_bytes": machine.memory_bytes("MemAvailable"),
             }
         peak = torch.cuda.max_memory_allocated()

@@ -1,16 +1,18 @@
 """The entrants: each is a record of what it changes of the baseline, and why that should save steps. Loads no torch.
 
-The baseline is GPT-2 as it is, trained with AdamW. An entrant changes the model (`Parts`), the optimizer, or
-the order of the data; the shape, the tokens of a step and the learning rates that are tried are the same for all.
+The baseline is GPT-2 as it is, trained with AdamW. An entrant changes parts of the model, the optimizer, or the
+order of the data; the shape, the tokens of a step and the learning rates that are tried are the same for all.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from gpt2x.bench.race.parts import Parts
 from gpt2x.errors import UsageError, quoted
+from gpt2x.model.config import MODERN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +25,10 @@ class Entrant:
     """What is done, in a few words."""
     why: str
     """Why fewer steps should do."""
-    parts: Parts = field(default_factory=Parts)
-    tie_weights: bool = True
-    """The token embedding and the output head are one matrix."""
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of its `GPTConfig` that differ from GPT-2's."""
+    value_embeddings: bool = False
+    """The values of attention get a vector of the token itself, from a second table (`model.ValueGPT`)."""
     muon: bool = False
     """Muon moves the hidden matrices, AdamW the rest."""
     short_first: bool = False
@@ -46,35 +49,35 @@ ENTRANTS: tuple[Entrant, ...] = (
         title="rotary positions",
         change="queries and keys turn with their position; no learned positions",
         why="Attention sees distances from the first step on, and need not learn them position by position.",
-        parts=Parts(rotary=True),
+        parts={"positions": "rotary"},
     ),
     Entrant(
         key="qk-norm",
         title="QK-norm",
         change="queries and keys have a root mean square of 1",
         why="No score of attention can grow so large that its softmax learns no more.",
-        parts=Parts(qk_norm=True),
+        parts={"qk_norm": True},
     ),
     Entrant(
         key="relu2",
         title="ReLU²",
         change="max(0, x)² in the place of GELU",
         why="A neuron that is off is off, and one that is on multiplies by itself.",
-        parts=Parts(relu_squared=True),
+        parts={"activation": "relu2"},
     ),
     Entrant(
         key="values",
         title="value embeddings",
         change="a second embedding, added to the values of every block",
         why="What a token is reaches every block's attention unmixed.",
-        parts=Parts(value_embeddings=True),
+        value_embeddings=True,
     ),
     Entrant(
         key="untied",
         title="untied head",
         change="the output head is a matrix of its own",
         why="To read a token and to predict it are different tasks.",
-        tie_weights=False,
+        parts={"tie_weights": False},
     ),
     Entrant(
         key="short-first",
@@ -95,21 +98,21 @@ ENTRANTS: tuple[Entrant, ...] = (
         title="rotary + QK-norm",
         change="both",
         why="The rotation leaves the norm as it is, so the two go together.",
-        parts=Parts(rotary=True, qk_norm=True),
+        parts={"positions": "rotary", "qk_norm": True},
     ),
     Entrant(
         key="rotary-qk-relu2",
         title="rotary + QK + ReLU²",
         change="all three",
         why="Each changes another place of the block.",
-        parts=Parts(rotary=True, qk_norm=True, relu_squared=True),
+        parts=MODERN,
     ),
     Entrant(
         key="modern",
         title="Muon + all three",
         change="rotary + QK-norm + ReLU², with Muon",
         why="Better parts and a better optimizer save different steps.",
-        parts=Parts(rotary=True, qk_norm=True, relu_squared=True),
+        parts=MODERN,
         muon=True,
     ),
 )

@@ -13,9 +13,10 @@ import torch
 from gpt2x.bench.race.curve import Curve, Point
 from gpt2x.bench.race.data import Data
 from gpt2x.bench.race.entrants import Entrant
-from gpt2x.bench.race.model import RaceGPT
+from gpt2x.bench.race.model import ValueGPT
 from gpt2x.bench.race.setting import Setting, window_of
 from gpt2x.data.batches import TokenBatches
+from gpt2x.model import GPT
 from gpt2x.model.config import FUSED, GPTConfig
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.plan import choose_dtype, model_shape, scheduled_rate, step_options, with_vocabulary
@@ -45,7 +46,7 @@ def shape_of(entrant: Entrant, setting: Setting, config: TrainConfig) -> GPTConf
     """The model's shape, with the fused operators that the trainer would use."""
     trained = model_shape(config)
     fused = {name: getattr(trained, name) for name in FUSED}
-    shape = replace(setting.shape, tie_weights=entrant.tie_weights, **fused)
+    shape = replace(setting.shape, **entrant.parts, **fused)
     return with_vocabulary(shape, shape.vocab_size)
 
 
@@ -69,7 +70,8 @@ class Run:
         self.device = torch.device(setting.device)
         self.config = settings_of(entrant, setting, lr)
         torch.manual_seed(seed)
-        model = RaceGPT(shape_of(entrant, setting, self.config), entrant.parts)
+        make = ValueGPT if entrant.value_embeddings else GPT
+        model = make(shape_of(entrant, setting, self.config))
         self.training = TrainingStep(model, how_to_step(self.config, self.device), self.device)
         self.batches: dict[int, TokenBatches] = {}
         self.seed = seed

@@ -33,6 +33,7 @@ CHANGES = {
     "fused-attention": {"fused_attention": (False, True)},
     "fused-adamw": {"optimizer": ("fused", "gpt2x")},
     "bf16-weights": {"bf16_weights": (False, True), "autocast": ("bfloat16", None)},
+    "shared-memory": {"shared_memory": (False, True)},
     "cuda-graphs": {"cuda_graphs": (False, True)},
 }
 
@@ -98,6 +99,7 @@ def test_the_foot_of_the_ladder_is_naive_in_every_respect() -> None:
         optimizer="adamw",
         micro_batches=1,
         world_size=1,
+        shared_memory=False,
     )
 
 
@@ -149,6 +151,7 @@ def test_on_two_gpus_all_of_the_seeds_rungs_run_and_ours_say_what_they_lack(work
         "memory": "on a GPU torch keeps freed memory by itself",
         "gemm": "on a GPU cuBLAS multiplies",
         "bf16-weights": "on a GPU the casts of autocast cost little",
+        "shared-memory": "ranks on GPUs have memory of their own",
         "cuda-graphs": "DDP averages gradients while backward runs, which a recorded graph does not repeat",
     }
 
@@ -174,6 +177,7 @@ def test_rungs_that_need_one_another_say_so(laptop: Machine) -> None:
         ("fused-loss", {"native_ops": False}, "cpu", "not compiled here"),
         ("fused-layers", {"native_ops": False}, "cpu", "not compiled here"),
         ("memory", {"keeps_memory": False}, "cpu", "Linux with glibc only"),
+        ("shared-memory", {}, "cpu", "one process below"),
         ("gemm", {"onednn_multiplies": False}, "cpu", "multiplies float32 as fast"),
     ],
 )
@@ -214,7 +218,7 @@ def test_all_means_all() -> None:
         ("flsh", "did you mean 'flash'"),
         ("bf61", "did you mean 'bf16'"),
         ("xyzzy", "known: start, gpu"),
-        ("99", "the rungs are 0 to 20"),
+        ("99", "the rungs are 0 to 21"),
         ("fusd", "did you mean 'fused-"),
         ("3-1", "the lower number first"),
     ],

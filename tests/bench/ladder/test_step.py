@@ -302,7 +302,7 @@ def test_gradients_of_bf16_weights_are_added_up_in_float32(step: Callable[..., T
     optimizer = summed.training.optimizer
     assert isinstance(optimizer, OpsAdamW)
     assert optimizer.sums is not None
-    for name, total in zip(names, optimizer.sums.all(), strict=True):
+    for name, total in zip(names, optimizer.sums.means(), strict=True):
         assert total.dtype == torch.float32, name
         torch.testing.assert_close(total, expected[name], rtol=1e-6, atol=1e-8)
 
@@ -330,6 +330,7 @@ def test_a_micro_batch_in_two_parts_makes_the_same_step(step: Callable[..., Time
         ({"bf16_weights": True, "optimizer": "gpt2x"}, "need the fused layers"),
         ({"bf16_weights": True, "fused_layers": True, "optimizer": "fused"}, "need our AdamW"),
         ({"bf16_weights": True, "autocast": "bfloat16", **BF16}, "take the place of autocast"),
+        ({"shared_memory": True, "world_size": 2}, "shared memory need our AdamW"),
         ({"cuda_graphs": True}, "CUDA graphs need a GPU"),
         (
             {"cuda_graphs": True, "device": "cuda", "world_size": 2},

@@ -1,6 +1,7 @@
 // Text to tokens and back: a vocabulary and the pattern that its text is split by.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -40,6 +41,24 @@ class VectorSink final : public TokenSink {
 
  private:
   std::vector<Id>& tokens_;
+};
+
+/// Writes tokens to a caller's buffer until it is full, and counts them all.
+template <typename Id>
+class BufferSink final : public TokenSink {
+ public:
+  explicit BufferSink(std::span<Id> buffer) : buffer_(buffer) {}
+
+  void write(std::span<const TokenId> tokens) override {
+    const std::size_t fitting = size < buffer_.size() ? std::min(tokens.size(), buffer_.size() - size) : 0;
+    for (std::size_t i = 0; i < fitting; ++i) buffer_[size + i] = static_cast<Id>(tokens[i]);
+    size += tokens.size();
+  }
+
+  std::size_t size = 0;
+
+ private:
+  std::span<Id> buffer_;
 };
 
 class CountingSink final : public TokenSink {

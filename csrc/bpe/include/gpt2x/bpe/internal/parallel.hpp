@@ -13,13 +13,18 @@
 
 namespace gpt2x::bpe {
 
+/// The number of threads that is meant: 0 is one for each core.
+inline unsigned num_threads_for(unsigned asked) {
+  return asked != 0 ? asked : std::max(1u, std::thread::hardware_concurrency());
+}
+
 /// Calls `run(i)` once for every i below `count`, on up to `num_threads` threads (0: one for each core).
 /// Threads take the next i when they are free, so unequal iterations even out. The first exception is thrown
 /// again here, after all threads have ended; iterations that had not begun by then are left out. While this
 /// thread waits for the others, it calls `idle` now and then, which may throw, too.
 template <typename Function, typename Idle>
 void parallel_for(std::size_t count, unsigned num_threads, const Function& run, const Idle& idle) {
-  if (num_threads == 0) num_threads = std::max(1u, std::thread::hardware_concurrency());
+  num_threads = num_threads_for(num_threads);
   std::atomic<std::size_t> next{0};
   std::exception_ptr error;
   std::mutex error_mutex;

@@ -52,6 +52,12 @@ struct Utf8Char {
 /// The character that ends just before `pos`, which must not be 0.
 [[nodiscard]] Utf8Char decode_utf8_before(std::string_view text, std::size_t pos);
 
+/// Whether a well-formed character starts at `pos`, which must be inside the text, whatever stands before.
+[[nodiscard]] inline bool starts_character(std::string_view text, std::size_t pos) {
+  const auto byte = static_cast<std::uint8_t>(text[pos]);
+  return byte < 0x80 || (byte >= 0xC0 && decode_utf8(text, pos).length > 1);
+}
+
 /// How many leading bytes are well-formed UTF-8 (all of them for a valid text).
 [[nodiscard]] std::size_t valid_utf8_prefix(std::string_view text);
 

@@ -73,6 +73,17 @@ class VocabularyTables {
     return joined_bytes_[index / 64] >> index % 64 & 1;
   }
 
+  /// Writes every i from 1 to `size` for which bytes[i - 1] and bytes[i] do not join, and returns how many.
+  /// There must be size + 1 bytes, and room for `size` cuts.
+  std::size_t find_cuts(const char* bytes, std::size_t size, std::uint32_t* cuts) const {
+    std::size_t count = 0;
+    for (std::size_t i = 1; i <= size; ++i) {
+      cuts[count] = static_cast<std::uint32_t>(i);
+      count += joins(bytes[i - 1], bytes[i]) ? 0 : 1;
+    }
+    return count;
+  }
+
   /// Whether merging the bytes of two tokens, put together, gives these two tokens. Tokens of which each can
   /// follow the one before are the tokens of their bytes. Only for a consistent vocabulary.
   [[nodiscard]] bool can_follow(TokenId left, TokenId right) const;
