@@ -150,6 +150,7 @@ def test_on_two_gpus_all_of_the_seeds_rungs_run_and_ours_say_what_they_lack(work
     assert reasons(workstation, Setting(device="cuda")) == {
         "memory": "on a GPU torch keeps freed memory by itself",
         "gemm": "on a GPU cuBLAS multiplies",
+        "fused-attention": "on a GPU torch's flash attention serves",
         "bf16-weights": "on a GPU the casts of autocast cost little",
         "shared-memory": "ranks on GPUs have memory of their own",
         "cuda-graphs": "DDP averages gradients while backward runs, which a recorded graph does not repeat",
@@ -176,6 +177,7 @@ def test_rungs_that_need_one_another_say_so(laptop: Machine) -> None:
         ("tf32", {"gpus": (Gpu(name="a T4", memory_bytes=1, capability=(7, 5)),)}, "cuda", "a T4 is older"),
         ("fused-loss", {"native_ops": False}, "cpu", "not compiled here"),
         ("fused-layers", {"native_ops": False}, "cpu", "not compiled here"),
+        ("fused-attention", {"native_ops": False}, "cpu", "not compiled here"),
         ("memory", {"keeps_memory": False}, "cpu", "Linux with glibc only"),
         ("shared-memory", {}, "cpu", "one process below"),
         ("gemm", {"onednn_multiplies": False}, "cpu", "multiplies float32 as fast"),
@@ -198,7 +200,7 @@ def test_a_vocabulary_that_is_even_already_is_left_alone(laptop: Machine) -> Non
     [
         ("2", ["start", "sharing"]),
         ("fused-loss,1-2", ["start", "gpu", "sharing", "fused-loss"]),
-        ("fused", ["start", "fused-loss", "fused-layers", "fused-adamw"]),
+        ("fused", ["start", "fused-loss", "fused-layers", "fused-attention", "fused-adamw"]),
         ("0-1", ["start", "gpu"]),
         ("", ["start"]),
         (" bf16 , compile ", ["start", "bf16", "compile"]),
