@@ -104,7 +104,7 @@ class BytePairEncoder:
         dtype: Dtype = "uint32",
         specials: SpecialTokens | None = None,
     ) -> list[npt.NDArray[np.unsignedinteger[Any]]]:
-        """Each text's tokens, on that many threads; 0 means one for each core."""
+        """Each text's tokens, on that many threads, which share long texts; 0 means one for each core."""
 
     def encode_batch_lists(
         self, texts: Iterable[str | bytes], num_threads: int, specials: SpecialTokens | None = None

@@ -50,6 +50,12 @@ STABLE_TORCH_LIBRARY(gpt2x, m) {
   // x (N, I) with few rows, weight (O, I), scale (O) beside an int8 weight, bias (O) -> (N, O)
   m.def("gemv(Tensor x, Tensor weight, Tensor? scale, Tensor? bias) -> Tensor");
 
+  // qkv (B, T, 3 C): queries, keys and values of num_heads heads -> y (B, T, C), lse (B, H, T)
+  m.def("causal_attention(Tensor qkv, int num_heads) -> (Tensor y, Tensor lse)");
+  // -> dqkv (B, T, 3 C)
+  m.def(
+      "causal_attention_backward(Tensor dy, Tensor qkv, Tensor y, Tensor lse, int num_heads) -> Tensor dqkv");
+
   // query (B, H, D), keys and values (B, H, S, D) -> (B, H, D)
   m.def("decode_attention(Tensor query, Tensor keys, Tensor values) -> Tensor");
 }

@@ -19,7 +19,7 @@ POSITIONS = ("learned", "rotary")
 ACTIVATIONS = ("gelu", "relu2")
 ROTARY_BASE = 10_000.0
 """The slowest pair of a head turns by about 1 / ROTARY_BASE a token (Su et al. 2021, section 3.3)."""
-FUSED = ("fused_loss", "fused_layers", "fused_gemm")
+FUSED = ("fused_loss", "fused_layers", "fused_attention", "fused_gemm")
 """The switches for the operators of `gpt2x.ops`."""
 
 
@@ -65,6 +65,9 @@ class GPTConfig:
     )
     fused_loss: bool = setting(False, "gpt2x.ops for linear + cross-entropy: the logits are never held")
     fused_layers: bool = setting(False, "gpt2x.ops for add + LayerNorm and bias + GELU")
+    fused_attention: bool = setting(
+        False, "gpt2x.ops for attention in training on a CPU, read and differentiated where c_attn wrote it"
+    )
     fused_gemm: bool = setting(False, "gpt2x.ops for matrix products, by the faster library that torch holds")
 
     def __post_init__(self) -> None:

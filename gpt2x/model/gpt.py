@@ -92,6 +92,7 @@ class Attention(nn.Module):
         self.layer, self.n_head, self.head_size = layer, config.n_head, config.head_size
         self.dropout, self.attention_dropout = config.dropout, config.attention_pdrop
         self.fused = config.fused_layers
+        self.fused_attention = config.fused_attention
         self.naive = config.attention == "naive"
         self.qk_norm = config.qk_norm
 
@@ -108,6 +109,11 @@ class Attention(nn.Module):
         queries and keys; the cache holds keys that are turned already, each by its own position.
         """
         B, T, C = x.shape
+        if cache is None and mask is None and rotation is None and self._reads_in_place(x):
+            from gpt2x import ops
+
+            y = self.c_proj(ops.causal_attention(self.c_attn(x), self.n_head))
+            return F.dropout(y, self.dropout, self.training)
         q, k, v = self._heads(x)  # (B, H, T, D) each
         q, k = (prepare_qk(each, self.qk_norm, rotation) for each in (q, k))
         if cache is not None:
@@ -115,6 +121,14 @@ class Attention(nn.Module):
         y = self._naive(q, k, v, mask) if self.naive else self._flash(q, k, v, mask)  # (B, H, T, D)
         y = self.c_proj(y.transpose(1, 2).reshape(B, T, C))
         return F.dropout(y, self.dropout, self.training)
+
+    def _reads_in_place(self, x: Tensor) -> bool:
+        """Whether our operator attends: on a CPU that it is compiled for, where no weight of attention is dropped."""
+        if not self.fused_attention or self.qk_norm or x.device.type != "cpu":
+            return False
+        from gpt2x.ops import backend
+
+        return not (self.training and self.attention_dropout) and backend.serves(x.device, x.dtype)
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, C) -> queries, keys and values, (B, H, T, D) each."""

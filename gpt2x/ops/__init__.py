@@ -8,6 +8,7 @@
 from gpt2x.ops.adamw import adamw_
 from gpt2x.ops.add_layer_norm import add_layer_norm
 from gpt2x.ops.bias_gelu import bias_gelu
+from gpt2x.ops.causal_attention import causal_attention
 from gpt2x.ops.decode_attention import decode_attention
 from gpt2x.ops.embedding_backward import embedding_backward_
 from gpt2x.ops.gemv import gemv, quantize_rows
@@ -20,6 +21,7 @@ __all__ = [
     "adamw_",
     "add_layer_norm",
     "bias_gelu",
+    "causal_attention",
     "decode_attention",
     "embedding_backward_",
     "gemv",

@@ -187,3 +187,22 @@ def decode_attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     q, k, v = _accumulation(query), _accumulation(keys), _accumulation(values)
     scores = torch.einsum("bhd,bhsd->bhs", q, k) / math.sqrt(query.shape[-1])
     return torch.einsum("bhs,bhsd->bhd", F.softmax(scores, dim=-1), v).to(query.dtype)
+
+
+def causal_attention(qkv: Tensor, num_heads: int) -> Tensor:
+    """``softmax(q k^T / sqrt(D)) v`` in every head, each token over itself and those before it.
+
+    Vaswani et al. 2017, "Attention Is All You Need", section 3.2; in the accumulation dtype.
+    """
+    q, k, v = (_accumulation(t) for t in heads_of(qkv, num_heads))  # (B, H, T, D) each
+    T = q.shape[2]
+    hidden = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
+    scores = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).masked_fill(hidden, -math.inf)  # (B, H, T, T)
+    return (F.softmax(scores, dim=-1) @ v).to(qkv.dtype).transpose(1, 2).flatten(2)
+
+
+def heads_of(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, T, 3 C) -> three views (B, H, T, D)."""
+    B, T, width = qkv.shape
+    q, k, v = qkv.view(B, T, 3, num_heads, width // (3 * num_heads)).permute(2, 0, 3, 1, 4)
+    return q, k, v

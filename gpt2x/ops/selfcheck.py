@@ -156,6 +156,11 @@ def _gemv(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
     ]
 
 
+def _causal_attention(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
+    qkv = draw(2, z.rows, 3 * 48)
+    return _with_gradients([ops.causal_attention(qkv, 3)], (qkv,), draw)
+
+
 def _decode_attention(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
     query, keys, values = draw(2, 3, 16), draw(2, 3, z.rows, 16), draw(2, 3, z.rows, 16)
     return [ops.decode_attention(query.detach(), keys.detach(), values.detach())]
@@ -168,6 +173,7 @@ _CASES: dict[str, Callable[[Any, Draw, Shape], list[Tensor]]] = {
     "linear_cross_entropy": _linear_cross_entropy,
     "embedding_backward_": _embedding_backward,
     "gemv": _gemv,
+    "causal_attention": _causal_attention,
     "decode_attention": _decode_attention,
     "adamw_": _adamw,
     "global_norm": _global_norm,

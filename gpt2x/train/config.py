@@ -110,6 +110,9 @@ class TrainConfig:
     fused_layers: bool | None = setting(
         None, "residual add and LayerNorm, bias and GELU in one operator each; by default as fused_ops"
     )
+    fused_attention: bool | None = setting(
+        None, "attention over the rows that its projection wrote, on a CPU; by default as fused_ops"
+    )
     fused_gemm: bool | None = setting(
         None, "float32 products by the faster library that torch has; by default as fused_ops"
     )

@@ -112,6 +112,7 @@ def shape_from(config: TrainConfig, folder: Path) -> GPTConfig:
         attention_dropout=config.attention_dropout,
         fused_loss=switches.fused_loss,
         fused_layers=switches.fused_layers,
+        fused_attention=switches.fused_attention,
         fused_gemm=switches.fused_gemm,
     )
 

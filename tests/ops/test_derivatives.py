@@ -261,6 +261,6 @@ def test_a_gradient_penalty_through_a_tied_model_is_that_of_plain_torch() -> Non
         (loss + sum(g.square().sum() for g in first)).backward()
         return [p.grad for p in model.parameters()]
 
-    fused = gradients(fused_loss=True, fused_layers=True, fused_gemm=True)
+    fused = gradients(fused_loss=True, fused_layers=True, fused_attention=True, fused_gemm=True)
     for one, other in zip(fused, gradients(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)

@@ -60,6 +60,14 @@ def test_the_loss_counts_the_products_that_it_computes(reduction: str, needs: st
     assert _flops(step) == 2 * N * C * Vp * (1 + gradients + again)
 
 
+def test_attention_counts_both_products_forward_and_five_backward() -> None:
+    """As torch counts its flash attention on a GPU; of the one for CPUs it counts nothing."""
+    require_native("cpu")
+    B, T, C = 2, 5, 8
+    qkv = draw(1, B, T, 3 * C).requires_grad_()
+    assert _flops(lambda: ops.causal_attention(qkv, 2).sum().backward()) == (2 + 5) * 2 * B * T * T * C
+
+
 def test_what_decodes_counts_what_its_reference_counts() -> None:
     require_native("cpu")
     x, weight = draw(1, 2, 8), draw(2, 11, 8)

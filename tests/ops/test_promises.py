@@ -87,6 +87,10 @@ def _gemv(x: Tensor) -> list[Tensor]:
     return [ops.gemv(x[:3], weight), ops.gemv(x[:3], *ops.quantize_rows(weight))]
 
 
+def _causal_attention(x: Tensor) -> list[Tensor]:
+    return run_with_gradients(lambda qkv: ops.causal_attention(qkv, 2), [x[None]])
+
+
 def _decode_attention(x: Tensor) -> list[Tensor]:
     query = x[:6, :16].reshape(2, 3, 16)
     return [ops.decode_attention(query, *(draw(k, 2, 3, S, 16) for k in (2, 3))) for S in (63, 512, 1100)]
@@ -101,6 +105,7 @@ CASES: dict[str, Callable[[Tensor], list[Tensor]]] = {
     "adamw_": _adamw,
     "global_norm": _global_norm,
     "gemv": _gemv,
+    "causal_attention": _causal_attention,
     "decode_attention": _decode_attention,
 }
 

@@ -50,6 +50,7 @@ SAME: dict[str, dict[str, Any]] = {
     "gemm": {"optimizer": "torch", "batch_size": 1, "fused_gemm": True},
     "fused-loss": {"optimizer": "torch", "batch_size": 1, "fused_loss": True},
     "fused-layers": {"optimizer": "torch", "batch_size": 1, "fused_loss": True, "fused_layers": True},
+    "fused-attention": {"optimizer": "torch", "batch_size": 1, "fused_attention": True},
     "fused-adamw": {"optimizer": "gpt2x", "batch_size": 1, "fused_loss": True, "fused_layers": True},
     "bf16-weights": {"optimizer": "gpt2x", "batch_size": 1, "fused_ops": True, "dtype": "bfloat16"},
 }

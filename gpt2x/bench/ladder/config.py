@@ -45,6 +45,7 @@ class StepConfig:
     padded_vocab_size: int | None = None
     fused_loss: bool = False
     fused_layers: bool = False
+    fused_attention: bool = False
     fused_gemm: bool = False
     matmul_precision: str = "highest"
     autocast: str | None = None

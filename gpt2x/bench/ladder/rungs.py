@@ -113,6 +113,12 @@ def _needs_native_ops(machine: Machine, setting: Setting, below: StepConfig) -> 
     )
 
 
+def _needs_cpu_attention(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
+    if setting.device == "cuda":
+        return "on a GPU torch's flash attention serves"
+    return _needs_native_ops(machine, setting, below)
+
+
 def _needs_cpu_memory(machine: Machine, setting: Setting, below: StepConfig) -> str | None:
     if setting.device == "cuda":
         return "on a GPU torch keeps freed memory by itself"
@@ -320,6 +326,15 @@ OUR_RUNGS = (
         loss_bound=0.05,  # likewise
     ),
     Rung(
+        key="fused-attention",
+        title="fused attention",
+        change="gpt2x.ops: attention over the rows of c_attn",
+        why="Queries, keys and values are read where they are, and their gradient is written where it is read.",
+        changes={"fused_attention": True},
+        applies=_needs_cpu_attention,
+        loss_bound=0.05,  # rounds to bfloat16 at other places than torch's
+    ),
+    Rung(
         key="fused-adamw",
         title="clip in AdamW",
         change="gpt2x.ops.adamw_: all tensors at once, the clip folded in",
@@ -372,7 +387,7 @@ def select(text: str, rungs: Sequence[Rung] = RUNGS) -> list[Rung]:
         UsageError: an unknown name (the nearest is suggested), number or range.
 
     >>> [rung.key for rung in select("1-3,fused")]
-    ['start', 'gpu', 'sharing', 'init', 'fused-loss', 'fused-layers', 'fused-adamw']
+    ['start', 'gpu', 'sharing', 'init', 'fused-loss', 'fused-layers', 'fused-attention', 'fused-adamw']
     """
     chosen = {0}
     for word in filter(None, (part.strip() for part in text.split(","))):

@@ -151,6 +151,18 @@ def _linear_cross_entropy(z: Sizes, draw: Draw, *, backward: bool) -> Call:
     return Call(run=with_gradients if backward else loss_alone)
 
 
+def _causal_attention(z: Sizes, draw: Draw, *, backward: bool) -> Call:
+    qkv = draw(1, z.N, 3 * z.C).requires_grad_()
+
+    def forward(ops: Ops) -> tuple[Tensor, ...]:
+        return (ops.causal_attention(qkv, z.H),)
+
+    if not backward:
+        return Call(run=lambda ops, _: forward(ops))
+    upstream = [draw(1, z.N, z.C)]
+    return Call(prepare=forward, run=lambda ops, y: torch.autograd.grad(y, [qkv], upstream))
+
+
 def _embedding_backward(z: Sizes, draw: Draw) -> Call:
     dweight, dy, ids = draw(z.V, z.C).zero_(), draw(z.N, z.C), z.ids.to(draw.device)
 
@@ -222,6 +234,12 @@ CASES = (
     # dx, dweight
     Case(name="linear", case="backward", shape="N × C × 4C", flops=lambda z: 4 * z.N * z.C * 4 * z.C,
          build=lambda z, draw: _linear(z, draw, backward=True)),
+    # flops: scores and weighted values, for half of all pairs
+    Case(name="causal_attention", case="forward", shape="N × N × C", flops=lambda z: 2 * z.N * z.N * z.C,
+         build=lambda z, draw: _causal_attention(z, draw, backward=False)),
+    # the gradients of both products
+    Case(name="causal_attention", case="backward", shape="N × N × C", flops=lambda z: 4 * z.N * z.N * z.C,
+         build=lambda z, draw: _causal_attention(z, draw, backward=True)),
     # logits
     Case(name="linear_cross_entropy", case="forward", shape="N × C × V", flops=lambda z: 2 * z.N * z.C * z.V,
          build=lambda z, draw: _linear_cross_entropy(z, draw, backward=False)),

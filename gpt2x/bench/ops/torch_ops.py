@@ -48,6 +48,13 @@ def gemv(x: Tensor, weight: Tensor) -> Tensor:
     return F.linear(x.to(weight.dtype), weight).to(x.dtype)
 
 
+def causal_attention(qkv: Tensor, num_heads: int) -> Tensor:
+    """scaled_dot_product_attention over permuted views, its result laid out as rows again."""
+    B, T, width = qkv.shape
+    q, k, v = qkv.view(B, T, 3, num_heads, width // (3 * num_heads)).permute(2, 0, 3, 1, 4)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+
+
 def decode_attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """scaled_dot_product_attention with a query of one token."""
     return F.scaled_dot_product_attention(query[:, :, None], keys, values)[:, :, 0]

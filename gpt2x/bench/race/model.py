@@ -27,6 +27,7 @@ class ValueAttention(Attention):
 
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__(config, layer)
+        self.fused_attention = False  # it reads the values where c_attn wrote them
         self.value_scale = nn.Parameter(torch.tensor([VALUE_SCALE]))
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,7 +17,7 @@ from gpt2x.bench.race.model import ValueGPT
 from gpt2x.bench.race.setting import Setting, window_of
 from gpt2x.data.batches import TokenBatches
 from gpt2x.model import GPT
-from gpt2x.model.config import GPTConfig
+from gpt2x.model.config import FUSED, GPTConfig
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.plan import choose_dtype, model_shape, scheduled_rate, step_options, with_vocabulary
 from gpt2x.train.setup import step_in_words as words
@@ -45,7 +45,7 @@ def how_to_step(config: TrainConfig, device: torch.device) -> StepOptions:
 def shape_of(entrant: Entrant, setting: Setting, config: TrainConfig) -> GPTConfig:
     """The model's shape, with the fused operators that the trainer would use."""
     trained = model_shape(config)
-    fused = {name: getattr(trained, name) for name in ("fused_loss", "fused_layers", "fused_gemm")}
+    fused = {name: getattr(trained, name) for name in FUSED}
     shape = replace(setting.shape, **entrant.parts, **fused)
     return with_vocabulary(shape, shape.vocab_size)
 
