@@ -90,7 +90,7 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-BACKWARD = ["add_layer_norm_backward", "bias_gelu_backward", "linear_backward"]
+BACKWARD = ["add_layer_norm_backward", "bias_gelu_backward", "causal_attention_backward", "linear_backward"]
 
 
 @pytest.mark.parametrize("name", [*library.OPERATORS, *BACKWARD])
