@@ -82,11 +82,15 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
             (rows.detach(), matrix.detach(), None, draw(9, 10)),
             (rows.detach(), matrix.detach().to(torch.int8), draw(9, 10), None),
         ],
+        "causal_attention": [(draw(1, 2, 6, 24).requires_grad_(), 2)],
+        "causal_attention_backward": [
+            (*(draw(k, 2, 6, C) for k, C in ((1, 8), (2, 24), (3, 8))), draw(4, 2, 2, 6), 2)
+        ],
         "decode_attention": [(draw(1, 2, 3, 8), draw(2, 2, 3, 5, 8), draw(3, 2, 3, 5, 8))],
     }
 
 
-BACKWARD = ["add_layer_norm_backward", "bias_gelu_backward", "linear_backward"]
+BACKWARD = ["add_layer_norm_backward", "bias_gelu_backward", "causal_attention_backward", "linear_backward"]
 
 
 @pytest.mark.parametrize("name", [*library.OPERATORS, *BACKWARD])

@@ -96,6 +96,8 @@ def test_the_work_is_counted_as_by_hand() -> None:
         ("linear", "backward"): 4 * 24 * 48 * 192,
         ("linear_cross_entropy", "forward"): 2 * 24 * 48 * 80,
         ("linear_cross_entropy", "both"): 6 * 24 * 48 * 80,
+        ("causal_attention", "forward"): 2 * 24 * 24 * 48,
+        ("causal_attention", "backward"): 4 * 24 * 24 * 48,
         ("embedding_backward_", ""): (24 + 2 * rows) * 48 * 2,
         ("adamw_", ""): 28 * 2 * 48 * 192,
         ("global_norm", ""): 2 * 48 * 192 * 2,
