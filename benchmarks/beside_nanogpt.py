@@ -140,7 +140,7 @@ def nanogpt(home: Path, folder: Path, words: str, seconds: float) -> Run:
     )
     count = sum(parameter.numel() for parameter in model.parameters())
     loss = held_out_loss(lambda idx, targets: float(model(idx, targets)[1]), folder)
-    return Run(f"nanoGPT `{words}`", count, steps, sum(times) / 1000, loss)
+    return told(Run(f"nanoGPT `{words}`", count, steps, sum(times) / 1000, loss))
 
 
 def ours(folder: Path, words: str, seconds: float) -> Run:
@@ -162,7 +162,13 @@ def ours(folder: Path, words: str, seconds: float) -> Run:
     model, _ = load_folder(out)
     model.eval()
     loss = held_out_loss(lambda idx, targets: float(model(idx, targets)[1]), folder)
-    return Run(f"gpt2x `{words or 'its defaults'}`", model.num_parameters(), steps, took, loss)
+    return told(Run(f"gpt2x `{words or 'its defaults'}`", model.num_parameters(), steps, took, loss))
+
+
+def told(run: Run) -> Run:
+    """The same, said to those who wait."""
+    say(run.row(run))
+    return run
 
 
 @torch.no_grad()
