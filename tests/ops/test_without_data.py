@@ -52,6 +52,7 @@ CASES: dict[str, Callable[[Tensor], Results]] = {
     "linear": lambda x: (ops.linear(x, x.new_ones(V, C), x.new_ones(V)),),
     "linear_cross_entropy": _loss("mean"),
     "linear_cross_entropy, none": _loss("none"),
+    "causal_attention": lambda x: (ops.causal_attention(torch.cat([x, x, x], dim=1)[None], num_heads=2),),
     "embedding_backward_": _embedding_backward,
     "adamw_": _adamw,
     "global_norm": lambda x: (ops.global_norm([x, x[0]]),),
