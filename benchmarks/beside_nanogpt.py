@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import os
+import pickle
 import re
 import shlex
 import subprocess
@@ -104,6 +105,8 @@ def write_ids(songs: Path, folder: Path) -> None:
     np.concatenate(ids[:cut]).tofile(folder / "data" / "train.bin")
     np.concatenate(ids[cut:]).tofile(folder / "data" / "val.bin")
     tokenizer.save(folder / "tokenizer.json")
+    with (folder / "data" / "meta.pkl").open("wb") as file:  # without it nanoGPT takes GPT-2's vocabulary
+        pickle.dump({"vocab_size": tokenizer.n_vocab}, file)
     say(f"{len(texts):,} songs, {sum(map(len, ids)):,} ids")
 
 
@@ -111,7 +114,7 @@ def nanogpt(home: Path, folder: Path, words: str, seconds: float) -> Run:
     """Train with nanoGPT's ``train.py`` and take its loss on the held-out windows."""
     data = home / "data" / "gpt2x"
     data.mkdir(exist_ok=True)
-    for file in ("train.bin", "val.bin"):
+    for file in ("train.bin", "val.bin", "meta.pkl"):
         (data / file).unlink(missing_ok=True)
         (data / file).symlink_to(folder / "data" / file)
     shape = (
