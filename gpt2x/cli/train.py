@@ -24,6 +24,7 @@ from gpt2x.settings import Resolved
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.launch import check_ranks
 from gpt2x.train.presets import PRESETS
+from gpt2x.train.waiting import let_waiting_threads_sleep
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -269,9 +270,7 @@ def _add(command: Command) -> None:
 
 
 def _train(recipe: str, configs: list[TrainConfig], resume: bool, overwrite: bool, as_json: bool) -> None:
-    # Threads that wait should sleep: spinning, OpenMP's default, is a little faster on an idle machine and ten
-    # times slower where another program wants a core too. It has to be said before torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_waiting_threads_sleep()
     from gpt2x.train.loop import train_stages
     from gpt2x.train.recipe import RECIPES
 

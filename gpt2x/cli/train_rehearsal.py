@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 from gpt2x.console import emit, emit_json, format_table
 from gpt2x.errors import ExitCode
 from gpt2x.train.config import TrainConfig
+from gpt2x.train.waiting import let_waiting_threads_sleep
 
 ROWS = 20
 """Of the table of a sweep, at most."""
@@ -21,7 +20,7 @@ def overfit_and_show(recipe: str, config: TrainConfig, as_json: bool) -> None:
         SystemExit: with 1, when it did not.
 
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_waiting_threads_sleep()
     from gpt2x.train.curves import sparkline
     from gpt2x.train.recipe import RECIPES
     from gpt2x.train.rehearsal import KNOWN_BY_HEART, overfit_batch
@@ -49,7 +48,7 @@ def sweep_and_show(recipe: str, config: TrainConfig, steps: int, as_json: bool) 
         SystemExit: with 1, when the loss never falls.
 
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_waiting_threads_sleep()
     from gpt2x.train.curves import sparkline
     from gpt2x.train.recipe import RECIPES
     from gpt2x.train.rehearsal import find_lr

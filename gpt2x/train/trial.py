@@ -7,13 +7,13 @@ which the leg stops as a signal would stop it, or null.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
 from gpt2x.boundary import run
 from gpt2x.console import set_quiet
 from gpt2x.train.config import TrainConfig
+from gpt2x.train.waiting import let_waiting_threads_sleep
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
         Gpt2xError: one sentence for whatever a user can change.
 
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_waiting_threads_sleep()
     from gpt2x.train.distributed import all_ranks
     from gpt2x.train.loop import train
     from gpt2x.train.recipe import RECIPES
