@@ -18,8 +18,8 @@ HEADER = "classifier.json"
 
 FORMAT = "gpt2x-classifier"
 FORMAT_VERSION = 4
-"""Format 3 adds the temperature (1 before); format 2 says how texts are read (text form, token pattern, …), for which
-format 1 had one way. Both are still read."""
+"""Format 4 says how the RNN reads fields (as one before); format 3 adds the temperature (1 before); format 2 says how
+texts are read (text form, token pattern, …), for which format 1 had one way. All are still read."""
 
 
 @dataclass(frozen=True, slots=True)

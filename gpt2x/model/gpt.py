@@ -12,7 +12,7 @@ Letters in shapes:
 
 The architecture is GPT-2's (Radford et al., 2019, "Language Models are Unsupervised Multitask Learners", §2.3):
 LayerNorm before each half of a block and once at the end, GELU in its tanh form, learned positions, the output head
-tied to the token embedding. Three parts can be exchanged for what came later: rotary positions (`rotation`), QK-norm
+tied to the token embedding. Three parts can be exchanged for what came later: rotary positions (`rotate`), QK-norm
 and ReLU². The layout in one file follows nanoGPT; parameter names are Hugging Face's.
 """
 

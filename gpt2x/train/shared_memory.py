@@ -19,6 +19,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from gpt2x.errors import Gpt2xError
+
 ALIGNMENT = 64
 """Elements at which shares and tensors begin: a cache line belongs to one of them."""
 
@@ -35,12 +37,15 @@ def shared_tensor(num_elements: int, dtype: torch.dtype = torch.float32) -> Tens
     """Zeros, (num_elements,), the same memory on all ranks; to be called by all.
 
     Raises:
-        MemoryError: the system gives none, or other ranks cannot open it.
+        Gpt2xError: the system gives none, or other ranks cannot open it; on all ranks.
 
     """
-    memory = _shared_bytes(num_elements * dtype.itemsize)
+    size = num_elements * dtype.itemsize
+    memory = _shared_bytes(size)
     if memory is None:
-        raise MemoryError(f"{num_elements * dtype.itemsize} bytes cannot be shared among the ranks")
+        raise Gpt2xError(
+            f"the ranks cannot have {size / 1e6:.0f} MB of memory in common; free some, or give --no-shared-memory"
+        )
     return memory.view(dtype)
 
 
