@@ -33,6 +33,7 @@ from gpt2x.bench.ladder.launch import Launcher
 from gpt2x.bench.process import WorkerFailed
 from gpt2x.bench.step.compare import StepContender, select
 from gpt2x.model.config import PRESETS
+from gpt2x.process_memory import status_bytes
 
 SEQUENCES, LENGTH = 8, 64
 GIGABYTE = 1e9
@@ -84,8 +85,8 @@ class Trainer(Contender):
         """The median of a round, the largest of its ranks so far, and the memory of all."""
         self.rounds_ms.append(median(measured))
         ranks = self._processes()[1:] if self.ranks > 1 else self._processes()
-        self.peak = max(status(pid, "VmHWM") for pid in ranks)
-        own = sum(status(pid, "VmHWM") - status(pid, "RssShmem") for pid in ranks)
+        self.peak = max(status_bytes("VmHWM", pid) or 0 for pid in ranks)
+        own = sum((status_bytes("VmHWM", pid) or 0) - (status_bytes("RssShmem", pid) or 0) for pid in ranks)
         self.all_memory = own + shared_size(ranks[0])
         return sum(measured) / 1000
 
@@ -139,14 +140,6 @@ class Bare(StepContender):
     def all_memory(self) -> float:
         """The same: it is one process."""
         return self.peak
-
-
-def status(pid: int, name: str) -> int:
-    """A size in bytes that Linux tells of a process; VmHWM is the most it has had resident."""
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def shared_size(pid: int) -> int:

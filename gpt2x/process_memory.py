@@ -16,7 +16,7 @@ def reset_peak_memory() -> None:
 
 def peak_memory() -> int:
     """The most memory that this process has had resident, in bytes; 0 where nobody tells (Windows)."""
-    peak = _status("VmHWM")
+    peak = status_bytes("VmHWM")
     if peak is not None:
         return peak
     try:
@@ -29,13 +29,15 @@ def peak_memory() -> int:
 
 def shared_memory() -> int:
     """Of the memory that is resident now, what this process shares with others, in bytes; 0 where nobody tells."""
-    return _status("RssShmem") or 0
+    return status_bytes("RssShmem") or 0
 
 
-def _status(name: str) -> int | None:
-    """A size in bytes that Linux tells of this process; see proc(5)."""
+def status_bytes(name: str, pid: int | None = None) -> int | None:
+    """A size in bytes that Linux tells of a process, by default of this one; None elsewhere. See proc(5)."""
     try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        lines = (
+            Path(f"/proc/{pid or 'self'}/status").read_text(encoding="ascii", errors="replace").splitlines()
+        )
     except OSError:
         return None
     found = (line for line in lines if line.startswith(f"{name}:"))

@@ -13,6 +13,7 @@ Shapes: B matrices of R rows and C columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from gpt2x.model import GPT
 from gpt2x.model.bf16_weights import Bf16Weights
 from gpt2x.train.make_adamw import make_adamw
 from gpt2x.train.optim import Optimizer
-from gpt2x.train.shared_optim import SharedAdamW, norm_of_all, share_weights, shared_zeros
+from gpt2x.train.shared_optim import share_weights, shared_zeros
 from gpt2x.train.step_options import StepOptions
 from gpt2x.train.sums import Float32Sums, SharedSums
 
@@ -69,7 +70,7 @@ class Muon(Optimizer):
         theirs = frozenset(self.matrices.values())
         self.adamw = make_adamw(model, options, bf16, but=theirs)
         self.bf16_params = [bf16.copy_of(p) if bf16 else None for p in self.matrices.values()]
-        self.own: Sequence[int] = range(len(self.matrices))
+        self.places: Sequence[int] = range(len(self.matrices))
         """The places of the matrices that this rank moves."""
         if options.shared_memory:
             self._share_memory()
@@ -83,7 +84,7 @@ class Muon(Optimizer):
         """One set of matrices and momenta for all ranks; the blocks are dealt out among them."""
         rank, world_size = torch.distributed.get_rank(), self.options.world_size
         matrices = list(self.matrices.values())
-        self.own = [place for place, name in enumerate(self.matrices) if _block(name) % world_size == rank]
+        self.places = [place for place, name in enumerate(self.matrices) if _block(name) % world_size == rank]
         self.sums = SharedSums(self._matrix_leaves(), world_size)
         self.momenta = shared_zeros(matrices)
         share_weights(matrices, self.bf16_params)
@@ -111,26 +112,23 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
-        own = [gradients[place] for place in self.own]
+        own = [gradients[place] for place in self.places]
         if self.options.grad_clip is not None and norm is not None:
             nn.utils.clip_grads_with_norm_(_as_parameters(own), self.options.grad_clip, norm)
         if own:
             self._move(own, lr * self.options.muon_lr_ratio, good)
         self.adamw.num_steps = self.num_steps
-        self.adamw._update(
-            gradients[len(self.matrices) :], norm, lr, good
-        )  # in shared memory the last to wait
+        # In shared memory the last to wait for the other ranks.
+        self.adamw._update(gradients[len(self.matrices) :], norm, lr, good)
 
-    def _norm(self, gradients: list[Tensor]) -> Tensor:
-        """The global norm; ours adds up bfloat16 gradients in float32."""
-        if self.options.optimizer != "gpt2x":
-            return nn.utils.get_total_norm(gradients)
-        if isinstance(self.adamw, SharedAdamW):
-            theirs = self.adamw.own(gradients[len(self.matrices) :])
-            return norm_of_all([*(gradients[place] for place in self.own), *theirs])
-        from gpt2x import ops
+    def own(self, tensors: Sequence[Tensor | None]) -> list[Any]:
+        """This rank's matrices, and what it moves of the rest."""
+        num_matrices = len(self.matrices)
+        return [*(tensors[place] for place in self.places), *self.adamw.own(tensors[num_matrices:])]
 
-        return ops.global_norm(gradients)
+    def total_norm(self, own: list[Tensor]) -> Tensor:
+        """As AdamW takes it."""
+        return self.adamw.total_norm(own)
 
     def gradients(self) -> list[Tensor]:
         """Muon's, then AdamW's."""
@@ -152,7 +150,7 @@ class Muon(Optimizer):
         leaves the momentum, and a rate of 0 the matrix.
         """
         names, matrices = zip(*self.matrices.items(), strict=True)
-        momenta = [self.momenta[place] for place in self.own]
+        momenta = [self.momenta[place] for place in self.places]
         beta = self.options.muon_momentum
         rate: float | Tensor = lr
         if good is not None:
@@ -165,12 +163,12 @@ class Muon(Optimizer):
         ahead = torch._foreach_lerp(gradients, momenta, beta)
         parts = [
             part
-            for place, update in zip(self.own, ahead, strict=True)
+            for place, update in zip(self.places, ahead, strict=True)
             for part in _split(names[place], update)
         ]
         sharers = 1 if self.options.shared_memory else self.options.world_size
         moved = iter(orthogonal(parts, self.dtype, sharers))
-        for place in self.own:
+        for place in self.places:
             parameter, bf16_param = matrices[place], self.bf16_params[place]
             parameter.mul_(1 - rate * self.options.muon_weight_decay)
             for part in _split(names[place], parameter):

@@ -100,9 +100,17 @@ class Optimizer(ABC):
     def gradients(self) -> list[Tensor]:
         """The gradients of this step: the mean over micro-batches and ranks."""
 
-    @abstractmethod
+    def own(self, tensors: Sequence[Tensor | None]) -> list[Any]:
+        """What this rank updates of tensors that belong to the parameters: all of them."""
+        return list(tensors)
+
     def _norm(self, gradients: list[Tensor]) -> Tensor:
         """Their global norm, 0-dim."""
+        return self.total_norm(self.own(gradients))
+
+    @abstractmethod
+    def total_norm(self, own: list[Tensor]) -> Tensor:
+        """The norm of what all ranks own together, 0-dim, from what this one owns of the gradients."""
 
     @abstractmethod
     def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
@@ -160,8 +168,9 @@ class TorchAdamW(Optimizer):
         """The gradients that the next step takes; what is done to them in place, it sees."""
         return [p.grad for p in self.parameters if p.grad is not None]
 
-    def _norm(self, gradients: list[Tensor]) -> Tensor:
-        return nn.utils.get_total_norm(gradients)
+    def total_norm(self, own: list[Tensor]) -> Tensor:
+        """By torch."""
+        return nn.utils.get_total_norm(own)
 
     def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
         if self.options.grad_clip is not None and norm is not None:
@@ -230,14 +239,11 @@ class OpsAdamW(Optimizer):
         if self.sums is not None:
             self.sums.forget()
 
-    def _norm(self, gradients: list[Tensor]) -> Tensor:
+    def total_norm(self, own: list[Tensor]) -> Tensor:
+        """By `gpt2x.ops`, which adds up bfloat16 gradients in float32."""
         from gpt2x import ops
 
-        return ops.global_norm(gradients)
-
-    def own(self, tensors: Sequence[Tensor | None]) -> list[Any]:
-        """What this rank updates of tensors that belong to the parameters: all of them."""
-        return list(tensors)
+        return ops.global_norm(own)
 
     def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
         from gpt2x import ops

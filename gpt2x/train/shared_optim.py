@@ -48,8 +48,11 @@ class SharedAdamW(OpsAdamW):
         pairs = zip(tensors, self.cuts, strict=True)
         return [None if tensor is None else tensor.detach().view(-1)[cut] for tensor, cut in pairs]
 
-    def _norm(self, gradients: list[Tensor]) -> Tensor:
-        return norm_of_all(self.own(gradients))
+    def total_norm(self, own: list[Tensor]) -> Tensor:
+        """The root of the ranks' squares, added up."""
+        square = super().total_norm(own).double().square()
+        dist.all_reduce(square)
+        return square.sqrt().float()
 
     def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
         super()._update(gradients, norm, lr, good)
@@ -66,12 +69,3 @@ def share_weights(parameters: Sequence[Tensor], bf16_params: Sequence[Tensor | N
 def shared_zeros(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Float32 zeros in the tensors' shapes, the same memory on all ranks."""
     return laid_out(shared_tensor(num_elements(tensors)), tensors)
-
-
-def norm_of_all(own: Sequence[Tensor]) -> Tensor:
-    """The norm of what all ranks have together, 0-dim, from each one's own part."""
-    from gpt2x import ops
-
-    square = ops.global_norm(own).double().square()
-    dist.all_reduce(square)
-    return square.sqrt().float()
