@@ -40,6 +40,9 @@ GIGABYTE = 1e9
 FIRST_STEPS = 4
 """That are not counted: memory is taken then, and threads are made."""
 
+POLL_S = 0.02
+"""How often to look for new steps."""
+
 HOME = Path(__file__).resolve().parent.parent
 
 
@@ -98,15 +101,23 @@ class Trainer(Contender):
             self.process = None
 
     def _wait_for(self, steps: int) -> None:
+        """Wait for this many steps in all, with next to no work, which would be taken from what is measured."""
         assert self.process is not None
-        while len(self._steps_ms()) < steps:
+        known, size = 0, -1
+        while known < steps:
             if self.process.poll() is not None:
                 raise WorkerFailed(self.out.with_suffix(".log").read_text(encoding="utf-8")[-2000:])
-            time.sleep(0.002)
+            time.sleep(POLL_S)
+            new = self._metrics().stat().st_size if self._metrics().exists() else -1
+            if new != size:
+                known, size = len(self._steps_ms()), new
+
+    def _metrics(self) -> Path:
+        return self.out / "metrics.jsonl"
 
     def _steps_ms(self) -> list[float]:
         """Of each step in its log."""
-        path = self.out / "metrics.jsonl"
+        path = self._metrics()
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         whole = [json.loads(line) for line in lines if line.endswith("\n")]
         return [line["step_ms"] for line in whole if "step_ms" in line]

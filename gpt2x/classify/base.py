@@ -23,7 +23,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from gpt2x._version import __version__
-from gpt2x.classify.calibration import cool
+from gpt2x.classify.calibration import UNCHANGED, Confidence, HeldBack, fit_confidence, with_confidence
 from gpt2x.classify.hyperparameters import Rule, Seed, check_all
 from gpt2x.classify.inputs import (
     AS_IS,
@@ -67,8 +67,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
     Attributes:
         classes_: the labels, sorted; column i of `predict_proba` belongs to ``classes_[i]``.
-        temperature_: what the log-odds of the named class are divided by (`calibration`); 1 if nothing was held back.
-        offset_: what is added to them then; 0 if nothing was held back.
+        confidence_: what is made of the probability of the named class (`calibration`), if something was held back.
+        held_back_: what it said of the texts on which that was chosen, before it learned them too; None if
+            there were none or too many to be kept, and in one that was loaded.
         text_form_: the form that texts are brought to before they are read (`inputs.TEXT_FORMS`).
 
     """
@@ -88,9 +89,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     """Whether it tells the fields of a text apart (`inputs.FIELD_SEPARATOR`)."""
 
     classes_: np.ndarray
-    temperature_: float
-    offset_: float
+    confidence_: Confidence
     text_form_: str
+    held_back_: HeldBack | None = None
 
     # -- scikit-learn's surface ---------------------------------------------------------------------------------
 
@@ -113,7 +114,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 "classes"
             )
         self.__dict__.pop("classes_", None)
-        self.text_form_, self.temperature_, self.offset_ = NFC, 1.0, 0.0
+        self.text_form_, self.confidence_, self.held_back_ = NFC, UNCHANGED, None
         self._fit(self._as_read(texts), y, len(classes))
         self.classes_ = classes  # last, so that an interrupted fit leaves the classifier unfitted
         return self
@@ -136,7 +137,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 "the weights of this classifier give no probability for some of the texts (NaN or infinite); train "
                 "it again"
             )
-        return cool(shares, self.temperature_, self.offset_)
+        return with_confidence(shares, self.confidence_)
 
     def predict_log_proba(self, texts: Iterable[str]) -> np.ndarray:
         """The logarithm of `predict_proba`: (N, K); -inf where a probability is 0."""
@@ -206,7 +207,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "classes_")
         with atomic_folder(folder, files_of_classifier, WHAT) as staged:
             arrays, state = self._state(staged)
-            state.update(temperature=self.temperature_, offset=self.offset_)
+            state["confidence"] = self.confidence_._asdict()
             header = {
                 "format": FORMAT,
                 "version": FORMAT_VERSION,
@@ -256,9 +257,14 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         check_all(model.rules, model.get_params(deep=False))
         model.classes_ = restored_classes(classes)
         model.text_form_ = one_of(state, "text_form", TEXT_FORMS)
-        model.temperature_, model.offset_ = read_confidence(header)
+        model.confidence_ = read_confidence(header)
         model._restore(folder, dict(open_arrays(folder / ARRAYS)), state, len(model.classes_))
         return model
+
+    def _set_confidence(self, rows: np.ndarray, shares: np.ndarray, truth: np.ndarray) -> None:
+        """Choose the confidence on held-back rows (M,), of which the probabilities are (M, K), the classes (M,)."""
+        self.confidence_ = fit_confidence(shares, truth)
+        self.held_back_ = HeldBack.of(rows, shares)
 
     # -- what a kind fills in -----------------------------------------------------------------------------------
 

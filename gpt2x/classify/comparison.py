@@ -20,6 +20,8 @@ from sklearn.model_selection import train_test_split
 
 from gpt2x._version import __version__
 from gpt2x.classify.base import TextClassifier, split_rows
+from gpt2x.classify.blend import Member, blended
+from gpt2x.classify.calibration import HeldBack, with_confidence
 from gpt2x.classify.hyperparameters import Number, OneOf, Whole, check_all
 from gpt2x.classify.inputs import check_texts, encode_labels, without_fields
 from gpt2x.classify.kinds import COMPARED, KINDS, Kind, get_kinds
@@ -88,7 +90,7 @@ def compare(
         split_seed: seed of the split alone; `random_state` by default.
         test_data: texts and labels to test on; `data` is then learned from as a whole.
         abstain: also report how many texts get a label of at least this probability, and how many of these are right.
-        blend: add a row for the mean of the probabilities of all that ran, if two or more did; peers are not in it.
+        blend: add a row for all that ran as one (`blend.blended`), if two or more did; peers are not in it.
         settings: hyperparameters by name of the model: ``{"rnn": {"epochs": 3}}``.
         min_rows: classes with fewer texts are left out.
         on_start: called before each classifier, with the report so far.
@@ -132,7 +134,7 @@ def compare(
         environment=_environment(),
     )
     right: dict[str, np.ndarray] = {}
-    all_shares: list[np.ndarray] = []
+    members: list[Member] = []
     for kind in kinds:
         if on_start is not None:
             on_start(kind, report)
@@ -149,7 +151,7 @@ def compare(
             right[kind.name] = found == y[test]
             result.examples = _examples(report, result, y[test], found, test_texts)
             if blend and has_shares and not kind.peer:
-                all_shares.append(_spread(shares, np.searchsorted(classes, model.classes_), len(classes)))
+                members.append(_member(model, shares, classes))
         except Exception as error:
             if wants_traceback():
                 raise
@@ -158,9 +160,11 @@ def compare(
         report.models.append(result)
         if on_result is not None:
             on_result(result)
-    if len(all_shares) > 1:
-        result = _blend(all_shares, report.models, y[test], abstain)
-        right[result.name] = np.mean(all_shares, axis=0).argmax(axis=1) == y[test]
+    if len(members) > 1:
+        result, shares = _blend(members, report.models, y[train], y[test])
+        _score(result, y[test], shares.argmax(axis=1), len(classes))
+        _score_confidence(result, shares, y[test], abstain)
+        right[result.name] = shares.argmax(axis=1) == y[test]
         report.models.append(result)
         if on_result is not None:
             on_result(result)
@@ -311,23 +315,32 @@ def _spread(shares: np.ndarray, places: np.ndarray, num_classes: int) -> np.ndar
     return spread
 
 
+def _member(model: TextClassifier, shares: np.ndarray, classes: np.ndarray) -> Member:
+    """A classifier of ours for the blend, with what it says of the test texts (N, its classes)."""
+    places, held = np.searchsorted(classes, model.classes_), model.held_back_
+    if held is not None:
+        said = with_confidence(held.shares.astype(np.float64), model.confidence_)
+        held = HeldBack(held.rows, _spread(said, places, len(classes)))
+    macro = model.get_params().get("objective") == "macro"
+    return Member(_spread(shares, places, len(classes)), held, macro=macro)
+
+
 def _blend(
-    all_shares: list[np.ndarray], models: list[ModelResult], truth: np.ndarray, abstain: float | None
-) -> ModelResult:
-    """The mean of the probabilities of those that ran; it costs what these cost together."""
+    members: list[Member], models: list[ModelResult], learned: np.ndarray, truth: np.ndarray
+) -> tuple[ModelResult, np.ndarray]:
+    """The row of all that ran, as one, and its probabilities (N, K); it costs what these cost together."""
+    shares, weights = blended(members, learned)
     ran = [model for model in models if model.ok and not model.peer]
-    shares = np.mean(all_shares, axis=0)
-    result = ModelResult(
-        name="blend", title="blend", note=f"mean of {', '.join(model.name for model in ran)}"
-    )
+    names = [model.name for model in ran]
+    if weights is not None:
+        names = [f"{name} × {weight:.2f}" for name, weight in zip(names, weights, strict=True)]
+    result = ModelResult(name="blend", title="blend", note=f"mean of {', '.join(names)}")
     result.train_seconds = sum(model.train_seconds or 0 for model in ran)
     result.cpu_seconds = sum(model.cpu_seconds or 0 for model in ran)
     result.predict_seconds = sum(model.predict_seconds or 0 for model in ran)
     result.predict_texts_per_second = len(truth) / max(result.predict_seconds, 1e-9)
     result.parameters = sum(model.parameters or 0 for model in ran)
-    _score(result, truth, shares.argmax(axis=1), shares.shape[1])
-    _score_confidence(result, shares, truth, abstain)
-    return result
+    return result, shares
 
 
 def _score_confidence(

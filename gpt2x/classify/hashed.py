@@ -19,7 +19,7 @@ import numpy as np
 
 from gpt2x import _text
 from gpt2x.classify.base import draw_seed
-from gpt2x.classify.calibration import OBJECTIVES, fit_confidence, fit_strength, softmax
+from gpt2x.classify.calibration import OBJECTIVES, fit_strength, softmax
 from gpt2x.classify.hashed_weights import HashedWeights, padded, restore
 from gpt2x.classify.hashing import HashedClassifier
 from gpt2x.classify.hyperparameters import Number, OneOf, Share, Whole
@@ -31,7 +31,7 @@ _STEPS_AT_ONCE = 8192  # then Ctrl-C is listened to
 class HashedLinear(WeightedClassifier, HashedClassifier):
     """Softmax regression over hashed features, learned by Adagrad.
 
-    A twentieth of the training texts is held back at first. On these the temperature of the probabilities is chosen
+    A twentieth of the training texts is held back at first. On these the confidence of the probabilities is chosen
     (and with ``objective="macro"`` how far small classes are helped); then they are learned like the others.
 
     Args:
@@ -113,6 +113,7 @@ class HashedLinear(WeightedClassifier, HashedClassifier):
         rows.keep(self._columns(), self._threads())
         self.weights_ = np.zeros((len(self.numbers_), padded(num_classes)), np.float32)
         self.log_prior_ = log_shares(y, num_classes, row_weights)
+        self.strength_ = 0.0
         squares = np.zeros(len(self.numbers_), np.float32)
         truth = y.astype(np.int32)
 
@@ -128,16 +129,15 @@ class HashedLinear(WeightedClassifier, HashedClassifier):
                     )  # fmt: skip
 
         learn(rest)
-        self._calibrate([texts[i] for i in held], y[held])
+        self._calibrate(held, texts, y)
         learn(held)
 
-    def _calibrate(self, texts: list[str], truth: np.ndarray) -> None:
-        self.strength_ = 0.0
-        scores = self._scores(texts)
+    def _calibrate(self, held: np.ndarray, texts: list[str], y: np.ndarray) -> None:
+        scores, truth = self._scores([texts[i] for i in held]), y[held]
         if self.objective == "macro":
             self.strength_ = fit_strength(scores, truth, self.log_prior_)
             scores = scores - self.strength_ * self.log_prior_
-        self.temperature_, self.offset_ = fit_confidence(softmax(scores), truth)
+        self._set_confidence(held, softmax(scores), truth)
 
     # -- use --------------------------------------------------------------------------------------------------
 

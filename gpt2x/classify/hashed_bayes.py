@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from gpt2x.classify.base import draw_seed
-from gpt2x.classify.calibration import OBJECTIVES, fit_confidence, fit_strength, softmax
+from gpt2x.classify.calibration import OBJECTIVES, fit_strength, softmax
 from gpt2x.classify.features import GROUPS
 from gpt2x.classify.hashed_weights import BAYES_PRIOR, ONES, HashedWeights, columns_of, padded, restore
 from gpt2x.classify.hashing import HashedClassifier
@@ -73,7 +73,7 @@ class HashedBayes(IncrementalClassifier, HashedClassifier):
         bits: features are hashed to 2**bits numbers.
         min_count: leave out features that are in fewer training texts.
         mixing: λ, the share of the language of all classes.
-        validation: share of the training texts on which the temperature is chosen, before all are counted.
+        validation: share of the training texts on which the confidence is chosen, before all are counted.
         objective: ``accuracy``, or ``macro`` for macro-F1: part of the classes' log share is taken from their scores.
         class_weight: what each label's texts count in training, by label; "balanced": each class weighs alike, as in
             scikit-learn; None: all texts count 1.
@@ -121,17 +121,17 @@ class HashedBayes(IncrementalClassifier, HashedClassifier):
         weights, strength = self._row_weights, 0.0
         if len(held) and weights[rest].any():
             self._count([texts[i] for i in rest], y[rest], weights[rest], num_classes)
-            strength = self._calibrate([texts[i] for i in held], y[held])
+            strength = self._calibrate(held, texts, y)
         self._count(texts, y, weights, num_classes)
         self.log_prior_ *= 1 - strength / BAYES_PRIOR
 
-    def _calibrate(self, texts: list[str], truth: np.ndarray) -> float:
-        """Choose temperature, offset and, for macro-F1, how much of the classes' log share to take from the scores."""
-        scores, strength = self._scores(texts), 0.0
+    def _calibrate(self, held: np.ndarray, texts: list[str], y: np.ndarray) -> float:
+        """Choose the confidence and, for macro-F1, how much of the classes' log share to take from the scores."""
+        scores, truth, strength = self._scores([texts[i] for i in held]), y[held], 0.0
         if self.objective == "macro":
             strength = fit_strength(scores, truth, self.log_prior_)
             scores = scores - strength * self.log_prior_
-        self.temperature_, self.offset_ = fit_confidence(softmax(scores), truth)
+        self._set_confidence(held, softmax(scores), truth)
         return strength
 
     def _count(self, texts: list[str], y: np.ndarray, weights: np.ndarray, num_classes: int) -> None:

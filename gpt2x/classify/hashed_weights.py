@@ -72,7 +72,7 @@ class HashedWeights:
         return _text.Scorer(self.numbers, self.bits, self.weights, self.idf, len(self.log_prior))
 
     def scores(self, texts: list[str]) -> np.ndarray:
-        """Scores (N, K), whose softmax are the probabilities before the temperature."""
+        """Scores (N, K), whose softmax are the probabilities before `with_confidence`."""
         return self.scores_and_known(texts)[0]
 
     def knows(self, texts: list[str]) -> np.ndarray:

@@ -64,7 +64,7 @@ class HashedClassifier(TextClassifier):
     # -- learning ---------------------------------------------------------------------------------------------
 
     def _hold_back(self, y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Row numbers to learn from, and to choose the temperature on (none, if these were too few)."""
+        """Row numbers to learn from, and to choose the confidence on (none, if these were too few)."""
         if len(y) * self.validation < FEWEST:
             return np.arange(len(y)), np.zeros(0, np.int64)
         return split_rows(y, self.validation, rng)
@@ -97,7 +97,7 @@ class HashedClassifier(TextClassifier):
         raise NotImplementedError
 
     def _scores(self, texts: list[str]) -> np.ndarray:
-        """Scores (N, K), whose softmax are the probabilities before the temperature."""
+        """Scores (N, K), whose softmax are the probabilities before `with_confidence`."""
         return self._hashed_weights().scores(texts)
 
     def _proba(self, texts: list[str]) -> np.ndarray:

@@ -1,8 +1,8 @@
 """scikit-learn's `partial_fit` for classifiers that count: texts come in parts, and need not fit into memory at once.
 
 Counts add up, so after any number of parts the weights are those that `fit` would learn from all texts together. What
-`fit` does beyond counting looks at all texts and has no place here: no part is held back, so that the temperature stays
-1, and there is neither ``objective="macro"`` nor ``class_weight="balanced"``.
+`fit` does beyond counting looks at all texts and has no place here: no part is held back, so that probabilities stay
+as they come, and there is neither ``objective="macro"`` nor ``class_weight="balanced"``.
 
 The counts of all features, rare ones too, stay in the estimator: a feature that is rare by now may be frequent later.
 A saved folder holds weights and no counts, so a loaded classifier answers and cannot be continued.
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gpt2x.classify.base import Self
+from gpt2x.classify.calibration import UNCHANGED
 from gpt2x.classify.hyperparameters import check_all
 from gpt2x.classify.inputs import NFC, check_texts, encode_labels
 from gpt2x.classify.weighting import WeightedClassifier, check_weights, class_weights
@@ -70,7 +71,7 @@ class IncrementalClassifier(WeightedClassifier):
         known = _known_classes(self, classes)
         y = _numbers(labels, known, len(texts))
         weights = check_weights(sample_weight, len(texts)) * class_weights(self.class_weight, known, y)[y]
-        self.text_form_, self.temperature_, self.offset_ = NFC, 1.0, 0.0
+        self.text_form_, self.confidence_, self.held_back_ = NFC, UNCHANGED, None
         counts = self.__dict__.get("_counts") or self._new_counts(len(known))
         self._add(counts, self._as_read(texts), y, weights.astype(np.float32))
         self._counts = counts

@@ -36,7 +36,7 @@ class TfidfLinear(SparseClassifier):
         class_weight: what each label's texts count in training, by label; "balanced": each class weighs alike;
             None: all texts count 1.
         n_jobs: threads, one class each; -1 for all cores. The result does not depend on it.
-        random_state: seed of the order in which texts are visited, and of which are held back for the temperature.
+        random_state: seed of the order in which texts are visited, and of which are held back for the confidence.
 
     """
 

@@ -61,7 +61,7 @@ class NaiveBayes(IncrementalClassifier, SparseClassifier):
         objective: ``accuracy``, or ``macro`` for macro-F1: part of the classes' log share is taken from their scores.
         class_weight: what each label's texts count in training, by label; "balanced": each class weighs alike;
             None: all texts count 1.
-        random_state: seed of which texts are held back to choose the temperature; the counts have no chance in them.
+        random_state: seed of which texts are held back to choose the confidence; the counts have no chance in them.
 
     """
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gpt2x.classify import hashed_weights, word_weights
-from gpt2x.classify.calibration import cool, softmax
+from gpt2x.classify.calibration import UNCHANGED, Confidence, softmax, with_confidence
 from gpt2x.classify.inputs import AS_IS, TEXT_FORMS, in_form, split_lines, with_fields, without_fields
 from gpt2x.classify.kinds import KINDS, read_header
 from gpt2x.classify.saved import (
@@ -33,7 +33,7 @@ texts (260 MB in the system's cache) the rows of one headline take 1 ms, of 200 
 
 
 class Scorer(Protocol):
-    """What turns texts in the form in which they are read into probabilities before the temperature."""
+    """What turns texts in the form in which they are read into probabilities before `with_confidence`."""
 
     reads_fields: bool
 
@@ -54,7 +54,7 @@ class Predictor:
     """
 
     def __init__(
-        self, kind: str, classes: np.ndarray, text_form: str, confidence: tuple[float, float], scorer: Scorer
+        self, kind: str, classes: np.ndarray, text_form: str, confidence: Confidence, scorer: Scorer
     ) -> None:
         self.kind, self.classes = kind, classes
         self._text_form, self._confidence, self._scorer = text_form, confidence, scorer
@@ -94,7 +94,7 @@ class Predictor:
                 "the weights of this classifier give no probability for some of the texts (NaN or infinite); train "
                 "it again"
             )
-        return cool(shares, *self._confidence)
+        return with_confidence(shares, self._confidence)
 
     def explain(self, text: str, k: int) -> list[tuple[str, float]]:
         """How much each word of a text speaks for class k, the most first."""
@@ -183,7 +183,7 @@ def open_predictor(folder: str | os.PathLike[str]) -> Predictor:
     header = read_header(folder)
     if KINDS[header["kind"]].neural:
         model = _Estimator(folder)
-        return Predictor(header["kind"], model.classes, AS_IS, (1.0, 0.0), model)
+        return Predictor(header["kind"], model.classes, AS_IS, UNCHANGED, model)
     with refused_as_damaged(folder):
         return _restored(folder, header)
 

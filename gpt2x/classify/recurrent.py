@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from gpt2x.classify.base import TextClassifier, draw_seed
-from gpt2x.classify.calibration import OBJECTIVES, fit_confidence, fit_strength
+from gpt2x.classify.calibration import OBJECTIVES, fit_strength
 from gpt2x.classify.hyperparameters import Device, Flag, Number, OneOf, Share, Whole
 from gpt2x.classify.kinds import KINDS
 from gpt2x.classify.neural import (
@@ -132,7 +132,7 @@ class RecurrentClassifier(WeightedClassifier):
                     if self.objective == "macro":
                         log_prior = log_shares(y, num_classes, weights)
                         logits = logits.add(self._adjust(net, logits.numpy(), y, held, log_prior))
-                    self.temperature_, self.offset_ = fit_confidence(logits.softmax(dim=1).numpy(), y[held])
+                    self._set_confidence(held, logits.softmax(dim=1).numpy(), y[held])
         self.net_ = net
 
     def _adjust(

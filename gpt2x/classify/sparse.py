@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
 from gpt2x.classify.base import TextClassifier, draw_seed, split_rows
-from gpt2x.classify.calibration import FEWEST, fit_confidence, fit_strength
+from gpt2x.classify.calibration import FEWEST, fit_strength
 from gpt2x.classify.memory import check_memory
 from gpt2x.classify.saved import write_strings
 from gpt2x.classify.weighting import WeightedClassifier, log_shares
@@ -23,7 +23,7 @@ from gpt2x.classify.word_weights import VOCABULARY, WORDS, probabilities, restor
 from gpt2x.errors import InputDataError
 
 HELD_BACK = 0.05
-"""The share of the training texts on which temperature and offset are chosen, before all are learned."""
+"""The share of the training texts on which the confidence is chosen, before all are learned."""
 
 
 class SparseClassifier(WeightedClassifier):
@@ -48,7 +48,7 @@ class SparseClassifier(WeightedClassifier):
     }
 
     calibrates: ClassVar[bool] = False
-    """Whether to learn twice: first without a part of the texts, on which temperature and offset are chosen."""
+    """Whether to learn twice: first without a part of the texts, on which the confidence is chosen."""
 
     objective = "accuracy"  # a hyperparameter of `nb` alone
     min_count: int
@@ -81,7 +81,7 @@ class SparseClassifier(WeightedClassifier):
         self.intercepts_ = intercepts.astype(np.float32)
 
     def _calibrate(self, counts: Any, y: np.ndarray, num_classes: int) -> float:
-        """Choose temperature and offset on a part of the texts, with what is learned from the others.
+        """Choose the confidence on a part of the texts, with what is learned from the others.
 
         Returns:
             How much of the classes' log share to take from the scores (`calibration.fit_strength`): 0 for accuracy.
@@ -100,7 +100,7 @@ class SparseClassifier(WeightedClassifier):
             log_prior = log_shares(y[rest], num_classes, self._row_weights[rest])
             strength = fit_strength(scores, y[held], log_prior)
             scores = scores - strength * log_prior
-        self.temperature_, self.offset_ = fit_confidence(self._probabilities(scores), y[held])
+        self._set_confidence(held, self._probabilities(scores), y[held])
         return strength
 
     def _scores(self, texts: list[str]) -> np.ndarray:

@@ -85,7 +85,7 @@ class WordWeights:
         return columns, values
 
     def shares_and_known(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities (N, K) before the temperature, and where a text has a known word: (N,) bool."""
+        """Probabilities (N, K) before `with_confidence`, and where a text has a known word: (N,) bool."""
         scores = np.zeros((len(texts), len(self.intercepts)))
         known = np.zeros(len(texts), bool)
         for start in range(0, len(texts), _TEXTS_AT_ONCE):

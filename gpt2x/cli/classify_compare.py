@@ -92,7 +92,7 @@ def compare(
         ),
     ] = None,
     blend: Annotated[
-        bool, typer.Option("--blend", help="Add a row: the mean of the classifiers' probabilities.")
+        bool, typer.Option("--blend", help="Add a row: all classifiers as one, weighted on held-back texts.")
     ] = False,
     config: Config = None,
     show_config: ShowConfig = False,

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2x.classify import HashedBayes, HashedLinear, NaiveBayes, TextClassifier, TfidfLinear
-from gpt2x.classify.calibration import cool, fit_confidence, fit_strength, softmax
+from gpt2x.classify.calibration import (
+    UNCHANGED,
+    Confidence,
+    fit_confidence,
+    fit_strength,
+    softmax,
+    with_confidence,
+)
 from gpt2x.classify.metrics import abstaining, expected_calibration_error
 from tests.classify.conftest import OWN_WORDS
 
@@ -19,40 +26,46 @@ SCORES = st.lists(
 )
 
 
-@given(SCORES, st.floats(0.1, 100), st.floats(-10, 10))
-def test_cooling_keeps_labels_and_gives_probabilities(
-    scores: list[list[float]], temperature: float, offset: float
+@given(SCORES, st.floats(0, 10), st.floats(0, 10), st.floats(-50, 50))
+def test_labels_stay_and_probabilities_remain_probabilities(
+    scores: list[list[float]], a: float, b: float, c: float
 ) -> None:
     shares = softmax(np.array(scores))
-    cooled = cool(shares, temperature, offset)
-    assert (cooled >= 0).all()
-    np.testing.assert_allclose(cooled.sum(axis=1), 1, rtol=1e-9)
+    changed = with_confidence(shares, Confidence(a, b, c))
+    assert (changed >= 0).all()
+    np.testing.assert_allclose(changed.sum(axis=1), 1, rtol=1e-9)
     named = shares.argmax(axis=1)
-    np.testing.assert_allclose(cooled[np.arange(len(named)), named], cooled.max(axis=1), rtol=1e-9)
+    np.testing.assert_allclose(changed[np.arange(len(named)), named], changed.max(axis=1), rtol=1e-9)
 
 
 def test_odds_are_divided_and_the_rest_is_shared_as_before() -> None:
-    cooled = cool(np.array([[0.9, 0.08, 0.02]]), 2.0)[0]
-    assert cooled[0] / (1 - cooled[0]) == pytest.approx(3)  # nine to one
-    assert cooled[1] / cooled[2] == pytest.approx(4)
+    changed = with_confidence(np.array([[0.9, 0.08, 0.02]]), Confidence(0.5, 0.5, 0.0))[0]
+    assert changed[0] / (1 - changed[0]) == pytest.approx(3)  # nine to one
+    assert changed[1] / changed[2] == pytest.approx(4)
 
 
-def test_the_temperature_that_was_put_in_is_found() -> None:
+def test_both_ends_have_a_weight_of_their_own() -> None:
+    near_1, near_0 = np.array([[0.999, 0.001]]), np.array([[0.501, 0.499]])
+    assert with_confidence(near_1, Confidence(1.0, 0.1, 0.0))[0, 0] == pytest.approx(0.666, abs=1e-3)
+    assert with_confidence(near_0, Confidence(0.1, 1.0, 0.0))[0, 0] == pytest.approx(0.651, abs=1e-3)
+
+
+def test_what_made_it_too_sure_is_found() -> None:
     rng = np.random.default_rng(0)
     odds = rng.normal(1, 2, 20_000)
     honest = 1 / (1 + np.exp(-np.abs(odds)))
     truth = (rng.random(20_000) > honest).astype(int)
     too_sure = 1 / (1 + np.exp(-np.abs(odds) * 3))
     shares = np.stack([too_sure, 1 - too_sure], axis=1)
-    temperature, offset = fit_confidence(shares, truth)
-    assert temperature == pytest.approx(3, rel=0.05)
-    assert offset == pytest.approx(0, abs=0.1)
+    found = fit_confidence(shares, truth)
+    assert found.others == pytest.approx(1 / 3, rel=0.1)
     assert expected_calibration_error(shares, truth) > 0.1
-    assert expected_calibration_error(cool(shares, 3.0), truth) < 0.01
+    assert expected_calibration_error(with_confidence(shares, found), truth) < 0.01
+    assert expected_calibration_error(with_confidence(shares, Confidence(1 / 3, 1 / 3, 0.0)), truth) < 0.01
 
 
-def test_few_texts_decide_no_temperature() -> None:
-    assert fit_confidence(np.full((99, 2), 0.5), np.zeros(99, int)) == (1.0, 0.0)
+def test_few_texts_decide_nothing() -> None:
+    assert fit_confidence(np.full((99, 2), 0.5), np.zeros(99, int)) == UNCHANGED
 
 
 def test_the_strength_is_the_one_that_serves_small_classes() -> None:
@@ -85,7 +98,7 @@ def test_the_linear_classifier_is_as_sure_as_it_is_right() -> None:
     truth = np.searchsorted(model.classes_, labels)
     shares = model.predict_proba(texts)
     error = expected_calibration_error(shares, truth)
-    model.temperature_, model.offset_ = 1.0, 0.0
+    model.confidence_ = UNCHANGED
     assert error < 0.08
     assert error < 0.8 * expected_calibration_error(model.predict_proba(texts), truth)
 
@@ -100,7 +113,7 @@ def test_naive_bayes_is_no_longer_far_too_sure(kind: type[TextClassifier]) -> No
     texts, labels = repeated(4000, 1)
     truth = np.searchsorted(model.classes_, labels)
     error = expected_calibration_error(model.predict_proba(texts), truth)
-    model.temperature_, model.offset_ = 1.0, 0.0
+    model.confidence_ = UNCHANGED
     assert error < 0.06
     assert error < expected_calibration_error(model.predict_proba(texts), truth)
 
@@ -110,8 +123,8 @@ def test_tfidf_is_calibrated_and_changes_no_label() -> None:
     texts, labels = noisy(4000, 1)
     truth = np.searchsorted(model.classes_, labels)
     shares = model.predict_proba(texts)
-    assert model.temperature_ != 1.0
-    model.temperature_, model.offset_ = 1.0, 0.0
+    assert model.confidence_ != UNCHANGED
+    model.confidence_ = UNCHANGED
     assert model.predict(texts).tolist() == model.classes_[shares.argmax(axis=1)].tolist()
     error = expected_calibration_error(shares, truth)
     assert error < 0.08
@@ -126,7 +139,7 @@ def test_the_rnn_is_calibrated_on_the_texts_that_stop_it(tmp_path: Path) -> None
     ).fit(*noisy(2000, 0))
     texts, labels = noisy(2000, 1)
     shares = model.predict_proba(texts)
-    assert model.temperature_ != 1.0
+    assert model.confidence_ != UNCHANGED
     assert expected_calibration_error(shares, np.searchsorted(model.classes_, labels)) < 0.08
     model.save(tmp_path / "kept")
     np.testing.assert_allclose(load(tmp_path / "kept").predict_proba(texts), shares, rtol=1e-4, atol=1e-6)

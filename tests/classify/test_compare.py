@@ -366,7 +366,7 @@ def test_test_data_are_tested_on_and_not_learned_from(corpus: Corpus) -> None:
         compare(corpus, ["nb"], test_data=(["x"], ["arts"]))
 
 
-def test_confidence_is_reported_and_a_blend_is_the_mean(corpus: Corpus) -> None:
+def test_confidence_is_reported_and_a_blend_of_few_texts_is_the_mean(corpus: Corpus) -> None:
     report = compare(corpus, ["nb", "hashed-nb", "linear"], abstain=0.8, blend=True)
     assert [model.name for model in report.models] == ["nb", "hashed-nb", "linear", "blend"]
     for model in report.models:

@@ -98,7 +98,7 @@ def write_json(path: Path, value: Any) -> None:
 def test_every_value_of_the_header_may_be_anything(fitted: TextClassifier, kept: Path, new: Any) -> None:
     header = json.loads((kept / HEADER).read_text())
     for path in places(header):
-        if path[-1] in ("temperature", "offset", "strength") and new == 0.5:
+        if path[-1] in ("named", "others", "offset", "strength") and new == 0.5:
             continue  # a value that it may have
         write_json(kept / HEADER, altered(header, path, new))
         listing = path[0] == "files" and (new is GONE or new == ("x" if len(path) > 1 else []))
@@ -295,9 +295,19 @@ def test_a_folder_of_format_1_reads_texts_as_it_did_and_keeps_doing_so(
         )
 
 
+def test_a_temperature_of_format_4_weighs_both_logarithms(fitted: TextClassifier, kept: Path) -> None:
+    header = json.loads((kept / HEADER).read_text())
+    del header["state"]["confidence"]
+    header["state"].update(temperature=4.0, offset=0.5)
+    write_json(kept / HEADER, {**header, "version": 4})
+    old = classify.load(kept)
+    assert old.confidence_ == (0.25, 0.25, 0.5)
+    assert old.predict(TEXTS).tolist() == fitted.predict(TEXTS).tolist()
+
+
 def test_what_decides_how_texts_are_read_is_saved(fitted: TextClassifier, kept: Path) -> None:
     header = json.loads((kept / HEADER).read_text())
-    assert header["version"] == 4
+    assert header["version"] == 5
     assert header["state"]["text_form"] == "nfc-apostrophe"
     if fitted.kind in ("nb", "tfidf"):
         words = {"lowercase": True, "token_pattern": r"(?u)\b\w\w+\b"}

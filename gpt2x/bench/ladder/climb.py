@@ -31,7 +31,7 @@ from gpt2x.bench.process import Missing, OutOfMemory, WorkerFailed
 from gpt2x.bench.records import FAILED, SKIPPED
 from gpt2x.bench.stats import BUSY_SHARE, MS_PER_SECOND, is_slower, spread
 
-CONFIRMATION_RUNS = 4
+CONFIRMATION_RUNS = 8
 """How often a rung that looks slower is measured again, in turn with the one below it, before it is passed over.
 
 It must be slower each time: a rung that is passed over wrongly takes along those that need it.
