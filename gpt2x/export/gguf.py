@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from gpt2x.errors import InputDataError, MissingComponentError, OutputError, quoted
 from gpt2x.export.refusal import check_is_gpt2
-from gpt2x.model.folder import load_folder
+from gpt2x.model.folder import load_folder, read_config
 from gpt2x.model.gpt import GPT
 from gpt2x.paths import atomic_path
 from gpt2x.tokenizer.patterns import NATIVE
@@ -70,12 +70,12 @@ def export_gguf(run: Path, out: Path, *, dtype: str = "f32") -> None:
     gguf = _gguf()
     if out.is_dir():
         raise OutputError(f"{out} is a folder; give the name of a file")
+    check_is_gpt2(read_config(run)[0], run, "llama.cpp")
     model, tokenizer = load_folder(run)
     if tokenizer is None:
         raise InputDataError(
             f"{run} has no tokenizer, and a GGUF file needs one; put its tokenizer.json beside it"
         )
-    check_is_gpt2(model.config, run, "llama.cpp")
     pattern = _pattern_name(tokenizer, run)
     with atomic_path(out) as staged:
         writer = gguf.GGUFWriter(staged, "gpt2")
