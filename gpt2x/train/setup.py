@@ -372,7 +372,8 @@ def _describe(setup: Setup, streams: TokenStreams, data_file: Path, dtype: torch
         f"{setup.ranks.world_size} rank{'s' * (setup.ranks.world_size != 1)} × {setup.training.options.num_passes} × "
         f"{setup.batches.batch_size} sequences"
     )
-    threads = f", {torch.get_num_threads()} threads a rank" if setup.ranks.device.type == "cpu" else ""
+    num_threads = torch.get_num_threads()
+    threads = f", {num_threads} thread{'s' * (num_threads != 1)} a rank" if setup.ranks.device.type == "cpu" else ""
     say(
         f"computes   on {setup.ranks.device}{threads}, products in {str(dtype).removeprefix('torch.')} ({why})"
     )

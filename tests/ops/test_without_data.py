@@ -140,6 +140,8 @@ def test_one_graph_serves_every_number_of_rows(mode: str, name: str) -> None:
 @pytest.mark.parametrize("rate", ["number", "tensor"])
 def test_one_graph_of_adamw_serves_every_step_and_every_learning_rate(mode: str, rate: str) -> None:
     """More steps than the compiler makes graphs of one function."""
+    if (mode, rate) == ("reference", "number") and torch.__version__.startswith("2.10."):
+        pytest.skip("this torch makes a new graph of its own operators for each number")
 
     def step(lists: list[list[Tensor]], number: int, lr: float | Tensor) -> None:
         options = {"weight_decay": 0.1, "grad_norm": ops.global_norm(lists[1]), "max_norm": 1.0}

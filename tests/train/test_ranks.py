@@ -112,7 +112,7 @@ def test_two_ranks_train_as_one_and_rank_0_alone_is_heard(
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
     said = two.said()
     assert said.count("2 ranks × 1 × 2 sequences") == 1
-    assert "1 threads a rank" in said
+    assert "1 thread a rank" in said
     assert "***" not in said, "torchrun's banner"
     one = RunFolder(tmp_path / "one").newest_whole()
     assert one is not None
