@@ -56,13 +56,46 @@ def say(message: str = "") -> None:
 
 
 def complain(message: str) -> None:
-    """Print one line on stderr, cleaned, also after ``--quiet``; where stderr is closed or full, it is lost."""
+    """Print one line on stderr, cleaned, also after ``--quiet``; where stderr is closed or full, it is lost.
+
+    On a terminal a long line goes on below, at words, under where its second column begins.
+    """
     if sys.stderr is None:
         return  # `print` would take stdout instead
+    line = clean(message)
     try:
-        print(clean(message), file=sys.stderr, flush=True)
+        if is_terminal(sys.stderr):
+            line = wrapped(line, shutil.get_terminal_size((80, 24)).columns)
+        print(line, file=sys.stderr, flush=True)
     except (OSError, ValueError):
         discard(sys.stderr)
+
+
+def wrapped(text: str, width: int) -> str:
+    """A text whose lines are no longer than `width`, where its words allow it.
+
+    >>> print(wrapped("model      3.0M parameters: 3 layers", 25))
+    model      3.0M
+               parameters: 3
+               layers
+    """
+    return "\n".join(line if len(line) <= width else _wrapped_line(line, width) for line in text.split("\n"))
+
+
+def _wrapped_line(line: str, width: int) -> str:
+    import textwrap  # for few lines
+
+    head, gap, rest = line.partition("  ")
+    column = len(line) - len(rest.lstrip()) if gap and head and " " not in head else 0
+    indent = " " * column if column < width // 2 else ""
+    return textwrap.fill(
+        line,
+        width,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
 
 
 def columns() -> int:

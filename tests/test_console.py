@@ -60,6 +60,26 @@ class Terminal(io.TextIOWrapper):
         return self.buffer.getvalue().decode(self.encoding)  # type: ignore[attr-defined,no-any-return]
 
 
+def test_long_talk_goes_on_at_a_word_on_a_terminal_and_stays_one_line_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "data       songs.csv: 940.5k tokens of 2853 songs to train on, 49.3k of 150 to validate"
+    console.say(line)
+    assert capsys.readouterr().err == line + "\n"
+    monkeypatch.setattr(console, "is_terminal", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    console.say(line)
+    said = capsys.readouterr().err.splitlines()
+    assert max(map(len, said)) <= 40
+    assert all(one.startswith(" " * 11) for one in said[1:])
+    assert " ".join(" ".join(said).split()) == " ".join(line.split())
+
+
+@pytest.mark.parametrize("line", ["a" * 100, "  | " + "word " * 30, "one sentence that is " + "long " * 20])
+def test_wrapping_loses_no_word(line: str) -> None:
+    assert console.wrapped(line, 30).split() == line.split()
+
+
 def test_a_result_is_cleaned_for_a_terminal_and_json_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     foreign = "label \x1b[2J \x9b é \u202e \udcff 愛"
     monkeypatch.setattr("sys.stdout", Terminal())

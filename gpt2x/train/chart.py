@@ -17,7 +17,7 @@ from gpt2x.markup import Markup, join, tag
 from gpt2x.train.curves import Curve, Floats
 
 WIDTH, HEIGHT = 480, 260
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 26, 36
+LEFT, RIGHT, TOP, BOTTOM = 44, 22, 26, 36
 """A drawing's size, and the margins around the curves."""
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800")

@@ -367,7 +367,7 @@ def _finish(setup: Setup, window: Window, steps: int, loss: float, validation_lo
     if new_steps:
         clock = time.perf_counter() - window.started
         say(
-            f"time       {clock:.0f} s by the clock, {window.trained_seconds:.0f} s of them training; the rest: "
+            f"time       {clock:.0f} s, {window.trained_seconds:.0f} s of them training; the rest: "
             "validating, saving, sampling"
         )
     if result.skipped:

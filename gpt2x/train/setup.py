@@ -373,7 +373,9 @@ def _describe(setup: Setup, streams: TokenStreams, data_file: Path, dtype: torch
         f"{setup.batches.batch_size} sequences"
     )
     num_threads = torch.get_num_threads()
-    threads = f", {num_threads} thread{'s' * (num_threads != 1)} a rank" if setup.ranks.device.type == "cpu" else ""
+    threads = (
+        f", {num_threads} thread{'s' * (num_threads != 1)} a rank" if setup.ranks.device.type == "cpu" else ""
+    )
     say(
         f"computes   on {setup.ranks.device}{threads}, products in {str(dtype).removeprefix('torch.')} ({why})"
     )
