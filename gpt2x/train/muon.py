@@ -85,7 +85,7 @@ class Muon(Optimizer):
         rank, world_size = torch.distributed.get_rank(), self.options.world_size
         matrices = list(self.matrices.values())
         self.places = [place for place, name in enumerate(self.matrices) if _block(name) % world_size == rank]
-        self.sums = SharedSums(self._matrix_leaves(), world_size)
+        self.sums = SharedSums(self._matrix_leaves(), world_size, self.options.num_passes)
         self.momenta = shared_zeros(matrices)
         share_weights(matrices, self.bf16_params)
 

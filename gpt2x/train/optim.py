@@ -17,7 +17,7 @@ from gpt2x.errors import InputDataError
 from gpt2x.model import GPT
 from gpt2x.model.bf16_weights import Bf16Weights
 from gpt2x.train.step_options import StepOptions
-from gpt2x.train.sums import Float32Sums
+from gpt2x.train.sums import Float32Sums, Sums
 
 Accept = Callable[[Tensor], Tensor]
 """The gradient's global norm, 0-dim -> whether to take the step, 0-dim bool on the same device."""
@@ -224,7 +224,7 @@ class OpsAdamW(Optimizer):
     def _zeros(self) -> list[Tensor]:
         return [torch.zeros_like(parameter) for parameter in self.parameters]
 
-    def _sums(self, *, has_copies: bool) -> Float32Sums | None:
+    def _sums(self, *, has_copies: bool) -> Sums | None:
         """Where gradients are added up; None where a backward pass leaves them as the update takes them."""
         several = self.options.num_passes * self.options.world_size > 1
         return Float32Sums(self.leaves(), self.options.world_size) if has_copies and several else None

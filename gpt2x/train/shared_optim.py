@@ -18,7 +18,7 @@ from gpt2x.ops.memory import return_freed_memory
 from gpt2x.train.optim import OpsAdamW
 from gpt2x.train.shared_memory import cuts, move_into_shared_memory, share_of, shared_tensor
 from gpt2x.train.step_options import StepOptions
-from gpt2x.train.sums import Float32Sums, SharedSums, laid_out, num_elements
+from gpt2x.train.sums import SharedSums, Sums, laid_out, num_elements
 
 
 class SharedAdamW(OpsAdamW):
@@ -40,8 +40,8 @@ class SharedAdamW(OpsAdamW):
     def _zeros(self) -> list[Tensor]:
         return shared_zeros(self.parameters)
 
-    def _sums(self, *, has_copies: bool) -> Float32Sums | None:
-        return SharedSums(self.leaves(), self.options.world_size)
+    def _sums(self, *, has_copies: bool) -> Sums | None:
+        return SharedSums(self.leaves(), self.options.world_size, self.options.num_passes)
 
     def own(self, tensors: Sequence[Tensor | None]) -> list[Any]:
         """A share of all elements, as flat views of the tensors that hold them; nothing of some."""
