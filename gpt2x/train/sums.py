@@ -15,9 +15,6 @@ from gpt2x.train.shared_memory import ALIGNMENT, cuts, share_of, shared_tensor
 PART_SIZE = 1 << 20
 """Elements that are added at once on a CPU: 4 MB in float32, about what a core's cache holds."""
 
-MEAN_PART_SIZE = 1 << 17
-"""Elements of which the mean is taken at once: what each rank has of them stays in a core's cache meanwhile."""
-
 
 class Sums(ABC):
     """Gradients of leaves, added up over micro-batches and ranks.
@@ -84,8 +81,8 @@ class SharedSums(Sums):
 
     A rank reads a share of all ranks' sums, and writes that share of the means; nobody else touches it, so that two
     barriers do. Where a rank makes one pass only, its sum is one gradient, kept in that gradient's dtype, and half as
-    much goes through memory; the means are those of float32 sums, bit for bit, and stand where rank 0 added up, or apart where
-    it did so in bfloat16.
+    much goes through memory. The means are those of float32 sums, bit for bit. They stand where rank 0 added up, or
+    apart where it did so in bfloat16.
 
     Args:
         leaves: whose gradients they are.
@@ -110,26 +107,27 @@ class SharedSums(Sums):
         self.mean_of_each = [means[leaf] for leaf in leaves]
         sizes = [leaf.numel() for leaf in leaves]
         own = cuts(share_of(sum(sizes), dist.get_rank(), world_size), sizes)
-        self.parts = [
-            parts
-            for leaf, cut in zip(leaves, own, strict=True)
-            if cut.start < cut.stop
-            for parts in zip(*(_parts(of[leaf], cut) for of in (means, *ranks)), strict=True)
-        ]
-        """Of this rank's share, part by part: where the mean goes, and the addend of each rank."""
+        shares = dict(zip(leaves, own, strict=True))
+        self.own_means = _cut_out(means, shares)
+        self.own_addends = [_cut_out(sums, shares) for sums in ranks]
+        self.squares = torch.zeros((), dtype=torch.float64)
+        """Of the means that this rank took last, their sum."""
 
     def means(self) -> list[Tensor]:
         """See `Sums.means`; the same memory on all ranks."""
+        from gpt2x import ops
+
         self._fill()
         dist.barrier()  # all have added
-        for mean, first, *others in self.parts:
-            if first.dtype != mean.dtype:  # else they are the same memory
-                mean.copy_(first)
-            for addend in others:
-                mean.add_(addend)
-            mean.div_(self.world_size)
+        self.squares = ops.mean_(self.own_means, self.own_addends)
         dist.barrier()  # all have taken their means
         return self.mean_of_each
+
+    def norm(self, *others: SharedSums) -> Tensor:
+        """The norm of the means taken last, and of those of others: without a pass over them; to be called by all."""
+        square = torch.stack([sums.squares for sums in (self, *others)]).sum()
+        dist.all_reduce(square)
+        return square.sqrt().float()
 
 
 def num_elements(tensors: Sequence[Tensor]) -> int:
@@ -147,9 +145,9 @@ def laid_out(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
     return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
 
-def _parts(tensor: Tensor, cut: slice) -> tuple[Tensor, ...]:
-    """What lies in a cut of its elements, a flat view a part."""
-    return tensor.view(-1)[cut].split(MEAN_PART_SIZE)
+def _cut_out(tensors: dict[Tensor, Tensor], shares: dict[Tensor, slice]) -> list[Tensor]:
+    """Of each leaf's tensor the elements in a share, as flat views; nothing of those that have none in it."""
+    return [tensors[leaf].view(-1)[cut] for leaf, cut in shares.items() if cut.start < cut.stop]
 
 
 def _add_in_parts(total: Tensor, gradient: Tensor) -> None:
