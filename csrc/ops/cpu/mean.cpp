@@ -1,6 +1,6 @@
 // mean_ on the CPU: each addend read once, each mean written once, 8 bytes an element for two bfloat16
-// addends; it should run at the speed of memory. Spans have a fixed size and their squares are added in order,
-// in double, so the result is the same whatever the number of threads.
+// addends; it should run at the speed of memory. Spans have a fixed size and their squares are added in
+// order, in double, so the result is the same whatever the number of threads.
 #include "../rows/mean.h"
 
 #include <torch/csrc/stable/library.h>
