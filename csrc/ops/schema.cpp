@@ -26,6 +26,9 @@ STABLE_TORCH_LIBRARY(gpt2x, m) {
 
   m.def("global_norm(Tensor[] tensors) -> Tensor");
 
+  // addends of out[i]: i, i + len(out), ... -> the sum of the squares of what was written, () in float64
+  m.def("mean_(Tensor(a!)[] out, Tensor[] addends) -> Tensor");
+
   // What changes from step to step is not a constant of a compiled graph: a symbol, and one number on the
   // CPU. max_norm <= 0 or no grad_norm: no clipping. bf16_params: none, or one a parameter (empty where it
   // has none)

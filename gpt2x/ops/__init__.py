@@ -15,6 +15,7 @@ from gpt2x.ops.gemv import gemv, quantize_rows
 from gpt2x.ops.global_norm import global_norm
 from gpt2x.ops.linear import linear
 from gpt2x.ops.linear_cross_entropy import linear_cross_entropy
+from gpt2x.ops.mean import mean_
 from gpt2x.ops.memory import keep_freed_memory
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "keep_freed_memory",
     "linear",
     "linear_cross_entropy",
+    "mean_",
     "quantize_rows",
 ]

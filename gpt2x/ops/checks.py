@@ -191,7 +191,9 @@ class _Span(NamedTuple):
     tensor: Tensor
 
 
-def check_apart(written: dict[str, Sequence[Tensor | None]], read: dict[str, Sequence[Tensor]]) -> None:
+def check_apart(
+    written: dict[str, Sequence[Tensor | None]], read: dict[str, Sequence[Tensor | None]]
+) -> None:
     """No tensor that is written shares memory with another one of the call; what is only read may be the same twice.
 
     Raises:

@@ -97,6 +97,23 @@ def global_norm(tensors: Sequence[Tensor]) -> Tensor:
     return torch.linalg.vector_norm(torch.stack(norms))
 
 
+def mean_(out: Sequence[Tensor], addends: Sequence[Sequence[Tensor]]) -> Tensor:
+    """``out[i] = (addends[0][i] + addends[1][i] + …) / J`` in place, added in this order in the dtype of `out`.
+
+    Returns:
+        The sum of the squares of what was written, 0-dim float64.
+
+    """
+    squares = torch.zeros((), dtype=torch.float64, device=out[0].device if out else None)
+    for mean, first, *others in zip(out, *addends, strict=True):
+        mean.copy_(first)
+        for other in others:
+            mean.add_(other)
+        mean.div_(len(addends))
+        squares = squares + torch.linalg.vector_norm(mean, dtype=torch.float64).square()
+    return squares
+
+
 def clip_factor(grad_norm: Tensor, max_norm: float) -> Tensor:
     """What the gradients are multiplied by: ``min(1, max_norm / (grad_norm + 1e-6))``, as torch's clip_grad_norm_."""
     return torch.clamp(max_norm / (grad_norm + 1e-6), max=1.0)

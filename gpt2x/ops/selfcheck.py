@@ -132,6 +132,12 @@ def _adamw(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
     return [*params, *first, *second]
 
 
+def _mean(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
+    addends = [[draw(z.rows, z.channels).detach(), draw(z.channels).detach()] for _ in range(3)]
+    out = [torch.empty_like(t, dtype=library.accumulation_dtype(t.dtype)) for t in addends[0]]
+    return [ops.mean_(out, addends), *out]
+
+
 def _linear(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
     x, weight, bias = draw(z.rows, z.channels), draw(z.vocabulary, z.channels), draw(z.vocabulary)
     return _with_gradients([ops.linear(x, weight, bias)], (x, weight, bias), draw)
@@ -177,4 +183,5 @@ _CASES: dict[str, Callable[[Any, Draw, Shape], list[Tensor]]] = {
     "decode_attention": _decode_attention,
     "adamw_": _adamw,
     "global_norm": _global_norm,
+    "mean_": _mean,
 }

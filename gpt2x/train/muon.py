@@ -13,7 +13,6 @@ Shapes: B matrices of R rows and C columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +21,9 @@ from gpt2x.model import GPT
 from gpt2x.model.bf16_weights import Bf16Weights
 from gpt2x.train.make_adamw import make_adamw
 from gpt2x.train.optim import Optimizer
-from gpt2x.train.shared_optim import share_weights, shared_zeros
+from gpt2x.train.shared_optim import SharedAdamW, share_weights, shared_zeros
 from gpt2x.train.step_options import StepOptions
-from gpt2x.train.sums import Float32Sums, SharedSums
+from gpt2x.train.sums import Float32Sums, SharedSums, Sums
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the polynomial a s + b s³ + c s⁵ that each iteration applies to all singular values: steep at 0, so that five
@@ -70,6 +69,7 @@ class Muon(Optimizer):
         theirs = frozenset(self.matrices.values())
         self.adamw = make_adamw(model, options, bf16, but=theirs)
         self.bf16_params = [bf16.copy_of(p) if bf16 else None for p in self.matrices.values()]
+        self.sums: Sums | None
         self.places: Sequence[int] = range(len(self.matrices))
         """The places of the matrices that this rank moves."""
         if options.shared_memory:
@@ -85,7 +85,7 @@ class Muon(Optimizer):
         rank, world_size = torch.distributed.get_rank(), self.options.world_size
         matrices = list(self.matrices.values())
         self.places = [place for place, name in enumerate(self.matrices) if _block(name) % world_size == rank]
-        self.sums = SharedSums(self._matrix_leaves(), world_size)
+        self.sums = SharedSums(self._matrix_leaves(), world_size, self.options.num_passes)
         self.momenta = shared_zeros(matrices)
         share_weights(matrices, self.bf16_params)
 
@@ -121,14 +121,12 @@ class Muon(Optimizer):
         # In shared memory the last to wait for the other ranks.
         self.adamw._update(gradients[len(self.matrices) :], norm, lr, good)
 
-    def own(self, tensors: Sequence[Tensor | None]) -> list[Any]:
-        """This rank's matrices, and what it moves of the rest."""
-        num_matrices = len(self.matrices)
-        return [*(tensors[place] for place in self.places), *self.adamw.own(tensors[num_matrices:])]
-
-    def total_norm(self, own: list[Tensor]) -> Tensor:
+    def norm(self, gradients: list[Tensor]) -> Tensor:
         """As AdamW takes it."""
-        return self.adamw.total_norm(own)
+        if isinstance(self.sums, SharedSums):
+            assert isinstance(self.adamw, SharedAdamW)
+            return self.sums.norm(self.adamw.sums)
+        return self.adamw.norm(gradients)
 
     def gradients(self) -> list[Tensor]:
         """Muon's, then AdamW's."""

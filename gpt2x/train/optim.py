@@ -17,7 +17,7 @@ from gpt2x.errors import InputDataError
 from gpt2x.model import GPT
 from gpt2x.model.bf16_weights import Bf16Weights
 from gpt2x.train.step_options import StepOptions
-from gpt2x.train.sums import Float32Sums
+from gpt2x.train.sums import Float32Sums, Sums
 
 Accept = Callable[[Tensor], Tensor]
 """The gradient's global norm, 0-dim -> whether to take the step, 0-dim bool on the same device."""
@@ -82,7 +82,7 @@ class Optimizer(ABC):
         self.num_steps += 1
         gradients = self.gradients()
         wanted = self.options.grad_clip is not None or self.options.grad_norm or accept is not None
-        norm = self._norm(gradients) if wanted else None
+        norm = self.norm(gradients) if wanted else None
         good = accept(norm) if accept is not None and norm is not None else None
         if good is None or not self._reads(good):
             self._update(gradients, norm, lr, good)
@@ -100,17 +100,9 @@ class Optimizer(ABC):
     def gradients(self) -> list[Tensor]:
         """The gradients of this step: the mean over micro-batches and ranks."""
 
-    def own(self, tensors: Sequence[Tensor | None]) -> list[Any]:
-        """What this rank updates of tensors that belong to the parameters: all of them."""
-        return list(tensors)
-
-    def _norm(self, gradients: list[Tensor]) -> Tensor:
-        """Their global norm, 0-dim."""
-        return self.total_norm(self.own(gradients))
-
     @abstractmethod
-    def total_norm(self, own: list[Tensor]) -> Tensor:
-        """The norm of what all ranks own together, 0-dim, from what this one owns of the gradients."""
+    def norm(self, gradients: list[Tensor]) -> Tensor:
+        """The global norm of what `gradients` gave, 0-dim."""
 
     @abstractmethod
     def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
@@ -168,9 +160,9 @@ class TorchAdamW(Optimizer):
         """The gradients that the next step takes; what is done to them in place, it sees."""
         return [p.grad for p in self.parameters if p.grad is not None]
 
-    def total_norm(self, own: list[Tensor]) -> Tensor:
+    def norm(self, gradients: list[Tensor]) -> Tensor:
         """By torch."""
-        return nn.utils.get_total_norm(own)
+        return nn.utils.get_total_norm(gradients)
 
     def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
         if self.options.grad_clip is not None and norm is not None:
@@ -224,7 +216,7 @@ class OpsAdamW(Optimizer):
     def _zeros(self) -> list[Tensor]:
         return [torch.zeros_like(parameter) for parameter in self.parameters]
 
-    def _sums(self, *, has_copies: bool) -> Float32Sums | None:
+    def _sums(self, *, has_copies: bool) -> Sums | None:
         """Where gradients are added up; None where a backward pass leaves them as the update takes them."""
         several = self.options.num_passes * self.options.world_size > 1
         return Float32Sums(self.leaves(), self.options.world_size) if has_copies and several else None
@@ -239,11 +231,15 @@ class OpsAdamW(Optimizer):
         if self.sums is not None:
             self.sums.forget()
 
-    def total_norm(self, own: list[Tensor]) -> Tensor:
+    def own(self, tensors: Sequence[Tensor | None]) -> list[Any]:
+        """What this rank updates of tensors that belong to the parameters: all of them."""
+        return list(tensors)
+
+    def norm(self, gradients: list[Tensor]) -> Tensor:
         """By `gpt2x.ops`, which adds up bfloat16 gradients in float32."""
         from gpt2x import ops
 
-        return ops.global_norm(own)
+        return ops.global_norm(gradients)
 
     def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
         from gpt2x import ops

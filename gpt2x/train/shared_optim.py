@@ -18,11 +18,13 @@ from gpt2x.ops.memory import return_freed_memory
 from gpt2x.train.optim import OpsAdamW
 from gpt2x.train.shared_memory import cuts, move_into_shared_memory, share_of, shared_tensor
 from gpt2x.train.step_options import StepOptions
-from gpt2x.train.sums import Float32Sums, SharedSums, laid_out, num_elements
+from gpt2x.train.sums import SharedSums, laid_out, num_elements
 
 
 class SharedAdamW(OpsAdamW):
     """As `OpsAdamW`; to be made, and to step, on all ranks at once."""
+
+    sums: SharedSums
 
     def __init__(
         self,
@@ -40,19 +42,17 @@ class SharedAdamW(OpsAdamW):
     def _zeros(self) -> list[Tensor]:
         return shared_zeros(self.parameters)
 
-    def _sums(self, *, has_copies: bool) -> Float32Sums | None:
-        return SharedSums(self.leaves(), self.options.world_size)
+    def _sums(self, *, has_copies: bool) -> SharedSums:
+        return SharedSums(self.leaves(), self.options.world_size, self.options.num_passes)
 
     def own(self, tensors: Sequence[Tensor | None]) -> list[Any]:
         """A share of all elements, as flat views of the tensors that hold them; nothing of some."""
         pairs = zip(tensors, self.cuts, strict=True)
         return [None if tensor is None else tensor.detach().view(-1)[cut] for tensor, cut in pairs]
 
-    def total_norm(self, own: list[Tensor]) -> Tensor:
-        """The root of the ranks' squares, added up."""
-        square = super().total_norm(own).double().square()
-        dist.all_reduce(square)
-        return square.sqrt().float()
+    def norm(self, gradients: list[Tensor]) -> Tensor:
+        """Known since the means were taken."""
+        return self.sums.norm()
 
     def _update(self, gradients: list[Tensor], norm: Tensor | None, lr: float, good: Tensor | None) -> None:
         super()._update(gradients, norm, lr, good)

@@ -45,6 +45,12 @@ def _embedding_backward(module: Any, x: Tensor) -> Tensor:
     return dweight
 
 
+def _mean(module: Any, x: Tensor) -> Tensor:
+    out = torch.zeros(N, C) + x[0]
+    squares = module.mean_([out], [[x], [x**2]])
+    return torch.cat([out.flatten(), squares.float()[None]])
+
+
 CASES: dict[str, Function] = {
     "add_layer_norm": lambda module, x: torch.cat(module.add_layer_norm(x, x.sin(), x[0], x[1])),
     "add_layer_norm, no residual": lambda module, x: module.add_layer_norm(x, None, x[0])[0],
@@ -58,6 +64,7 @@ CASES: dict[str, Function] = {
     "linear_cross_entropy, none": _loss("none"),
     "embedding_backward_": _embedding_backward,
     "global_norm": lambda module, x: module.global_norm([x, x[0] ** 2]),
+    "mean_": _mean,
     "gemv": lambda module, x: module.gemv(x, HEAD * x.mean(), None, SHIFT * x.mean()),
     "gemv, int8": lambda module, x: module.gemv(x, *QUANTIZED),
     "decode_attention": lambda module, x: module.decode_attention(

@@ -82,6 +82,11 @@ def _global_norm(x: Tensor) -> list[Tensor]:
     return [ops.global_norm([draw(2, 100_003), x, draw(3, 7)])]
 
 
+def _mean(x: Tensor) -> list[Tensor]:
+    out = [torch.empty(100_003), torch.empty_like(x)]
+    return [ops.mean_(out, [[draw(2, 100_003), x], [draw(3, 100_003), x.sin()]]), *out]
+
+
 def _gemv(x: Tensor) -> list[Tensor]:
     weight = draw(2, 1031, x.shape[1])
     return [ops.gemv(x[:3], weight), ops.gemv(x[:3], *ops.quantize_rows(weight))]
@@ -104,6 +109,7 @@ CASES: dict[str, Callable[[Tensor], list[Tensor]]] = {
     "embedding_backward_": _embedding_backward,
     "adamw_": _adamw,
     "global_norm": _global_norm,
+    "mean_": _mean,
     "gemv": _gemv,
     "causal_attention": _causal_attention,
     "decode_attention": _decode_attention,

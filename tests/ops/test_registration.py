@@ -72,6 +72,7 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
             )
             for bf16_params in ([], [t.bfloat16() for t in lists[0]])
         ],
+        "mean_": [(lists[0], [t.detach() for k in (3, 4) for t in (draw(k, 4), draw(k, 2, 3))])],
         "linear": [(rows, matrix, draw(6, 10).requires_grad_()), (rows, matrix, None)],
         "linear_backward": [
             (draw(7, 6, 10), rows.detach(), matrix.detach(), *needed)

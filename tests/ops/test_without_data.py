@@ -35,6 +35,11 @@ def _embedding_backward(x: Tensor) -> Results:
     return (dweight,)
 
 
+def _mean(x: Tensor) -> Results:
+    out = torch.empty_like(x, dtype=library.accumulation_dtype(x.dtype))
+    return ops.mean_([out], [[x], [x * x], [x]]), out
+
+
 def _ids(x: Tensor) -> Tensor:
     return torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
 
@@ -56,6 +61,7 @@ CASES: dict[str, Callable[[Tensor], Results]] = {
     "embedding_backward_": _embedding_backward,
     "adamw_": _adamw,
     "global_norm": lambda x: (ops.global_norm([x, x[0]]),),
+    "mean_": _mean,
     "gemv": lambda x: (ops.gemv(x, x.new_ones(V, C), None, x.new_ones(V)),),
     "decode_attention": lambda x: (
         ops.decode_attention(x[:, None], *(x.new_ones(x.shape[0], 1, 5, C) for _ in range(2))),

@@ -201,6 +201,18 @@ def _global_norm(z: Sizes, draw: Draw) -> Call:
     return Call(run=lambda ops, _: [ops.global_norm(grads)])
 
 
+def _mean(z: Sizes, draw: Draw) -> Call:
+    """Of the gradients of two ranks."""
+    addends = [[draw(z.C, 4 * z.C) for _ in range(z.matrices)] for _ in range(2)]
+    out = [torch.empty_like(first, dtype=torch.float32) for first in addends[0]]
+
+    def run(ops: Ops, _: Any) -> list[Tensor]:
+        ops.mean_(out, addends)
+        return out
+
+    return Call(run=run)
+
+
 def _gemv(z: Sizes, draw: Draw, *, weight_dtype: torch.dtype) -> Call:
     x, weight = draw(1, z.C), draw(z.V, z.C, scale=0.02)
     if weight_dtype != torch.int8:
@@ -253,6 +265,8 @@ CASES = (
     Case(name="adamw_", shape="P", num_bytes=lambda z, s: 28 * z.P, build=_adamw),
     # every gradient
     Case(name="global_norm", shape="P", num_bytes=lambda z, s: z.P * s, build=_global_norm),
+    # two gradients; their mean in float32
+    Case(name="mean_", shape="2 × P", num_bytes=lambda z, s: z.P * (2 * s + 4), build=_mean),
     # the weight (and a scale a row)
     Case(name="gemv", case="float32 weight", shape="1 × C × V", num_bytes=lambda z, s: 4 * z.V * z.C,
          build=lambda z, draw: _gemv(z, draw, weight_dtype=torch.float32), dtypes=("float32",)),

@@ -65,6 +65,14 @@ def global_norm(tensors: Sequence[Tensor]) -> Tensor:
     return torch.nn.utils.get_total_norm(tensors)
 
 
+def mean_(out: list[Tensor], addends: list[list[Tensor]]) -> None:
+    """For lists of tensors: copy_, add_ and div_."""
+    torch._foreach_copy_(out, addends[0])
+    for more in addends[1:]:
+        torch._foreach_add_(out, more)
+    torch._foreach_div_(out, len(addends))
+
+
 @torch.no_grad()
 def adamw_(
     params: list[Tensor],

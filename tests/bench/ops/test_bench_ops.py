@@ -101,6 +101,7 @@ def test_the_work_is_counted_as_by_hand() -> None:
         ("embedding_backward_", ""): (24 + 2 * rows) * 48 * 2,
         ("adamw_", ""): 28 * 2 * 48 * 192,
         ("global_norm", ""): 2 * 48 * 192 * 2,
+        ("mean_", ""): (2 + 2 + 4) * 2 * 48 * 192,
         ("gemv", "float32 weight"): 80 * 48 * 4,
         ("gemv", "bfloat16 weight"): 80 * 48 * 2,
         ("gemv", "int8 weight"): 80 * 48 + 80 * 4,
