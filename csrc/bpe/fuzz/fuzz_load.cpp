@@ -190,42 +190,44 @@ Range choose_field(const std::string& file, Choices& choices) {
   return {space + 1, end - space - 1};
 }
 
-void edit(std::string& file, Choices& choices) {
-  enum Kind {
-    kReplaceField,
-    kInsertWord,
-    kRepeatLine,
-    kMoveLine,
-    kDropLine,
-    kFlipBit,
-    kInsertBytes,
-    kCut,
-    kNumKinds
-  };
-  const std::size_t kind = choices.byte() % kNumKinds;
-  if (kind == kReplaceField || kind == kInsertWord) {
-    const Range field = choose_field(file, choices);
-    const std::string_view word = kWords[choices.byte() % kWords.size()];
-    file.replace(field.start, kind == kReplaceField ? field.size : 0, word);
-  } else if (kind == kInsertBytes) {
-    const Range field = choose_field(file, choices);
-    file.insert(field.start, choices.take(choices.byte() % 16));
-  } else if (file.empty()) {
-    return;
-  } else if (kind == kFlipBit) {
-    file[file.size() - 1 - choices.below(file.size())] ^= static_cast<char>(1 << choices.byte() % 8);
-  } else if (kind == kCut) {
-    file.resize(file.size() - choices.below(file.size()));
-  } else {
-    const Range line = choose_line(file, choices);
-    const std::string text = file.substr(line.start, line.size);
-    if (kind == kMoveLine || kind == kDropLine) file.erase(line.start, line.size);
-    if (kind == kMoveLine) file.insert(file.empty() ? 0 : choose_line(file, choices).start, text);
-    if (kind != kRepeatLine) return;
-    for (std::size_t times = choices.byte() % 64; times > 0 && file.size() < kMaxFile; --times) {
-      file.insert(line.start, text, 0, text.size() - (choices.byte() % 16 == 15 ? 1 : 0));
-    }
+/// Up to 63 times, now and then without its end.
+void repeat_line(std::string& file, const Range& line, Choices& choices) {
+  const std::string text = file.substr(line.start, line.size);
+  for (std::size_t times = choices.byte() % 64; times > 0 && file.size() < kMaxFile; --times) {
+    file.insert(line.start, text, 0, text.size() - (choices.byte() % 16 == 15 ? 1 : 0));
   }
+}
+
+void move_line(std::string& file, const Range& line, Choices& choices) {
+  const std::string text = file.substr(line.start, line.size);
+  file.erase(line.start, line.size);
+  file.insert(file.empty() ? 0 : choose_line(file, choices).start, text);
+}
+
+void edit_field(std::string& file, Choices& choices) {
+  const Range field = choose_field(file, choices);
+  const std::size_t kind = choices.byte() % 4;
+  if (kind == 0) {
+    file.insert(field.start, choices.take(choices.byte() % 16));
+  } else {
+    file.replace(field.start, kind == 1 ? 0 : field.size, kWords[choices.byte() % kWords.size()]);
+  }
+}
+
+void edit(std::string& file, Choices& choices) {
+  enum Kind { kRepeatLine, kMoveLine, kDropLine, kFlipBit, kCut, kNumOthers };
+  const std::size_t kind = choices.byte() % (2 * kNumOthers);
+  if (file.empty() || kind >= kNumOthers) return edit_field(file, choices);
+  if (kind == kFlipBit) {
+    file[file.size() - 1 - choices.below(file.size())] ^= static_cast<char>(1 << choices.byte() % 8);
+    return;
+  }
+  if (kind == kCut) return file.resize(file.size() - choices.below(file.size()));
+
+  const Range line = choose_line(file, choices);
+  if (kind == kRepeatLine) return repeat_line(file, line, choices);
+  if (kind == kMoveLine) return move_line(file, line, choices);
+  file.erase(line.start, line.size);
 }
 
 std::string edited(std::string file, Choices& choices) {
