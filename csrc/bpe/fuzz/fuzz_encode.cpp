@@ -9,8 +9,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <limits>
 #include <random>
 #include <span>
@@ -28,6 +26,7 @@
 #include "gpt2x/bpe/tokenizer.hpp"
 #include "reference.hpp"
 #include "samples.hpp"
+#include "target.hpp"
 
 namespace bpe = gpt2x::bpe;
 
@@ -35,13 +34,6 @@ namespace {
 
 using Tokens = std::vector<bpe::TokenId>;
 using Pieces = std::vector<std::string>;
-
-/// `which` is added where it says more: a version of the kernels, say.
-void require(bool holds, const char* what, const char* which = "") {
-  if (holds) return;
-  std::fprintf(stderr, "%s %s\n", what, which);
-  std::abort();
-}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Vocabularies
@@ -314,6 +306,12 @@ std::string words_before(std::uint8_t choice) {
 }
 
 }  // namespace
+
+std::string random_input(std::mt19937& random) {
+  const std::string choice{static_cast<char>(random()), static_cast<char>(random())};
+  const bool malformed = random() % 2 == 0;
+  return choice + samples::random_text(random, random() % 60, malformed);
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return 0;
