@@ -23,14 +23,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gpt2x.classify import states
+from gpt2x.classify import pretraining, states
 from gpt2x.classify.hyperparameters import Name, Number
-from gpt2x.classify.kinds import KINDS
+from gpt2x.classify.kinds import KINDS, PRETRAIN
 from gpt2x.classify.neural import Ragged, bar, batches_by_length
 from gpt2x.classify.recurrent import UNSAID, RecurrentClassifier, check_fingerprint, fingerprint
 from gpt2x.classify.saved import check_complete
 from gpt2x.console import format_count, say
 from gpt2x.errors import InputDataError, UsageError
+from gpt2x.model.runs import packaged_model
 
 if TYPE_CHECKING:
     from gpt2x.model.gpt import GPT
@@ -49,7 +50,8 @@ class GPT2LSTMClassifier(RecurrentClassifier):
     A saved classifier holds a copy of its GPT-2, so that it works wherever it is moved.
 
     Args:
-        gpt2: a Hugging Face GPT-2 folder, a run folder of ours, or the name of a run; None for the newest run, else the
+        gpt2: a Hugging Face GPT-2 folder, a run folder of ours, or the name of a run; ``pretrain`` for a small GPT that
+            first reads the training texts, without their labels (`pretraining`); None for the newest run, else the
             model that gpt2x trained for itself.
         hidden: features of the LSTM's state.
         bidirectional: also read backwards.
@@ -77,12 +79,13 @@ class GPT2LSTMClassifier(RecurrentClassifier):
             CPU that has instructions for it. Weights, and what is predicted, are float32.
         device: auto, cpu, cuda or cuda:N.
         verbose: show progress on stderr.
-        random_state: seed of weights, order, dropout and validation slice.
+        random_state: seed of weights, order, dropout and validation slice; not of ``gpt2="pretrain"``, which depends on
+            the texts alone.
 
     Attributes:
         gpt_: the model that gives the features.
         tokenizer_: its tokenizer.
-        gpt2_: where it came from.
+        gpt2_: where it came from: a folder, or "pretrain".
 
     """
 
@@ -165,14 +168,27 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         size = (
             f"{config.n_layer} layers x {config.n_embd}, {format_count(self.num_frozen_)} frozen parameters"
         )
-        return f"embeddings from {Path(self.gpt2_).name} ({size})"
+        if self.gpt2_ == PRETRAIN:
+            return f"embeddings from a GPT pretrained on the training texts ({size})"
+        hint = "; --gpt2 pretrain has one learn from the texts" if self.gpt2_ == str(packaged_model()) else ""
+        return f"embeddings from {Path(self.gpt2_).name} ({size}){hint}"
 
     def _prepare(self, texts: list[str], device: torch.device) -> None:
-        folder = find_gpt2(self.gpt2)
-        self.gpt_, self.tokenizer_ = load_gpt2(folder, device)
-        self.gpt2_ = str(folder)
+        if self.gpt2 == PRETRAIN:
+            self._pretrain(texts, device)
+        else:
+            folder = find_gpt2(self.gpt2)
+            self.gpt_, self.tokenizer_ = load_gpt2(folder, device)
+            self.gpt2_ = str(folder)
         if self.verbose:
             say(f"{KINDS[self.kind].title}: {self.describe()}; it reads {len(texts):,} texts")
+
+    def _pretrain(self, texts: list[str], device: torch.device) -> None:
+        with pretraining.pretrained(
+            texts, device=str(device), cache_gib=float(self.cache_gib), verbose=bool(self.verbose)
+        ) as folder:
+            self.gpt_, self.tokenizer_ = load_gpt2(folder, device)
+        self.gpt2_ = PRETRAIN
 
     @contextmanager
     def _rows(self, texts: list[str]) -> Iterator[Ragged]:
