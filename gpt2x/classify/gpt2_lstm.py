@@ -31,6 +31,7 @@ from gpt2x.classify.recurrent import UNSAID, RecurrentClassifier, check_fingerpr
 from gpt2x.classify.saved import check_complete
 from gpt2x.console import format_count, say
 from gpt2x.errors import InputDataError, UsageError
+from gpt2x.model.config import MODERN
 from gpt2x.model.runs import packaged_model
 
 if TYPE_CHECKING:
@@ -280,10 +281,11 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         super()._restore(folder, arrays, state, num_classes)
 
 
-def _shape(gpt: GPT) -> dict[str, float]:
-    """What decides what a GPT-2 makes of a text, beside its weights."""
+def _shape(gpt: GPT) -> dict[str, Any]:
+    """What decides what a GPT makes of a text, beside its weights; of a GPT-2 no parts that it does not have."""
     names = ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "inner_size", "layer_norm_epsilon")
-    return {name: getattr(gpt.config, name) for name in names}
+    parts = MODERN if gpt.config.beyond_gpt2 else {}
+    return {name: getattr(gpt.config, name) for name in (*names, *parts)}
 
 
 def find_gpt2(name: str | None) -> Path:

@@ -97,6 +97,10 @@ def test_a_gpt_reads_the_training_texts_and_the_lstm_its_states(
     np.testing.assert_array_equal(loaded.predict_proba(unseen[0]), model.predict_proba(unseen[0]))
     again = make_lstm(hidden=16, epochs=6, learning_rate=0.02).fit(*corpus)
     np.testing.assert_array_equal(again.predict_proba(unseen[0]), model.predict_proba(unseen[0]))
+    config = tmp_path / "saved" / "gpt2" / "config.json"
+    config.write_text(config.read_text().replace('"relu2"', '"gelu_new"'))
+    with pytest.raises(InputDataError, match="not of the shape"):
+        load(tmp_path / "saved")
 
 
 # -- what is trained, and when ------------------------------------------------------------------------------------
