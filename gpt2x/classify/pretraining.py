@@ -42,17 +42,32 @@ from gpt2x.paths import atomic_write, cache_dir, lock, output_errors, read_text
 FOLDER = "gpt2-pretrained"
 """The folder in the cache."""
 
-N_LAYER, N_HEAD, N_EMBD = 4, 4, 256
 
-STEP_TOKENS = 2048
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of a model, with the largest vocabulary that goes with it."""
 
-MOST_VOCABULARY = 8192
+    n_layer: int
+    n_head: int
+    n_embd: int
+    vocab: int
+
+
+SMALL, LARGE = Shape(2, 3, 192, 4096), Shape(4, 4, 256, 8192)
+
+MUCH_TEXT = 8_000_000
+"""Bytes from which on a LARGE model is trained: 20,000 HuffPost headlines with their descriptions are 3.5 million."""
 
 BYTES_A_TOKEN = 4
 """About so many in English, with a vocabulary of a few thousand."""
 
-PASSES, MOST_TOKENS = 3, 20_000_000
-"""How often the texts are read, and how many tokens are read in all, at most."""
+STEP_TOKENS = 2048
+
+PASSES, MOST_PASSES = 2, 10
+"""How often the texts are read; more often, the less text there is."""
+
+FEWEST_TOKENS, MOST_TOKENS = 400_000, 10_000_000
+"""So many tokens are read in all, as far as MOST_PASSES allow it, and so many at most."""
 
 STEPS_WORTH_A_PLAN = 200
 """Fewer steps are done before it is known how long they take."""
@@ -78,6 +93,7 @@ _ERRORS: dict[int, type[Gpt2xError]] = {
 class Plan:
     """What is trained, as it follows from the texts."""
 
+    shape: Shape
     tokens: int
     """In all texts, about."""
     vocab: int
@@ -88,18 +104,21 @@ class Plan:
     def of(texts: Sequence[str]) -> Plan:
         """Small for little text, and no longer than MOST_TOKENS for much.
 
-        >>> Plan.of(["a headline of forty letters, or nearly so"] * 20_000)
-        Plan(tokens=205000, vocab=3200, block_size=32, epochs=3)
+        >>> plan = Plan.of(["a headline of forty letters, or nearly so"] * 20_000)
+        >>> plan.tokens, plan.vocab, plan.block_size, plan.steps
+        (205000, 3200, 32, 201)
         """
         lengths = np.fromiter((len(text.encode("utf-8", "surrogatepass")) for text in texts), np.int64)
         num_bytes = int(lengths.sum())
         tokens = max(1, num_bytes // BYTES_A_TOKEN)
-        vocab = min(MOST_VOCABULARY, max(512, num_bytes // 256 // 64 * 64))
+        shape = LARGE if num_bytes >= MUCH_TEXT else SMALL
+        vocab = min(shape.vocab, max(512, num_bytes // 256 // 64 * 64))
         usual = np.quantile(lengths, 0.95) / BYTES_A_TOKEN + 1  # what begins a text has a place, too
         block_size = next((size for size in (32, 64, 128) if usual <= size), 256)
         while block_size > 16 and 8 * block_size > tokens:
             block_size //= 2
-        return Plan(tokens, vocab, block_size, min(PASSES, MOST_TOKENS / tokens))
+        passes = min(max(PASSES, FEWEST_TOKENS / tokens), MOST_PASSES, MOST_TOKENS / tokens)
+        return Plan(shape, tokens, vocab, block_size, passes)
 
     @property
     def steps(self) -> int:
@@ -112,9 +131,9 @@ class Plan:
             "--preset": "text",
             "--tokenizer": "train",
             "--vocab": str(self.vocab),
-            "--n-layer": str(N_LAYER),
-            "--n-head": str(N_HEAD),
-            "--n-embd": str(N_EMBD),
+            "--n-layer": str(self.shape.n_layer),
+            "--n-head": str(self.shape.n_head),
+            "--n-embd": str(self.shape.n_embd),
             "--block-size": str(self.block_size),
             "--dropout": "0",
             "--epochs": f"{self.epochs:g}",
@@ -244,9 +263,9 @@ def _train(plan: Plan, texts: Sequence[str], folder: Path, device: str, verbose:
     words = plan.words(folder, device)
     quiet = not verbose or is_quiet()
     if not quiet:
-        shape = f"{N_LAYER} layers x {N_EMBD}, {plan.vocab:,} tokens"
+        size = f"{plan.shape.n_layer} layers x {plan.shape.n_embd}, vocabulary {plan.vocab:,}"
         say(
-            f"pretraining a small GPT ({shape}) on the {len(texts):,} training texts: {plan.epochs:.2g} passes over "
+            f"pretraining a small GPT ({size}) on the {len(texts):,} training texts: {plan.epochs:.2g} passes over "
             f"some {format_count(plan.tokens)} tokens{_how_long(plan, words, folder)}"
         )
     code, last = _run([*words, *(["--quiet"] if quiet else [])], folder)

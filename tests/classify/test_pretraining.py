@@ -76,13 +76,12 @@ def test_a_gpt_reads_the_training_texts_and_the_lstm_its_states(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    for name, value in (("N_LAYER", 1), ("N_HEAD", 2), ("N_EMBD", 16), ("PASSES", 1)):
-        monkeypatch.setattr(pretraining, name, value)
+    monkeypatch.setattr(pretraining, "SMALL", pretraining.Shape(1, 2, 16, 512))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     model = make_lstm(verbose=True, hidden=16, epochs=6, learning_rate=0.02).fit(*corpus)
     said = capfd.readouterr().err
     assert said.startswith(
-        "pretraining a small GPT (1 layers x 16, 512 tokens) on the 300 training texts: 1 passes"
+        "pretraining a small GPT (1 layers x 16, vocabulary 512) on the 300 training texts: 10 passes"
     )
     assert "validation loss" in said, "the trainer's own talk"
     assert model.score(*unseen) > 0.5
@@ -149,11 +148,12 @@ def test_only_the_command_line_decides_what_is_trained(
 @pytest.mark.parametrize(
     ("num_texts", "letters", "plan"),
     [
-        (40, 40, {"tokens": 400, "vocab": 512, "block_size": 32}),
+        (40, 40, {"tokens": 400, "vocab": 512, "block_size": 32, "epochs": 10}),
         (3, 40, {"tokens": 30, "block_size": 16}),
-        (2_000, 120, {"tokens": 60_000, "vocab": 896, "block_size": 32}),
-        (20_000, 200, {"tokens": 10**6, "vocab": 8192, "block_size": 64}),
-        (200, 20_000, {"tokens": 10**6, "vocab": 8192, "block_size": 256}),
+        (2_000, 120, {"vocab": 896, "block_size": 32, "epochs": 400_000 / 60_000}),
+        (20_000, 200, {"tokens": 10**6, "vocab": 4096, "block_size": 64, "epochs": 2}),
+        (80_000, 200, {"vocab": 8192, "shape": pretraining.LARGE, "block_size": 64}),
+        (200, 20_000, {"tokens": 10**6, "shape": pretraining.SMALL, "block_size": 256}),
     ],
 )
 def test_little_text_makes_a_small_vocabulary_and_long_texts_a_long_context(
