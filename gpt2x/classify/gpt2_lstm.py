@@ -9,6 +9,8 @@ of a context holds no meaning but a huge activation on which attention parks ("a
 arXiv:2309.17453), so the end-of-text token takes that place and is dropped. And features are standardised with the
 training texts' mean and deviation, since some of GPT-2's are a hundred times larger than others.
 
+A GPT that was pretrained on the texts is small and says less; beside its states the LSTM reads its token embeddings.
+
 Letters: S positions of all texts together, C width of GPT-2, B rows of a batch, T positions of a row.
 """
 
@@ -200,8 +202,10 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         batches = list(split_by_tokens(batches_by_length(ids.lengths, 256), ids.lengths, TOKENS_A_BATCH))
         is_kept = self.cache_gib > 0 and len(texts) >= states.FEWEST
         with states.store_for(
-            (len(ids.values), self.gpt_.config.n_embd),
-            key=states.key_of(self.gpt_, ids, self._eot()) if is_kept else None,
+            (len(ids.values), self._width()),
+            key=states.key_of(self.gpt_, ids, self._eot(), embedding=self._takes_embedding())
+            if is_kept
+            else None,
             batches=len(batches),
             cache_gib=float(self.cache_gib),
             memory_gib=float(self.memory_gib),
@@ -224,9 +228,10 @@ class GPT2LSTMClassifier(RecurrentClassifier):
                 start = torch.full((len(rows), 1), self._eot())
                 with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda"):
                     # Attention looks back only, so the padding behind a row reaches none of its real positions.
-                    found = self.gpt_.hidden_states(
-                        torch.cat([start, batch], dim=1).to(device)
-                    )  # (B, 1 + T, C)
+                    ids_here = torch.cat([start, batch], dim=1).to(device)  # (B, 1 + T)
+                    found = self.gpt_.hidden_states(ids_here)  # (B, 1 + T, C)
+                if self._takes_embedding():
+                    found = torch.cat([self.gpt_.wte(ids_here), found], dim=2)  # (B, 1 + T, 2C)
                 said = found[:, 1:].to(torch.float16).cpu().numpy()
                 for i, row in enumerate(rows):
                     store.values[ids.offsets[row] : ids.offsets[row + 1]] = said[i, : lengths[i]]
@@ -241,7 +246,19 @@ class GPT2LSTMClassifier(RecurrentClassifier):
             return 0
 
     def _input_size(self) -> tuple[None, int]:
-        return None, self.gpt_.config.n_embd
+        return None, self._width()
+
+    def _takes_embedding(self) -> bool:
+        """Whether the LSTM also reads each token's embedding.
+
+        The last states of a small GPT tell which token comes next better than which one is there. On 20,000 HuffPost
+        rows the accuracy was 44.7 % with the embedding and 41.9 % without.
+        """
+        return self.gpt2_ == PRETRAIN
+
+    def _width(self) -> int:
+        """Features of a position."""
+        return self.gpt_.config.n_embd * (2 if self._takes_embedding() else 1)
 
     def _cell(self) -> str:
         return "lstm"

@@ -58,9 +58,18 @@ class StateStore:
     """Told how many batches are done by now."""
 
 
-def key_of(gpt: GPT, ids: Ragged, start: int) -> str:
-    """What the states depend on, as a digest: the weights and shape, the tokens, what precedes them, the precision."""
-    digest = hashlib.sha256(f"{_VERSION} {gpt.config} {start} {gpt.wte.weight.device.type}".encode())
+def key_of(gpt: GPT, ids: Ragged, start: int, *, embedding: bool = False) -> str:
+    """What is kept depends on, as a digest: the weights and shape, the tokens, what precedes them, the precision.
+
+    Args:
+        gpt: the model.
+        ids: the texts' tokens.
+        start: the token that precedes each text.
+        embedding: each token's embedding stands beside its state.
+
+    """
+    more = " embedding" if embedding else ""
+    digest = hashlib.sha256(f"{_VERSION} {gpt.config} {start} {gpt.wte.weight.device.type}{more}".encode())
     for name, weight in sorted(gpt.state_dict().items()):
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy())

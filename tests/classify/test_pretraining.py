@@ -120,6 +120,18 @@ def test_the_same_texts_are_pretrained_on_once(
     assert len(kept()) == 2
 
 
+def test_the_lstm_reads_embeddings_beside_the_states(
+    trainer: Trainers, corpus: Corpus, gpt2_folder: Path
+) -> None:
+    model, plain = make_lstm().fit(*corpus), make_lstm(gpt2=str(gpt2_folder)).fit(*corpus)
+    width = plain.net_.forwards.input_size
+    assert model.net_.forwards.input_size == 2 * width
+    ids = model.tokenizer_.encode_ordinary(corpus[0][0])
+    with model._rows(corpus[0][:1]) as rows, plain._rows(corpus[0][:1]) as states:
+        np.testing.assert_allclose(rows.values[:, :width], model.gpt_.wte.weight[ids].detach(), atol=1e-3)
+        np.testing.assert_array_equal(rows.values[:, width:], states.values)
+
+
 def test_the_trainer_gets_the_training_texts_as_they_are_read_and_no_labels(
     trainer: Trainers, corpus: Corpus
 ) -> None:
