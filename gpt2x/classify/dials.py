@@ -105,8 +105,10 @@ DIALS = tuple(
             {"rnn": None}, "", "NAME|PATH",
         ),
         (
-            "gpt2", str, "Where the embeddings come from: a Hugging Face GPT-2 folder or a run; else the newest run.",
-            {"gpt2-lstm": None}, "", "FOLDER|RUN",
+            "gpt2", str,
+            "Where the embeddings come from: a Hugging Face GPT-2 folder, a run, or 'pretrain' (a small GPT reads the "
+            "training texts first). By default the newest run, else the model that ships.",
+            {"gpt2-lstm": None}, "", "FOLDER|RUN|pretrain",
         ),
     )
 )  # fmt: skip

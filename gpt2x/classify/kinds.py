@@ -49,6 +49,9 @@ KINDS = {
 }
 
 
+PRETRAIN = "pretrain"
+"""What `gpt2-lstm` is given in place of a GPT-2's name, to have one pretrained on the training texts."""
+
 PEERS = {
     kind.name: kind
     for kind in (

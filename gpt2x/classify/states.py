@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from gpt2x.classify.kept_folders import GIB, LOCK, remove_oldest
 from gpt2x.errors import InputDataError, OutputError
 from gpt2x.paths import atomic_write, cache_dir, read_text, try_lock
 
@@ -41,9 +42,8 @@ FEWEST = 1000
 SAVE_SECONDS = 10.0
 """How often what is done is written down."""
 
-_STATES, _PROGRESS, _LOCK = "states.f16", "progress.json", "lock"
+_STATES, _PROGRESS = "states.f16", "progress.json"
 _VERSION = 1  # another one: what is kept is of no use any more
-_GIB = 2**30
 
 
 @dataclass
@@ -58,9 +58,18 @@ class StateStore:
     """Told how many batches are done by now."""
 
 
-def key_of(gpt: GPT, ids: Ragged, start: int) -> str:
-    """What the states depend on, as a digest: the weights and shape, the tokens, what precedes them, the precision."""
-    digest = hashlib.sha256(f"{_VERSION} {gpt.config} {start} {gpt.wte.weight.device.type}".encode())
+def key_of(gpt: GPT, ids: Ragged, start: int, *, embedding: bool = False) -> str:
+    """What is kept depends on, as a digest: the weights and shape, the tokens, what precedes them, the precision.
+
+    Args:
+        gpt: the model.
+        ids: the texts' tokens.
+        start: the token that precedes each text.
+        embedding: each token's embedding stands beside its state.
+
+    """
+    more = " embedding" if embedding else ""
+    digest = hashlib.sha256(f"{_VERSION} {gpt.config} {start} {gpt.wte.weight.device.type}{more}".encode())
     for name, weight in sorted(gpt.state_dict().items()):
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy())
@@ -89,11 +98,11 @@ def store_for(
     num_bytes = 2 * shape[0] * shape[1]
     with contextlib.ExitStack() as stack:
         store = None
-        if key is not None and num_bytes <= cache_gib * _GIB:
+        if key is not None and num_bytes <= cache_gib * GIB:
             with contextlib.suppress(OSError):  # a cache that cannot be written to is none
                 store = _kept(cache_dir() / FOLDER / key, shape, batches, stack)
-                _remove_old(cache_dir() / FOLDER, key, int(cache_gib * _GIB))
-        if store is None and num_bytes <= memory_gib * _GIB:
+                remove_oldest(cache_dir() / FOLDER, key, int(cache_gib * GIB), _PROGRESS)
+        if store is None and num_bytes <= memory_gib * GIB:
             store = StateStore(np.empty(shape, np.float16))
         yield store or StateStore(_temporary(shape, stack))
 
@@ -103,7 +112,7 @@ def _kept(
 ) -> StateStore | None:
     """What is kept under a key, all of it or some or none; None where another process is at it."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = stack.enter_context((folder / _LOCK).open("wb"))
+    lock = stack.enter_context((folder / LOCK).open("wb"))
     if not try_lock(lock):
         return None
     file, done = folder / _STATES, _read_progress(folder, shape, batches)
@@ -142,30 +151,6 @@ def _read_progress(folder: Path, shape: tuple[int, int], batches: int) -> int:
         return 0
 
 
-def _remove_old(place: Path, own: str, limit: int) -> None:
-    """Remove what was not used for longest until the rest takes no more than `limit` bytes; what is in use stays."""
-    sizes = {folder: _size(folder) for folder in place.iterdir() if folder.is_dir()}
-    for folder in sorted(sizes, key=_last_used):
-        if sum(sizes.values()) <= limit:
-            return
-        if folder.name == own:
-            continue
-        with (folder / _LOCK).open("wb") as lock:
-            if try_lock(lock):
-                shutil.rmtree(folder, ignore_errors=True)
-                sizes.pop(folder)
-
-
-def _size(folder: Path) -> int:
-    file = folder / _STATES
-    return file.stat().st_size if file.is_file() else 0
-
-
-def _last_used(folder: Path) -> float:
-    file = folder / _PROGRESS
-    return file.stat().st_mtime if file.is_file() else 0.0
-
-
 def _temporary(shape: tuple[int, int], stack: contextlib.ExitStack) -> np.ndarray:
     """An array in a file that goes when the stack is left."""
     num_bytes = 2 * shape[0] * shape[1]
@@ -174,8 +159,8 @@ def _temporary(shape: tuple[int, int], stack: contextlib.ExitStack) -> np.ndarra
         free = shutil.disk_usage(cache_dir()).free
         if free < num_bytes:
             raise OutputError(
-                f"GPT-2's features of these texts take {num_bytes / _GIB:.1f} GiB and {cache_dir()} has "
-                f"{free / _GIB:.1f} GiB free; give fewer texts, or set GPT2X_CACHE to a folder with more space"
+                f"GPT-2's features of these texts take {num_bytes / GIB:.1f} GiB and {cache_dir()} has "
+                f"{free / GIB:.1f} GiB free; give fewer texts, or set GPT2X_CACHE to a folder with more space"
             )
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="features.", dir=cache_dir()))
         return np.memmap(Path(folder) / "features.f16", np.float16, "w+", shape=shape)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from gpt2x.classify.dials import DIALS, Dial, check_belong, check_values, dials_of
-from gpt2x.classify.kinds import KINDS
+from gpt2x.classify.kinds import KINDS, PRETRAIN
 from gpt2x.console import emit, emit_json, format_table
 from gpt2x.settings import Resolved, resolve
 
@@ -139,7 +139,7 @@ def _given(
 def _check_there(found: Mapping[str, Mapping[str, Any]], device: str) -> None:
     """Refuse what was asked for and is not there."""
     run = found.get("gpt2-lstm", {}).get("gpt2")
-    if run is not None:
+    if run not in (None, PRETRAIN):
         from gpt2x.model.runs import find_run
 
         find_run(run)

@@ -36,6 +36,7 @@ def test_compare_prints_a_row_for_each_classifier_and_keeps_a_report(
         "LSTM over GPT-2",
     ]
     assert "embeddings from lyric-writer" in lines[7], "the model that ships serves where there is no run"
+    assert "--gpt2 pretrain" in lines[7], "and the row says what there is instead"
     assert any(line.startswith(("Best: ", "A tie: ")) for line in lines)
     assert "texts to learn from" in stderr
     report = json.loads((out / "report.json").read_text())
