@@ -58,17 +58,17 @@ class StateStore:
     """Told how many batches are done by now."""
 
 
-def key_of(gpt: GPT, ids: Ragged, start: int, *, embedding: bool = False) -> str:
+def key_of(gpt: GPT, ids: Ragged, start: int, *, num_blocks: int | None = None) -> str:
     """What is kept depends on, as a digest: the weights and shape, the tokens, what precedes them, the precision.
 
     Args:
         gpt: the model.
         ids: the texts' tokens.
         start: the token that precedes each text.
-        embedding: each token's embedding stands beside its state.
+        num_blocks: the states are those after so many blocks, each with its token's embedding; None: the last.
 
     """
-    more = " embedding" if embedding else ""
+    more = "" if num_blocks is None else f" {num_blocks} blocks"
     digest = hashlib.sha256(f"{_VERSION} {gpt.config} {start} {gpt.wte.weight.device.type}{more}".encode())
     for name, weight in sorted(gpt.state_dict().items()):
         digest.update(name.encode())

@@ -416,17 +416,27 @@ class GPT(nn.Module):
         loss = F.cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
         return logits[..., : self.config.vocab_size], loss
 
-    def hidden_states(self, idx: Tensor, *, cache: KVCache | None = None) -> Tensor:
+    def hidden_states(
+        self, idx: Tensor, *, cache: KVCache | None = None, num_blocks: int | None = None
+    ) -> Tensor:
         """(B, T) -> (B, T, C): the last block's output after the final LayerNorm, as Hugging Face's GPT2Model.
 
+        With `num_blocks` the residual stream after so many blocks, as it is; the others are not computed.
+
         Raises:
-            ValueError: more tokens than `block_size`, those in the cache counted.
+            ValueError: more tokens than `block_size`, those in the cache counted; or a cache and `num_blocks`.
 
         """
-        return self._hidden_states(idx, cache)[0]
+        if num_blocks is not None and cache is not None:
+            raise ValueError("a cache holds keys and values of all blocks; give no num_blocks with it")
+        return self._hidden_states(idx, cache, num_blocks=num_blocks)[0]
 
     def _hidden_states(
-        self, idx: Tensor, cache: KVCache | None, documents: Tensor | None = None
+        self,
+        idx: Tensor,
+        cache: KVCache | None,
+        documents: Tensor | None = None,
+        num_blocks: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The hidden states, and the matrix (Vp, C) of the output layer."""
         if documents is not None and cache is not None:
@@ -448,8 +458,10 @@ class GPT(nn.Module):
             x = x + self.wpe(positions if documents is None else _places_in_documents(documents))
         x = F.dropout(x, self.config.dropout, self.training)
         branch = None
-        for block in self.h:
+        for block in self.h if num_blocks is None else self.h[:num_blocks]:
             x, branch = block(x, branch, cache, mask, rotation)
+        if num_blocks is not None:
+            return x if branch is None else x + branch, head
         if cache is not None:
             cache.advance(idx.shape[1])
         return self.ln_f(x, branch)[1], head

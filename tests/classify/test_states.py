@@ -100,7 +100,7 @@ def test_other_texts_and_other_weights_have_other_states(gpt2_folder: Path, corp
     assert states.key_of(gpt, Ragged.of([[1, 2], [3, 4]]), 0) != key
     assert states.key_of(gpt, Ragged.of([[1, 2, 3], [5]]), 0) != key
     assert states.key_of(gpt, ids, 1) != key
-    assert states.key_of(gpt, ids, 0, embedding=True) != key
+    assert states.key_of(gpt, ids, 0, num_blocks=1) != key
     with torch.no_grad():
         gpt.wte.weight[0, 0] += 1
     assert states.key_of(gpt, ids, 0) != key

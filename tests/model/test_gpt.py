@@ -141,6 +141,18 @@ def test_hidden_states_are_what_the_head_reads(tiny: GPTConfig) -> None:
     torch.testing.assert_close(model(idx, last_only=True)[0], model(idx)[0][:, -1:])
 
 
+def test_hidden_states_after_some_blocks_are_the_stream_there(tiny: GPTConfig) -> None:
+    model = GPT(tiny).eval()
+    idx = random_ids(tiny, 2, 9)
+    last = model.hidden_states(idx, num_blocks=tiny.n_layer)
+    torch.testing.assert_close(model.ln_f(last, None)[1], model.hidden_states(idx))
+    positions = torch.arange(9)
+    assert model.wpe is not None
+    torch.testing.assert_close(model.hidden_states(idx, num_blocks=0), model.wte(idx) + model.wpe(positions))
+    with pytest.raises(ValueError, match="give no num_blocks"):
+        model.hidden_states(idx, cache=model.new_cache(2), num_blocks=1)
+
+
 def test_optimizer_groups_decay_matrices_only_and_cover_everything_once(tiny: GPTConfig) -> None:
     model = GPT(tiny)
     decayed, plain = model.optimizer_groups(0.1)
