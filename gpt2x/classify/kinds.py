@@ -18,7 +18,7 @@ HEADER = "classifier.json"
 
 FORMAT = "gpt2x-classifier"
 FORMAT_VERSION = 5
-"""Format 5 has three numbers for the confidence (a temperature and an offset before); format 4 says how the RNN reads
+"""Format 5 has four numbers for the confidence (a temperature and an offset before); format 4 says how the RNN reads
 fields (as one before); format 3 adds the temperature (1 before); format 2 says how texts are read (text form, token
 pattern, …), for which format 1 had one way. All are still read."""
 

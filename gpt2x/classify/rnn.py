@@ -137,7 +137,7 @@ class RNNClassifier(RecurrentClassifier):
         label_smoothing: float = 0.1,
         objective: str = "accuracy",
         class_weight: Any = None,
-        validation_fraction: float = 0.1,
+        validation_fraction: float = 0.05,
         patience: int = 2,
         precision: str = "auto",
         device: str = "auto",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpt2x.classify.array_file import ArrayFile, Entry
-from gpt2x.classify.calibration import FARTHEST, STEEPEST, UNCHANGED, Confidence
+from gpt2x.classify.calibration import COOLEST, FARTHEST, HOTTEST, STEEPEST, UNCHANGED, Confidence
 from gpt2x.classify.inputs import encode_labels
 from gpt2x.classify.kinds import HEADER
 from gpt2x.errors import InputDataError, MissingComponentError
@@ -157,14 +157,15 @@ def read_confidence(header: Mapping[str, Any]) -> Confidence:
     """
     if header["version"] < 3:
         return UNCHANGED
-    if header["version"] < 5:  # one weight for both, as what they were divided by
+    if header["version"] < 5:
         state = header["state"]
-        weight = 1 / restored_number(state, "temperature", 1 / STEEPEST, 100.0)
-        return Confidence(weight, weight, restored_number(state, "offset", -FARTHEST, FARTHEST))
+        temperature = restored_number(state, "temperature", COOLEST, HOTTEST)
+        return Confidence(temperature, offset=restored_number(state, "offset", -FARTHEST, FARTHEST))
     state = header["state"].get("confidence")
     if not isinstance(state, dict) or state.keys() != set(Confidence._fields):
         raise ValueError(f"confidence in {HEADER} is not an object of {', '.join(Confidence._fields)}")
     return Confidence(
+        restored_number(state, "temperature", COOLEST, HOTTEST),
         restored_number(state, "named", 0.0, STEEPEST),
         restored_number(state, "others", 0.0, STEEPEST),
         restored_number(state, "offset", -FARTHEST, FARTHEST),

@@ -26,12 +26,12 @@ SCORES = st.lists(
 )
 
 
-@given(SCORES, st.floats(0, 10), st.floats(0, 10), st.floats(-50, 50))
+@given(SCORES, st.floats(0.1, 100), st.floats(0, 20), st.floats(0, 20), st.floats(-50, 50))
 def test_labels_stay_and_probabilities_remain_probabilities(
-    scores: list[list[float]], a: float, b: float, c: float
+    scores: list[list[float]], temperature: float, a: float, b: float, c: float
 ) -> None:
     shares = softmax(np.array(scores))
-    changed = with_confidence(shares, Confidence(a, b, c))
+    changed = with_confidence(shares, Confidence(temperature, a, b, c))
     assert (changed >= 0).all()
     np.testing.assert_allclose(changed.sum(axis=1), 1, rtol=1e-9)
     named = shares.argmax(axis=1)
@@ -39,15 +39,15 @@ def test_labels_stay_and_probabilities_remain_probabilities(
 
 
 def test_odds_are_divided_and_the_rest_is_shared_as_before() -> None:
-    changed = with_confidence(np.array([[0.9, 0.08, 0.02]]), Confidence(0.5, 0.5, 0.0))[0]
+    changed = with_confidence(np.array([[0.9, 0.08, 0.02]]), Confidence(temperature=2.0))[0]
     assert changed[0] / (1 - changed[0]) == pytest.approx(3)  # nine to one
     assert changed[1] / changed[2] == pytest.approx(4)
 
 
 def test_both_ends_have_a_weight_of_their_own() -> None:
     near_1, near_0 = np.array([[0.999, 0.001]]), np.array([[0.501, 0.499]])
-    assert with_confidence(near_1, Confidence(1.0, 0.1, 0.0))[0, 0] == pytest.approx(0.666, abs=1e-3)
-    assert with_confidence(near_0, Confidence(0.1, 1.0, 0.0))[0, 0] == pytest.approx(0.651, abs=1e-3)
+    assert with_confidence(near_1, Confidence(1.0, 1.0, 0.1, 0.0))[0, 0] == pytest.approx(0.666, abs=1e-3)
+    assert with_confidence(near_0, Confidence(1.0, 0.1, 1.0, 0.0))[0, 0] == pytest.approx(0.651, abs=1e-3)
 
 
 def test_what_made_it_too_sure_is_found() -> None:
@@ -58,10 +58,11 @@ def test_what_made_it_too_sure_is_found() -> None:
     too_sure = 1 / (1 + np.exp(-np.abs(odds) * 3))
     shares = np.stack([too_sure, 1 - too_sure], axis=1)
     found = fit_confidence(shares, truth)
-    assert found.others == pytest.approx(1 / 3, rel=0.1)
+    assert found.temperature == pytest.approx(3, rel=0.05)
+    assert found[1:3] == pytest.approx((1, 1), abs=0.1)
     assert expected_calibration_error(shares, truth) > 0.1
     assert expected_calibration_error(with_confidence(shares, found), truth) < 0.01
-    assert expected_calibration_error(with_confidence(shares, Confidence(1 / 3, 1 / 3, 0.0)), truth) < 0.01
+    assert expected_calibration_error(with_confidence(shares, Confidence(temperature=3.0)), truth) < 0.01
 
 
 def test_few_texts_decide_nothing() -> None:
@@ -136,7 +137,7 @@ def test_the_rnn_is_calibrated_on_the_texts_that_stop_it(tmp_path: Path) -> None
 
     model = RNNClassifier(
         tokenizer="learn", embedding=16, hidden=16, epochs=4, learning_rate=0.02, device="cpu", random_state=0
-    ).fit(*noisy(2000, 0))
+    ).fit(*noisy(2400, 0))
     texts, labels = noisy(2000, 1)
     shares = model.predict_proba(texts)
     assert model.confidence_ != UNCHANGED

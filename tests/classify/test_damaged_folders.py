@@ -98,7 +98,7 @@ def write_json(path: Path, value: Any) -> None:
 def test_every_value_of_the_header_may_be_anything(fitted: TextClassifier, kept: Path, new: Any) -> None:
     header = json.loads((kept / HEADER).read_text())
     for path in places(header):
-        if path[-1] in ("named", "others", "offset", "strength") and new == 0.5:
+        if path[-1] in ("temperature", "named", "others", "offset", "strength") and new == 0.5:
             continue  # a value that it may have
         write_json(kept / HEADER, altered(header, path, new))
         listing = path[0] == "files" and (new is GONE or new == ("x" if len(path) > 1 else []))
@@ -295,13 +295,13 @@ def test_a_folder_of_format_1_reads_texts_as_it_did_and_keeps_doing_so(
         )
 
 
-def test_a_temperature_of_format_4_weighs_both_logarithms(fitted: TextClassifier, kept: Path) -> None:
+def test_a_temperature_and_an_offset_of_format_4_are_read(fitted: TextClassifier, kept: Path) -> None:
     header = json.loads((kept / HEADER).read_text())
     del header["state"]["confidence"]
     header["state"].update(temperature=4.0, offset=0.5)
     write_json(kept / HEADER, {**header, "version": 4})
     old = classify.load(kept)
-    assert old.confidence_ == (0.25, 0.25, 0.5)
+    assert old.confidence_ == (4.0, 1.0, 1.0, 0.5)
     assert old.predict(TEXTS).tolist() == fitted.predict(TEXTS).tolist()
 
 
