@@ -144,7 +144,7 @@ def test_a_rung_for_speed_that_is_slower_does_not_pay_and_is_not_built_upon(clim
         c.attention for c in bench.launched[bench.launched.index(_config(bench, flash)) + 1 :]
     }
     assert results.before(row(results, "vocab")) is row(results, "compile")
-    assert flash.decided_ms == {"with": [110.0] * 12, "without": [100.0] * 12}
+    assert flash.decided_ms == {"with": [110.0] * 24, "without": [100.0] * 24}
 
 
 def _config(bench: Bench, row: Row) -> StepConfig:
