@@ -21,6 +21,8 @@ from gpt2x.paths import atomic_write
 COLORS = {"top": "#0072b2", "rung": "#56b4e9", "idle": "#c3cad2", "broken": "#d55e00", "peer": "#cc79a7"}
 LINE = 0.16
 """Inches that a line of the foot takes."""
+NAMES = 2.55
+"""Inches for the names of the rungs, of 32 letters and a number at most."""
 HEADLINE_FITS = 105.0
 """Points of type for each inch of a line's width and each letter of it."""
 PHASES = {"forward": "#0072b2", "backward": "#56b4e9", "optimizer": "#e69f00"}
@@ -168,7 +170,8 @@ def _titles(figure: Any, results: Results, foot: str) -> None:
     )
     figure.text(0.012, 0.10 / height, foot, fontsize=7.5, color=FAINT, va="bottom", linespacing=1.4)
     bottom = 0.5 + LINE * (foot.count("\n") + 1)
-    figure.subplots_adjust(left=0.165, right=0.985, wspace=0.07, top=1 - 1.1 / height, bottom=bottom / height)
+    left = NAMES / figure.get_figwidth()
+    figure.subplots_adjust(left=left, right=0.985, wspace=0.07, top=1 - 1.1 / height, bottom=bottom / height)
 
 
 def _foot(results: Results) -> str:
