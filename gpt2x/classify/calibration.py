@@ -109,9 +109,7 @@ def with_confidence(shares: np.ndarray, confidence: Confidence) -> np.ndarray:
     """
     if confidence == UNCHANGED or not len(shares):
         return shares
-    place = shares.argmax(axis=1)[:, None]
-    others = np.array(shares, dtype=np.float64)
-    np.put_along_axis(others, place, 0.0, axis=1)
+    place, others = _others(shares)
     rest = others.sum(axis=1, keepdims=True)
     others = np.divide(others, rest, out=np.zeros_like(others), where=rest > LEAST)
     odds = _log(shares.max(axis=1)) - _log(rest[:, 0])
@@ -137,9 +135,8 @@ def fit_confidence(shares: np.ndarray, truth: np.ndarray) -> Confidence:
         return UNCHANGED
     from scipy.optimize import minimize  # half a second, and only learning needs it
 
-    named, right = shares.argmax(axis=1), shares.argmax(axis=1) == truth
-    others = np.array(shares, dtype=np.float64)
-    np.put_along_axis(others, named[:, None], 0.0, axis=1)
+    place, others = _others(shares)
+    right = place[:, 0] == truth
     odds = _log(shares.max(axis=1)) - _log(others.sum(axis=1))
 
     def surprise(new_odds: np.ndarray) -> float:
@@ -161,6 +158,14 @@ def fit_confidence(shares: np.ndarray, truth: np.ndarray) -> Confidence:
     return Confidence(
         temperature, *(float(np.clip(w, *limit)) for w, limit in zip(weights, limits, strict=True))
     )
+
+
+def _others(shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the largest of each row is, (N, 1), and a copy (N, K) with 0 there."""
+    place = shares.argmax(axis=1)[:, None]
+    others = np.array(shares, dtype=np.float64)
+    np.put_along_axis(others, place, 0.0, axis=1)
+    return place, others
 
 
 def _logarithms(odds: np.ndarray) -> np.ndarray:
