@@ -60,13 +60,24 @@ def measure_start_up(
     ]
     results.start_up_bytes = file.stat().st_size
     results.start_up = [program for program, _ in programs]
-    # With an empty name tiktoken reads the rank file from where it is, instead of a copy of it in a cache.
-    variables = worker_environment(folder, None) | {
+    variables = _variables(vocabulary, folder)
+    contenders = [ProgramContender(program, command, variables, timeout_s) for program, command in programs]
+    interleave(contenders, Effort(rounds=rounds, warm_up=1))
+
+
+def _variables(vocabulary: Vocabulary, folder: Path) -> dict[str, str]:
+    """The environment of both programs: where the vocabulary is, and that Python may keep what it compiled.
+
+    pip compiles what it installs, but not a checkout; so the round that warms up compiles both into a folder of their
+    own. With an empty name tiktoken reads the rank file from where it is, instead of a copy of it in a cache.
+    """
+    variables = worker_environment(folder, None)
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    return variables | {
+        "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
         "TIKTOKEN_CACHE_DIR": "",
         "GPT2X_VOCAB": str(vocabulary.rank_file),
     }
-    contenders = [ProgramContender(program, command, variables, timeout_s) for program, command in programs]
-    interleave(contenders, Effort(rounds=rounds))
 
 
 def _is_gpt2(vocabulary: Vocabulary) -> bool:
