@@ -4,7 +4,7 @@
 
 Each command runs in a terminal of `COLUMNS` columns. When a line is complete it is kept with its time, and the picture
 shows it at that time; pauses are shortened to `LONGEST_PAUSE`. The last picture stays. Needs rich,
-which reads the colours.
+which reads the colours; `classify` needs HuffPost's data as news.jsonl.xz in the current folder.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ PROGRESS = "━".encode()
 RECORDINGS = {
     "bench": "gpt2x bench show docs/benchmarks/cpu-2-cores | tail -22",
     "bpe": "gpt2x bpe train --vocab 512 --out v && gpt2x bpe explain --tokenizer v ' ex-girlfriend'",
+    "classify": "gpt2x classify compare --data news.jsonl.xz --limit 20000 --models nb,hashed-nb,linear",
     "sing": 'gpt2x sing "ex-girlfriend" --seed 1',
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gpt2x.console import format_count, one_line
+from gpt2x.console import format_count, one_line, wrapped
 from gpt2x.errors import InputDataError, OutputError
 from gpt2x.paths import VOCABULARY_BYTES, read_text
 
@@ -30,6 +30,9 @@ COLUMNS = (
     ("texts/s", 8, True),
     ("note", 0, False),
 )
+GAP = "  "
+LEFT_OUT_FIRST = ("parameters", "texts/s", "training", "macro-F1", "ECE")
+"""Columns that a narrow terminal does without, in this order; reports have them all."""
 
 
 def check_report_folder(folder: Path) -> None:
@@ -193,40 +196,61 @@ class ComparisonReport:
 # -- for a terminal -------------------------------------------------------------------------------------------------
 
 
-def table_head() -> str:
-    """The two lines above the rows."""
-    return (
-        f"{_lay_out([head for head, _, _ in COLUMNS])}\n{_lay_out(['-' * max(w, 4) for _, w, _ in COLUMNS])}"
-    )
+def table_head(width: int | None = None) -> str:
+    """The two lines above the rows, in so many columns of a terminal; None: in as many as they take."""
+    heads = {head: head for head, _, _ in COLUMNS}
+    rule = {head: "-" * max(own, 4) for head, own, _ in COLUMNS}
+    chosen = _fitting(width)
+    return f"{_lay_out(heads, chosen)}\n{_lay_out(rule, chosen)}"
 
 
-def table_row(result: ModelResult) -> str:
-    """One line of the table, of fixed widths: rows are printed as they come."""
+def table_row(result: ModelResult, width: int | None = None) -> str:
+    """One row of the table, of fixed widths: rows are printed as they come. A note without room stands below."""
     if result.accuracy is None:
-        return f"{result.title.ljust(COLUMNS[0][1])}  {'peer; ' * result.peer}did not run: {result.reason}"
-    return _lay_out(
-        [
-            result.title,
-            f"{result.accuracy:.2%}",
-            f"{result.accuracy_low:.1%}-{result.accuracy_high:.1%}",
-            f"{result.macro_f1:.3f}",
-            "" if result.calibration_error is None else f"{result.calibration_error:.3f}",
-            format_count(result.parameters or 0),
-            f"{result.train_seconds:.1f} s",
-            format_count(round(result.predict_texts_per_second or 0)),
-            f"peer; {result.note}" if result.peer else result.note,
-        ]
-    )
+        reason = (
+            f"{result.title.ljust(COLUMNS[0][1])}{GAP}{'peer; ' * result.peer}did not run: {result.reason}"
+        )
+        return reason if width is None else wrapped(reason, width)
+    cells = {
+        "model": result.title,
+        "top-1": f"{result.accuracy:.2%}",
+        "95 % interval": f"{result.accuracy_low:.1%}-{result.accuracy_high:.1%}",
+        "macro-F1": f"{result.macro_f1:.3f}",
+        "ECE": "" if result.calibration_error is None else f"{result.calibration_error:.3f}",
+        "parameters": format_count(result.parameters or 0),
+        "training": f"{result.train_seconds:.1f} s",
+        "texts/s": format_count(round(result.predict_texts_per_second or 0)),
+        "note": f"peer; {result.note}" if result.peer else result.note,
+    }
+    row, note = _lay_out(cells, _fitting(width)), cells["note"]
+    return row if width is None or not note else f"{row}\n{wrapped(f'  ({note})', width)}"
 
 
-def summary(report: ComparisonReport, *, chart: bool = True) -> str:
+def _fitting(width: int | None) -> list[str]:
+    """The heads of the columns that find room: all, or those that matter most, and then notes stand below."""
+    if width is None:
+        return [head for head, _, _ in COLUMNS]
+    sizes = {head: own for head, own, _ in COLUMNS if head != "note"}
+    for head in LEFT_OUT_FIRST:
+        if sum(sizes.values()) + len(GAP) * (len(sizes) - 1) <= width:
+            break
+        del sizes[head]
+    return list(sizes)
+
+
+def summary(report: ComparisonReport, *, chart: bool = True, width: int | None = None) -> str:
     """The lines below the table: who is best and how sure that is, a chart of bars, the commonest mistakes."""
+    lines = _summary_lines(report, chart=chart, width=width)
+    return "\n".join(lines if width is None else [wrapped(line, width) for line in lines])
+
+
+def _summary_lines(report: ComparisonReport, *, chart: bool, width: int | None) -> list[str]:
     best = report.best
     if best is None:
-        return "No classifier ran."
+        return ["No classifier ran."]
     lines = [_verdict(report, best)]
     if chart:
-        lines += ["", *bars(report)]
+        lines += ["", *bars(report, 50 if width is None else max(10, min(50, width - 26)))]
     if report.abstain is not None:
         lines += ["", f"Where a label has a probability of {report.abstain:g} or more:"]
         lines += [
@@ -241,7 +265,7 @@ def summary(report: ComparisonReport, *, chart: bool = True) -> str:
             f"  {one_line(true)} taken for {one_line(taken)}: {count} of {there}"
             for true, taken, count, there in mistakes
         ]
-    return "\n".join(lines)
+    return lines
 
 
 def bars(report: ComparisonReport, width: int = 50) -> list[str]:
@@ -273,9 +297,10 @@ def _verdict(report: ComparisonReport, best: ModelResult) -> str:
     return f"{line}; better than each other one beyond chance (McNemar p < 0.05)."
 
 
-def _lay_out(cells: list[str]) -> str:
+def _lay_out(cells: Mapping[str, str], chosen: list[str]) -> str:
     parts = [
-        cell.rjust(width) if right else cell.ljust(width)
-        for cell, (_, width, right) in zip(cells, COLUMNS, strict=True)
+        cells[head].rjust(own) if right else cells[head].ljust(own)
+        for head, own, right in COLUMNS
+        if head in chosen
     ]
-    return "  ".join(parts).rstrip()
+    return GAP.join(parts).rstrip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ from gpt2x.cli.classify_options import (
     read,
 )
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
-from gpt2x.console import emit, emit_json, say
+from gpt2x.console import columns, emit, emit_json, is_terminal, say
 from gpt2x.errors import Gpt2xError, MissingComponentError, OutputError
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ def compare(
     from gpt2x.classify.comparison import compare as run
     from gpt2x.classify.report import summary, table_head, table_row
 
+    width = columns() if is_terminal(sys.stdout) else None  # a file has room for all columns
+
     def on_start(kind: Any, report: ComparisonReport) -> None:
         if not report.models:
             say(
@@ -140,7 +143,7 @@ def compare(
                 f"{len(report.classes)} classes, seed {seed}"
             )
             if not as_json:
-                emit(table_head())
+                emit(table_head(width))
         say(f"{kind.title} …")
 
     report = run(
@@ -155,13 +158,13 @@ def compare(
         blend=blend,
         settings=chosen,
         on_start=on_start,
-        on_result=lambda result: None if as_json else emit(table_row(result)),
+        on_result=lambda result: None if as_json else emit(table_row(result, width)),
         source=data,
     )
     if as_json:
         emit_json(report.to_dict())
     else:
-        emit("\n" + summary(report))
+        emit("\n" + summary(report, width=width))
     if out is not None:
         _keep(report, out)
     if report_file is not None:

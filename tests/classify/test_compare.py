@@ -232,6 +232,19 @@ def test_rows_line_up_under_their_heads(quick_report: ComparisonReport) -> None:
     assert head.index("top-1") > 0
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_and_the_summary_fit_a_terminal(quick_report: ComparisonReport, width: int) -> None:
+    rows = [reports.table_row(result, width) for result in quick_report.models]
+    text = "\n".join([reports.table_head(width), *rows, reports.summary(quick_report, width=width)])
+    assert max(map(len, text.splitlines())) <= width
+    words = text.split()
+    for result in quick_report.models:
+        assert f"{result.accuracy:.2%}" in words
+        for word in f"({result.note})".split():
+            assert word in words, "notes are whole, below their row"
+    assert ("parameters" in words) == (width == 120)
+
+
 def test_the_summary_names_the_best_and_its_commonest_mistakes() -> None:
     def result(name: str, accuracy: float, p: float | None) -> ModelResult:
         confusion = [[8, 2, 0], [0, 10, 0], [1, 0, 9]]
