@@ -80,7 +80,10 @@ DIALS = tuple(
             {"rnn": 0.1, "gpt2-lstm": 0.0},
         ),
         ("weight_decay", float, "Weight decay of AdamW.", {"rnn": 0.01, "gpt2-lstm": 0.01}),
-        ("batch_size", int, "Texts a step.", {"rnn": 32, "gpt2-lstm": 32}),
+        (
+            "batch_size", int, "Texts a step. By default 32; of more than 32,000 texts a thousandth, 128 at most.",
+            {"rnn": None, "gpt2-lstm": None},
+        ),
         (
             "precision", str, "What is computed in while training: float32, bf16, or auto (bf16 on a CPU that has it).",
             {"rnn": "auto", "gpt2-lstm": "auto"},

@@ -65,7 +65,7 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         lowercase: lower-case the texts first, in training and in use alike.
         epochs: passes over the training texts at most; training ends when `patience` epochs have not lowered the loss
             on the validation slice, and the best epoch is kept.
-        batch_size: texts in a step.
+        batch_size: texts in a step; None: as `texts_a_step` says.
         learning_rate: AdamW's, after a short warm-up; falls to a tenth by the last epoch.
         weight_decay: AdamW's.
         dropout: share of GPT-2's features hidden in training.
@@ -120,7 +120,7 @@ class GPT2LSTMClassifier(RecurrentClassifier):
         cache_gib: float = 16.0,
         lowercase: bool = True,
         epochs: int = 6,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         learning_rate: float = 4e-3,
         weight_decay: float = 0.01,
         dropout: float = 0.3,

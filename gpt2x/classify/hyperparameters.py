@@ -39,16 +39,19 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Whole(Rule):
-    """A whole number from `low` to `high`, Python's or NumPy's; True is none."""
+    """A whole number from `low` to `high`, Python's or NumPy's; True is none. Or None where that is allowed."""
 
     low: int
     high: int
+    or_none: bool = False
 
     @property
     def wanted(self) -> str:  # type: ignore[override]  # noqa: D102
-        return f"a whole number from {self.low:,} to {self.high:,}"
+        return f"{'None or ' if self.or_none else ''}a whole number from {self.low:,} to {self.high:,}"
 
     def allows(self, value: Any) -> bool:  # noqa: D102
+        if value is None:
+            return self.or_none
         is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         return is_whole and bool(self.low <= value <= self.high)
 

@@ -24,6 +24,7 @@ from gpt2x.classify.neural import (
     one_thread_if_small,
     predict_logits,
     seeded,
+    texts_a_step,
     train_network,
     validation_split,
 )
@@ -58,7 +59,7 @@ class RecurrentClassifier(WeightedClassifier):
         {
             **TextClassifier.rules,
             "epochs": Whole(1, 10**6),
-            "batch_size": Whole(1, 2**16),
+            "batch_size": Whole(1, 2**16, or_none=True),
             "learning_rate": Number(1e-12, 1e3),
             "weight_decay": Number(0, 100),
             "hidden": Whole(1, 2**14),
@@ -86,7 +87,7 @@ class RecurrentClassifier(WeightedClassifier):
 
     # Hyperparameters that both have; each class documents and sets its own.
     epochs: int
-    batch_size: int
+    batch_size: int | None
     learning_rate: float
     weight_decay: float
     hidden: int
@@ -110,7 +111,7 @@ class RecurrentClassifier(WeightedClassifier):
         self._prepare(self._cased(texts), device)
         plan = Plan(
             epochs=int(self.epochs),
-            batch_size=int(self.batch_size),
+            batch_size=texts_a_step(len(texts)) if self.batch_size is None else int(self.batch_size),
             learning_rate=float(self.learning_rate),
             weight_decay=float(self.weight_decay),
             label_smoothing=float(self.label_smoothing),
@@ -128,7 +129,7 @@ class RecurrentClassifier(WeightedClassifier):
                 self.history_ = train_network(net, rows, y, plan, KINDS[self.kind].title, row_weights=weights)
                 _, held = validation_split(y, weights, plan, np.random.default_rng(seed))
                 if len(held):
-                    logits = predict_logits(net, rows, plan.batch_size, held).double()
+                    logits = predict_logits(net, rows, held).double()
                     if self.objective == "macro":
                         log_prior = log_shares(y, num_classes, weights)
                         logits = logits.add(self._adjust(net, logits.numpy(), y, held, log_prior))
@@ -149,7 +150,7 @@ class RecurrentClassifier(WeightedClassifier):
         for start in range(0, len(texts), PREDICT_ROWS):
             chosen = self._cased(texts[start : start + PREDICT_ROWS])
             with self._rows(chosen) as rows, one_thread_if_small(self.net_):
-                parts.append(predict_logits(self.net_, rows, int(self.batch_size)).double().softmax(dim=1))
+                parts.append(predict_logits(self.net_, rows).double().softmax(dim=1))
         return torch.cat(parts).numpy()
 
     def _num_parameters(self) -> int:

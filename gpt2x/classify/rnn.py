@@ -70,7 +70,7 @@ class RNNClassifier(RecurrentClassifier):
             when it is typed in another case.
         epochs: passes over the training texts at most; training ends when `patience` epochs have not lowered the loss
             on the validation slice, and the best epoch is kept.
-        batch_size: texts in a step.
+        batch_size: texts in a step; None: as `texts_a_step` says.
         learning_rate: AdamW's, after a short warm-up; falls to a tenth by the last epoch.
         weight_decay: AdamW's.
         dropout: share of the embedding's features hidden in training, the same ones throughout a text.
@@ -128,7 +128,7 @@ class RNNClassifier(RecurrentClassifier):
         lowercase: bool = True,
         shapes: bool = False,
         epochs: int = 5,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
         dropout: float = 0.4,

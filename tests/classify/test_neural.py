@@ -20,6 +20,7 @@ from gpt2x.classify.neural import (
     batches_by_length,
     one_thread_if_small,
     predict_logits,
+    texts_a_step,
     train_network,
 )
 from gpt2x.classify.rnn import find_tokenizer, token_shapes
@@ -47,6 +48,19 @@ def test_batches_by_length_pad_a_fraction_of_what_random_ones_do() -> None:
 
     plain = [rng.permutation(5000)[i : i + 32] for i in range(0, 5000, 32)]
     assert padding(batches_by_length(lengths, 32, rng)) < 0.1 * padding(plain)
+
+
+@pytest.mark.parametrize(
+    ("num_texts", "batch"), [(1, 32), (32_999, 32), (64_000, 64), (128_000, 128), (10**7, 128)]
+)
+def test_more_texts_are_learned_in_larger_steps(num_texts: int, batch: int) -> None:
+    assert texts_a_step(num_texts) == batch
+
+
+def test_a_batch_size_that_nobody_gives_is_that_of_the_number_of_texts() -> None:
+    texts, labels = ["rain and wind", "a goal at last"] * 40, ["weather", "sport"] * 40
+    default, given = (make_rnn(batch_size=size).fit(texts, labels) for size in (None, 32))
+    assert (default.predict_proba(texts) == given.predict_proba(texts)).all()
 
 
 def test_batches_of_one_length_need_no_padding() -> None:
@@ -144,7 +158,7 @@ def test_label_smoothing_keeps_a_network_from_being_too_sure() -> None:
     for smoothing in (0.0, 0.3):
         net = make_net()
         train_network(net, rows, y, make_plan(label_smoothing=smoothing, patience=50), "toy")
-        sure.append(float(predict_logits(net, rows, 16).softmax(1).amax(1).mean()))
+        sure.append(float(predict_logits(net, rows).softmax(1).amax(1).mean()))
     assert sure[1] < sure[0] - 0.05
 
 
@@ -173,11 +187,11 @@ def test_training_lowers_the_loss_and_keeps_the_best_epoch() -> None:
     assert history[-1]["train_loss"] < history[0]["train_loss"]
     best = min(record["validation_loss"] for record in history)
     _, check = split_rows(y, 0.2, np.random.default_rng(0))
-    logits = predict_logits(net, rows, 16, check)
+    logits = predict_logits(net, rows, check)
     assert float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(y[check]))) == pytest.approx(
         best, rel=1e-5
     )
-    assert (predict_logits(net, rows, 7).argmax(1).numpy() == y).mean() > 0.9
+    assert (predict_logits(net, rows).argmax(1).numpy() == y).mean() > 0.9
 
 
 def test_rows_of_equal_weights_train_as_rows_without() -> None:
@@ -197,7 +211,7 @@ def test_rows_of_no_weight_teach_nothing(fraction: float) -> None:
     net = make_net()
     plan = make_plan(validation_fraction=fraction)
     train_network(net, rows, given, plan, "toy", row_weights=weights)
-    assert (predict_logits(net, rows, 16).argmax(1).numpy() == y).mean() > 0.9
+    assert (predict_logits(net, rows).argmax(1).numpy() == y).mean() > 0.9
 
 
 def test_the_heavier_of_two_labels_wins() -> None:
@@ -209,7 +223,7 @@ def test_the_heavier_of_two_labels_wins() -> None:
     weights = np.tile([1.0, 4.0], len(y))
     net = make_net()
     history = train_network(net, twice, labels, make_plan(patience=50), "toy", row_weights=weights)
-    assert (predict_logits(net, rows, 16).argmax(1).numpy() == (y + 1) % 3).mean() > 0.9
+    assert (predict_logits(net, rows).argmax(1).numpy() == (y + 1) % 3).mean() > 0.9
     assert history[-1]["validation_loss"] < history[0]["validation_loss"]
 
 
