@@ -25,6 +25,8 @@ HELP = {
     "data": "A folder or file of texts; takes the place of the built-in input of its name. May be given repeatedly.",
     "inputs": "Which texts to measure, by name: lyrics,code.",
     "peers": "Which tokenizers to measure, by name; tiktoken (with --train: tokenizers) and gpt2x always take part.",
+    "floor": "Also encode the documents of this file of JSON lines one at a time, each with a new tokenizer, and say "
+    "which is slowest.",
     "train": "Measure learning a vocabulary instead of encoding.",
     "quick": "Shorter texts, fewer rounds; half a minute.",
     "out": "Also write results.json and README.md, a page with the tables, into this folder.",
@@ -51,6 +53,7 @@ def bpe(
     ] = None,
     inputs: Annotated[str, Option(help=HELP["inputs"], metavar="LIST")] = "all",
     peers: Annotated[str, Option(help=HELP["peers"], metavar="LIST")] = "all",
+    floor: Annotated[Path | None, Option(help=HELP["floor"], metavar="FILE", show_default=False)] = None,
     train: Annotated[bool, Option("--train", help=HELP["train"])] = False,
     quick: Annotated[bool, Option("--quick", help=HELP["quick"])] = False,
     out: Annotated[
@@ -73,10 +76,12 @@ def bpe(
     if train:
         if inputs != "all":
             raise UsageError(f"--inputs {inputs} is for encoding; name the texts to learn from as files")
+        if floor is not None:
+            raise UsageError(f"--floor {floor} is for encoding; leave it out with --train")
         _bench_training(files or data or (), peers, quick=quick, out=out, as_json=as_json)
     else:
         names = ",".join(map(_own_name, files)) if files and inputs == "all" else inputs
-        _bench_encoding(files or data or (), names, peers, quick=quick, out=out, as_json=as_json)
+        _bench_encoding(files or data or (), names, peers, floor=floor, quick=quick, out=out, as_json=as_json)
 
 
 def _own_name(path: Path) -> str:
@@ -86,14 +91,22 @@ def _own_name(path: Path) -> str:
 
 
 def _bench_encoding(
-    data: Sequence[Path], inputs: str, peers: str, *, quick: bool, out: Path | None, as_json: bool
+    data: Sequence[Path],
+    inputs: str,
+    peers: str,
+    *,
+    floor: Path | None,
+    quick: bool,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     from gpt2x.bench.bpe.encode import report
     from gpt2x.bench.bpe.encode.measure import QUICK, Effort
     from gpt2x.bench.bpe.encode.peers import select
     from gpt2x.bench.bpe.encode.run import bench_bpe
 
-    measure = partial(bench_bpe, select(peers), data=data, inputs=inputs, effort=QUICK if quick else Effort())
+    effort = QUICK if quick else Effort()
+    measure = partial(bench_bpe, select(peers), data=data, inputs=inputs, effort=effort, floor=floor)
     _run_bpe(measure, report, out, as_json=as_json)
 
 

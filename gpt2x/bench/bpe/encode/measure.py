@@ -127,6 +127,17 @@ class PeerProcess:
             {"do": "call", "call": call, "compare": compare, "keep": keep}, self.bench.effort.timeout_s
         )
 
+    def first_calls(self, texts: Path, start: int, stop: int) -> dict[str, Any]:
+        """Encode some of the documents of a file, each with a new tokenizer.
+
+        Raises:
+            TookTooLong: they did not come back in time; the process is gone.
+            WorkerFailed: one failed; the process is gone.
+
+        """
+        request = {"do": "first_calls", "texts": str(texts), "start": start, "stop": stop}
+        return self._ask(request, BUILD_TIMEOUT_S)
+
     def _ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         assert self.process is not None
         self.process.send(request)

@@ -86,7 +86,7 @@ def busy_note(share: float) -> list[str]:
 
 def tables(results: BpeResults) -> list[Table]:
     """All tables, in the order in which they are read."""
-    found = [_peers(results)]
+    found = [_peers(results), *_beside_best(results), *_floor(results)]
     for text in results.inputs:
         if any(cell.input == text.name for cell in results.cells):
             found.append(_whole_text(results, text))
@@ -112,6 +112,63 @@ def _peers(results: BpeResults) -> Table:
             if peer.status != MEASURED and peer.version
         ],
     )
+
+
+PLACES = {
+    "warm": ("list", "array"),
+    "cold": ("cold list", "cold array"),
+    "a batch, 1 core": ("batch list", "batch array"),
+    "a batch, all cores": ("batch list, all cores", "batch array, all cores"),
+    "back to bytes": ("decode list", "decode array"),
+}
+"""What stands in a row beside the best of the others: lists and arrays."""
+
+
+def _beside_best(results: BpeResults) -> list[Table]:
+    """Ours over the fastest of the others, for each text and call."""
+    rows = []
+    for text in results.inputs:
+        for place, measures in PLACES.items():
+            found = [results.beside_best(text.name, measure) for measure in measures]
+            if any(found):
+                rows.append(
+                    [text.name, place, *(f"{one[0]:.2f} {one[1]}" if one else NOTHING for one in found)]
+                )
+    if not rows:
+        return []
+    return [
+        Table(
+            title="gpt2x beside the fastest of the others that are exact: how many times as fast",
+            heads=["", "", "list", "array"],
+            rows=rows,
+            right=[False] * 4,
+        )
+    ]
+
+
+def _floor(results: BpeResults) -> list[Table]:
+    """Documents one at a time: the slowest of each peer."""
+    floor = results.floor
+    if floor is None or not floor.rows:
+        return []
+    rows = []
+    for row in floor.rows:
+        if len(row.seconds) < len(floor.documents):
+            continue
+        rates = floor.rates(row)
+        (slowest, name), of_100, median = rates[0], rates[len(rates) // 100], rates[len(rates) // 2]
+        figures = [_rate(slowest), name, _rate(of_100[0]), _rate(median[0])]
+        rows.append([row.name, *figures, f"{row.num_tokens:,}", str(row.rounds)])
+    return [
+        Table(
+            title=f"{len(floor.documents):,} documents of {floor.what} one at a time, each in the first call of a new "
+            "tokenizer: MB/s",
+            heads=["", "slowest", "which", "1 in 100", "median", "tokens", "best of"],
+            rows=rows,
+            right=[False, True, False, True, True, True, True],
+            notes=[f"{row.name}: {row.reason}" for row in floor.rows if row.reason],
+        )
+    ]
 
 
 def _excuse(status: str, reason: str) -> str:

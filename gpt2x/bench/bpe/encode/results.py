@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gpt2x.bench.bpe.encode.inputs import GENERATED, NATURAL
-from gpt2x.bench.bpe.encode.peers import ORACLE
+from gpt2x.bench.bpe.encode.peers import ORACLE, OURS
 from gpt2x.bench.machine import Machine
 from gpt2x.bench.records import MEASURED, head
 from gpt2x.bench.stats import spread
@@ -140,6 +140,36 @@ class StartUp:
 
 
 @dataclass(kw_only=True)
+class FloorRow:
+    """One peer on documents that are encoded one at a time, each by a tokenizer that was built for it."""
+
+    name: str
+    rounds: int = 0
+    seconds: list[float] = field(default_factory=list)
+    """Of each document, the best of the rounds."""
+    num_tokens: int = 0
+    reason: str = ""
+    """Why there are no figures."""
+
+
+@dataclass(kw_only=True)
+class Floor:
+    """Documents one at a time; what counts is the slowest."""
+
+    what: str
+    """The file that they are from."""
+    documents: list[str]
+    """Their names."""
+    num_bytes: list[int]
+    rows: list[FloorRow] = field(default_factory=list)
+
+    def rates(self, row: FloorRow) -> list[tuple[float, str]]:
+        """MB/s and name of each document, the slowest first."""
+        measured = zip(self.num_bytes, row.seconds, self.documents, strict=True)
+        return sorted((size / 1e6 / seconds, name) for size, seconds, name in measured)
+
+
+@dataclass(kw_only=True)
 class BpeResults:
     """All cells, with what is needed to judge them or to measure them again."""
 
@@ -151,6 +181,7 @@ class BpeResults:
     cells: list[Cell] = field(default_factory=list)
     start_up: list[StartUp] = field(default_factory=list)
     start_up_bytes: int = 0
+    floor: Floor | None = None
     timeout_s: float = 0.0
     created: str = ""
     duration_s: float = 0.0
@@ -172,6 +203,20 @@ class BpeResults:
         if not cell.is_measured or base is None or not base.is_measured:
             return None
         return base.seconds / cell.seconds
+
+    def beside_best(self, text: str, measure: str) -> tuple[float, str] | None:
+        """How many times as fast as the fastest other peer with the right tokens ours is, and which that is."""
+        own = self.cell(text, measure, OURS)
+        exact = [
+            cell
+            for cell in self.cells
+            if (cell.input, cell.measure) == (text, measure) and cell.is_measured and cell.fault == ""
+        ]
+        others = [cell for cell in exact if cell.peer != OURS]
+        if own is None or not any(cell is own for cell in exact) or not others:
+            return None
+        best = min(others, key=lambda cell: cell.seconds)
+        return best.seconds / own.seconds, best.peer
 
     def busy_share(self) -> float:
         """The share of the one core that other programs took while it was measured on."""
@@ -200,6 +245,7 @@ class BpeResults:
                 "num_bytes": self.start_up_bytes,
                 "programs": [dataclasses.asdict(program) for program in self.start_up],
             },
+            "floor": None if self.floor is None else dataclasses.asdict(self.floor),
         }
 
     def _cell_as_dict(self, cell: Cell) -> dict[str, Any]:

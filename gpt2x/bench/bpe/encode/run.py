@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
+from gpt2x.bench.bpe.encode.floor import measure_floor, read_named
 from gpt2x.bench.bpe.encode.inputs import Input, gather
 from gpt2x.bench.bpe.encode.measure import Bench, Effort, new_results
 from gpt2x.bench.bpe.encode.peers import Peer, Vocabulary
@@ -27,6 +28,7 @@ def bench_bpe(
     data: Sequence[Path] = (),
     inputs: str = "all",
     effort: Effort,
+    floor: Path | None = None,
     command: Sequence[str] = (),
     listener: Listener | None = None,
     show: Callable[[BpeResults], None] = lambda results: None,
@@ -38,6 +40,7 @@ def bench_bpe(
         data: texts of your own, and `inputs` which of all to measure; see `inputs.gather`.
         inputs: names, separated by commas, or ``all``.
         effort: how long.
+        floor: a file of documents that are also encoded one at a time, each with a new tokenizer; see `floor`.
         command: the command line, for the record.
         listener: hears what is measured.
         show: called with the results at the end, and after an interrupt with what is finished by then.
@@ -50,6 +53,7 @@ def bench_bpe(
     listener = listener or Listener()
     start = time.monotonic()
     listener.stage("reading the texts")
+    documents = {} if floor is None else read_named(floor)
     texts = gather(
         data, names=inputs, natural_bytes=effort.natural_bytes, generated_bytes=effort.generated_bytes
     )
@@ -71,6 +75,8 @@ def bench_bpe(
                 timeout_s=effort.timeout_s,
             )
             bench.run()
+            if floor is not None:
+                measure_floor(bench, floor, documents)
             results.complete = True
         finally:
             results.created = datetime.now(timezone.utc).isoformat(timespec="seconds")

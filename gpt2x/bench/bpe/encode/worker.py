@@ -6,6 +6,7 @@ when a call does not come back. It reads requests from stdin and replies on stdo
     {"do": "build", "peer": "module:function", "vocabulary": "folder", "cores": [0]}  -> {"event": "built", …}
     {"do": "load", "text": "file", "right": "file"}                                    -> {"event": "loaded"}
     {"do": "call", "call": "encode", "compare": true}                                  -> {"event": "called", …}
+    {"do": "first_calls", "texts": "file", "start": 0, "stop": 16}                     -> {"event": "called", …}
     {"event": "failed", …}                        instead, when something went wrong; the process then ends
 
 How it listens and ends is `gpt2x.bench.worker`'s.
@@ -14,8 +15,10 @@ How it listens and ends is `gpt2x.bench.worker`'s.
 from __future__ import annotations
 
 import gc
+import json
 import os
 import time
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -28,13 +31,15 @@ from gpt2x.bench.worker import Worker, serve_process
 class TokenizerWorker(Worker):
     """What the process holds between two requests."""
 
-    handles = ("build", "load", "call")
+    handles = ("build", "load", "call", "first_calls")
 
     def __init__(self) -> None:
+        self.make: Callable[[], Calls] | None = None
         self.calls: Calls | None = None
         self.text = ""
         self.right = ""
         self.inputs: dict[str, Any] = {}
+        self.documents: list[str] = []
 
     def build(self, peer: str, vocabulary: str, cores: list[int]) -> dict[str, Any]:
         """Keep to these cores, then build the tokenizer; the reply says how long that took, and what it can do."""
@@ -44,8 +49,14 @@ class TokenizerWorker(Worker):
             # The environment asks for one thread, this makes sure: not all libraries look at the environment.
             os.sched_setaffinity(0, cores)
         del np  # loaded here, so that no tokenizer's first call pays for it
+
+        def make() -> Calls:
+            calls: Calls = find_function(peer)(Vocabulary(Path(vocabulary)), len(cores))
+            return calls
+
+        self.make = make
         start = time.perf_counter()
-        self.calls = find_function(peer)(Vocabulary(Path(vocabulary)), len(cores))
+        self.calls = make()
         return {"event": "built", "build_s": time.perf_counter() - start, "calls": self.calls.names}
 
     def load(self, text: str, right: str) -> dict[str, Any]:
@@ -87,6 +98,22 @@ class TokenizerWorker(Worker):
         if compare:
             reply["fault"] = self._fault(call, result)
         return reply
+
+    def first_calls(self, texts: str, start: int, stop: int) -> dict[str, Any]:
+        """Encode some documents of a file, each into an array if there is a call for it, with a new tokenizer."""
+        if not self.documents:
+            self.documents = json.loads(Path(texts).read_text(encoding="utf-8"))
+        assert self.make is not None
+        seconds, num_tokens = [], 0
+        for document in self.documents[start:stop]:
+            calls = self.make()
+            function = calls.encode_array or calls.encode
+            assert function is not None
+            begin = time.perf_counter()
+            ids = function(document)
+            seconds.append(time.perf_counter() - begin)
+            num_tokens += len(ids)
+        return {"event": "called", "seconds": seconds, "num_tokens": num_tokens}
 
     def _argument(self, call: str) -> Any:
         """What a call is given; made once for each text, before the clock runs."""

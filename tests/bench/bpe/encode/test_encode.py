@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gpt2x.bench.bpe.encode import inputs, measure, report
+from gpt2x.bench.bpe.encode.floor import BLOCK, read_named
 from gpt2x.bench.bpe.encode.measure import Effort
 from gpt2x.bench.bpe.encode.peers import OURS, PEERS, Peer, Vocabulary, find_function, select
 from gpt2x.bench.bpe.encode.results import MEASURES, TIMED_OUT, BpeResults, Cell
@@ -205,6 +206,85 @@ def test_files_are_measured_alone(book: Path, monkeypatch: pytest.MonkeyPatch) -
     assert done.exit_code == 0, done.output
     assert "book: 3 kB" in done.stdout
     assert "lyrics" not in done.stdout
+
+
+# ----------------------------------------------------------------------------------------------------------------
+# Beside the best, and the slowest document
+
+
+def test_ours_stands_beside_the_fastest_other_whose_tokens_are_right() -> None:
+    results = measure.new_results([], [], vocabulary="own", command=[], effort=TINY)
+    assert results.beside_best("book", "list") is None
+    ours = Cell(input="book", measure="list", peer=OURS, samples_s=[2.0])
+    wrong = Cell(
+        input="book",
+        measure="list",
+        peer="wrong",
+        samples_s=[0.1],
+        fault="differs at token 2: 5 instead of 8",
+    )
+    results.cells += [ours, wrong, Cell(input="book", measure="array", peer="quick", samples_s=[0.1])]
+    assert results.beside_best("book", "list") is None, "who is wrong is no rival"
+    results.cells += [
+        Cell(input="book", measure="list", peer="slow", samples_s=[9.0]),
+        Cell(input="book", measure="list", peer="good", samples_s=[3.0]),
+    ]
+    assert results.beside_best("book", "list") == (1.5, "good")
+    ours.fault = "differs at token 0: 1 instead of 2"
+    assert results.beside_best("book", "list") is None, "and neither is ours if it is wrong"
+
+
+def write_named(path: Path, documents: dict[str, str]) -> Path:
+    lines = [json.dumps({"name": name, "text": text}) + "\n" for name, text in documents.items()]
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+def test_documents_one_at_a_time_name_the_slowest_of_each_tokenizer(book: Path, tmp_path: Path) -> None:
+    documents = {"one": TEXT * 5, "two": "la " * 2000, "short": "la"}
+    documents |= {f"more-{i}": TEXT * 5 for i in range(BLOCK)}
+    file = write_named(tmp_path / "named.jsonl", documents)
+    peers = [*STANDARD, FAKES["raising"], ABSENT]
+    results = bench_bpe(peers, data=[book], inputs="book", effort=TINY, floor=file)
+    floor = results.floor
+    assert floor is not None
+    assert floor.documents == [name for name in documents if name != "short"]
+    rows = {row.name: row for row in floor.rows}
+    assert set(rows) == {"tiktoken", OURS, "raising"}, "who is not installed has no row"
+    for name in ("tiktoken", OURS):
+        assert len(rows[name].seconds) == len(documents) - 1
+        assert rows[name].num_tokens == rows["tiktoken"].num_tokens > 0
+        rates = floor.rates(rows[name])
+        assert rates == sorted(rates)
+        assert {rate[1] for rate in rates} == set(floor.documents)
+    assert rows["raising"].reason == "ValueError: cannot encode 'I'"
+    shown = report.as_text(results)
+    assert "18 documents of named.jsonl one at a time" in shown
+    assert "raising: ValueError" in shown
+    assert results.as_dict()["floor"]["rows"][0]["name"] == "tiktoken"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("{}\n", "line 1 is no JSON object with a field"),
+        ('{"text": "' + "a" * 4000 + '"}\n[]\n', "line 2 is no JSON object with a field"),
+        ('{"text": "short"}\n', "has no document of 4,000 bytes"),
+        (f'{{"text": "{"a" * 4000}"}}\n' * 2001, "has 2,001 documents; give 2,000 at most"),
+    ],
+)
+def test_a_file_without_long_documents_is_refused_in_a_sentence(
+    tmp_path: Path, lines: str, message: str
+) -> None:
+    (tmp_path / "named.jsonl").write_text(lines)
+    with pytest.raises(InputDataError, match=message):
+        read_named(tmp_path / "named.jsonl")
+
+
+def test_the_slowest_document_is_for_encoding(book: Path) -> None:
+    done = CliRunner().invoke(app, ["bench", "bpe", "--train", str(book), "--floor", str(book)])
+    assert done.exit_code == 2
+    assert "is for encoding; leave it out with --train" in done.stderr
 
 
 # ----------------------------------------------------------------------------------------------------------------
