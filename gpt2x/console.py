@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -305,34 +305,6 @@ def progress(description: str, total: float | None = None, unit: str = "") -> It
         yield advance
 
 
-def format_table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[bool] | None = None
-) -> str:
-    """Lay out rows under column heads with plain spaces: readable in a terminal, a log and a mail.
-
-    Args:
-        columns: the heads.
-        rows: the cells, one sequence a row, as long as `columns`.
-        right: which columns are set flush right; by default those whose cells are all numbers.
-
-    >>> print(format_table(["rung", "ms"], [["naive", 12.5], ["fused", 3.0]]))
-    rung     ms
-    -----  ----
-    naive  12.5
-    fused   3.0
-    """
-    cells = [[_on_one_line(str(cell)) for cell in row] for row in rows]
-    if right is None:
-        right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
-    widths = [max(display_width(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
-
-    def lay_out(line: Sequence[str]) -> str:
-        parts = (_pad(c, w, r) for c, w, r in zip(line, widths, right, strict=True))
-        return "  ".join(parts).rstrip()
-
-    return "\n".join([lay_out(columns), "  ".join("-" * w for w in widths), *map(lay_out, cells)])
-
-
 def format_count(number: float) -> str:
     """A large count for people: 1234567 -> '1.2M', 50257 -> '50.3k', 999 -> '999'."""
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -344,13 +316,13 @@ def format_count(number: float) -> str:
 def key_value_lines(values: Mapping[str, object]) -> str:
     """Lay out names and values in two aligned columns."""
     width = max((display_width(key) for key in values), default=0)
-    return "\n".join(f"{_pad(key, width, False)}  {value}" for key, value in values.items())
+    return "\n".join(f"{padded(key, width, False)}  {value}" for key, value in values.items())
 
 
 _ENDS = dict.fromkeys(map(ord, "\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"), " ")
 
 
-def _on_one_line(cell: str) -> str:
+def on_one_line(cell: str) -> str:
     """A cell that may hold somebody else's words: an end of line in it does not break the table."""
     return " ".join(cell.splitlines()) if not cell.isprintable() else cell
 
@@ -377,6 +349,7 @@ def display_width(text: str) -> int:
     )
 
 
-def _pad(text: str, width: int, right: bool) -> str:
+def padded(text: str, width: int, right: bool) -> str:
+    """A text with blanks up to so many columns of a terminal, before it (`right`) or behind it."""
     blanks = " " * (width - display_width(text))
     return blanks + text if right else text + blanks

@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from gpt2x import console
+from gpt2x import console, tables
 
 
 def test_numbers_stand_flush_right() -> None:
-    table = console.format_table(["rung", "ms"], [["naive", 12.5], ["fused", 3.0]])
+    table = tables.format_table(["rung", "ms"], [["naive", 12.5], ["fused", 3.0]])
     assert table.splitlines() == ["rung     ms", "-----  ----", "naive  12.5", "fused   3.0"]
 
 
@@ -103,5 +103,31 @@ def test_names_in_a_progress_bar_are_no_markup_and_no_orders(monkeypatch: pytest
 
 
 def test_a_table_keeps_its_columns_whatever_is_in_its_cells() -> None:
-    table = console.format_table(["name", "n"], [["愛", 1], ["e\u0301", 2], ["two\nlines", 3]])
+    table = tables.format_table(["name", "n"], [["愛", 1], ["e\u0301", 2], ["two\nlines", 3]])
     assert table.splitlines()[2:] == ["愛         1", "e\u0301          2", "two lines  3"]
+
+
+WIDE = [
+    ["lyrics", "public-domain songs and 3,003 songs of our own", 3003, "Apache-2.0"],
+    ["新聞", "日本語の見出しと説明、四十二の分類に分けられたもの", 209527, "CC-BY-4.0"],
+]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_table_fits_a_terminal_and_loses_no_word(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = ["name", "what", "rows", "licence"]
+    plain = tables.format_table(heads, WIDE)
+    table = tables.format_table(heads, WIDE, width=width)
+    assert max(map(console.display_width, table.splitlines())) <= width
+    assert "".join(sorted("".join(table.replace("-", "").split()))).count("0") >= 2
+    for row in WIDE:
+        for word in str(row[1]).split():
+            assert all(char in table for char in word)
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    monkeypatch.setenv("COLUMNS", str(width))
+    tables.emit_table(heads, WIDE)
+    assert terminal.shown == table + "\n"
+    monkeypatch.setattr(tables, "is_terminal", lambda stream: False)
+    monkeypatch.setattr("sys.stdout", piped := Terminal())
+    tables.emit_table(heads, WIDE)
+    assert piped.shown == plain + "\n", "a pipe has room for everything"

@@ -16,6 +16,7 @@ from gpt2x.cli.bench_common import termination_as_interrupt
 from gpt2x.cli.options import Json, Quiet, examples
 from gpt2x.console import emit, emit_json, on_terminal, progress, say
 from gpt2x.errors import UsageError
+from gpt2x.tables import table_width
 
 if TYPE_CHECKING:
     from gpt2x.bench.bpe.encode.results import BpeResults
@@ -125,7 +126,7 @@ def _run_bpe(measure: Callable[..., Any], report: Any, out: Path | None, *, as_j
     """Measure with progress on the screen; show and write with `report`, the module for this kind of results."""
 
     def finish(results: BpeResults | TrainResults) -> None:
-        text, page = report.as_text(results), report.as_markdown(results)
+        text, page = report.as_text(results, table_width()), report.as_markdown(results)
         _finish_bpe(results, text, page, out, as_json=as_json)
 
     with termination_as_interrupt(), _steps_on_screen() as listener:

@@ -7,8 +7,9 @@ from typing import Annotated
 from typer import Option
 
 from gpt2x.cli.options import Device, Json, Quiet, Seed, examples
-from gpt2x.console import emit, emit_json, format_table, say
+from gpt2x.console import emit, emit_json, say
 from gpt2x.errors import Gpt2xError, MissingComponentError
+from gpt2x.tables import emit_table
 
 EPILOG = examples(
     "gpt2x bench decode",
@@ -68,4 +69,4 @@ def decode(
         emit_json(found.as_dict())
         return
     emit("\n".join(report.sentences(found)) + "\n")
-    emit(format_table(list(report.HEAD), report.table_rows(found), right=list(report.RIGHT)))
+    emit_table(list(report.HEAD), report.table_rows(found), right=list(report.RIGHT))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from gpt2x.cli.options import Device, Json, Quiet, examples
-from gpt2x.console import emit, emit_json, format_table, say
+from gpt2x.console import emit, emit_json, say
 from gpt2x.errors import Gpt2xError
+from gpt2x.tables import format_table, table_width
 
 if TYPE_CHECKING:
     from gpt2x.bench.ops.results import OpsResults
@@ -73,6 +74,6 @@ def show(results: OpsResults) -> None:
     emit(report.headline(results))
     for dtype in dict.fromkeys(op.dtype for op in results.operators):
         rows = report.table_rows(results, dtype)
-        emit(f"\n{dtype}\n{format_table(report.HEAD, rows, right=report.RIGHT)}")
+        emit(f"\n{dtype}\n{format_table(report.HEAD, rows, right=report.RIGHT, width=table_width())}")
     for line in report.failure_lines(results):
         emit(line)

@@ -12,7 +12,8 @@ from typer import Option
 from gpt2x.cli.bench_common import DATA, MODEL, Text, look_at_machine, termination_as_interrupt
 from gpt2x.cli.lengths import parse_seconds
 from gpt2x.cli.options import Device, Json, Quiet, Seed, examples
-from gpt2x.console import emit, emit_json, format_table, say
+from gpt2x.console import emit, emit_json, say
+from gpt2x.tables import emit_table
 
 if TYPE_CHECKING:
     from gpt2x.bench.ladder.config import Setting
@@ -73,7 +74,7 @@ def step(
         emit_json(found.as_dict())
         return
     say("")
-    emit(format_table(list(step_peers.HEAD), step_peers.table_rows(found), right=list(step_peers.RIGHT)))
+    emit_table(list(step_peers.HEAD), step_peers.table_rows(found), right=list(step_peers.RIGHT))
     distance = step_peers.loss_difference(found)
     if distance is not None:
         emit(f"\nlosses after the same steps differ by at most {distance:.4f} nats")

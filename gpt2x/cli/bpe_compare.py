@@ -7,8 +7,9 @@ from typing import Any
 
 from gpt2x.cli.bpe_corpus import check_threads, fill
 from gpt2x.cli.bpe_work import Source, load, load_each
-from gpt2x.console import clean, emit, emit_json, format_table, key_value_lines
+from gpt2x.console import clean, emit, emit_json, key_value_lines
 from gpt2x.errors import InputDataError, UsageError
+from gpt2x.tables import format_table, table_width
 
 # ----------------------------------------------------------------------------------------------------------------
 # diff
@@ -102,7 +103,9 @@ def _show_text_diff(found: dict[str, Any]) -> str:
         [side, found[side], found[f"bytes_per_unit_{side}"] or 0.0, found[f"fewer_in_{side}"]]
         for side in "ab"
     ]
-    table = format_table(["", unit, f"bytes/{unit[:-1]}", f"stretches with fewer {unit}"], rows)
+    table = format_table(
+        ["", unit, f"bytes/{unit[:-1]}", f"stretches with fewer {unit}"], rows, width=table_width()
+    )
     blocks = [f"{label(found['name'])}: {found['bytes']:,} bytes\n{table}", _difference_line(found, unit)]
     if found["pieces"]:
         blocks.append(_difference_line(found["pieces"], "pieces"))
@@ -196,7 +199,9 @@ def _show_stats(report: dict[str, Any]) -> str:
     }
     columns = ["script", "characters", "bytes", "tokens", "bytes/token"]
     keys = ["script", "characters", "bytes", "tokens", "bytes_per_token"]
-    table = format_table(columns, [[row[key] for key in keys] for row in text["scripts"]])
+    table = format_table(
+        columns, [[row[key] for key in keys] for row in text["scripts"]], width=table_width()
+    )
     return "\n\n".join([key_value_lines(lines), key_value_lines(in_text), table])
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt2x.cli.bpe_corpus import check_threads, corpus_report, fill, new_corpus, parse_number
-from gpt2x.console import emit, emit_json, format_table, key_value_lines, progress, say
+from gpt2x.console import emit, emit_json, key_value_lines, progress, say
 from gpt2x.errors import OutputError, UsageError
+from gpt2x.tables import format_table, table_width
 
 if TYPE_CHECKING:
     from gpt2x.cli.bpe_table import ByteOrder, Errors, Pattern
@@ -160,7 +161,7 @@ def _summary(report: dict[str, Any]) -> str:
             [row["vocab_size"], row["merges"], row["tokens"], row["bytes_per_token"], f"{row['out']}/"]
             for row in rows
         ]
-        return f"{key_value_lines({'text': text})}\n\n{format_table(columns, cells)}"
+        return f"{key_value_lines({'text': text})}\n\n{format_table(columns, cells, width=table_width())}"
     specials = ", ".join(f"{text} = {token}" for text, token in report["special_tokens"].items()) or "none"
     return key_value_lines(
         {

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from gpt2x.cli.bpe_corpus import check_threads
-from gpt2x.console import emit, emit_bytes, emit_json, format_table, say
+from gpt2x.console import emit, emit_bytes, emit_json, say
 from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import atomic_write, open_input, read_bytes
+from gpt2x.tables import emit_table
 
 if TYPE_CHECKING:
     from gpt2x.cli.bpe_table import IdType, Specials
@@ -198,7 +199,7 @@ def count(
         emit(str(total))
     else:
         cells = [[row["tokens"], row["bytes"], row["bytes_per_token"] or 0.0, row["name"]] for row in rows]
-        emit(format_table(["tokens", "bytes", "bytes/token", "file"], cells))
+        emit_table(["tokens", "bytes", "bytes/token", "file"], cells)
         emit(f"{total} in all")
 
 

@@ -13,8 +13,9 @@ import typer
 
 from gpt2x.classify.dials import DIALS, Dial, check_belong, check_values, dials_of
 from gpt2x.classify.kinds import KINDS, PRETRAIN
-from gpt2x.console import emit, emit_json, format_table
+from gpt2x.console import emit_json
 from gpt2x.settings import Resolved, resolve
+from gpt2x.tables import emit_table
 
 SECTION = "classify"
 METAVARS = {int: "N", float: "X", str: "NAME"}
@@ -117,7 +118,7 @@ def show_settings(models: list[str], flags: Mapping[str, Any], config: Path | No
             shown[model][name] = {"value": value, "source": source}
         emit_json(shown)
         return
-    emit(format_table(["model", "setting", "value", "source"], rows, right=[False] * 4))
+    emit_table(["model", "setting", "value", "source"], rows, right=[False] * 4)
 
 
 def _given(

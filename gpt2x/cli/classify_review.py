@@ -19,7 +19,8 @@ from gpt2x.cli.classify_options import (
     read,
 )
 from gpt2x.cli.options import Quiet, Seed, examples
-from gpt2x.console import emit, format_table, one_line, say
+from gpt2x.console import emit, one_line, say
+from gpt2x.tables import emit_table
 
 EXAMPLES = examples(
     "gpt2x classify review --data reviews.csv --text-column review --label-column stars",
@@ -90,4 +91,4 @@ def review(
             )
         )
     if rows:
-        emit(format_table(["text", "label", "rather", ""], rows))
+        emit_table(["text", "label", "rather", ""], rows)

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from gpt2x.cli.options import Json, Out, Quiet, examples
-from gpt2x.console import emit, emit_json, format_table, say
+from gpt2x.console import emit, emit_json, say
 from gpt2x.paths import is_standard_output
+from gpt2x.tables import emit_table
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -44,7 +45,7 @@ def list_data_sets(as_json: Json = False) -> None:
         )
         return
     rows = [(d.name, d.kind, "yes" if path else "no", d.what, d.licence) for d, path in found]
-    emit(format_table(["name", "kind", "here", "what", "licence"], rows))
+    emit_table(["name", "kind", "here", "what", "licence"], rows)
     say("\nfetch one with: gpt2x data get NAME --out PATH")
 
 

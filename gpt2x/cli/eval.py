@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpt2x.cli.options import Device, Json, Quiet, examples
-from gpt2x.console import emit, emit_json, format_table, say
+from gpt2x.console import emit_json, say
 from gpt2x.errors import InputDataError, UsageError, quoted
+from gpt2x.tables import emit_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,11 +129,9 @@ def evaluate(
     if as_json:
         emit_json(about | result)
     else:
-        emit(
-            format_table(
-                ["measure", "value"],
-                [(k, f"{v:.4f}" if isinstance(v, float) else str(v)) for k, v in result.items()],
-            )
+        emit_table(
+            ["measure", "value"],
+            [(k, f"{v:.4f}" if isinstance(v, float) else str(v)) for k, v in result.items()],
         )
 
 

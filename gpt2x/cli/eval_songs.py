@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt2x.console import emit, emit_json, format_table, progress, say
+from gpt2x.console import emit_json, progress, say
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError
+from gpt2x.tables import emit_table
 
 if TYPE_CHECKING:
     from gpt2x.model import GPT
@@ -71,7 +72,7 @@ def measure_songs(
         return
     rows = [(measure.label, measure.show(figures[measure.name])) for measure in MEASURES]
     rows.append(("bits per byte of held-out songs", "unknown" if bits is None else f"{bits:.2f}"))
-    emit(format_table([f"measure (medians of {len(songs)} songs)", "this model"], rows, right=[False, True]))
+    emit_table([f"measure (medians of {len(songs)} songs)", "this model"], rows, right=[False, True])
 
 
 def _or_say_why(what: str, find: Callable[[], Any]) -> Any:

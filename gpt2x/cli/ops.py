@@ -8,8 +8,9 @@ import typer
 
 from gpt2x.cli.bench_ops import show
 from gpt2x.cli.options import Device, Json, Quiet, examples
-from gpt2x.console import emit, emit_json, format_table, say
+from gpt2x.console import emit, emit_json, say
 from gpt2x.errors import MissingComponentError, UsageError
+from gpt2x.tables import emit_table
 
 if TYPE_CHECKING:
     from gpt2x.bench.ops.results import OpsResults
@@ -52,7 +53,7 @@ def ops(
         [op["name"], op["implementation"], *(_errors(op["errors"][dtype]) for dtype in dtypes), op["reason"]]
         for op in found["operators"]
     ]
-    emit(format_table(["operator", "runs", *(f"error {dtype}" for dtype in dtypes), "why"], rows))
+    emit_table(["operator", "runs", *(f"error {dtype}" for dtype in dtypes), "why"], rows)
     if timed is not None:
         emit("")
         show(timed)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpt2x.cli.options import Json, Out, Quiet, examples
-from gpt2x.console import complain, emit, emit_json, format_table, say
+from gpt2x.console import complain, emit, emit_json, say
 from gpt2x.errors import Gpt2xError, InputDataError
+from gpt2x.tables import emit_table
 
 if TYPE_CHECKING:
     from gpt2x.train.records import Record
@@ -92,7 +93,8 @@ def compare(
         _print(records, False)
         if names:
             rows = [[record.name, *(show_setting(record, name) for name in names)] for record in records]
-            emit("\n" + format_table(["run", *names], rows))
+            emit("")
+            emit_table(["run", *names], rows)
     say(f"\npage       {path}")
 
 
@@ -148,7 +150,7 @@ def _print(records: Sequence[Record], as_json: bool) -> None:
     elif records:
         right = [False, False, *[True] * (len(COLUMNS) - 2), False]
         rows = [[record.name, *figures(record)] for record in records]
-        emit(format_table(["run", *COLUMNS], rows, right=right))
+        emit_table(["run", *COLUMNS], rows, right=right)
 
 
 def _entries(place: Path) -> list[Path]:

@@ -18,9 +18,10 @@ from gpt2x.cli.train_options import HelpOfPreset, with_settings
 from gpt2x.cli.train_rehearsal import overfit_and_show, sweep_and_show
 from gpt2x.cli.train_settings import settings_of_stages
 from gpt2x.cli.train_verify import verify_and_show
-from gpt2x.console import emit, emit_json, format_table, set_quiet
+from gpt2x.console import emit, emit_json, set_quiet
 from gpt2x.errors import UsageError
 from gpt2x.settings import Resolved
+from gpt2x.tables import emit_table
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.launch import check_ranks
 from gpt2x.train.presets import PRESETS
@@ -325,7 +326,7 @@ def presets(
             ]
         )
     else:
-        emit(format_table(["preset", "what", "expect"], [(r.name, r.what, r.expect) for r in PRESETS]))
+        emit_table(["preset", "what", "expect"], [(r.name, r.what, r.expect) for r in PRESETS])
 
 
 def _show(stages: list[Resolved[TrainConfig]], as_json: bool) -> None:
@@ -336,7 +337,7 @@ def _show(stages: list[Resolved[TrainConfig]], as_json: bool) -> None:
     for number, one in enumerate(stages, 1):
         if len(stages) > 1:
             emit(f"stage {number}")
-        emit(format_table(["setting", "value", "source"], one.table(), right=[False] * 3))
+        emit_table(["setting", "value", "source"], one.table(), right=[False] * 3)
 
 
 def _plan(config: TrainConfig, ranks: int, as_json: bool) -> None:
@@ -358,4 +359,4 @@ def _plan(config: TrainConfig, ranks: int, as_json: bool) -> None:
         ("a step", f"{needs.step_s:.3g} s{apart}"),
         ("the run", unknown if needs.run_s is None else f"{needs.run_s:,.0f} s, validating and saving apart"),
     ]
-    emit(format_table(["what", "needs"], rows, right=[False] * 2))
+    emit_table(["what", "needs"], rows, right=[False] * 2)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpt2x.console import emit, emit_json, format_table
+from gpt2x.console import emit, emit_json
 from gpt2x.errors import ExitCode
+from gpt2x.tables import emit_table
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.waiting import let_waiting_threads_sleep
 
@@ -61,7 +62,7 @@ def sweep_and_show(recipe: str, config: TrainConfig, steps: int, as_json: bool) 
         rows = [
             (f"{sweep.rates[i]:.1e}", f"{sweep.losses[i]:.3f}", f"{sweep.smoothed[i]:.3f}") for i in places
         ]
-        emit(format_table(["lr", "loss", "smoothed"], rows))
+        emit_table(["lr", "loss", "smoothed"], rows)
         emit(f"\n{sweep.rates[0]:.0e} {sparkline(np.array(sweep.smoothed))} {sweep.rates[-1]:.0e}")
         emit(f"lowest    at {sweep.lowest:.1e}, where the loss is about to rise")
         shown = (

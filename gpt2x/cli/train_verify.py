@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from gpt2x.console import emit, emit_json, format_table, say
+from gpt2x.console import emit, emit_json, say
 from gpt2x.errors import ExitCode
+from gpt2x.tables import emit_table
 from gpt2x.train.config import TrainConfig
 
 
@@ -32,7 +33,7 @@ def verify_and_show(recipe: str, config: TrainConfig, as_json: bool) -> None:
             )
             for trial in verdict.trials
         ]
-        emit(format_table(["run", "ranks", "token order", "weights"], rows, right=[False] * 4))
+        emit_table(["run", "ranks", "token order", "weights"], rows, right=[False] * 4)
         for reason in verdict.left_out:
             emit(f"left out: {reason}")
         bits = "" if verdict.demands_bits else "; on a GPU the weights are compared and not judged"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 
 from gpt2x.bench.bootstrap import LEAST_ROUNDS, Ratio
-from gpt2x.bench.layout import Line, fitted
 from gpt2x.bench.race.results import Entry, Figures, Results
 from gpt2x.bench.stats import BUSY_SHARE
+from gpt2x.tables import Line, fitted
 
 WIDTH = 80
 """Columns, where nobody says how many there are."""

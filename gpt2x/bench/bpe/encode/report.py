@@ -9,7 +9,8 @@ from gpt2x.bench.bpe.encode.inputs import BATCH_BYTES, BATCH_DOCUMENT_BYTES, NAT
 from gpt2x.bench.bpe.encode.results import TIMED_OUT, BpeResults, Cell, InputState, PeerState
 from gpt2x.bench.records import FAILED, MEASURED, SKIPPED
 from gpt2x.bench.stats import BUSY_SHARE, spread
-from gpt2x.console import format_table
+from gpt2x.console import wrapped
+from gpt2x.tables import format_table
 
 NOTHING = "–"
 WHOLE_TEXT = {
@@ -31,10 +32,11 @@ class Table:
     right: Sequence[bool]
     notes: Sequence[str] = ()
 
-    def as_text(self) -> str:
-        """For a terminal."""
-        lines = [self.title, "", format_table(self.heads, self.rows, right=self.right)]
-        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+    def as_text(self, width: int | None = None) -> str:
+        """For a terminal of so many columns; None: of any."""
+        lines = [self.title, "", format_table(self.heads, self.rows, right=self.right, width=width)]
+        lines += [f"  {note}" for note in self.notes]
+        return "\n".join(lines if width is None else [wrapped(line, width) for line in lines])
 
     def as_markdown(self) -> str:
         """For a page."""
@@ -44,9 +46,16 @@ class Table:
         return "\n".join([*lines, *([""] if self.notes else []), *(f"- {note}" for note in self.notes)])
 
 
-def as_text(results: BpeResults) -> str:
+def as_text(results: BpeResults, width: int | None = None) -> str:
     """Everything, for a terminal."""
-    return "\n\n".join([heading(results), *(table.as_text() for table in tables(results)), EXPLANATION])
+    return page_of(heading(results), tables(results), EXPLANATION, width)
+
+
+def page_of(heading: str, tables: Sequence[Table], explanation: str, width: int | None) -> str:
+    """All of a page for a terminal of so many columns; None: of any."""
+    if width is not None:
+        heading, explanation = wrapped(heading, width), wrapped(explanation.replace("\n", " "), width)
+    return "\n\n".join([heading, *(table.as_text(width) for table in tables), explanation])
 
 
 def as_markdown(results: BpeResults) -> str:

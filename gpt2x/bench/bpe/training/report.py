@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from gpt2x.bench.bpe.encode.report import NOTHING, Table, busy_note, text_size
+from gpt2x.bench.bpe.encode.report import NOTHING, Table, busy_note, page_of, text_size
 from gpt2x.bench.bpe.encode.results import ONE, TIMED_OUT
 from gpt2x.bench.bpe.training.merges import KNOWN, Verdict
 from gpt2x.bench.bpe.training.results import Cell, TaskState, TrainResults
@@ -19,9 +19,9 @@ EXPLANATION = (
 )
 
 
-def as_text(results: TrainResults) -> str:
+def as_text(results: TrainResults, width: int | None = None) -> str:
     """Everything, for a terminal."""
-    return "\n\n".join([heading(results), *(table.as_text() for table in tables(results)), EXPLANATION])
+    return page_of(heading(results), tables(results), EXPLANATION, width)
 
 
 def as_markdown(results: TrainResults) -> str:

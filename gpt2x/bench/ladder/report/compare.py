@@ -17,8 +17,8 @@ from gpt2x.bench.ladder.ratios import between_runs
 from gpt2x.bench.ladder.report import formatting, marks
 from gpt2x.bench.ladder.report import text as report
 from gpt2x.bench.ladder.results import Results, Row
-from gpt2x.bench.layout import Line, fitted
 from gpt2x.errors import Gpt2xError, UsageError
+from gpt2x.tables import Line, fitted
 
 WITHIN_NOISE = "within noise"
 

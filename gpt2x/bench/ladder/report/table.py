@@ -21,7 +21,7 @@ from gpt2x.bench.ladder.report.formatting import (
     format_times,
 )
 from gpt2x.bench.ladder.results import Results, Row
-from gpt2x.bench.layout import GAP, Line, fitted
+from gpt2x.tables import GAP, Line, fitted
 
 WIDTH = 80
 """Columns, where nobody says how many there are."""

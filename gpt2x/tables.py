@@ -1,20 +1,69 @@
-"""Tables that fit the terminal: words wrap in their cells, and columns that find no room come below. Loads no torch.
+"""Tables, as wide as they come, or fitted to a terminal. Loads no torch.
 
-Nothing is cut: first the cells of text columns wrap at words, then the columns that do not fit beside the
-first ones are stacked as a second table with the same leading columns.
+Of what is fitted nothing is cut: first the cells of text columns wrap at words, then the columns that do not fit beside
+the first ones are stacked as a second table with the same leading columns.
 """
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from gpt2x.console import columns, display_width, emit, is_terminal, on_one_line, padded
 
 GAP = "  "
 NO_BREAK = "\u00a0"
 """A blank at which a head does not wrap."""
 LEAST_TEXT = 22
 """A text column that leads a table keeps this width, if it has that much to say; others keep their longest word's."""
+
+
+def table_width() -> int | None:
+    """How wide a table on stdout may be: as `columns` says where that is a terminal; None elsewhere, for any width."""
+    return columns() if is_terminal(sys.stdout) else None
+
+
+def format_table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    right: Sequence[bool] | None = None,
+    width: int | None = None,
+) -> str:
+    """Lay out rows under column heads with plain spaces: readable in a terminal, a log and a mail.
+
+    Args:
+        heads: of the columns.
+        rows: the cells, one sequence a row, as long as `heads`.
+        right: which columns are set flush right; by default those whose cells are all numbers.
+        width: columns of a terminal that the table is to fit (see `fitted`), such as `table_width()`; None: any.
+
+    >>> print(format_table(["rung", "ms"], [["naive", 12.5], ["fused", 3.0]]))
+    rung     ms
+    -----  ----
+    naive  12.5
+    fused   3.0
+    """
+    cells = [[on_one_line(str(cell)) for cell in row] for row in rows]
+    if right is None:
+        right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(heads))]
+    widths = [max(display_width(line[i]) for line in [list(heads), *cells]) for i in range(len(heads))]
+    if width is not None and sum(widths) + 2 * (len(widths) - 1) > width:
+        return fitted(heads, [Line(cells=row) for row in cells], right=right, width=width)
+
+    def lay_out(line: Sequence[str]) -> str:
+        parts = (padded(c, w, r) for c, w, r in zip(line, widths, right, strict=True))
+        return "  ".join(parts).rstrip()
+
+    return "\n".join([lay_out(heads), "  ".join("-" * w for w in widths), *map(lay_out, cells)])
+
+
+def emit_table(
+    heads: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[bool] | None = None
+) -> None:
+    """Print a table on stdout (see `format_table`); on a terminal it fits the width."""
+    emit(format_table(heads, rows, right=right, width=table_width()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +114,15 @@ class _Table:
         for place, head in enumerate(self.heads):
             is_leading = place < self.leading
             cells = [line.cells[place] for line in self.lines if is_leading or not line.reason]
-            longest, word = max(map(len, cells), default=0), _longest_word([head, *cells])
-            wide.append(max(longest, len(head)))
+            longest, word = max(map(display_width, cells), default=0), _longest_word([head, *cells])
+            wide.append(max(longest, display_width(head)))
             if self.right[place]:
                 least.append(max(longest, _longest_word([head])))
             else:
                 least.append(min(max(word, LEAST_TEXT), wide[-1]) if is_leading else word)
+                # A word without room beside the leading columns is broken.
+                room = self.width - sum(size + len(GAP) for size in least[:-1][: self.leading])
+                least[-1] = min(least[-1], max(1, room))
         return wide, least
 
     def block(self, columns: Sequence[int], widths: Sequence[int], lines: Sequence[Line]) -> str:
@@ -91,7 +143,7 @@ class _Table:
 
 
 def _longest_word(texts: Sequence[str]) -> int:
-    return max((len(word) for text in texts for word in text.split(" ")), default=0)
+    return max((display_width(word) for text in texts for word in text.split(" ")), default=0)
 
 
 def _total(widths: Sequence[int]) -> int:
@@ -126,18 +178,31 @@ def _grown(
 
 def _wrapped(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> list[str]:
     """One row as lines, as many as its highest cell has."""
-    columns = [
-        textwrap.wrap(cell, max(1, size), break_on_hyphens=False) or [""]
-        for cell, size in zip(cells, widths, strict=True)
-    ]
+    columns = [list(_cell_lines(cell, max(1, size))) for cell, size in zip(cells, widths, strict=True)]
     height = max(map(len, columns))
     rows = zip(*([*column, *[""] * (height - len(column))] for column in columns), strict=True)
     return [
         GAP.join(
-            text.rjust(size) if is_right else text.ljust(size)
-            for text, size, is_right in zip(row, widths, right, strict=True)
+            padded(text, size, is_right) for text, size, is_right in zip(row, widths, right, strict=True)
         )
         .rstrip()
         .replace(NO_BREAK, " ")
         for row in rows
     ]
+
+
+def _cell_lines(cell: str, width: int) -> Iterator[str]:
+    """A cell as lines of at most that many columns: broken at blanks, and within a word that is longer."""
+    line = ""
+    for word in cell.split(" "):
+        if line and display_width(line) + 1 + display_width(word) > width:
+            yield line
+            line = ""
+        line = f"{line} {word}" if line else word
+        while display_width(line) > width:
+            taken = 1
+            while display_width(line[: taken + 1]) <= width:
+                taken += 1
+            yield line[:taken]
+            line = line[taken:]
+    yield line
