@@ -229,7 +229,7 @@ def computes_in_bf16(precision: str, device: torch.device) -> bool:
 def texts_a_step(num_texts: int) -> int:
     """How many texts a step learns from where nobody says: 32, and of more than 32,000 a thousandth, 128 at most.
 
-    Few texts need many steps; of many the steps can be larger, and a text then takes less time: on a core of an AMD EPYC
+    Few texts need many steps; of many the steps can be larger, and a text then takes less time: on a core of a Zen 4
     that other programs used, too, 1.4 ms in batches of 128 and 2.5 ms in batches of 32. On the 167,621 texts of
     HuffPost's News Category Dataset an RNN knows as much after three passes (64.7 and 64.8 % of the held-back texts).
     """
