@@ -19,7 +19,6 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import _set_pg_timeout  # no public function changes it
 
 from gpt2x.console import complain, set_quiet
 from gpt2x.errors import ExitCode, Gpt2xError, InputDataError, MissingComponentError, OutputError, UsageError
@@ -258,7 +257,17 @@ def _connect(backend: str, rank: int, world_size: int) -> None:
             "interface that joins them (`ip -br addr` lists them), and let a firewall pass all ports between them"
         ) from error
     store.set_timeout(COLLECTIVE_TIMEOUT)
-    _set_pg_timeout(COLLECTIVE_TIMEOUT)
+    _set_timeout(COLLECTIVE_TIMEOUT)
+
+
+def _set_timeout(timeout: timedelta) -> None:
+    """How long a collective may take; torch has a public function for it since 2.14."""
+    if hasattr(dist, "set_timeout"):
+        dist.set_timeout(timeout)
+        return
+    from torch.distributed.distributed_c10d import _set_pg_timeout
+
+    _set_pg_timeout(timeout)
 
 
 def _reason(error: RuntimeError) -> str:
