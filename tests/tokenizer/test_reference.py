@@ -184,7 +184,7 @@ class TestMerge:
             assert odd.encode(text) == expected
             assert oracle.encode(text) == expected
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(parts=st.lists(OVERLAPPING, unique=True, max_size=40), seed=st.integers(0, 2**32), data=st.data())
     def test_the_core_agrees_with_the_reference_on_tokens_that_overlap(
         self, parts: list[bytes], seed: int, data: st.DataObject
