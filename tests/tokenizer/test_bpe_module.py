@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +115,18 @@ def test_a_batch_gives_each_texts_tokens(num_threads: int) -> None:
     texts = [line.encode() for line in TEXT.splitlines()]
     batch = ENCODER.encode_batch(texts, num_threads)
     assert [ids.tolist() for ids in batch] == [ENCODER.encode_ordinary(text) for text in texts]
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["beginnings", "ends"])
+def test_nested_tokens_load_in_time_linear_in_their_bytes(ends: bool) -> None:
+    """All beginnings, or ends, of one string: 32 MB, a second at most, where each cut's two parts took a minute."""
+    string = random.Random(5).randbytes(8_000)
+    nested = [string[-length:] if ends else string[:length] for length in range(2, len(string) + 1)]
+    tokens = list(dict.fromkeys([*byte_tokens(), b"no merges give this", *nested]))
+    start = time.process_time()
+    encoder = _bpe.BytePairEncoder(tokens, range(len(tokens)), "gpt2")
+    assert time.process_time() - start < 15
+    assert encoder.encode_single_token(string) == tokens.index(string)
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.uint32, np.int64, np.uint16])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import unicodedata
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import tiktoken
@@ -13,9 +16,16 @@ from gpt2x import _bpe
 from gpt2x.tokenizer import Tokenizer, reference
 from gpt2x.tokenizer.alphabet import BYTE_ORDER, SINGLE_BYTES, from_characters, to_characters
 from gpt2x.tokenizer.patterns import GPT2
+from gpt2x.tokenizer.rank_lists import read_rank_file
 
 from .conftest import as_tiktoken
 from .strategies import any_text, awkward_bytes, awkward_text
+
+# Few different bytes, the lowest and the highest among them, often one string again and again.
+OVERLAPPING = st.one_of(
+    st.lists(st.sampled_from([b"a", b"b", b"\0", b"\xff"]), min_size=1, max_size=12).map(b"".join),
+    st.builds(lambda part, times: part * times, st.sampled_from([b"a", b"ab", b"aab"]), st.integers(1, 12)),
+)
 
 
 class TestAlphabet:
@@ -173,6 +183,29 @@ class TestMerge:
             expected = reference.encode(text, ranks)
             assert odd.encode(text) == expected
             assert oracle.encode(text) == expected
+
+    @settings(max_examples=100, deadline=None)
+    @given(parts=st.lists(OVERLAPPING, unique=True, max_size=40), seed=st.integers(0, 2**32), data=st.data())
+    def test_the_core_agrees_with_the_reference_on_tokens_that_overlap(
+        self, parts: list[bytes], seed: int, data: st.DataObject
+    ) -> None:
+        """Tokens that begin, end and repeat each other, under ids in any order."""
+        tokens = list(dict.fromkeys([*SINGLE_BYTES, *parts]))
+        random.Random(seed).shuffle(tokens)
+        ranks = {token: rank for rank, token in enumerate(tokens)}
+        core = _bpe.BytePairEncoder(tokens, range(len(tokens)), "gpt2")
+        for piece in data.draw(st.lists(st.lists(OVERLAPPING, max_size=6).map(b"".join), max_size=10)):
+            assert core.encode_piece(piece) == reference.encode_piece(piece, ranks)
+
+    def test_the_core_agrees_with_tiktoken_on_gpt2s_tokens_under_other_ids(
+        self, shared_data: Callable[[str], Path]
+    ) -> None:
+        tokens = list(read_rank_file(shared_data("vocab/r50k_base.tiktoken")))
+        random.Random(3).shuffle(tokens)
+        ranks = {token: rank for rank, token in enumerate(tokens)}
+        shuffled = Tokenizer("shuffled", pat_str=GPT2, mergeable_ranks=ranks, special_tokens={})
+        text = shared_data("text/tinyshakespeare.txt").read_text(encoding="utf-8")
+        assert shuffled.encode(text) == as_tiktoken(shuffled).encode(text)
 
     @settings(max_examples=150, deadline=None)
     @given(data=awkward_bytes())

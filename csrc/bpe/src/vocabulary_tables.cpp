@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "affixes.hpp"
 #include "gpt2x/bpe/errors.hpp"
 #include "gpt2x/bpe/internal/encoder.hpp"
 #include "gpt2x/bpe/internal/quoted.hpp"
@@ -113,32 +114,24 @@ void VocabularyTables::add_merge(TokenPair parts, TokenId id) {
   if (bytes.size() == 2) byte_merges_[index_of(bytes[0], bytes[1])] = id;
 }
 
-// Every split of every token into two tokens. Only lengths that some token has are tried, so that one very
-// long token cannot make this quadratic.
+// Every split of every token into two tokens: of those that it starts with, each whose length and that of one
+// that it ends with add up to its own. Both are chains from long to short, so that one is followed while the
+// other is followed back. No chain has more tokens than the token has bytes, and a split that is found is one
+// of these bytes.
 void VocabularyTables::find_all_merges() {
-  merges_ = {};
+  merges_ = PairMap(tokens_.size());
   byte_merges_.assign(1u << 16, kNoToken);
-  std::vector<bool> has_length;
+  const std::vector<TokenId> prefixes = longest_prefixes(tokens_);
+  const std::vector<TokenId> suffixes = longest_suffixes(tokens_);
+  std::vector<TokenId> rights;  // from long to short
   for (TokenId id = 0; id < size(); ++id) {
-    const std::size_t length = bytes_of(id).size();
-    if (length >= has_length.size()) has_length.resize(length + 1);
-    has_length[length] = length > 0;
-  }
-  std::vector<std::size_t> lengths;
-  for (std::size_t length = 1; length < has_length.size(); ++length) {
-    if (has_length[length]) lengths.push_back(length);
-  }
-
-  for (TokenId id = 0; id < size(); ++id) {
-    const std::string_view bytes = bytes_of(id);
-    for (const std::size_t length : lengths) {
-      if (length >= bytes.size()) break;
-      if (!has_length[bytes.size() - length]) continue;
-      const TokenId left = find(bytes.substr(0, length));
-      if (left == kNoToken) continue;
-      const TokenId right = find(bytes.substr(length));
-      if (right == kNoToken) continue;
-      add_merge({left, right}, id);
+    rights.clear();
+    for (TokenId right = suffixes[id]; right != kNoToken; right = suffixes[right]) rights.push_back(right);
+    for (TokenId left = prefixes[id]; left != kNoToken; left = prefixes[left]) {
+      const std::size_t rest = bytes_of(id).size() - bytes_of(left).size();
+      while (!rights.empty() && bytes_of(rights.back()).size() < rest) rights.pop_back();
+      if (rights.empty()) break;
+      if (bytes_of(rights.back()).size() == rest) add_merge({left, rights.back()}, id);
     }
   }
 }

@@ -310,6 +310,19 @@ inline std::vector<std::string> split(std::string_view text, Pattern pattern = P
 
 using Ranks = std::map<std::string, TokenId, std::less<>>;
 
+/// What two tokens merge into: every way to cut a token into two.
+inline std::map<gpt2x::bpe::TokenPair, TokenId> merges(const Ranks& ranks) {
+  std::map<gpt2x::bpe::TokenPair, TokenId> merges;
+  for (const auto& [bytes, rank] : ranks) {
+    for (std::size_t cut = 1; cut < bytes.size(); ++cut) {
+      const auto left = ranks.find(bytes.substr(0, cut));
+      const auto right = ranks.find(bytes.substr(cut));
+      if (left != ranks.end() && right != ranks.end()) merges[{left->second, right->second}] = rank;
+    }
+  }
+  return merges;
+}
+
 /// Merge the leftmost of the pairs of lowest rank until there is none.
 inline std::vector<TokenId> merge(const Ranks& ranks, std::string_view piece) {
   std::vector<std::string> parts;

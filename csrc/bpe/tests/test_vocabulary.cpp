@@ -1,3 +1,9 @@
+#include <algorithm>
+#include <ctime>
+#include <random>
+#include <string>
+#include <vector>
+
 #include "check.hpp"
 #include "gpt2x/bpe/errors.hpp"
 #include "gpt2x/bpe/rank_file.hpp"
@@ -14,6 +20,42 @@ std::string rank_file_of_bytes() {
 
 Vocabulary load(const std::string& contents) {
   return vocabulary_from_ranks(parse_rank_file(contents));
+}
+
+/// No merges lead to it, so a vocabulary with it is not consistent.
+constexpr std::string_view kOddToken = "<|a|>";
+
+/// Tokens of a few bytes, among them the lowest and the highest, that begin, end and repeat each other.
+reference::Ranks overlapping_tokens(std::mt19937& random) {
+  std::vector<std::string> tokens{std::string(kOddToken)};
+  const unsigned alphabet_size = 1 + random() % 3;
+  for (unsigned i = 0; i < 60; ++i) {
+    std::string bytes = samples::random_letters(random, 1 + random() % 12, alphabet_size);
+    std::ranges::replace(bytes, 'b', '\0');
+    std::ranges::replace(bytes, 'c', '\xff');
+    const std::string& other = tokens[random() % tokens.size()];
+    if (random() % 2 == 0 && other.size() < 100) bytes = random() % 2 == 0 ? bytes + other : other + bytes;
+    tokens.push_back(bytes);
+  }
+  std::ranges::shuffle(tokens, random);
+  reference::Ranks ranks = samples::ranks(0);
+  for (const std::string& bytes : tokens) ranks.emplace(bytes, static_cast<TokenId>(ranks.size()));
+  return ranks;
+}
+
+/// The beginnings, ends or repetitions of a string: all lengths from 2 to `longest`.
+enum class Shape { kPrefixes, kSuffixes, kRuns };
+
+reference::Ranks nested_tokens(Shape shape, std::size_t longest) {
+  std::mt19937 random(12);
+  const std::string letters = samples::random_letters(random, longest, shape == Shape::kRuns ? 1 : 26);
+  reference::Ranks ranks = samples::ranks(0);
+  ranks.emplace(kOddToken, static_cast<TokenId>(ranks.size()));
+  for (std::size_t length = 2; length <= longest; ++length) {
+    const std::size_t start = shape == Shape::kSuffixes ? longest - length : 0;
+    ranks.emplace(letters.substr(start, length), static_cast<TokenId>(ranks.size()));
+  }
+  return ranks;
 }
 
 }  // namespace
@@ -41,6 +83,44 @@ TEST("two tokens merge exactly if their bytes together are a token, where ids ar
       const auto whole = ranks.find(left_bytes + right_bytes);
       CHECK_EQ(vocabulary.merged({left, right}), whole == ranks.end() ? kNoToken : whole->second);
     }
+  }
+}
+
+TEST("where no merges lead to some token, tokens that overlap merge in every way that gives a token") {
+  std::mt19937 random(11);
+  for (int round = 0; round < 100; ++round) {
+    const reference::Ranks ranks = overlapping_tokens(random);
+    const Vocabulary vocabulary = samples::vocabulary(ranks);
+    CHECK(!vocabulary.is_consistent());
+    const auto expected = reference::merges(ranks);
+    for (TokenId left = 0; left < vocabulary.size(); ++left) {
+      for (TokenId right = 0; right < vocabulary.size(); ++right) {
+        const auto found = expected.find({left, right});
+        CHECK_EQ(vocabulary.merged({left, right}), found == expected.end() ? kNoToken : found->second);
+      }
+    }
+  }
+}
+
+TEST("merges of long tokens that begin, end or repeat each other are those of the reference") {
+  for (const Shape shape : {Shape::kPrefixes, Shape::kSuffixes, Shape::kRuns}) {
+    const reference::Ranks ranks = nested_tokens(shape, 300);
+    const Vocabulary vocabulary = samples::vocabulary(ranks);
+    CHECK(!vocabulary.is_consistent());
+    for (const auto& [pair, whole] : reference::merges(ranks)) CHECK_EQ(vocabulary.merged(pair), whole);
+  }
+}
+
+// 32 MB of tokens of all lengths up to 8,000 take a tenth of a second; to look up both parts of every split
+// would take a minute.
+TEST("loading time grows with the bytes of nested tokens, not with their splits times their lengths") {
+  for (const Shape shape : {Shape::kPrefixes, Shape::kSuffixes}) {
+    const reference::Ranks ranks = nested_tokens(shape, 8'000);
+    const std::clock_t start = std::clock();
+    const Vocabulary vocabulary = samples::vocabulary(ranks);
+    CHECK((std::clock() - start) / CLOCKS_PER_SEC < 15);
+    CHECK(!vocabulary.is_consistent());
+    CHECK_EQ(vocabulary.size(), ranks.size());
   }
 }
 

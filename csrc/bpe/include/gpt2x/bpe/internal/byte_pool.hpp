@@ -44,6 +44,20 @@ class BytePool {
   /// How many strings are here.
   [[nodiscard]] std::size_t size() const { return size_; }
 
+  static_assert(std::endian::native == std::endian::little, "load_head assumes that low bytes come first");
+
+  /// The first eight bytes as a number, the first of them lowest, zeros after a shorter string. Reads nothing
+  /// outside the string: overlapping loads cover what is there.
+  static std::uint64_t load_head(std::string_view bytes) {
+    const char* data = bytes.data();
+    const std::size_t size = bytes.size();
+    if (size >= 8) return load<std::uint64_t>(data);
+    if (size >= 4) return load<std::uint32_t>(data) | load<std::uint32_t>(data + size - 4) << 8 * (size - 4);
+    if (size == 0) return 0;
+    return load<std::uint8_t>(data) | load<std::uint8_t>(data + size / 2) << 8 * (size / 2) |
+           load<std::uint8_t>(data + size - 1) << 8 * (size - 1);
+  }
+
  private:
   struct Span {
     std::uint32_t offset = 0;
@@ -55,20 +69,6 @@ class BytePool {
     std::uint32_t length = 0;
     std::uint32_t number = kAbsent;
   };
-
-  static_assert(std::endian::native == std::endian::little, "load_head assumes that low bytes come first");
-
-  /// The first eight bytes as a number. Reads nothing outside the string: overlapping loads cover what is
-  /// there.
-  static std::uint64_t load_head(std::string_view bytes) {
-    const char* data = bytes.data();
-    const std::size_t size = bytes.size();
-    if (size >= 8) return load<std::uint64_t>(data);
-    if (size >= 4) return load<std::uint32_t>(data) | load<std::uint32_t>(data + size - 4) << 8 * (size - 4);
-    if (size == 0) return 0;
-    return load<std::uint8_t>(data) | load<std::uint8_t>(data + size / 2) << 8 * (size / 2) |
-           load<std::uint8_t>(data + size - 1) << 8 * (size - 1);
-  }
 
   template <typename Unsigned>
   static std::uint64_t load(const char* data) {
