@@ -235,7 +235,7 @@ def test_all_exact_ways_really_write_the_same_text() -> None:
         texts = {
             way.name: write(way.name, seed)["ids"]
             for way in WAYS
-            if way.exact and (native or not way.cpu_only) and way.name not in without
+            if way.exact and (native or way.name != "float32") and way.name not in without
         }
         assert len(set(texts["plain"])) > 3, "a text of one token would show nothing"
         assert set(map(tuple, texts.values())) == {tuple(texts["plain"])}
