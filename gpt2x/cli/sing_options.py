@@ -111,7 +111,7 @@ Weights = Annotated[
     typer.Option(
         "--weights",
         metavar="DTYPE",
-        help="On a CPU: float32, exact and the default; bfloat16, faster; int8, fastest and smallest.",
+        help="float32, exact and the default; bfloat16, faster on a CPU; int8, fastest there and smallest.",
     ),
 ]
 Typewriter = Annotated[

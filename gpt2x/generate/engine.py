@@ -3,9 +3,9 @@
 The prompt goes through the model in one pass that fills the KV cache; from then on each token costs one row. When
 the context is full it slides: its beginning, as far as the caller wants it kept, and its last half are read again as a
 new prompt, so that a text can be longer than the model's context. A `Session` is one text on its way: `Engine.generate`
-draws its tokens one by one; who weighs whole lines takes some back. On a CPU `gpt2x.model.decoding.DecodingModel`
-reads, elsewhere the model's own forward pass. `naive_tokens` is the same without a cache, to read and to test against.
-The shape of the loop follows nanochat's Engine.
+draws its tokens one by one; who weighs whole lines takes some back. A float32 model is read by
+`gpt2x.model.decoding.DecodingModel` where the native operators serve, any other by its own forward pass. `naive_tokens`
+is the same without a cache, to read and to test against. The shape of the loop follows nanochat's Engine.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ class Engine:
     Ids that the model's vocabulary or the tokenizer do not have are never written, whatever their logits say.
 
     Args:
-        model: a float32 model on a CPU is read by the native operators, any other by its own forward pass.
+        model: a float32 model is read by the native operators where they serve its device, any other by its own
+            forward pass.
         tokenizer: for `stream`; `generate` works on ids and needs none.
-        weights: float32, bfloat16 or int8, for a model on a CPU: how its matrices are held, see `DecodingModel`. By
-            default as they are. bfloat16 and int8 are copies; the model itself is not kept.
+        weights: float32, bfloat16 or int8: how the matrices are held, see `DecodingModel`. By default as they are.
+            bfloat16 and int8 are copies; the model itself is not kept.
 
     Raises:
-        UsageError: `weights` is another word, or the model is on a GPU.
-        MissingComponentError: `weights` needs native operators that are not there.
+        UsageError: `weights` is another word, or the model is neither on a CPU nor on a GPU.
+        MissingComponentError: `weights` needs native operators that are not there for its device.
 
     """
 

@@ -1,4 +1,4 @@
-"""GPT-2 for writing on a CPU: the weights of a `GPT`, held and read in the way that makes one token fastest.
+"""GPT-2 for writing: the weights of a `GPT`, held and read in the way that makes one token fastest.
 
 The one idea to hold on to: a new token is one row, so it uses each weight once and has to read all of them for it: its
 time is bytes of weights ÷ bandwidth of the memory. Matrices are therefore streamed by `gpt2x.ops.gemv`, which reads 4,
@@ -6,7 +6,8 @@ time is bytes of weights ÷ bandwidth of the memory. Matrices are therefore stre
 float32: biases and LayerNorms, which are few, and the two embeddings, of which a token reads one row each.
 
 The forward pass is that of `gpt2x.model.gpt` for one text without gradients, dropout and modules, whose calls cost as
-much as the arithmetic between two products. Letters in shapes as there:
+much as the arithmetic between two products. It runs where the native operators do: on a CPU, and on a GPU for which the
+CUDA kernels are built, where it has not been measured yet. Letters in shapes as there:
     T  new tokens     C  width of the residual stream     H  heads          V  vocabulary
     S  all tokens, those in the KV cache among them       D  head size, C / H
 """
@@ -27,9 +28,13 @@ from gpt2x.model.gpt import GPT, Block, Rotation, prepare_qk, relu_squared, rota
 from gpt2x.model.kv_cache import KVCache
 from gpt2x.model.thread_choice import ThreadChoice
 from gpt2x.ops import backend
+from gpt2x.ops.library import OP
 
 WEIGHTS = ("float32", "bfloat16", "int8")
 """How the matrices can be held."""
+
+DEVICES = ("cpu", "cuda")
+"""Where there are native operators."""
 
 FEW_ROWS = 4
 """Up to this many rows `gemv` is faster than a matrix product (3072 × 768 on one Zen 5 core: 4 rows take 0.54 against
@@ -46,7 +51,7 @@ class Matrix(NamedTuple):
     def __call__(self, x: Tensor) -> Tensor:
         """(T, I) -> (T, O)."""
         if len(x) <= FEW_ROWS:
-            return cast(Tensor, torch.ops.gpt2x.gemv(x, self.weight, self.scale, self.bias))
+            return cast(Tensor, OP.gemv(x, self.weight, self.scale, self.bias))
         return ops.linear(x, self._in_float32(), self.bias)
 
     def _in_float32(self) -> Tensor:
@@ -75,20 +80,20 @@ class Layer(NamedTuple):
 
 
 class DecodingModel:
-    """A GPT that reads a prompt and then writes token by token, one text at a time, on a CPU.
+    """A GPT that reads a prompt and then writes token by token, one text at a time.
 
     Float32 weights are the model's own tensors, so that nothing is held twice and later changes in place show. bfloat16
     and int8 are copies made here, after which the model can go: GPT-2 124M then holds 247 or 124 MB of matrices, and
     157 MB of embeddings.
 
     Args:
-        model: whose weights, on a CPU.
+        model: whose weights, on a CPU or a GPU that the native operators serve.
         weights: how matrices are held: float32 computes what the model computes; bfloat16 rounds them to 8 bits of
             mantissa; int8 to 255 steps a row (`gpt2x.ops.quantize_rows`).
 
     Raises:
-        UsageError: `weights` is none of these, or the model is on a GPU.
-        MissingComponentError: the native operators are not there; the message says what to do.
+        UsageError: `weights` is none of these, or the model is on a device of another kind.
+        MissingComponentError: the native operators do not serve there; the message says what to do.
         InputDataError: int8 is asked for, and some weights are not finite numbers.
 
     """
@@ -102,7 +107,9 @@ class DecodingModel:
         self.wpe = None if model.wpe is None else _plain(model.wpe.weight)  # (block_size, C)
         self.rotation: Rotation | None = None  # (block_size, D) twice
         if model.wpe is None:
-            self.rotation = rotation_at(torch.arange(self.config.block_size), self.config.head_size)
+            self.rotation = rotation_at(
+                torch.arange(self.config.block_size, device=self.device), self.config.head_size
+            )
         # Where queries and keys go into attention as the product gives them, one copy stores keys and values.
         self.plain_qk = self.rotation is None and not self.config.qk_norm
         self.layers = [_layer(cast(Block, block), weights) for block in model.h]
@@ -123,11 +130,11 @@ class DecodingModel:
 
         Raises:
             ValueError: the cache or the context is full before their end.
-            IndexError: an id that the model does not have.
+            IndexError: an id that the model does not have (on a GPU torch's device-side assertion).
 
         """
-        if len(ids) > 1:
-            return self._read(ids, cache)
+        if len(ids) > 1 or self.device.type != "cpu":
+            return self._read(ids.to(self.device), cache)
         return self._threads.run(lambda: self._read(ids, cache))
 
     @torch.inference_mode()
@@ -143,9 +150,10 @@ class DecodingModel:
 
         Raises:
             ValueError: the cache or the context is full.
-            IndexError: an id that the model does not have.
+            IndexError: an id that the model does not have (on a GPU torch's device-side assertion).
 
         """
+        ids = ids.to(self.device)
         branch = self._positions(cache.length, 1)
         branch = None if branch is None else branch.expand(len(ids), -1)
         x, branch = self._blocks(F.embedding(ids, self.wte), branch, cache, self._attend_rows)
@@ -191,11 +199,11 @@ class DecodingModel:
         """(R, I) and, where it is not added yet, (I) -> (R, I), inside the MLP."""
         if bias is None:
             return relu_squared(x)
-        return cast(Tensor, torch.ops.gpt2x.bias_gelu(x, bias))
+        return cast(Tensor, OP.bias_gelu(x, bias))
 
     def _add_norm(self, x: Tensor, branch: Tensor | None, norm: Norm) -> tuple[Tensor, Tensor]:
         """The stream with the branch added to it: normalised, and as it is."""
-        y, total, _, _ = torch.ops.gpt2x.add_layer_norm(x, branch, *norm, self.config.layer_norm_epsilon)
+        y, total, _, _ = OP.add_layer_norm(x, branch, *norm, self.config.layer_norm_epsilon)
         return y, x if branch is None else total
 
     def _attend(self, number: int, qkv: Tensor, cache: KVCache) -> Tensor:
@@ -204,9 +212,9 @@ class DecodingModel:
         heads = qkv.view(T, 3, 1, H, D).permute(1, 2, 3, 0, 4)  # (3, 1, H, T, D)
         queries, keys, values = self._store(number, heads, cache)  # (1, H, T, D), (1, H, S, D) twice
         if T == 1:
-            return cast(Tensor, torch.ops.gpt2x.decode_attention(queries[:, :, 0], keys, values)).view(1, -1)
+            return cast(Tensor, OP.decode_attention(queries[:, :, 0], keys, values)).view(1, -1)
         S = keys.shape[2]
-        mask = None if S == T else torch.ones(T, S, dtype=torch.bool).tril(S - T)
+        mask = None if S == T else torch.ones(T, S, dtype=torch.bool, device=self.device).tril(S - T)
         y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=mask is None)
         return y[0].transpose(0, 1).reshape(T, -1)
 
@@ -231,7 +239,7 @@ class DecodingModel:
 
     def new_cache(self, max_length: int | None = None) -> KVCache:
         """An empty KV cache for one text."""
-        return KVCache(self.config, max_length=max_length)
+        return KVCache(self.config, max_length=max_length, device=self.device)
 
     def evaluating(self) -> contextlib.AbstractContextManager[None]:
         """Nothing to switch off: there is no dropout here."""
@@ -263,21 +271,21 @@ def check_weights(weights: str) -> None:
 
 
 def check_place(model: GPT) -> None:
-    """Refuse a model that is not on a CPU, and an installation whose native operators do not serve.
+    """Refuse a model that is neither on a CPU nor on a GPU, and a place where the native operators do not serve.
 
     Raises:
-        UsageError: the model is on a GPU.
-        MissingComponentError: there are no native operators.
+        UsageError: the model is elsewhere.
+        MissingComponentError: there are no native operators for its device.
 
     """
-    device = model.wte.weight.device.type
-    if device != "cpu":
+    device = model.wte.weight.device
+    if device.type not in DEVICES:
         raise UsageError(
-            f"weights can be chosen for a model on a CPU only, this one is on {device}; use device cpu"
+            f"weights can be chosen for a model on a CPU or a GPU, this one is on {device.type}; use device cpu"
         )
-    if not backend.serves("cpu", torch.float32):
+    if not backend.serves(device, torch.float32):
         raise MissingComponentError(
-            f"decoding with chosen weights needs the native operators; {backend.REMEDY}"
+            f"decoding with chosen weights needs the native operators on {device.type}; {backend.REMEDY}"
         )
 
 
@@ -290,8 +298,10 @@ def suits(model: nn.Module) -> bool:
     if not isinstance(model, GPT):
         return False
     weight = model.wte.weight
-    return (weight.device.type, weight.dtype) == ("cpu", torch.float32) and backend.serves(
-        "cpu", torch.float32
+    return (
+        weight.device.type in DEVICES
+        and weight.dtype == torch.float32
+        and backend.serves(weight.device, torch.float32)
     )
 
 

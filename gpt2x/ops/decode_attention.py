@@ -1,12 +1,14 @@
-"""Attention of one new token over a KV cache: the call. On a GPU torch's own operations serve."""
+"""Attention of one new token over a KV cache: the call, and how CUDA computes it."""
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from gpt2x.ops import reference
+from gpt2x.ops import cuda, reference
 from gpt2x.ops.calling import is_native
 from gpt2x.ops.checks import check_device, check_dtype, check_storage, require
 from gpt2x.ops.derivatives import differentiates
@@ -60,7 +62,6 @@ def _check_cache(name: str, tensor: Tensor, query: Tensor) -> None:
 
 
 operator = Operator("decode_attention")
-operator.torch_on_cuda(reference.decode_attention)
 
 
 @operator.fake
@@ -73,3 +74,35 @@ def _flops(query_shape: Any, keys_shape: Any, *_: Any, **__: Any) -> int:
     """Scores and weighted values."""
     B, H, S, D = keys_shape
     return int(4 * B * H * S * D)
+
+
+_kernel = cuda.Kernel(
+    "decode_attention", [cuda.INT] + [cuda.POINTER] * 5 + [cuda.INT64] * 4 + [cuda.POINTER] * 3
+)
+_TOKENS_PER_PART = 64  # GPT2X_CUDA_DECODE_TOKENS_PER_PART of the header
+
+
+@operator.cuda
+def _cuda(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    B, H, S, D = keys.shape
+    cuda.require_on(query.device, keys=keys, values=values)
+    cuda.require_shape((B, H, D), query=query)
+    cuda.require_shape((B, H, S, D), values=values)
+    cuda.require_dtype(query.dtype, keys=keys, values=values)
+    for name, tensor in (("keys", keys), ("values", values)):
+        if D > 1 and tensor.stride(3) != 1:
+            raise ValueError(
+                f"{name}: expected the D elements of a head side by side, got stride {tensor.stride(3)}"
+            )
+    code, query = cuda.code("query", query), query.contiguous()
+    y = torch.empty_like(query)
+    parts = -(-S // _TOKENS_PER_PART)
+    scratch = query.new_empty(B * H * parts * (D + 2), dtype=torch.float32)
+    caches = keys, _strides(keys), values, _strides(values)
+    _kernel(query.device, code, query, *caches, B, H, S, D, scratch, y)
+    return y
+
+
+def _strides(cache: Tensor) -> Any:
+    """How far the texts, heads and tokens of a (B, H, S, D) tensor stand apart, in elements."""
+    return (ctypes.c_int64 * 3)(*cache.stride()[:3])

@@ -1,11 +1,11 @@
-"""The product of a decoding step, and the int8 matrices that it reads fastest. On a GPU torch's own serves."""
+"""The product of a decoding step, how CUDA computes it, and the int8 matrices that it reads fastest."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from gpt2x.ops import reference
+from gpt2x.ops import cuda, reference
 from gpt2x.ops.calling import as_rows, is_native
 from gpt2x.ops.checks import (
     check_device,
@@ -105,9 +105,33 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 operator = Operator("gemv")
 operator.flops(product_flops)
-operator.torch_on_cuda(reference.gemv)
 
 
 @operator.fake
 def _fake(x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
     return x.new_empty((x.shape[0], weight.shape[0]))
+
+
+_kernel = cuda.Kernel("gemv", [cuda.INT] * 2 + [cuda.POINTER] * 4 + [cuda.INT64] * 3 + [cuda.POINTER] * 2)
+_INT8 = 2  # the code of such a weight in gpt2x_cuda.h
+
+
+@operator.cuda
+def _cuda(x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
+    N, num_in = x.shape
+    num_out = weight.shape[0]
+    is_int8 = weight.dtype == torch.int8
+    if is_int8 != (scale is not None):
+        raise ValueError(
+            f"scale: expected {'a tensor' if is_int8 else 'None'} beside a weight of {weight.dtype}"
+        )
+    cuda.require_on(x.device, weight=weight, scale=scale, bias=bias)
+    cuda.require_shape((num_out, num_in), weight=weight)
+    cuda.require_shape((num_out,), scale=scale, bias=bias)
+    cuda.require_dtype(torch.float32, scale=scale)
+    cuda.require_dtype(x.dtype, bias=bias)
+    codes = cuda.code("x", x), _INT8 if is_int8 else cuda.code("weight", weight)
+    x, weight, scale, bias = x.contiguous(), weight.contiguous(), cuda.dense(scale), cuda.dense(bias)
+    y = x.new_empty((N, num_out))
+    _kernel(x.device, *codes, x, weight, scale, bias, N, num_in, num_out, y)
+    return y

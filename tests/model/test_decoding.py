@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from gpt2x.data.lyrics import read_songs
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError
 from gpt2x.model import GPT, GPTConfig, load_folder, save_folder
+from gpt2x.model import decoding as decoding_module
 from gpt2x.model.decoding import FEW_ROWS, WEIGHTS, DecodingModel, suits
 from gpt2x.ops import backend
 
@@ -200,6 +202,44 @@ def test_a_model_elsewhere_keeps_its_own_weights() -> None:
     assert not suits(model)
     with pytest.raises(UsageError, match="this one is on meta; use device cpu"):
         DecodingModel(model, "int8")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tiny: GPTConfig) -> Callable[..., GPT]:
+    """A model that is not on the CPU, on a device that could have kernels: tensors without data stand for a GPU's."""
+    monkeypatch.setattr(decoding_module, "DEVICES", ("cpu", "meta"))
+
+    def make(**changes: Any) -> GPT:
+        with torch.device("meta"):
+            return GPT(replace(tiny, **changes))
+
+    return make
+
+
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+@pytest.mark.parametrize("weights", ["float32", "bfloat16"])  # int8 looks whether the weights are numbers
+def test_where_the_model_is_stands_all_that_reads_it(
+    elsewhere: Callable[..., GPT], weights: str, positions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "serves", lambda device, dtype: True)
+    model = elsewhere(positions=positions)
+    assert suits(model)
+    decoding = DecodingModel(model, weights)
+    cache = decoding.new_cache()
+    assert cache._rows.is_meta
+    for part in (5, 6, 1):  # the first tokens, more behind them, a single one
+        logits = decoding(torch.zeros(part, dtype=torch.int64), cache)
+        assert (logits.device.type, logits.dtype, logits.shape) == ("meta", torch.float32, (101,))
+    logits = decoding.read_rows(torch.zeros(3, dtype=torch.int64), cache.fork(3, 2))
+    assert (logits.device.type, logits.shape) == ("meta", (3, 101))
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_where_no_kernels_serve_the_model_reads_itself(elsewhere: Callable[..., GPT], weights: str) -> None:
+    model = elsewhere()
+    assert not suits(model)
+    with pytest.raises(MissingComponentError, match="native operators on meta"):
+        DecodingModel(model, weights)
 
 
 @pytest.fixture

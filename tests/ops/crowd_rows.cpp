@@ -4,6 +4,7 @@
 //
 // `storage` is 0 for float, 1 for bfloat16, 2 for bfloat16 activations beside float parameters; `pack` is the
 // elements that a lane takes at a time: 1, 8, and with float 4.
+#include <algorithm>
 #include <barrier>
 #include <cstdint>
 #include <cstdlib>
@@ -13,6 +14,7 @@
 #include "rows/adamw.h"
 #include "rows/add_layer_norm.h"
 #include "rows/bias_gelu.h"
+#include "rows/decode_attention.h"
 #include "rows/global_norm.h"
 #include "rows/linear_cross_entropy.h"
 
@@ -184,6 +186,45 @@ double crowd_squares(int size, int pack, int storage, const void* x, int64_t n) 
     });
   });
   return total;
+}
+
+// out[0]: the product with x; the other four: those with x and the three vectors after it.
+void crowd_dots(int size, int pack, int storage, const void* weight, const void* x, int64_t n, float* out) {
+  with_storage(storage, [=](auto activation, auto parameter) {
+    using T = decltype(activation);
+    using P = decltype(parameter);
+    with_crowd<T>(size, pack, [=](const auto& team) {
+      const T* first = in<T>(x);
+      const float one = team.sum(gpt2x::rows::dot<float>(team, in<P>(weight), first, n));
+      const auto four = gpt2x::rows::four_dots<float>(team, in<P>(weight), first, first + n, first + 2 * n,
+                                                      first + 3 * n, n);
+      const float sums[5] = {one, team.sum(four.first), team.sum(four.second), team.sum(four.third),
+                             team.sum(four.fourth)};
+      if (team.lane() == 0) std::copy(sums, sums + 5, out);
+    });
+  });
+}
+
+// One head, its S tokens in parts of so many.
+void crowd_decode_attention(int size, int pack, int storage, const void* query, const void* keys,
+                            const void* values, int64_t S, int64_t D, int64_t tokens, float scale, void* y) {
+  const int64_t count = (S + tokens - 1) / tokens;
+  std::vector<gpt2x::rows::AttentionPart<float>> parts(count);
+  std::vector<float> totals(count * D), scores(tokens);
+  with_storage(storage, [&](auto activation, auto) {
+    using T = decltype(activation);
+    with_crowd<T>(size, pack, [&](const auto& team) {
+      for (int64_t p = 0; p < count; ++p) {
+        const int64_t first = p * tokens;
+        const auto part = gpt2x::rows::decode_attention_part(
+            team, in<T>(query), in<T>(keys) + first * D, D, in<T>(values) + first * D, D,
+            std::min(tokens, S - first), D, scale, scores.data(), totals.data() + p * D);
+        if (team.lane() == 0) parts[p] = part;
+        team.sync();
+      }
+      gpt2x::rows::decode_attention_merge(team, parts.data(), totals.data(), count, D, out<T>(y));
+    });
+  });
 }
 
 int both_aligned_for_packs(const void* first, const void* second) {

@@ -23,6 +23,8 @@ from torch import Tensor
 from gpt2x import ops
 from gpt2x.bench.ops.cases import CASES, Case, Draw, Sizes
 from gpt2x.bench.ops.report import label
+from gpt2x.model import GPT, GPTConfig
+from gpt2x.model.decoding import DecodingModel, suits
 from gpt2x.ops import library, reference, selfcheck
 
 pytestmark = [
@@ -174,6 +176,48 @@ def test_any_layout_gives_what_a_plain_one_gives(
     truth = run([tensor.double() for tensor in plain], reference)
     by_reference = run(plain, reference)
     assert_as_exact_as_reference(run([layout(tensor) for tensor in plain], ops), by_reference, truth, dtype)
+
+
+@dtypes
+@pytest.mark.parametrize("weight_dtype", ["same", "int8"])
+@pytest.mark.parametrize("layout", [_misaligned, _transposed], ids=["misaligned", "transposed"])
+def test_a_product_takes_any_layout(
+    device: str, layout: Callable[[Tensor], Tensor], weight_dtype: str, dtype: torch.dtype
+) -> None:
+    x, weight, scale = draw(1, 3, 768, dtype=dtype, device=device), draw(2, 96, 768, device=device), None
+    weight, scale = ops.quantize_rows(weight) if weight_dtype == "int8" else (weight.to(dtype), None)
+    truth = x.double() @ (weight.double() * (1 if scale is None else scale.double()[:, None])).T
+    got, expected = ops.gemv(layout(x), layout(weight), scale), reference.gemv(x, weight, scale)
+    assert_as_exact_as_reference([got], [expected], [truth], dtype)
+
+
+@dtypes
+@pytest.mark.parametrize("D", [64, 80, 33])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_attention_reads_a_cache_where_it_is(device: str, offset: int, D: int, dtype: torch.dtype) -> None:
+    """Where they begin one element on, rows are not aligned."""
+    cache = draw(1, 2, 2, 12, 1024, D + offset, dtype=dtype, device=device)
+    query = draw(2, 2, 12, D, dtype=dtype, device=device)
+    for S in (1, 64, 777, 1024):
+        tensors = query, cache[0, :, :, :S, offset:], cache[1, :, :, :S, :D]
+        truth = reference.decode_attention(*(t.double() for t in tensors))
+        got, expected = ops.decode_attention(*tensors), reference.decode_attention(*tensors)
+        assert_as_exact_as_reference([got], [expected], [truth], dtype)
+
+
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
+def test_a_model_for_writing_computes_what_it_computes_on_a_cpu(device: str, weights: str) -> None:
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=999, block_size=128, n_layer=2, n_head=4, n_embd=256)).eval()
+    text = torch.arange(70)
+
+    def read(reader: DecodingModel) -> Tensor:
+        cache = reader.new_cache()
+        return torch.stack([reader(part, cache).cpu() for part in (text[:60], *text[60:].split(1))])
+
+    expected = read(DecodingModel(model, weights))
+    assert suits(model.to(device))
+    torch.testing.assert_close(read(DecodingModel(model, weights)), expected, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)

@@ -13,21 +13,16 @@ import torch
 from ops_support import draw
 from torch import Tensor
 
-from gpt2x.ops import cuda, reference
+from gpt2x.ops import cuda, quantize_rows, reference
 
 HEADER = Path(__file__).parent.parent.parent / "csrc" / "ops" / "cuda" / "gpt2x_cuda.h"
-ADAMW, ADD_LAYER_NORM, BIAS_GELU, EMBEDDING_BACKWARD, GLOBAL_NORM, LINEAR_CROSS_ENTROPY = (
+ADAMW, ADD_LAYER_NORM, BIAS_GELU, DECODE_ATTENTION = (
     importlib.import_module(f"gpt2x.ops.{name}")  # the package gives the functions these names
-    for name in (
-        *(
-            "adamw",
-            "add_layer_norm",
-            "bias_gelu",
-            "embedding_backward",
-            "global_norm",
-            "linear_cross_entropy",
-        ),
-    )
+    for name in ("adamw", "add_layer_norm", "bias_gelu", "decode_attention")
+)
+EMBEDDING_BACKWARD, GEMV, GLOBAL_NORM, LINEAR_CROSS_ENTROPY = (
+    importlib.import_module(f"gpt2x.ops.{name}")
+    for name in ("embedding_backward", "gemv", "global_norm", "linear_cross_entropy")
 )
 KINDS = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "double": ctypes.c_double}
 
@@ -53,6 +48,12 @@ def test_python_and_the_header_agree_on_the_interface() -> None:
     assert int(found[1]) == cuda.INTERFACE
 
 
+def test_python_allocates_for_as_many_parts_as_the_kernels_make() -> None:
+    found = re.search(r"#define GPT2X_CUDA_DECODE_TOKENS_PER_PART (\d+)", _header())
+    assert found is not None
+    assert int(found[1]) == DECODE_ATTENTION._TOKENS_PER_PART
+
+
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Catch the calls into the library and check their arguments against the declared types."""
@@ -64,7 +65,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         for place, (argument, kind) in enumerate(zip(arguments, kinds, strict=True)):
             if kind is ctypes.c_void_p:
                 fits = argument is None or isinstance(argument, Tensor | ctypes.Array)
-                assert not isinstance(argument, Tensor) or argument.is_contiguous()
+                has_strides = name == "decode_attention" and place in (2, 4)  # keys, values
+                assert not isinstance(argument, Tensor) or argument.is_contiguous() or has_strides
             else:
                 fits = isinstance(argument, (int, float) if kind is ctypes.c_double else int)
             assert fits, f"{name}: argument {place} is {argument!r} for {kind}"
@@ -103,6 +105,14 @@ def test_every_implementation_calls_with_arguments_of_the_declared_types(calls: 
     bf16_params = [torch.zeros(4, dtype=torch.bfloat16), torch.zeros(0)]  # the second has none
     ADAMW._cuda(*lists, [], 1, torch.tensor(0.1), 0.9, 0.95, 1e-8, [0.1, 0.0], torch.tensor(1.0), 1.0)
     ADAMW._cuda(*lists, bf16_params, 1, torch.tensor(0.1), 0.9, 0.95, 1e-8, [0.1, 0.0], None, 0.0)
+    int8, scale = quantize_rows(draw(1, 5, 8))
+    for vectors in (draw(2, 8, 3).T, draw(2, 3, 8).bfloat16()):
+        y = GEMV._cuda(vectors, int8, scale, torch.zeros(5, dtype=vectors.dtype))
+        assert (y.shape, y.dtype) == ((3, 5), vectors.dtype)
+    assert GEMV._cuda(draw(2, 3, 8), draw(1, 8, 5).T.bfloat16(), None, None).shape == (3, 5)
+    cache = draw(3, 2, 3, 70, 8)
+    query = draw(4, 3, 2, 8).transpose(0, 1)
+    assert DECODE_ATTENTION._cuda(query, cache[:, :, :65], cache[:, :, 5:]).shape == (2, 3, 8)
     assert set(calls) == set(cuda.KERNELS)
 
 
@@ -177,6 +187,32 @@ def test_an_embeddings_gradient_is_added_as_by_the_reference(
         ),
         (EMBEDDING_BACKWARD, (draw(1, 9, 8), draw(2, 3, 8), torch.zeros(2).long()), "dy: expected shape"),
         (EMBEDDING_BACKWARD, (draw(1, 9, 8), draw(2, 2, 8), torch.zeros(2)), "ids: .*dtype"),
+        (GEMV, (draw(1, 2, 8), draw(2, 3, 7), None, None), "weight: expected shape"),
+        (GEMV, (draw(1, 2, 8), draw(2, 3, 8), None, draw(3, 2)), "bias: expected shape"),
+        (GEMV, (draw(1, 2, 8), draw(2, 3, 8).char(), None, None), "scale: expected a tensor"),
+        (GEMV, (draw(1, 2, 8), draw(2, 3, 8).char(), draw(3, 2), None), "scale: expected shape"),
+        (GEMV, (draw(1, 2, 8), draw(2, 3, 8), draw(3, 3), None), "scale: expected None"),
+        (GEMV, (draw(1, 2, 8).half(), draw(2, 3, 8).half(), None, None), "x: expected dtype"),
+        (
+            DECODE_ATTENTION,
+            (draw(1, 1, 2, 8), draw(2, 1, 2, 5, 8), draw(3, 1, 2, 6, 8)),
+            "values: expected shape",
+        ),
+        (
+            DECODE_ATTENTION,
+            (draw(1, 1, 2, 7), draw(2, 1, 2, 5, 8), draw(3, 1, 2, 5, 8)),
+            "query: expected shape",
+        ),
+        (
+            DECODE_ATTENTION,
+            (draw(1, 1, 2, 5), draw(2, 1, 2, 5, 8).mT, draw(3, 1, 2, 8, 5)),
+            "keys: expected the D elements",
+        ),
+        (
+            DECODE_ATTENTION,
+            (draw(1, 1, 2, 8).half(), draw(2, 1, 2, 5, 8).half(), draw(3, 1, 2, 5, 8).half()),
+            "query: expected dtype",
+        ),
     ],
 )
 def test_what_would_leave_its_buffer_is_refused(

@@ -195,6 +195,35 @@ def test_any_team_sums_squares(rows: Any, crowd: Crowd, channels: int) -> None:
     assert squares == pytest.approx(x.double().square().sum().item(), rel=1e-6)
 
 
+@CROWDS
+@CHANNELS
+def test_any_team_multiplies_a_row_with_one_vector_and_with_four(
+    rows: Any, crowd: Crowd, channels: int
+) -> None:
+    dtype, weight_dtype = STORAGES[crowd.storage]
+    weight, x = draw(1, channels, dtype=weight_dtype), draw(2, 4, channels, dtype=dtype)
+    got = torch.empty(5)
+    rows.crowd_dots(*crowd, _pointer(weight), _pointer(x), ctypes.c_int64(channels), _pointer(got))
+    truth = x.double() @ weight.double()
+    torch.testing.assert_close(got.double(), truth[[0, 0, 1, 2, 3]], rtol=1e-5, atol=1e-5)
+
+
+@CROWDS
+@pytest.mark.parametrize("tokens", [5, 8, 21])
+def test_any_team_attends_in_parts_as_the_reference(rows: Any, crowd: Crowd, tokens: int) -> None:
+    """In parts with and without a rest of four keys, and in one."""
+    dtype, D, S = STORAGES[crowd.storage][0], 40, 21
+    query, keys, values = (draw(k, *shape, D, dtype=dtype) for k, shape in enumerate(((), (S,), (S,))))
+    y = torch.empty_like(query)
+    numbers = [ctypes.c_int64(n) for n in (S, D, tokens)]
+    pointers = [_pointer(t) for t in (query, keys, values)]
+    rows.crowd_decode_attention(*crowd, *pointers, *numbers, ctypes.c_float(D**-0.5), _pointer(y))
+    heads = query[None, None], keys[None, None], values[None, None]
+    expected = reference.decode_attention(*heads)[0, 0]
+    truth = reference.decode_attention(*(t.double() for t in heads))[0, 0]
+    assert_as_exact_as_reference([y], [expected], [truth], dtype)
+
+
 @pytest.mark.parametrize("storage", range(len(STORAGES)))
 def test_single_elements_serve_arrays_that_are_not_aligned(rows: Any, storage: int) -> None:
     crowd = Crowd(size=5, pack=1, storage=storage)

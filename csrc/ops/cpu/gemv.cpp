@@ -19,10 +19,8 @@ GPT2X_CLONES void dot_rows(int64_t begin, int64_t end, const T* x, int64_t N, co
                            int64_t O, const float* scale, const T* bias, T* y) {
   for (int64_t o = begin; o < end; ++o) {
     for (int64_t n = 0; n < N; ++n) {
-      W sum = rows::dot<W>(rows::SingleThread{}, weight + o * I, x + n * I, I);
-      if (scale != nullptr) sum *= static_cast<W>(scale[o]);
-      if (bias != nullptr) sum += rows::convert_to<W>(bias[o]);
-      y[n * O + o] = rows::to_storage<T>(sum);
+      const W sum = rows::dot<W>(rows::SingleThread{}, weight + o * I, x + n * I, I);
+      y[n * O + o] = rows::gemv_element(sum, scale, bias, o);
     }
   }
 }

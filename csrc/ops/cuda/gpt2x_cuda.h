@@ -4,10 +4,10 @@
  * statically and loads on a machine without a GPU. gpt2x/ops/<name>.py allocates, checks and calls.
  *
  * Every function launches on `stream`, does not wait, and returns 0 or a cudaError_t (gpt2x_cuda_error gives
- * its text). dtype: 0 is float32, 1 is bfloat16. All arrays are contiguous, and aligned to their elements;
- * where they are aligned to 16 bytes, and so is every row of them, memory is accessed 128 bits at a time.
- * Parameters are in the dtype of the activations, or in float32 beside bfloat16. A pointer that may be null
- * is marked so. `losses`, `mean`, `rstd` and partial sums are float32.
+ * its text). dtype: 0 is float32, 1 is bfloat16. All arrays are contiguous but where strides are given, and
+ * aligned to their elements; where they are aligned to 16 bytes, and so is every row of them, memory is
+ * accessed 128 bits at a time. Parameters are in the dtype of the activations, or in float32 beside bfloat16.
+ * A pointer that may be null is marked so. `losses`, `mean`, `rstd` and partial sums are float32.
  */
 #ifndef GPT2X_CUDA_H
 #define GPT2X_CUDA_H
@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Raised by one whenever a signature below changes; gpt2x/ops/cuda.py refuses a library of another number. */
-#define GPT2X_CUDA_INTERFACE 4
+#define GPT2X_CUDA_INTERFACE 5
 GPT2X_CUDA_API int gpt2x_cuda_interface(void);
 GPT2X_CUDA_API const char* gpt2x_cuda_error(int code);
 
@@ -76,6 +76,21 @@ GPT2X_CUDA_API int gpt2x_cuda_adamw(int dtype, int grad_dtype, int moment_dtype,
                                     const double* weight_decay, int64_t step, double lr,
                                     const double* step_and_lr, void* scratch, double beta1, double beta2,
                                     double eps, const float* grad_norm, double max_norm, void* stream);
+
+/* x: N x I; weight: O x I, in any of both dtypes, or int8 (weight_dtype 2) with scale: O float32, else null;
+ * bias (nullable): O, in x's dtype; y: N x O */
+GPT2X_CUDA_API int gpt2x_cuda_gemv(int dtype, int weight_dtype, const void* x, const void* weight,
+                                   const float* scale, const void* bias, int64_t N, int64_t I, int64_t O,
+                                   void* y, void* stream);
+
+/* query, y: B x H x D; keys, values: B x H x S x D, whose D elements stand side by side, and whose other
+ * three strides in elements are host arrays; scratch: B H P (D + 2) float32, P = S /
+ * GPT2X_CUDA_DECODE_TOKENS_PER_PART, rounded up */
+#define GPT2X_CUDA_DECODE_TOKENS_PER_PART 64
+GPT2X_CUDA_API int gpt2x_cuda_decode_attention(int dtype, const void* query, const void* keys,
+                                               const int64_t* key_strides, const void* values,
+                                               const int64_t* value_strides, int64_t B, int64_t H, int64_t S,
+                                               int64_t D, float* scratch, void* y, void* stream);
 
 #ifdef __cplusplus
 }

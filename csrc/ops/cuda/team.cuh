@@ -1,4 +1,4 @@
-// A block as a team: all its threads work on one row. And what the launchers share.
+// A block, or lanes of a warp, as a team that works on one row. And what the launchers share.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -72,6 +72,32 @@ struct Block {
   }
 };
 
+// G neighbouring lanes of a warp, a power of two: all of it, or a part of it while its other lanes work on
+// other rows. Each takes K neighbouring elements at a time. The sum is called by all 32 lanes of the warp
+// together, each for its own row; it needs no barrier and no shared memory.
+template <int K, int G = kWarp>
+struct Lanes {
+  static_assert(G <= kWarp && kWarp % G == 0);
+  static constexpr int kPack = K;
+  GPT2X_HD int64_t lane() const {
+#if defined(__CUDA_ARCH__)
+    return threadIdx.x % G;
+#else
+    return 0;
+#endif
+  }
+  GPT2X_HD static constexpr int64_t stride() { return G; }
+  template <class W>
+  GPT2X_HD W sum(W partial) const {
+#if defined(__CUDA_ARCH__)
+    for (int distance = G / 2; distance > 0; distance /= 2) {
+      partial += __shfl_xor_sync(0xffffffffu, partial, distance);
+    }
+#endif
+    return partial;
+  }
+};
+
 // ----------------------------------------------------------------------------------------------------------------
 // Launching
 
@@ -99,7 +125,7 @@ inline cudaStream_t as_stream(void* stream) {
   return static_cast<cudaStream_t>(stream);
 }
 
-enum Dtype : int { kFloat32 = 0, kBfloat16 = 1 };
+enum Dtype : int { kFloat32 = 0, kBfloat16 = 1, kInt8 = 2 };
 
 // Calls f with values of the C++ types that store activations and parameters.
 template <class F>

@@ -13,27 +13,6 @@ struct AttentionPart {
   W mass;     // sum_s e^(x_s - highest)
 };
 
-// scores[0..4) = scale * query . key for four keys at once, so that their loads and reductions overlap; one
-// after the other, each waits for the sum before it (12 heads, S = 1024, D = 64 in float32 on one Zen 5 core,
-// values included: 116 instead of 156 us).
-template <class Team, class T, class W = Accumulation<T>>
-GPT2X_HD void four_scores(const Team& team, const T* query, const T* keys, int64_t key_stride, int64_t D,
-                          W scale, W* scores) {
-  const T *k0 = keys, *k1 = k0 + key_stride, *k2 = k1 + key_stride, *k3 = k2 + key_stride;
-  W s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-  GPT2X_SIMD_SUM(s0, s1, s2, s3)
-  for (int64_t i = team.lane(); i < D; i += team.stride()) {
-    const W q = to_accumulation(query[i]);
-    s0 += q * to_accumulation(k0[i]);
-    s1 += q * to_accumulation(k1[i]);
-    s2 += q * to_accumulation(k2[i]);
-    s3 += q * to_accumulation(k3[i]);
-  }
-  const W x0 = team.sum(s0) * scale, x1 = team.sum(s1) * scale;
-  const W x2 = team.sum(s2) * scale, x3 = team.sum(s3) * scale;
-  if (team.lane() == 0) scores[0] = x0, scores[1] = x1, scores[2] = x2, scores[3] = x3;
-}
-
 // total += sum of the first `count` value rows by their weights, four rows for each read and write of total.
 template <class Team, class T, class W = Accumulation<T>>
 GPT2X_HD void add_values(const Team& team, const W* weights, const T* values, int64_t value_stride,
@@ -57,22 +36,10 @@ GPT2X_HD void add_values(const Team& team, const W* weights, const T* values, in
   }
 }
 
-// One part of a head: S > 0 tokens, whose rows of K and V stand `key_stride` and `value_stride` elements
-// apart, their D elements side by side. `scores` (S) is a buffer for the team, `total` (D) is overwritten.
-//
-// One pass over K, one over V: at S = 1024, D = 64 half a megabyte in float32, each byte read once.
-template <class Team, class T, class W = Accumulation<T>>
-GPT2X_HD AttentionPart<W> decode_attention_part(const Team& team, const T* query, const T* keys,
-                                                int64_t key_stride, const T* values, int64_t value_stride,
-                                                int64_t S, int64_t D, W scale, W* scores, W* total) {
-  int64_t done = 0;
-  for (; done + 4 <= S; done += 4) {
-    four_scores(team, query, keys + done * key_stride, key_stride, D, scale, scores + done);
-  }
-  for (; done < S; ++done) {
-    const W score = team.sum(dot<W>(team, keys + done * key_stride, query, D)) * scale;
-    if (team.lane() == 0) scores[done] = score;
-  }
+// Turns the S scores of a part, which all lanes may have written, into the weights e^(x_s - highest), which
+// all lanes may read.
+template <class Team, class W>
+GPT2X_HD AttentionPart<W> weigh_scores(const Team& team, W* scores, int64_t S) {
   team.sync();
   W top = -INFINITY;
   GPT2X_SIMD_MAX(top)
@@ -88,9 +55,38 @@ GPT2X_HD AttentionPart<W> decode_attention_part(const Team& team, const T* query
   }
   mass = team.sum(mass);
   team.sync();
+  return {highest, mass};
+}
+
+// One part of a head: S > 0 tokens, whose rows of K and V stand `key_stride` and `value_stride` elements
+// apart, their D elements side by side. `scores` (S) is a buffer for the team, `total` (D) is overwritten. A
+// GPU spreads tokens over lanes as well, and has a function of its own for it (cuda/decode_attention.cu).
+//
+// One pass over K, one over V: at S = 1024, D = 64 half a megabyte in float32, each byte read once. Four keys
+// at once; one after the other, each waits for the sum before it (12 heads, S = 1024, D = 64 in float32 on
+// one Zen 5 core, values included: 116 instead of 156 us).
+template <class Team, class T, class W = Accumulation<T>>
+GPT2X_HD AttentionPart<W> decode_attention_part(const Team& team, const T* query, const T* keys,
+                                                int64_t key_stride, const T* values, int64_t value_stride,
+                                                int64_t S, int64_t D, W scale, W* scores, W* total) {
+  int64_t done = 0;
+  for (; done + 4 <= S; done += 4) {
+    const T *k0 = keys + done * key_stride, *k1 = k0 + key_stride, *k2 = k1 + key_stride,
+            *k3 = k2 + key_stride;
+    const Four<W> x = four_dots<W>(team, query, k0, k1, k2, k3, D);
+    const W x0 = team.sum(x.first), x1 = team.sum(x.second), x2 = team.sum(x.third), x3 = team.sum(x.fourth);
+    if (team.lane() != 0) continue;
+    scores[done] = x0 * scale, scores[done + 1] = x1 * scale;
+    scores[done + 2] = x2 * scale, scores[done + 3] = x3 * scale;
+  }
+  for (; done < S; ++done) {
+    const W score = team.sum(dot<W>(team, keys + done * key_stride, query, D)) * scale;
+    if (team.lane() == 0) scores[done] = score;
+  }
+  const AttentionPart<W> part = weigh_scores(team, scores, S);
   for (int64_t i = team.lane(); i < D; i += team.stride()) total[i] = 0;
   add_values(team, scores, values, value_stride, S, D, total);
-  return {highest, mass};
+  return part;
 }
 
 // y = softmax(q K^T / sqrt(D)) V from the parts of one head, in their order; `totals` (count, D).

@@ -196,6 +196,34 @@ GPT2X_HD Two<W> two_sums_each(const Team& team, int64_t n, const F& body, const 
   return {first, second};
 }
 
+template <class W>
+struct Four {
+  W first, second, third, fourth;
+};
+
+// The same for a body that returns four.
+template <class W, class Team, class F, class... Arrays>
+GPT2X_HD Four<W> four_sums_each(const Team& team, int64_t n, const F& body, const Arrays&... arrays) {
+  W first = 0, second = 0, third = 0, fourth = 0;
+  const auto add = [&](auto&... elements) {
+    const Four<W> here = body(elements...);
+    first += here.first;
+    second += here.second;
+    third += here.third;
+    fourth += here.fourth;
+  };
+  each_in_packs(team, n, add, arrays...);
+  GPT2X_SIMD_SUM(first, second, third, fourth)
+  for (int64_t i = in_packs<Team>(n) + team.lane(); i < n; i += team.stride()) {
+    const Four<W> here = body(arrays.element(i)...);
+    first += here.first;
+    second += here.second;
+    third += here.third;
+    fourth += here.fourth;
+  }
+  return {first, second, third, fourth};
+}
+
 // The largest of what body returns for this lane's elements, NaN passed over; -infinity where there is none.
 template <class W, class Team, class F, class... Arrays>
 GPT2X_HD W max_each(const Team& team, int64_t n, const F& body, const Arrays&... arrays) {

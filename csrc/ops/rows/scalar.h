@@ -71,6 +71,10 @@ GPT2X_HD double to_accumulation(double x) {
 GPT2X_HD float to_accumulation(bfloat16 x) {
   return float_of(static_cast<uint32_t>(x) << 16);
 }
+// An int8 weight is the number that it stands for before its row's scale.
+GPT2X_HD float to_accumulation(int8_t x) {
+  return static_cast<float>(x);
+}
 
 // Rounds to the storage type: bfloat16 to nearest, ties to even; a NaN stays a NaN.
 template <class T>

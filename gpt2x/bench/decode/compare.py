@@ -37,9 +37,9 @@ class Way:
 
 
 WAYS: tuple[Way, ...] = (
-    Way(name="float32", title="gpt2x float32", cpu_only=True),
-    Way(name="bfloat16", title="gpt2x bfloat16", exact=False, cpu_only=True),
-    Way(name="int8", title="gpt2x int8", exact=False, cpu_only=True),
+    Way(name="float32", title="gpt2x float32"),
+    Way(name="bfloat16", title="gpt2x bfloat16", exact=False),
+    Way(name="int8", title="gpt2x int8", exact=False),
     Way(name="plain", title="plain model, KV cache"),
     Way(name="naive", title="plain model, no cache"),
     Way(name="hf", title="transformers' generate"),

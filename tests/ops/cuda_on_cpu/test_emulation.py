@@ -14,9 +14,12 @@ from tests.ops.cuda_on_cpu import emulation
 from tests.ops.cuda_on_cpu.kernel_cases import (
     ADD_LAYER_NORM,
     BF16,
+    DECODE_ATTENTION,
     F32,
+    GEMV,
     GLOBAL_NORM,
     LINEAR_CROSS_ENTROPY,
+    attention,
     place,
 )
 
@@ -96,6 +99,62 @@ MUTANTS = {
         "arguments.data[i] = tensors[i]",
         "global_norm",
     ),
+    "scores are weighed before all stand there": Mutant(
+        "rows/decode_attention.h", "  team.sync();\n  W top", "  W top", "decode_attention"
+    ),
+    "sums of warps are added before all stand there": Mutant(
+        "cuda/decode_attention.cu",
+        "    __syncthreads();  // the sums of all warps stand there\n",
+        "",
+        "decode_attention",
+    ),
+    "sums of warps are overwritten before all are added": Mutant(
+        "cuda/decode_attention.cu",
+        "    __syncthreads();  // and have been read before the next columns take their place\n",
+        "",
+        "decode_attention",
+    ),
+    "a warp leaves before the sums of another group": Mutant(
+        "cuda/decode_attention.cu",
+        "if (begin + column < part.D) {",
+        "if (begin + column >= part.D) return;\n    {",
+        "decode_attention",
+        "has finished",
+    ),
+    "the groups of a warp are not added": Mutant(
+        "cuda/decode_attention.cu",
+        "distance < kWarp; distance *= 2",
+        "distance < G; distance *= 2",
+        "decode_attention",
+    ),
+    "parts are added as if they had seen the same scores": Mutant(
+        "rows/decode_attention.h",
+        "exponential(parts[p].highest - highest) * totals",
+        "totals",
+        "decode_attention",
+    ),
+    "the addresses of values are not asked": Mutant(
+        "cuda/decode_attention.cu", "{query, keys, values}", "{query, keys}", "decode_attention", "128-bit"
+    ),
+    "the rows of a cache are not asked": Mutant(
+        "cuda/decode_attention.cu", "with_team<T>(distance,", "with_team<T>(D,", "decode_attention", "128-bit"
+    ),
+    "the address of a weight is not asked": Mutant(
+        "cuda/gemv.cu", "(I, {x, weight}", "(I, {x}", "gemv", "128-bit"
+    ),
+    "the rows of a weight are not asked": Mutant(
+        "cuda/gemv.cu", "with_team<Narrow>(I,", "with_team<Narrow>(I - I % 4,", "gemv", "128-bit"
+    ),
+    "half a warp is summed": Mutant(
+        "cuda/team.cuh", "distance = G / 2; distance > 0", "distance = G / 2; distance > 1", "gemv"
+    ),
+    "a lane that has nothing to take leaves before the sum": Mutant(
+        "cuda/gemv.cu",
+        "    const P* row = weight + o * I;\n",
+        "    const P* row = weight + o * I;\n    if (warp.lane() * Team::kPack >= I) return;\n",
+        "gemv",
+        "has finished",
+    ),
 }
 
 
@@ -135,8 +194,30 @@ def _norm() -> bool:
     return _all_close([GLOBAL_NORM._cuda(tensors)], [torch.cat(tensors).double().norm()])
 
 
-def _all_close(got: Any, truth: list[Tensor]) -> bool:
-    bound = {F32: 1e-5, BF16: 2.0**-7}
+def _product() -> bool:
+    """Less than a warp takes, aligned and not, one vector and several."""
+    right = True
+    for N, C, offset in ((1, 40, 0), (3, 40, 0), (1, 40, 1), (1, 42, 0)):
+        x, weight = place(1, N, C, dtype=BF16), place(2, 5, C, dtype=BF16, offset=offset)
+        right &= _all_close([GEMV._cuda(x, weight, None, None)], [x.double() @ weight.double().T])
+    return right
+
+
+def _attention() -> bool:
+    """In two parts: several groups a warp, more columns than a block takes; values misaligned, and rows of keys."""
+    right = True
+    # 300 so that no exponential holds a score without the largest; 1 so that many tokens count.
+    for scale, D, offset, longer in ((1, 32, 0, 0), (300, 132, 0, 0), (300, 32, 1, 0), (300, 32, 0, 1)):
+        query = place(1, 1, 1, D, dtype=F32) * scale
+        keys = place(2, 1, 1, 100, D + longer, dtype=F32)[..., :D]
+        values = place(3, 1, 1, 100, D, dtype=F32, offset=offset)
+        got, truth = DECODE_ATTENTION._cuda(query, keys, values), attention(query, keys, values)
+        right &= _all_close([got], [truth], 1e-3)  # scores are hundreds, so their rounding is seen in e^x
+    return right
+
+
+def _all_close(got: Any, truth: list[Tensor], in_float32: float = 1e-5) -> bool:
+    bound = {F32: in_float32, BF16: 2.0**-7}
     return all(
         torch.allclose(
             one.double(), exact, rtol=bound[one.dtype], atol=bound[one.dtype] * float(exact.abs().max())
@@ -145,7 +226,13 @@ def _all_close(got: Any, truth: list[Tensor]) -> bool:
     )
 
 
-RIGHT = {"add_layer_norm": _layer_norm, "linear_cross_entropy": _loss, "global_norm": _norm}
+RIGHT = {
+    "add_layer_norm": _layer_norm,
+    "linear_cross_entropy": _loss,
+    "global_norm": _norm,
+    "gemv": _product,
+    "decode_attention": _attention,
+}
 
 
 @pytest.mark.parametrize("order", emulation.ORDERS)
