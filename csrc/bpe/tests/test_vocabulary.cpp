@@ -6,6 +6,7 @@
 
 #include "check.hpp"
 #include "gpt2x/bpe/errors.hpp"
+#include "gpt2x/bpe/internal/byte_pool.hpp"
 #include "gpt2x/bpe/rank_file.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
 #include "samples.hpp"
@@ -109,6 +110,27 @@ TEST("merges of long tokens that begin, end or repeat each other are those of th
     CHECK(!vocabulary.is_consistent());
     for (const auto& [pair, whole] : reference::merges(ranks)) CHECK_EQ(vocabulary.merged(pair), whole);
   }
+}
+
+// Tokens of eight bytes that one slot would hold if the hash were the one without a key that it once was: the
+// multiplier's inverse leads back from wished products. Each would be compared with all before it, for
+// minutes.
+TEST("loading time does not grow when somebody chooses tokens whose hashes fell together once") {
+  constexpr std::uint64_t kMultiplier = 0x9E3779B97F4A7C15u;
+  std::uint64_t inverse = kMultiplier;  // Newton's steps double the bits that are right
+  for (int i = 0; i < 5; ++i) inverse *= 2 - kMultiplier * inverse;
+  CHECK_EQ(kMultiplier * inverse, std::uint64_t{1});
+  std::string tokens;
+  for (std::uint64_t high = 1; high <= 1'000'000; ++high) {
+    const std::uint64_t token = ((high << 32 | high) * inverse) ^ std::uint64_t{8} << 56;
+    tokens.append(reinterpret_cast<const char*>(&token), sizeof token);
+  }
+  const std::clock_t start = std::clock();
+  BytePool pool;
+  for (std::uint32_t i = 0; i < 1'000'000; ++i) pool.insert(std::string_view(tokens).substr(8 * i, 8), i);
+  CHECK((std::clock() - start) / CLOCKS_PER_SEC < 15);
+  CHECK_EQ(pool.size(), std::size_t{1'000'000});
+  CHECK_EQ(pool.find(std::string_view(tokens).substr(80, 8)), std::uint32_t{10});
 }
 
 // 32 MB of tokens of all lengths up to 8,000 take a tenth of a second; to look up both parts of every split

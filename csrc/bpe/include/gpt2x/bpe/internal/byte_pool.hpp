@@ -14,6 +14,8 @@
 #include <string_view>
 #include <vector>
 
+#include "gpt2x/bpe/internal/hash_key.hpp"
+
 namespace gpt2x::bpe {
 
 class BytePool {
@@ -77,12 +79,14 @@ class BytePool {
     return value;
   }
 
-  static std::uint64_t mix(std::uint64_t value) {
-    value *= 0x9E3779B97F4A7C15u;
-    return value ^ value >> 32;
+  /// Both halves of the product, so that each bit of the result depends on all bits of the value.
+  [[nodiscard]] std::uint64_t mix(std::uint64_t value) const {
+    __extension__ using Wide = unsigned __int128;
+    const Wide product = Wide{value ^ key_.mask} * key_.multiplier;
+    return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
   }
 
-  static std::uint64_t hash(std::uint64_t head, std::string_view bytes) {
+  [[nodiscard]] std::uint64_t hash(std::uint64_t head, std::string_view bytes) const {
     std::uint64_t state = mix(head ^ bytes.size() << 56);
     for (std::size_t i = 8; i < bytes.size(); i += 8) state = mix(state ^ load_head(bytes.substr(i)));
     return state;
@@ -105,6 +109,7 @@ class BytePool {
 
   void grow();
 
+  HashKey key_ = hash_key();
   std::size_t size_ = 0;
   std::string arena_;
   std::vector<Span> spans_;  // by number
