@@ -16,6 +16,10 @@ STABLE_TORCH_LIBRARY(gpt2x, m) {
   // -> dx, dbias (C; empty without a bias)
   m.def("bias_gelu_backward(Tensor dy, Tensor x, Tensor? bias) -> (Tensor dx, Tensor dbias)");
 
+  // as bias_gelu
+  m.def("bias_relu2(Tensor x, Tensor? bias) -> Tensor");
+  m.def("bias_relu2_backward(Tensor dy, Tensor x, Tensor? bias) -> (Tensor dx, Tensor dbias)");
+
   // hidden (N, C), weight (Vp, C), targets (N), row_scale (N) -> loss () or (N), dhidden, dweight (each empty
   // unless asked for). reduction: 0 none, 1 mean, 2 sum. The gradients are those of the mean or of the sum,
   // or with row_scale of the sum of row_scale[n] loss[n].
@@ -52,6 +56,11 @@ STABLE_TORCH_LIBRARY(gpt2x, m) {
 
   // x (N, I) with few rows, weight (O, I), scale (O) beside an int8 weight, bias (O) -> (N, O)
   m.def("gemv(Tensor x, Tensor weight, Tensor? scale, Tensor? bias) -> Tensor");
+
+  // qkv (B, T, 3 C): queries, keys and values of num_heads heads; cos, sin (T, D), both or none
+  m.def("qk_norm_rotary(Tensor qkv, Tensor? cos, Tensor? sin, int num_heads, bool qk_norm) -> Tensor");
+  // qkv where there is a norm -> dqkv
+  m.def("qk_norm_rotary_backward(Tensor dy, Tensor? qkv, Tensor? cos, Tensor? sin, int num_heads) -> Tensor");
 
   // qkv (B, T, 3 C): queries, keys and values of num_heads heads -> y (B, T, C), lse (B, H, T)
   m.def("causal_attention(Tensor qkv, int num_heads) -> (Tensor y, Tensor lse)");

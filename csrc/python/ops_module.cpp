@@ -5,7 +5,7 @@
 
 // Raised by one whenever a signature in csrc/ops/schema.cpp changes; gpt2x/ops/library.py names the one
 // it fits.
-constexpr long kInterface = 6;
+constexpr long kInterface = 7;
 
 extern "C" __attribute__((visibility("default"))) PyObject* PyInit__ops(void) {
   static PyModuleDef definition = {};

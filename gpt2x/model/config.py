@@ -64,9 +64,11 @@ class GPTConfig:
         "flash", "naive: softmax(QK^T)V step by step; flash: scaled_dot_product_attention"
     )
     fused_loss: bool = setting(False, "gpt2x.ops for linear + cross-entropy: the logits are never held")
-    fused_layers: bool = setting(False, "gpt2x.ops for add + LayerNorm and bias + GELU")
+    fused_layers: bool = setting(False, "gpt2x.ops for add + LayerNorm and bias + GELU or ReLU²")
     fused_attention: bool = setting(
-        False, "gpt2x.ops for attention in training on a CPU, read and differentiated where c_attn wrote it"
+        False,
+        "gpt2x.ops for attention in training on a CPU, read and differentiated where c_attn wrote it; also for QK-norm "
+        "and rotary positions",
     )
     fused_gemm: bool = setting(False, "gpt2x.ops for matrix products, by the faster library that torch holds")
 

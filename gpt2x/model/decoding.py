@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from gpt2x import ops
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError
-from gpt2x.model.gpt import GPT, Block, Rotation, prepare_qk, relu_squared, rotation_at
+from gpt2x.model.gpt import GPT, Block, Rotation, rotation_at
 from gpt2x.model.kv_cache import KVCache
 from gpt2x.model.thread_choice import ThreadChoice
 from gpt2x.ops import backend
@@ -74,8 +74,8 @@ class Layer(NamedTuple):
     qkv: Matrix  # (3 C, C)
     attention_out: Matrix  # (C, C)
     ln_2: Norm
-    widen: Matrix  # (4 C, C); with GELU without its bias, which bias_gelu adds
-    widen_bias: Tensor | None  # (4 C)
+    widen: Matrix  # (4 C, C), without its bias, which the activation adds
+    widen_bias: Tensor  # (4 C)
     narrow: Matrix  # (C, 4 C)
 
 
@@ -110,8 +110,7 @@ class DecodingModel:
             self.rotation = rotation_at(
                 torch.arange(self.config.block_size, device=self.device), self.config.head_size
             )
-        # Where queries and keys go into attention as the product gives them, one copy stores keys and values.
-        self.plain_qk = self.rotation is None and not self.config.qk_norm
+        self.activate = OP.bias_relu2 if self.config.activation == "relu2" else OP.bias_gelu
         self.layers = [_layer(cast(Block, block), weights) for block in model.h]
         self.ln_f = Norm(_plain(model.ln_f.weight), _plain(model.ln_f.bias))
         # The rows of the padding are left out: they could only yield -inf.
@@ -191,15 +190,9 @@ class DecodingModel:
             y, x = self._add_norm(x, branch, layer.ln_1)
             branch = layer.attention_out(attend(number, layer.qkv(y), cache))
             y, x = self._add_norm(x, branch, layer.ln_2)
-            branch = layer.narrow(self._activate(layer.widen(y), layer.widen_bias))
+            branch = layer.narrow(self.activate(layer.widen(y), layer.widen_bias))
         assert branch is not None  # there is at least one layer
         return x, branch
-
-    def _activate(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """(R, I) and, where it is not added yet, (I) -> (R, I), inside the MLP."""
-        if bias is None:
-            return relu_squared(x)
-        return cast(Tensor, OP.bias_gelu(x, bias))
 
     def _add_norm(self, x: Tensor, branch: Tensor | None, norm: Norm) -> tuple[Tensor, Tensor]:
         """The stream with the branch added to it: normalised, and as it is."""
@@ -208,9 +201,8 @@ class DecodingModel:
 
     def _attend(self, number: int, qkv: Tensor, cache: KVCache) -> Tensor:
         """(T, 3 C) -> (T, C): every new token looks at itself and at those before it."""
-        T, H, D = len(qkv), self.config.n_head, self.config.head_size
-        heads = qkv.view(T, 3, 1, H, D).permute(1, 2, 3, 0, 4)  # (3, 1, H, T, D)
-        queries, keys, values = self._store(number, heads, cache)  # (1, H, T, D), (1, H, S, D) twice
+        T = len(qkv)
+        queries, keys, values = self._store(number, qkv[None], cache)  # (1, H, T, D), (1, H, S, D) twice
         if T == 1:
             return cast(Tensor, OP.decode_attention(queries[:, :, 0], keys, values)).view(1, -1)
         S = keys.shape[2]
@@ -220,22 +212,24 @@ class DecodingModel:
 
     def _attend_rows(self, number: int, qkv: Tensor, cache: KVCache) -> Tensor:
         """(B, 3 C) -> (B, C): the new token of each text looks at that text."""
-        B, H, D = len(qkv), self.config.n_head, self.config.head_size
-        heads = qkv.view(B, 3, H, 1, D).transpose(0, 1)  # (3, B, H, 1, D)
-        queries, keys, values = self._store(number, heads, cache)  # (B, H, 1, D), (B, H, S, D) twice
-        return ops.decode_attention(queries[:, :, 0], keys, values).reshape(B, -1)
+        queries, keys, values = self._store(number, qkv[:, None], cache)  # (B, H, 1, D), (B, H, S, D) twice
+        return ops.decode_attention(queries[:, :, 0], keys, values).reshape(len(qkv), -1)
 
-    def _store(self, number: int, heads: Tensor, cache: KVCache) -> tuple[Tensor, Tensor, Tensor]:
-        """(3, B, H, T, D) -> the queries, and the keys and values of all S tokens, the new ones now in the cache."""
-        if self.plain_qk:
-            return heads[0], *cache.update_both(number, heads[1:])
-        past, T = cache.length, heads.shape[3]
-        rotation = None
-        if self.rotation is not None:
-            cos, sin = self.rotation
-            rotation = cos[past : past + T], sin[past : past + T]
-        queries, keys = prepare_qk(heads[:2], self.config.qk_norm, rotation)
-        return queries, *cache.update(number, keys, heads[2])
+    def _store(self, number: int, qkv: Tensor, cache: KVCache) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, 3 C) -> the queries, and the keys and values of all S tokens, the new ones now in the cache."""
+        (B, T, _), H, D = qkv.shape, self.config.n_head, self.config.head_size
+        if self.config.qk_norm or self.rotation is not None:
+            qkv = self._prepare(qkv, cache.length)
+        heads = qkv.view(B, T, 3, H, D).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
+        return heads[0], *cache.update_both(number, heads[1:])
+
+    def _prepare(self, qkv: Tensor, past: int) -> Tensor:
+        """(B, T, 3 C) -> the same with queries and keys normalised and turned, where the model asks for it."""
+        T, (cos, sin) = qkv.shape[1], self.rotation or (None, None)
+        if cos is not None and sin is not None:
+            cos, sin = cos[past : past + T], sin[past : past + T]
+        heads, qk_norm = self.config.n_head, self.config.qk_norm
+        return cast(Tensor, OP.qk_norm_rotary(qkv, cos, sin, heads, qk_norm))
 
     def new_cache(self, max_length: int | None = None) -> KVCache:
         """An empty KV cache for one text."""
@@ -312,8 +306,8 @@ def _layer(block: Block, weights: str) -> Layer:
         qkv=_matrix(attention.c_attn.weight, attention.c_attn.bias, weights),
         attention_out=_matrix(attention.c_proj.weight, attention.c_proj.bias, weights),
         ln_2=Norm(_plain(block.ln_2.weight), _plain(block.ln_2.bias)),
-        widen=_matrix(mlp.c_fc.weight, mlp.c_fc.bias if mlp.relu2 else None, weights),
-        widen_bias=None if mlp.relu2 else _plain(mlp.c_fc.bias),
+        widen=_matrix(mlp.c_fc.weight, None, weights),
+        widen_bias=_plain(mlp.c_fc.bias),
         narrow=_matrix(mlp.c_proj.weight, mlp.c_proj.bias, weights),
     )
 

@@ -109,10 +109,8 @@ class Attention(nn.Module):
         queries and keys; the cache holds keys that are turned already, each by its own position.
         """
         B, T, C = x.shape
-        if cache is None and mask is None and rotation is None and self._reads_in_place(x):
-            from gpt2x import ops
-
-            y = self.c_proj(ops.causal_attention(self.c_attn(x), self.n_head))
+        if cache is None and mask is None and self._reads_in_place(x):
+            y = self.c_proj(self._in_place(self.c_attn(x), rotation))
             return F.dropout(y, self.dropout, self.training)
         q, k, v = self._heads(x)  # (B, H, T, D) each
         q, k = (prepare_qk(each, self.qk_norm, rotation) for each in (q, k))
@@ -124,11 +122,19 @@ class Attention(nn.Module):
 
     def _reads_in_place(self, x: Tensor) -> bool:
         """Whether our operator attends: on a CPU that it is compiled for, where no weight of attention is dropped."""
-        if not self.fused_attention or self.qk_norm or x.device.type != "cpu":
+        if not self.fused_attention or x.device.type != "cpu":
             return False
         from gpt2x.ops import backend
 
         return not (self.training and self.attention_dropout) and backend.serves(x.device, x.dtype)
+
+    def _in_place(self, qkv: Tensor, rotation: Rotation | None) -> Tensor:
+        """(B, T, 3 C) -> (B, T, C), by the operators that read c_attn's rows as they are."""
+        from gpt2x import ops
+
+        if self.qk_norm or rotation is not None:
+            qkv = ops.qk_norm_rotary(qkv, self.n_head, rotation, qk_norm=self.qk_norm)
+        return ops.causal_attention(qkv, self.n_head)
 
     def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, C) -> queries, keys and values, (B, H, T, D) each."""
@@ -260,15 +266,17 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
-        if self.relu2:
-            x = relu_squared(self.c_fc(x))  # (B, T, I)
-        elif self.fused:
-            from gpt2x import ops
+        return F.dropout(self.c_proj(self._widen(x)), self.dropout, self.training)
 
-            x = ops.bias_gelu(self.c_fc.multiply(x, None), self.c_fc.bias)  # (B, T, I)
-        else:
-            x = F.gelu(self.c_fc(x), approximate="tanh")  # (B, T, I)
-        return F.dropout(self.c_proj(x), self.dropout, self.training)
+    def _widen(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, I), bent."""
+        if not self.fused:
+            x = self.c_fc(x)
+            return relu_squared(x) if self.relu2 else F.gelu(x, approximate="tanh")
+        from gpt2x import ops
+
+        bend = ops.bias_relu2 if self.relu2 else ops.bias_gelu
+        return bend(self.c_fc.multiply(x, None), self.c_fc.bias)
 
 
 class Block(nn.Module):

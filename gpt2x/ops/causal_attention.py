@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gpt2x.ops import derivatives, reference
 from gpt2x.ops.calling import is_native
-from gpt2x.ops.checks import check_integer, check_storage, require, shape_or_type
+from gpt2x.ops.checks import check_qkv
 from gpt2x.ops.library import OP, Operator, accumulation_dtype
 
 
@@ -23,7 +23,7 @@ def causal_attention(qkv: Tensor, num_heads: int) -> Tensor:
 
     Args:
         qkv: (B, T, 3 C): the C channels of the queries, then of the keys, then of the values; head h has channels
-            h D to (h + 1) D of each, with D = C / H. Rotary positions or norms come before.
+            h D to (h + 1) D of each, with D = C / H. `gpt2x.ops.qk_norm_rotary` comes before, in a model that has it.
         num_heads: H, a divisor of C.
 
     Returns:
@@ -36,17 +36,7 @@ def causal_attention(qkv: Tensor, num_heads: int) -> Tensor:
     [[[1.0], [2.0]]]
 
     """
-    check_storage("qkv", qkv)
-    require(
-        qkv.dim() == 3 and qkv.shape[2] % 3 == 0 and qkv.shape[2] > 0,
-        lambda: f"qkv: expected (B, T, 3 C) with C > 0, got {shape_or_type(qkv)}",
-    )
-    check_integer("num_heads", num_heads)
-    C = qkv.shape[2] // 3
-    require(
-        num_heads > 0 and C % num_heads == 0,
-        lambda: f"num_heads: expected a divisor of C = {C}, got {num_heads}",
-    )
+    check_qkv("qkv", qkv, num_heads)
     if not is_native(qkv):
         return reference.causal_attention(qkv, num_heads)
     y: Tensor = OP.causal_attention(qkv, num_heads)[0]

@@ -159,6 +159,21 @@ def check_ids(name: str, ids: Tensor, shape: tuple[int, ...], like_name: str, li
     check_device(name, ids, like_name, like)
 
 
+def check_qkv(name: str, qkv: Tensor, num_heads: int) -> None:
+    """Queries, keys and values side by side, (B, T, 3 C), of heads that divide C."""
+    check_storage(name, qkv)
+    require(
+        qkv.dim() == 3 and qkv.shape[2] % 3 == 0 and qkv.shape[2] > 0,
+        lambda: f"{name}: expected (B, T, 3 C) with C > 0, got {shape_or_type(qkv)}",
+    )
+    check_integer("num_heads", num_heads)
+    C = qkv.shape[2] // 3
+    require(
+        num_heads > 0 and C % num_heads == 0,
+        lambda: f"num_heads: expected a divisor of C = {C}, got {num_heads}",
+    )
+
+
 def check_from_zero(name: str, value: float) -> None:
     """A finite number that is not negative; NaN is neither."""
     require(

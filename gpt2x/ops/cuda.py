@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-INTERFACE = 5  # GPT2X_CUDA_INTERFACE of the header
+INTERFACE = 6  # GPT2X_CUDA_INTERFACE of the header
 POINTER, INT, INT64, DOUBLE = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
 _DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1}
 

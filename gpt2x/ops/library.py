@@ -25,7 +25,7 @@ from torch.utils.flop_counter import register_flop_formula
 from gpt2x.ops import cuda
 from gpt2x.ops.derivatives import refuse_transforms
 
-INTERFACE = 6  # kInterface of csrc/python/ops_module.cpp: the signatures that the operators' files know
+INTERFACE = 7  # kInterface of csrc/python/ops_module.cpp: the signatures that the operators' files know
 OP = torch.ops.gpt2x
 
 OPERATORS: dict[str, Operator] = {}

@@ -52,6 +52,15 @@ def bias_gelu(x: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.gelu(total, approximate="tanh").to(x.dtype)
 
 
+def bias_relu2(x: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``max(0, x + bias)^2``; the sum is not rounded in between.
+
+    So et al. 2021, "Primer: Searching for Efficient Transformers for Language Modeling", section 3.
+    """
+    total = _accumulation(x) if bias is None else _accumulation(x) + _accumulation(bias)
+    return F.relu(total).square().to(x.dtype)
+
+
 def linear_cross_entropy(
     hidden: Tensor,
     weight: Tensor,
@@ -216,6 +225,25 @@ def causal_attention(qkv: Tensor, num_heads: int) -> Tensor:
     hidden = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
     scores = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).masked_fill(hidden, -math.inf)  # (B, H, T, T)
     return (F.softmax(scores, dim=-1) @ v).to(qkv.dtype).transpose(1, 2).flatten(2)
+
+
+def qk_norm_rotary(
+    qkv: Tensor, num_heads: int, rotation: tuple[Tensor, Tensor] | None = None, *, qk_norm: bool = True
+) -> Tensor:
+    """Queries and keys over their root mean square, head by head, then turned by their position; values as they are.
+
+    ``n = x / sqrt(mean(x^2) + eps)``, with torch's eps of the accumulation dtype (Henry et al. 2020, "Query-Key
+    Normalization for Transformers"); ``y_i = n_i cos_i + n_p(i) sin_i``, where p exchanges the halves of a head and
+    `sin` has a minus in its first half (Su et al. 2021, "RoFormer", section 3). Rounded once, at the end.
+    """
+    C = qkv.shape[-1] // 3
+    heads = _accumulation(qkv[..., : 2 * C]).unflatten(-1, (2 * num_heads, C // num_heads))  # (B, T, 2 H, D)
+    if qk_norm:
+        heads = F.rms_norm(heads, heads.shape[-1:])
+    if rotation is not None:
+        cos, sin = (part.to(heads.dtype)[:, None] for part in rotation)  # (T, 1, D)
+        heads = heads * cos + heads.roll(heads.shape[-1] // 2, dims=-1) * sin
+    return torch.cat([heads.flatten(2).to(qkv.dtype), qkv[..., 2 * C :]], dim=-1)
 
 
 def heads_of(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor, Tensor]:

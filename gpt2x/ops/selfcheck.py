@@ -109,6 +109,11 @@ def _bias_gelu(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
     return _with_gradients([ops.bias_gelu(x, bias)], (x, bias), draw)
 
 
+def _bias_relu2(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
+    x, bias = draw(z.rows, z.channels), draw(z.channels)
+    return _with_gradients([ops.bias_relu2(x, bias)], (x, bias), draw)
+
+
 def _linear_cross_entropy(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
     hidden, weight = draw(z.rows, z.channels), draw(z.padded, z.channels, scale=0.1)
     targets = (torch.arange(z.rows, device=hidden.device) * 7) % z.vocabulary
@@ -162,6 +167,11 @@ def _gemv(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
     ]
 
 
+def _qk_norm_rotary(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
+    qkv, angles = draw(2, z.rows, 3 * 48), draw(z.rows, 8).detach().repeat(1, 2)
+    return _with_gradients([ops.qk_norm_rotary(qkv, 3, (angles.cos(), angles.sin()))], (qkv,), draw)
+
+
 def _causal_attention(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
     qkv = draw(2, z.rows, 3 * 48)
     return _with_gradients([ops.causal_attention(qkv, 3)], (qkv,), draw)
@@ -175,10 +185,12 @@ def _decode_attention(ops: Any, draw: Draw, z: Shape) -> list[Tensor]:
 _CASES: dict[str, Callable[[Any, Draw, Shape], list[Tensor]]] = {
     "add_layer_norm": _add_layer_norm,
     "bias_gelu": _bias_gelu,
+    "bias_relu2": _bias_relu2,
     "linear": _linear,
     "linear_cross_entropy": _linear_cross_entropy,
     "embedding_backward_": _embedding_backward,
     "gemv": _gemv,
+    "qk_norm_rotary": _qk_norm_rotary,
     "causal_attention": _causal_attention,
     "decode_attention": _decode_attention,
     "adamw_": _adamw,

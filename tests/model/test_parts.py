@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from gpt2x import ops
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.generate.engine import Engine, naive_tokens
 from gpt2x.generate.sampling import SamplingConfig
@@ -119,6 +120,60 @@ def test_every_path_computes_the_same_loss_and_gradients(
     for (name, p), q in zip(plain.named_parameters(), other.parameters(), strict=True):
         assert p.grad.abs().sum() > 0, name
         torch.testing.assert_close(q.grad[: len(p)], p.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.skipif(not NATIVE, reason="the native operators are not built")
+@pytest.mark.parametrize(
+    ("parts", "called"),
+    [
+        ({"positions": "rotary"}, {"bias_gelu", "qk_norm_rotary", "causal_attention"}),
+        ({"qk_norm": True}, {"bias_gelu", "qk_norm_rotary", "causal_attention"}),
+        ({"activation": "relu2"}, {"bias_relu2", "causal_attention"}),
+        (MODERN, {"bias_relu2", "qk_norm_rotary", "causal_attention"}),
+        ({}, {"bias_gelu", "causal_attention"}),
+    ],
+    ids=["rotary", "qk-norm", "relu2", "modern", "gpt2"],
+)
+def test_each_part_is_computed_by_its_operator_where_operators_are_fused(
+    tiny: GPTConfig, parts: dict[str, Any], called: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def spy(name: str) -> Any:
+        operator = getattr(ops, name)
+        return lambda *args, **options: (seen.append(name), operator(*args, **options))[1]
+
+    for name in ("bias_gelu", "bias_relu2", "qk_norm_rotary", "causal_attention"):
+        monkeypatch.setattr(ops, name, spy(name))
+    made(tiny, parts)(ids(2, 9))
+    assert not seen
+    model = made(tiny, parts, fused_layers=True, fused_attention=True)
+    model(ids(2, 9))
+    assert sorted(seen) == sorted([*called] * model.config.n_layer)
+
+
+@EACH
+@pytest.mark.skipif(not NATIVE, reason="the native operators are not built")
+def test_with_bf16_weights_the_operators_come_as_close_to_float32_as_plain_torch(
+    tiny: GPTConfig, parts: dict[str, Any]
+) -> None:
+    """The gradients' distance from those of float32 weights, next to that of a step whose parts are torch's."""
+    plain = made(tiny, parts, fused_layers=True)
+    idx, targets = ids(4, 31), ids(4, 31, seed=2)
+
+    def gradients(**change: Any) -> torch.Tensor:
+        model = GPT(replace(plain.config, **change))
+        model.load_state_dict(plain.state_dict())
+        bf16 = Bf16Weights(model)
+        with backend.using("auto" if change["fused_attention"] else "reference"):
+            bf16(idx, targets)[1].backward()
+        return torch.cat([copy.grad.flatten().float() for copy in bf16.copies.values()])
+
+    plain(idx, targets)[1].backward()
+    names = [name for name, _ in plain.named_parameters() if name in Bf16Weights(plain).copies]
+    truth = torch.cat([plain.get_parameter(name).grad.flatten() for name in names])
+    errors = [float((gradients(fused_attention=on) - truth).norm()) for on in (True, False)]
+    assert errors[0] <= 1.2 * errors[1]
 
 
 @EACH

@@ -14,6 +14,7 @@
 #include "rows/adamw.h"
 #include "rows/add_layer_norm.h"
 #include "rows/bias_gelu.h"
+#include "rows/bias_relu2.h"
 #include "rows/decode_attention.h"
 #include "rows/global_norm.h"
 #include "rows/linear_cross_entropy.h"
@@ -97,6 +98,20 @@ T* out(void* array) {
   return static_cast<T*>(array);
 }
 
+template <class F>
+void crowd_bias_activation(int size, int pack, int storage, const void* x, const void* bias, const void* dy,
+                           int64_t C, void* y, void* dx, float* dbias) {
+  with_storage(storage, [=](auto activation, auto parameter) {
+    using T = decltype(activation);
+    using P = decltype(parameter);
+    with_crowd<T>(size, pack, [=](const auto& team) {
+      gpt2x::rows::bias_activation_row<F>(team, in<T>(x), in<P>(bias), C, out<T>(y));
+      gpt2x::rows::bias_activation_backward_row<F>(team, in<T>(dy), in<T>(x), in<P>(bias), C, out<T>(dx),
+                                                   dbias);
+    });
+  });
+}
+
 }  // namespace
 
 extern "C" {
@@ -129,14 +144,12 @@ void crowd_add_layer_norm_backward(int size, int pack, int storage, const void* 
 
 void crowd_bias_gelu(int size, int pack, int storage, const void* x, const void* bias, const void* dy,
                      int64_t C, void* y, void* dx, float* dbias) {
-  with_storage(storage, [=](auto activation, auto parameter) {
-    using T = decltype(activation);
-    using P = decltype(parameter);
-    with_crowd<T>(size, pack, [=](const auto& team) {
-      gpt2x::rows::bias_gelu_row(team, in<T>(x), in<P>(bias), C, out<T>(y));
-      gpt2x::rows::bias_gelu_backward_row(team, in<T>(dy), in<T>(x), in<P>(bias), C, out<T>(dx), dbias);
-    });
-  });
+  crowd_bias_activation<gpt2x::rows::Gelu>(size, pack, storage, x, bias, dy, C, y, dx, dbias);
+}
+
+void crowd_bias_relu2(int size, int pack, int storage, const void* x, const void* bias, const void* dy,
+                      int64_t C, void* y, void* dx, float* dbias) {
+  crowd_bias_activation<gpt2x::rows::Relu2>(size, pack, storage, x, bias, dy, C, y, dx, dbias);
 }
 
 float crowd_cross_entropy(int size, int pack, int storage, void* logits, int64_t V, int64_t Vp,

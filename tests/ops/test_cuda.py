@@ -141,6 +141,7 @@ def _loss(module: Any, hidden: Tensor, weight: Tensor) -> Tensor:
 DIFFERENTIABLE: dict[str, tuple[int, tuple[tuple[int, ...], ...], Callable[..., Any]]] = {
     "add_layer_norm": (2, ((6, 64), (6, 64), (64,), (64,)), lambda module, *t: module.add_layer_norm(*t)),
     "bias_gelu": (1, ((6, 64), (64,)), lambda module, *t: module.bias_gelu(*t)),
+    "bias_relu2": (1, ((6, 64), (64,)), lambda module, *t: module.bias_relu2(*t)),
     "linear": (1, ((6, 64), (32, 64), (32,)), lambda module, *t: module.linear(*t)),
     "linear_cross_entropy": (1, ((6, 64), (32, 64)), _loss),
 }

@@ -16,9 +16,9 @@ from torch import Tensor
 from gpt2x.ops import cuda, quantize_rows, reference
 
 HEADER = Path(__file__).parent.parent.parent / "csrc" / "ops" / "cuda" / "gpt2x_cuda.h"
-ADAMW, ADD_LAYER_NORM, BIAS_GELU, DECODE_ATTENTION = (
+ADAMW, ADD_LAYER_NORM, BIAS_GELU, BIAS_RELU2, DECODE_ATTENTION = (
     importlib.import_module(f"gpt2x.ops.{name}")  # the package gives the functions these names
-    for name in ("adamw", "add_layer_norm", "bias_gelu", "decode_attention")
+    for name in ("adamw", "add_layer_norm", "bias_gelu", "bias_relu2", "decode_attention")
 )
 EMBEDDING_BACKWARD, GEMV, GLOBAL_NORM, LINEAR_CROSS_ENTROPY = (
     importlib.import_module(f"gpt2x.ops.{name}")
@@ -90,9 +90,10 @@ def test_every_implementation_calls_with_arguments_of_the_declared_types(calls: 
     assert ADD_LAYER_NORM._cuda(x.bfloat16(), None, weight, None, 1e-5)[1].numel() == 0
     dx, dweight, dbias = ADD_LAYER_NORM._cuda_backward(x, None, x, weight, mean, rstd, False)
     assert (dx.shape, dweight.shape, dbias.numel()) == (x.shape, (8,), 0)
-    BIAS_GELU._cuda(x.transpose(0, 1), weight)
-    assert BIAS_GELU._cuda_backward(x, x, None)[1].numel() == 0
-    assert BIAS_GELU._cuda_backward(x, x, weight)[1].shape == (8,)
+    for activation in (BIAS_GELU, BIAS_RELU2):
+        activation._cuda(x.transpose(0, 1), weight)
+        assert activation._cuda_backward(x, x, None)[1].numel() == 0
+        assert activation._cuda_backward(x, x, weight)[1].shape == (8,)
     rows, head = draw(3, 5, 8), draw(4, 12, 8)
     targets = torch.tensor([0, 1, 2, -100, 4])
     for row_scale, reduction, shape in ((None, 1, ()), (None, 2, ()), (torch.ones(1).expand(5), 0, (5,))):
@@ -163,6 +164,7 @@ def test_an_embeddings_gradient_is_added_as_by_the_reference(
         ),
         (ADD_LAYER_NORM, (draw(1, 2, 8).double(), None, draw(2, 8), None, 1e-5), "x: expected dtype"),
         (BIAS_GELU, (draw(1, 2, 8), draw(2, 7)), "bias: expected shape"),
+        (BIAS_RELU2, (draw(1, 2, 8), draw(2, 7)), "bias: expected shape"),
         (
             LINEAR_CROSS_ENTROPY,
             (draw(1, 2, 8), draw(2, 9, 8), torch.zeros(2), None, 1, -100, 9, 0.0, 0.0, True, True),

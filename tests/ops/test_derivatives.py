@@ -25,6 +25,7 @@ N, C, V = 4, 6, 9
 TARGETS = torch.tensor([0, 3, -100, 6])
 # Drawn here, as a transform of torch.func forbids to draw.
 HEAD, SHIFT, CACHE = draw(2, V, C), draw(3, V), [draw(k, N, 1, 5, C) for k in (2, 3)]
+ANGLES = draw(4, N, C), draw(5, N, C)
 UPSTREAM = draw(9, 4096)
 QUANTIZED = ops.quantize_rows(HEAD)
 Function = Callable[[Any, Tensor], Tensor]
@@ -51,12 +52,22 @@ def _mean(module: Any, x: Tensor) -> Tensor:
     return torch.cat([out.flatten(), squares.float()[None]])
 
 
+def _three(x: Tensor) -> Tensor:
+    """(N, C) -> (1, N, 3 C), other numbers for queries, keys and values."""
+    return torch.cat([x, x.sin(), x**2], dim=1)[None]
+
+
 CASES: dict[str, Function] = {
     "add_layer_norm": lambda module, x: torch.cat(module.add_layer_norm(x, x.sin(), x[0], x[1])),
     "add_layer_norm, no residual": lambda module, x: module.add_layer_norm(x, None, x[0])[0],
     "add_layer_norm, sum alone": lambda module, x: module.add_layer_norm(x, x**2, x[0])[1] ** 2,
     "bias_gelu": lambda module, x: module.bias_gelu(x, x[0]),
     "bias_gelu, no bias": lambda module, x: module.bias_gelu(x),
+    "bias_relu2": lambda module, x: module.bias_relu2(x, x[0]),
+    "bias_relu2, no bias": lambda module, x: module.bias_relu2(x),
+    "qk_norm_rotary": lambda module, x: module.qk_norm_rotary(_three(x), 1, ANGLES),
+    "qk_norm_rotary, no norm": lambda module, x: module.qk_norm_rotary(_three(x), 1, ANGLES, qk_norm=False),
+    "qk_norm_rotary, no rotation": lambda module, x: module.qk_norm_rotary(_three(x), 2),
     "linear": lambda module, x: module.linear(x, HEAD * x.mean(), SHIFT * x.mean()),
     "linear, no bias": lambda module, x: module.linear(x, HEAD * x.mean()),
     "linear_cross_entropy, mean": _loss("mean"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from ops_support import draw, require_native
@@ -10,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gpt2x import ops
 from gpt2x.model import GPT, GPTConfig
+from gpt2x.model.config import MODERN
 from gpt2x.ops import backend, reference
 
 SIZES = {"vocab_size": 30, "padded_vocab_size": 32, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 16}
@@ -22,8 +25,8 @@ def _flops(call) -> int:
     return counter.get_total_flops()
 
 
-def _step(**fused: bool) -> int:
-    model = GPT(GPTConfig(**SIZES, **fused))
+def _step(**options: Any) -> int:
+    model = GPT(GPTConfig(**SIZES, **options))
     ids = torch.arange(16).view(2, 8)
 
     def step() -> None:
@@ -39,7 +42,8 @@ def test_the_fused_model_counts_what_the_plain_one_counts(
 ) -> None:
     require_native("cpu")
     monkeypatch.setattr(backend, "_onednn", True)  # so that `linear` is native on every processor
-    assert _step(**fused) == _step() > 0
+    for parts in ({}, MODERN):
+        assert _step(**parts, **fused) == _step(**parts) > 0
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

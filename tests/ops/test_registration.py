@@ -21,6 +21,7 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
     targets = torch.tensor([0, 1, -100, 8, 3, 2])
     plain = [t.detach() for t in (x, residual, weight)]
     mean, rstd = plain[0].mean(-1), plain[0].var(-1, unbiased=False).add(1e-5).rsqrt()
+    rotation = draw(9, 6, 4), draw(10, 6, 4)
     lists = [[draw(7 + k, 4), draw(8 + k, 2, 3)] for k in range(3)]
     squares = [t.square() for t in lists[2]]
     return {
@@ -35,6 +36,8 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
         ],
         "bias_gelu": [(x, bias), (x, None), (half, bias)],
         "bias_gelu_backward": [(plain[0], plain[1], plain[2]), (plain[0], plain[1], None)],
+        "bias_relu2": [(x, bias), (x, None), (half, bias)],
+        "bias_relu2_backward": [(plain[0], plain[1], plain[2]), (plain[0], plain[1], None)],
         "linear_cross_entropy": [
             (rows, matrix, targets, None, 1, -100, 9, 0.0, 0.0, True, True),
             (rows, matrix.detach(), targets, None, 2, -100, 9, 0.0, 0.0, True, False),
@@ -83,6 +86,14 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
             (rows.detach(), matrix.detach(), None, draw(9, 10)),
             (rows.detach(), matrix.detach().to(torch.int8), draw(9, 10), None),
         ],
+        "qk_norm_rotary": [
+            (draw(1, 2, 6, 24).requires_grad_(), *parts)
+            for parts in ((*rotation, 2, True), (*rotation, 2, False), (None, None, 2, True))
+        ],
+        "qk_norm_rotary_backward": [
+            (draw(1, 2, 6, 24), draw(2, 2, 6, 24), *rotation, 2),
+            (draw(1, 2, 6, 24), None, *rotation, 2),
+        ],
         "causal_attention": [(draw(1, 2, 6, 24).requires_grad_(), 2)],
         "causal_attention_backward": [
             (*(draw(k, 2, 6, C) for k, C in ((1, 8), (2, 24), (3, 8))), draw(4, 2, 2, 6), 2)
@@ -91,7 +102,17 @@ def _samples() -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-BACKWARD = ["add_layer_norm_backward", "bias_gelu_backward", "causal_attention_backward", "linear_backward"]
+BACKWARD = [
+    f"{name}_backward"
+    for name in (
+        "add_layer_norm",
+        "bias_gelu",
+        "bias_relu2",
+        "causal_attention",
+        "linear",
+        "qk_norm_rotary",
+    )
+]
 
 
 @pytest.mark.parametrize("name", [*library.OPERATORS, *BACKWARD])
@@ -178,7 +199,9 @@ def test_adding_an_embeddings_gradient_compiles_as_one_graph() -> None:
     torch.testing.assert_close(mine, plain)
 
 
-@pytest.mark.parametrize("name", ["add_layer_norm", "bias_gelu", "linear", "linear_cross_entropy"])
+@pytest.mark.parametrize(
+    "name", ["add_layer_norm", "bias_gelu", "bias_relu2", "linear", "linear_cross_entropy"]
+)
 def test_under_autocast_every_operator_takes_what_the_layer_before_gives(name: str) -> None:
     """Layers before it give bfloat16, parameters stay float32; results and gradients come in the right dtype."""
     x, weight, bias = (t.requires_grad_() for t in (draw(1, 6, 8).bfloat16(), draw(2, 8), draw(3, 8)))
@@ -187,6 +210,7 @@ def test_under_autocast_every_operator_takes_what_the_layer_before_gives(name: s
         outputs = {
             "add_layer_norm": lambda: ops.add_layer_norm(x, None, weight, bias)[0],
             "bias_gelu": lambda: ops.bias_gelu(x, bias),
+            "bias_relu2": lambda: ops.bias_relu2(x, bias),
             "linear": lambda: ops.linear(x, matrix),
             "linear_cross_entropy": lambda: ops.linear_cross_entropy(x, matrix, torch.arange(6)),
         }[name]()

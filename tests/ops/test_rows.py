@@ -115,8 +115,9 @@ def test_any_team_normalises_a_row_as_the_reference(
 @CROWDS
 @CHANNELS
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_any_team_computes_gelu_as_the_reference(
-    rows: Any, crowd: Crowd, channels: int, with_bias: bool
+@pytest.mark.parametrize("name", ["bias_gelu", "bias_relu2"])
+def test_any_team_computes_an_activation_as_the_reference(
+    rows: Any, crowd: Crowd, channels: int, with_bias: bool, name: str
 ) -> None:
     dtype, parameter_dtype = STORAGES[crowd.storage]
     x, dy = draw(1, channels, dtype=dtype), draw(2, channels, dtype=dtype)
@@ -124,13 +125,14 @@ def test_any_team_computes_gelu_as_the_reference(
 
     def expected(dtype: torch.dtype | None) -> list[Tensor]:
         leaf = x.to(dtype or x.dtype).clone().requires_grad_()
-        y = reference.bias_gelu(leaf, None if bias is None else bias.to(dtype or bias.dtype))
+        y = getattr(reference, name)(leaf, None if bias is None else bias.to(dtype or bias.dtype))
         y.backward(dy.to(y.dtype))
         return [y.detach(), leaf.grad]
 
     y, dx, dbias = torch.empty_like(x), torch.empty_like(x), torch.zeros(channels)
     count = ctypes.c_int64(channels)
-    rows.crowd_bias_gelu(*crowd, *map(_pointer, (x, bias, dy)), count, *map(_pointer, (y, dx, dbias)))
+    activate = getattr(rows, f"crowd_{name}")
+    activate(*crowd, *map(_pointer, (x, bias, dy)), count, *map(_pointer, (y, dx, dbias)))
     assert_as_exact_as_reference([y, dx], expected(None), expected(torch.float64), dtype)
     assert torch.equal(dbias.to(dtype), dx if with_bias else torch.zeros_like(dx))
 

@@ -54,6 +54,10 @@ def _loss(reduction: str) -> Callable[[Tensor], Results]:
 CASES: dict[str, Callable[[Tensor], Results]] = {
     "add_layer_norm": lambda x: ops.add_layer_norm(x, x, x.new_ones(C), x.new_ones(C)),
     "bias_gelu": lambda x: (ops.bias_gelu(x, x.new_ones(C)),),
+    "bias_relu2": lambda x: (ops.bias_relu2(x, x.new_ones(C)),),
+    "qk_norm_rotary": lambda x: (
+        ops.qk_norm_rotary(torch.cat([x, x, x], dim=1)[None], 3, (x[:, :2], x[:, 2:4])),
+    ),
     "linear": lambda x: (ops.linear(x, x.new_ones(V, C), x.new_ones(V)),),
     "linear_cross_entropy": _loss("mean"),
     "linear_cross_entropy, none": _loss("none"),

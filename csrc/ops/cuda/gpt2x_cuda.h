@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Raised by one whenever a signature below changes; gpt2x/ops/cuda.py refuses a library of another number. */
-#define GPT2X_CUDA_INTERFACE 5
+#define GPT2X_CUDA_INTERFACE 6
 GPT2X_CUDA_API int gpt2x_cuda_interface(void);
 GPT2X_CUDA_API const char* gpt2x_cuda_error(int code);
 
@@ -48,6 +48,14 @@ GPT2X_CUDA_API int gpt2x_cuda_bias_gelu_backward(int dtype, int parameter_dtype,
                                                  const void* x, const void* bias, int64_t N, int64_t C,
                                                  void* dx, void* dbias, float* partials, int64_t num_blocks,
                                                  void* stream);
+
+/* as bias_gelu */
+GPT2X_CUDA_API int gpt2x_cuda_bias_relu2(int dtype, int parameter_dtype, const void* x, const void* bias,
+                                         int64_t N, int64_t C, void* y, void* stream);
+GPT2X_CUDA_API int gpt2x_cuda_bias_relu2_backward(int dtype, int parameter_dtype, const void* dy,
+                                                  const void* x, const void* bias, int64_t N, int64_t C,
+                                                  void* dx, void* dbias, float* partials, int64_t num_blocks,
+                                                  void* stream);
 
 /* logits: N x Vp, overwritten with their gradient when write_gradient; targets: N; losses: N, NaN where a
  * target is out of range; scale: floats on the device that multiply the gradient, one for each row where

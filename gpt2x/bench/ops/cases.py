@@ -130,6 +130,10 @@ def _bias_gelu(z: Sizes, draw: Draw, *, backward: bool) -> Call:
     return _differentiable("bias_gelu", [draw(z.N, 4 * z.C), draw(4 * z.C)], draw, backward=backward)
 
 
+def _bias_relu2(z: Sizes, draw: Draw, *, backward: bool) -> Call:
+    return _differentiable("bias_relu2", [draw(z.N, 4 * z.C), draw(4 * z.C)], draw, backward=backward)
+
+
 def _linear(z: Sizes, draw: Draw, *, backward: bool) -> Call:
     inputs = [draw(z.N, z.C), draw(4 * z.C, z.C, scale=0.02), draw(4 * z.C)]
     return _differentiable("linear", inputs, draw, backward=backward)
@@ -149,6 +153,23 @@ def _linear_cross_entropy(z: Sizes, draw: Draw, *, backward: bool) -> Call:
         return [loss.detach(), *torch.autograd.grad(loss, leaves)]
 
     return Call(run=with_gradients if backward else loss_alone)
+
+
+def _qk_norm_rotary(z: Sizes, draw: Draw, *, backward: bool) -> Call:
+    """Of one sequence."""
+    qkv = draw(1, z.N, 3 * z.C).requires_grad_()
+    angles = draw(z.N, z.D // 2, dtype=torch.float32).repeat(1, 2)
+    sin = angles.sin()
+    sin[:, : z.D // 2].neg_()
+    rotation = angles.cos(), sin
+
+    def forward(ops: Ops) -> tuple[Tensor, ...]:
+        return (ops.qk_norm_rotary(qkv, z.H, rotation),)
+
+    if not backward:
+        return Call(run=lambda ops, _: forward(ops))
+    upstream = [draw(1, z.N, 3 * z.C)]
+    return Call(prepare=forward, run=lambda ops, y: torch.autograd.grad(y, [qkv], upstream))
 
 
 def _causal_attention(z: Sizes, draw: Draw, *, backward: bool) -> Call:
@@ -240,12 +261,23 @@ CASES = (
     # dy, x; dx
     Case(name="bias_gelu", case="backward", shape="N × 4C", num_bytes=lambda z, s: 3 * z.N * 4 * z.C * s,
          build=lambda z, draw: _bias_gelu(z, draw, backward=True)),
+    # as bias_gelu
+    Case(name="bias_relu2", case="forward", shape="N × 4C", num_bytes=lambda z, s: 2 * z.N * 4 * z.C * s,
+         build=lambda z, draw: _bias_relu2(z, draw, backward=False)),
+    Case(name="bias_relu2", case="backward", shape="N × 4C", num_bytes=lambda z, s: 3 * z.N * 4 * z.C * s,
+         build=lambda z, draw: _bias_relu2(z, draw, backward=True)),
     # flops: y
     Case(name="linear", case="forward", shape="N × C × 4C", flops=lambda z: 2 * z.N * z.C * 4 * z.C,
          build=lambda z, draw: _linear(z, draw, backward=False)),
     # dx, dweight
     Case(name="linear", case="backward", shape="N × C × 4C", flops=lambda z: 4 * z.N * z.C * 4 * z.C,
          build=lambda z, draw: _linear(z, draw, backward=True)),
+    # qkv; y (the angles are few beside them)
+    Case(name="qk_norm_rotary", case="forward", shape="N × 3C", num_bytes=lambda z, s: 2 * z.N * 3 * z.C * s,
+         build=lambda z, draw: _qk_norm_rotary(z, draw, backward=False)),
+    # dy, the queries and keys of qkv; dqkv
+    Case(name="qk_norm_rotary", case="backward", shape="N × 3C", num_bytes=lambda z, s: 8 * z.N * z.C * s,
+         build=lambda z, draw: _qk_norm_rotary(z, draw, backward=True)),
     # flops: scores and weighted values, for half of all pairs
     Case(name="causal_attention", case="forward", shape="N × N × C", flops=lambda z: 2 * z.N * z.N * z.C,
          build=lambda z, draw: _causal_attention(z, draw, backward=False)),

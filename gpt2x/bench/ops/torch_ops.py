@@ -28,6 +28,11 @@ def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
     return F.gelu(x + bias, approximate="tanh")
 
 
+def bias_relu2(x: Tensor, bias: Tensor) -> Tensor:
+    """Three calls: add, F.relu, square."""
+    return F.relu(x + bias).square()
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """F.linear: MKL, oneDNN or cuBLAS, as torch chooses."""
     return F.linear(x, weight, bias)
@@ -46,6 +51,16 @@ def embedding_backward_(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
 def gemv(x: Tensor, weight: Tensor) -> Tensor:
     """F.linear in the dtype of the weight, as torch has no product of two dtypes."""
     return F.linear(x.to(weight.dtype), weight).to(x.dtype)
+
+
+def qk_norm_rotary(qkv: Tensor, num_heads: int, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """F.rms_norm and a rotation as `gpt2x.model.gpt` writes it, in the dtype of qkv."""
+    queries_and_keys, values = qkv.tensor_split((qkv.shape[-1] // 3 * 2,), dim=-1)
+    heads = queries_and_keys.unflatten(-1, (2 * num_heads, -1))
+    heads = F.rms_norm(heads, heads.shape[-1:])
+    cos, sin = (part.to(qkv.dtype)[:, None] for part in rotation)
+    heads = torch.addcmul(heads * cos, heads.roll(heads.shape[-1] // 2, dims=-1), sin)
+    return torch.cat([heads.flatten(-2), values], dim=-1)
 
 
 def causal_attention(qkv: Tensor, num_heads: int) -> Tensor:

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpt2x.ops import quantize_rows
+from gpt2x.ops import quantize_rows, reference
 from tests.ops.ops_support import assert_as_exact_as_reference, draw
 
 # The package gives the functions these names, so the files are asked for.
-ADAMW, ADD_LAYER_NORM, BIAS_GELU, GLOBAL_NORM, LINEAR_CROSS_ENTROPY = (
+ADAMW, ADD_LAYER_NORM, BIAS_GELU, BIAS_RELU2, GLOBAL_NORM, LINEAR_CROSS_ENTROPY = (
     importlib.import_module(f"gpt2x.ops.{name}")
-    for name in ("adamw", "add_layer_norm", "bias_gelu", "global_norm", "linear_cross_entropy")
+    for name in ("adamw", "add_layer_norm", "bias_gelu", "bias_relu2", "global_norm", "linear_cross_entropy")
 )
 DECODE_ATTENTION, GEMV = (
     importlib.import_module(f"gpt2x.ops.{name}") for name in ("decode_attention", "gemv")
@@ -82,8 +82,21 @@ def layer_norm(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor 
     return F.layer_norm(total, weight.shape, weight, bias, 1e-5), total
 
 
-def biased_gelu(x: Tensor, bias: Tensor | None) -> tuple[Tensor]:
-    return (F.gelu(x if bias is None else x + bias, approximate="tanh"),)
+class Activation(NamedTuple):
+    """An operator's file, its reference, and what torch has for it after the bias."""
+
+    module: Any
+    reference: Callable[[Tensor, Tensor | None], Tensor]
+    in_torch: Callable[[Tensor], Tensor]
+
+    def of_biased(self, x: Tensor, bias: Tensor | None) -> tuple[Tensor]:
+        return (self.in_torch(x if bias is None else x + bias),)
+
+
+ACTIVATIONS = {
+    "bias_gelu": Activation(BIAS_GELU, reference.bias_gelu, lambda u: F.gelu(u, approximate="tanh")),
+    "bias_relu2": Activation(BIAS_RELU2, reference.bias_relu2, lambda u: u.clamp(min=0) ** 2),
+}
 
 
 class Loss(NamedTuple):

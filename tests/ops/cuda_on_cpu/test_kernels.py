@@ -10,18 +10,18 @@ from torch import Tensor
 
 from gpt2x.ops import cuda, reference
 from tests.ops.cuda_on_cpu.kernel_cases import (
+    ACTIVATIONS,
     ADD_LAYER_NORM,
     BF16,
-    BIAS_GELU,
     F32,
     GLOBAL_NORM,
     LINEAR_CROSS_ENTROPY,
     LOSSES,
     ROWS,
     STORAGES,
+    Activation,
     Loss,
     Rows,
-    biased_gelu,
     by_autograd,
     layer_norm,
     place,
@@ -71,25 +71,27 @@ def test_add_layer_norm(kernels: Any, storage: str, parts: tuple[bool, bool]) ->
 @storages
 def test_gradient_sums_of_rows_that_are_too_wide_for_shared_memory(kernels: Any, storage: str) -> None:
     _check_layer_norm(Rows(3, 5128, 0), storage, with_residual=True, with_bias=True)
-    _check_gelu(Rows(2, 10248, 0), storage, with_bias=True)
+    for activation in ACTIVATIONS.values():
+        _check_activation(activation, Rows(2, 10248, 0), storage, with_bias=True)
 
 
-def _check_gelu(rows: Rows, storage: str, *, with_bias: bool) -> None:
+def _check_activation(activation: Activation, rows: Rows, storage: str, *, with_bias: bool) -> None:
     dtype, parameter_dtype = STORAGES[storage]
     x, dy = (place(k, rows.N, rows.C, dtype=dtype, offset=rows.offset) for k in (1, 2))
     bias = place(3, rows.C, dtype=parameter_dtype) if with_bias else None
-    y = BIAS_GELU._cuda(x, bias)
-    dx, dbias = BIAS_GELU._cuda_backward(dy, x, bias)
-    truth = by_autograd(biased_gelu, [x, bias], [dy], torch.float64)
-    expected = by_autograd(lambda *t: [reference.bias_gelu(*t)], [x, bias], [dy], None)
+    y = activation.module._cuda(x, bias)
+    dx, dbias = activation.module._cuda_backward(dy, x, bias)
+    truth = by_autograd(activation.of_biased, [x, bias], [dy], torch.float64)
+    expected = by_autograd(lambda *t: [activation.reference(*t)], [x, bias], [dy], None)
     same_dtype_and_error([y, dx, *([dbias] if with_bias else [])], expected, truth, dtype)
 
 
 @storages
+@pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("with_bias", [True, False], ids=["bias", "plain"])
-def test_bias_gelu(kernels: Any, storage: str, with_bias: bool) -> None:
+def test_a_biased_activation(kernels: Any, storage: str, name: str, with_bias: bool) -> None:
     for rows in ROWS:
-        _check_gelu(rows, storage, with_bias=with_bias)
+        _check_activation(ACTIVATIONS[name], rows, storage, with_bias=with_bias)
 
 
 def _loss_inputs(loss: Loss, storage: str, offset: int) -> tuple[Tensor, Tensor, Tensor]:
