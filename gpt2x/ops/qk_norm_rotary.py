@@ -59,15 +59,14 @@ def qk_norm_rotary(
 def _check_rotation(rotation: Rotation, qkv: Tensor, D: int) -> None:
     require(D % 2 == 0, lambda: f"rotation: expected None for heads of {D} channels, which is an odd number")
     require(len(rotation) == 2, lambda: f"rotation: expected cosines and sines, got {len(rotation)} tensors")
-    expected = (qkv.shape[1], D)
     for place, part in enumerate(rotation):
-        name = f"rotation[{place}]"
-        check_storage(name, part)
-        check_device(name, part, "qkv", qkv)
-        require(
-            tuple(part.shape) == expected,
-            lambda name=name, part=part: f"{name}: expected shape {expected}, got {tuple(part.shape)}",
-        )
+        _check_part(f"rotation[{place}]", part, qkv, (qkv.shape[1], D))
+
+
+def _check_part(name: str, part: Tensor, qkv: Tensor, shape: tuple[int, int]) -> None:
+    check_storage(name, part)
+    check_device(name, part, "qkv", qkv)
+    require(tuple(part.shape) == shape, lambda: f"{name}: expected shape {shape}, got {tuple(part.shape)}")
 
 
 operator = Operator("qk_norm_rotary")
