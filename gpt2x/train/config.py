@@ -108,7 +108,7 @@ class TrainConfig:
     fused_ops: bool = setting(True, "compute the model with the fused operators of gpt2x.ops")
     fused_loss: bool | None = setting(None, "output head and loss in one operator; by default as fused_ops")
     fused_layers: bool | None = setting(
-        None, "residual add and LayerNorm, bias and GELU in one operator each; by default as fused_ops"
+        None, "residual add and LayerNorm, bias and activation in one operator each; by default as fused_ops"
     )
     fused_attention: bool | None = setting(
         None, "attention over the rows that its projection wrote, on a CPU; by default as fused_ops"
