@@ -18,8 +18,9 @@ from gpt2x.bench.ops import measure as ops
 from gpt2x.bench.ops import report
 from gpt2x.bench.ops.results import OpsResults
 from gpt2x.boundary import exit_with_one_sentence
-from gpt2x.console import format_table, say
+from gpt2x.console import say
 from gpt2x.ops import keep_freed_memory
+from gpt2x.tables import format_table
 
 
 def main() -> int:
