@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gpt2x.console import columns, display_width, emit, is_terminal, on_one_line, padded
 
@@ -66,8 +66,7 @@ def emit_table(
     emit(format_table(heads, rows, right=right, width=table_width()))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
+class Line(NamedTuple):
     """One row: all cells, or the leading ones and a reason why there are no others."""
 
     cells: Sequence[str]
@@ -98,8 +97,7 @@ def fitted(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Table:
+class _Table(NamedTuple):
     """What `fitted` was given."""
 
     heads: Sequence[str]
