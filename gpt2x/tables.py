@@ -49,14 +49,14 @@ def format_table(
     if right is None:
         right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(heads))]
     widths = [max(display_width(line[i]) for line in [list(heads), *cells]) for i in range(len(heads))]
-    if width is not None and sum(widths) + 2 * (len(widths) - 1) > width:
+    if width is not None and _total(widths) > width:
         return fitted(heads, [Line(cells=row) for row in cells], right=right, width=width)
 
     def lay_out(line: Sequence[str]) -> str:
         parts = (padded(c, w, r) for c, w, r in zip(line, widths, right, strict=True))
-        return "  ".join(parts).rstrip()
+        return GAP.join(parts).rstrip()
 
-    return "\n".join([lay_out(heads), "  ".join("-" * w for w in widths), *map(lay_out, cells)])
+    return "\n".join([lay_out(heads), GAP.join("-" * w for w in widths), *map(lay_out, cells)])
 
 
 def emit_table(

@@ -11,6 +11,7 @@ from typing import Any
 from gpt2x.console import format_count, one_line, wrapped
 from gpt2x.errors import InputDataError, OutputError
 from gpt2x.paths import VOCABULARY_BYTES, read_text
+from gpt2x.tables import GAP
 
 FORMAT = "gpt2x-comparison"
 """What a kept report.json says under "format"."""
@@ -30,7 +31,6 @@ COLUMNS = (
     ("texts/s", 8, True),
     ("note", 0, False),
 )
-GAP = "  "
 LEFT_OUT_FIRST = ("parameters", "texts/s", "training", "macro-F1", "ECE")
 """Columns that a narrow terminal does without, in this order; reports have them all."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,8 +19,9 @@ from gpt2x.cli.classify_options import (
     read,
 )
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
-from gpt2x.console import columns, emit, emit_json, is_terminal, say
+from gpt2x.console import emit, emit_json, say
 from gpt2x.errors import Gpt2xError, MissingComponentError, OutputError
+from gpt2x.tables import table_width
 
 if TYPE_CHECKING:
     from gpt2x.classify.report import ComparisonReport
@@ -134,7 +134,7 @@ def compare(
     from gpt2x.classify.comparison import compare as run
     from gpt2x.classify.report import summary, table_head, table_row
 
-    width = columns() if is_terminal(sys.stdout) else None  # a file has room for all columns
+    width = table_width()
 
     def on_start(kind: Any, report: ComparisonReport) -> None:
         if not report.models:

@@ -8,16 +8,15 @@ millisecond is often interrupted.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+from gpt2x.bench.bpe.encode.inputs import named_documents
 from gpt2x.bench.bpe.encode.measure import Bench, PeerProcess, cores_for
-from gpt2x.bench.bpe.encode.results import Floor, FloorRow
+from gpt2x.bench.bpe.encode.results import ONE, Floor, FloorRow
 from gpt2x.bench.process import WorkerFailed
 from gpt2x.bench.records import MEASURED
 from gpt2x.errors import InputDataError
-from gpt2x.paths import open_input
 
 SHORTEST_BYTES = 4000
 """Shorter documents say more of a call's overhead than of their script."""
@@ -29,8 +28,8 @@ BLOCK = 16
 """Documents that one peer encodes before the next has its turn."""
 
 
-def read_named(path: Path) -> dict[str, str]:
-    """The documents of a file of JSON lines with a field ``text``, by their field ``name`` or the number of their line.
+def read_named(path: Path) -> list[tuple[str, str]]:
+    """Name and text of the documents of a file of JSON lines (`inputs.named_documents`).
 
     Args:
         path: may be packed. Documents shorter than `SHORTEST_BYTES` are passed over.
@@ -39,7 +38,8 @@ def read_named(path: Path) -> dict[str, str]:
         InputDataError: the file is missing or of another kind, or has no long document, or too many.
 
     """
-    found = dict(_long_documents(path))
+    texts = ((name, text.encode(errors="replace")) for name, text in named_documents(path))
+    found = [(name, text.decode()) for name, text in texts if len(text) >= SHORTEST_BYTES]
     if not found:
         raise InputDataError(f"{path} has no document of {SHORTEST_BYTES:,} bytes; give longer ones")
     if len(found) > MOST_DOCUMENTS:
@@ -47,35 +47,21 @@ def read_named(path: Path) -> dict[str, str]:
     return found
 
 
-def _long_documents(path: Path) -> Iterator[tuple[str, str]]:
-    with open_input(path) as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                values = json.loads(line)
-                name, text = str(values.get("name", number)), str(values["text"])
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise InputDataError(
-                    f'{path}, line {number} is no JSON object with a field "text"; give one text a line'
-                ) from error
-            if len(text.encode(errors="replace")) >= SHORTEST_BYTES:
-                yield name, text.encode(errors="replace").decode()
-
-
-def measure_floor(bench: Bench, path: Path, documents: dict[str, str]) -> None:
+def measure_floor(bench: Bench, path: Path, documents: list[tuple[str, str]]) -> None:
     """Encode each document with each peer, in blocks in turn; the times go into the results as they come."""
     file = bench.folder / "documents.json"
-    file.write_text(json.dumps(list(documents.values())), encoding="utf-8")
+    file.write_text(json.dumps([text for _, text in documents]), encoding="utf-8")
     floor = Floor(
         what=path.name,
-        documents=list(documents),
-        num_bytes=[len(text.encode()) for text in documents.values()],
+        documents=[name for name, _ in documents],
+        num_bytes=[len(text.encode()) for _, text in documents],
     )
     bench.results.floor = floor
     with ExitStack() as stack:
         turns = []
         for peer, state in zip(bench.peers, bench.results.peers, strict=True):
             if state.status == MEASURED:
-                process = PeerProcess(peer, state, bench, cores_for("one"))
+                process = PeerProcess(peer, state, bench, cores_for(ONE))
                 stack.callback(process.close)
                 row = FloorRow(name=peer.name)
                 floor.rows.append(row)

@@ -220,20 +220,28 @@ def documents(path: Path) -> Iterator[str]:
             raise InputDataError(f"{path} has no .txt, .csv or .jsonl file; give a folder of texts")
         yield from chain.from_iterable(map(documents, files))
     elif ".jsonl" in path.suffixes:
-        yield from _json_lines(path)
+        yield from (text for _, text in named_documents(path))
     else:
         yield from load_documents(path)
 
 
-def _json_lines(path: Path) -> Iterator[str]:
+def named_documents(path: Path) -> Iterator[tuple[str, str]]:
+    """Name and text of each of the JSON lines of a file: its fields ``name``, or the number of the line, and ``text``.
+
+    Raises:
+        InputDataError: the file is missing, or a line is no object with a text.
+
+    """
     with open_input(path) as file:
         for number, line in enumerate(file, start=1):
             try:
-                yield str(json.loads(line)["text"])
+                values = json.loads(line)
+                text, name = str(values["text"]), str(values.get("name", number))
             except (ValueError, KeyError, TypeError) as error:
                 raise InputDataError(
                     f'{path}, line {number} is no JSON object with a field "text"; give one text a line'
                 ) from error
+            yield name, text
 
 
 def is_cjk(document: str) -> bool:

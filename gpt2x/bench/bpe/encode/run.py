@@ -53,7 +53,7 @@ def bench_bpe(
     listener = listener or Listener()
     start = time.monotonic()
     listener.stage("reading the texts")
-    documents = {} if floor is None else read_named(floor)
+    documents = [] if floor is None else read_named(floor)
     texts = gather(
         data, names=inputs, natural_bytes=effort.natural_bytes, generated_bytes=effort.generated_bytes
     )
