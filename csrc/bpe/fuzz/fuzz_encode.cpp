@@ -100,8 +100,9 @@ const std::vector<Subject>& subjects() {
     std::vector<Subject> made;
     for (const std::string_view name : bpe::kPatternNames) {
       const bpe::Pattern pattern = bpe::pattern_from_name(name);
-      for (const reference::Ranks& ranks : {samples::ranks(), samples::ranks(0), with_long_tokens(),
-                                            with_wide_ids(), with_random_ids(), with_random_tokens()})
+      for (const reference::Ranks& ranks :
+           {samples::ranks(), samples::ranks(0), with_long_tokens(), with_wide_ids(), with_random_ids(),
+            with_random_tokens(), samples::ranks_decided_by_the_end()})
         made.emplace_back(ranks, pattern);
     }
     return made;

@@ -202,7 +202,9 @@ namespace {
 
 // A long piece of a consistent vocabulary, by windows: the tokens of a window are those of the piece wherever
 // each of them can follow the one before, so only the seams have to be looked at. The last token of a window
-// would perhaps have become another one with what comes behind, so the next window starts there.
+// would perhaps have become another one with what comes behind, so the next window starts there. There are
+// vocabularies in which what stands far behind decides how a window begins; before all windows together have
+// become many times the piece, the heap takes the piece as it is.
 class WindowMerger {
  public:
   WindowMerger(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out, StopFlag& stop)
@@ -210,11 +212,14 @@ class WindowMerger {
 
   TokenId* run() {
     std::size_t size = kMaxScanBytes;
+    std::size_t num_bytes = 0;  // of all windows that were merged
     while (done_ < piece_.size()) {
       stop_.check();
       const std::string_view window = piece_.substr(done_, size);
       if (window == last_window_) {
         repeat_last_window();
+      } else if ((num_bytes += window.size()) > kMostTimes * piece_.size()) {
+        return merge_by_heap(vocabulary_, piece_, first_, kNoToken, stop_);
       } else {
         size = append(window) ? kMaxScanBytes : 2 * size;
       }
@@ -223,6 +228,9 @@ class WindowMerger {
   }
 
  private:
+  // Text and learned vocabularies take 1.1 to 3 times.
+  static constexpr std::size_t kMostTimes = 16;
+
   // False if nothing could be appended; then a larger window is needed, and perhaps an earlier one.
   bool append(std::string_view window) {
     TokenId* const window_end = merge_bytes(vocabulary_, window, end_, kNoToken, stop_);

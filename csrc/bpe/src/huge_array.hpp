@@ -30,11 +30,16 @@ class HugeArray {
 
  private:
 #if defined(__linux__)
-  // Whole huge pages; the part of the mapping before the first one is given back.
-  static T* allocate(std::size_t bytes) {
-    void* const mapped =
-        mmap(nullptr, bytes + kHugePageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  static void* map(std::size_t bytes) {
+    void* const mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED) throw std::bad_alloc();
+    return mapped;
+  }
+
+  // Whole huge pages, if it is not less than one; the part of the mapping before the first one is given back.
+  static T* allocate(std::size_t bytes) {
+    if (bytes < kHugePageBytes) return static_cast<T*>(map(bytes));
+    void* const mapped = map(bytes + kHugePageBytes);
     void* aligned = mapped;
     std::size_t space = bytes + kHugePageBytes;
     std::align(kHugePageBytes, bytes, aligned, space);

@@ -19,12 +19,14 @@
 namespace gpt2x::bpe {
 namespace {
 
-// Buckets at first and at most: 2 to 16 MiB for pieces of up to 15 bytes, and as much for those of up to 31
-// bytes or with many tokens.
-constexpr std::size_t kWordBuckets = std::size_t{1} << 15;
-constexpr std::size_t kMostWordBuckets = std::size_t{1} << 18;
-constexpr std::size_t kPhraseBuckets = std::size_t{1} << 14;
-constexpr std::size_t kMostPhraseBuckets = std::size_t{1} << 17;
+// Buckets at first, usually and at most: 128 KiB, 2 MiB and 16 MiB for pieces of up to 15 bytes, and as much
+// for those of up to 31 bytes or with many tokens.
+template <typename Cache>
+constexpr typename Cache::Sizes kSizes = [] {
+  constexpr std::size_t kBytes = 2 * sizeof(typename Cache::Entry);
+  return typename Cache::Sizes{(std::size_t{128} << 10) / kBytes, (std::size_t{2} << 20) / kBytes,
+                               (std::size_t{16} << 20) / kBytes};
+}();
 
 // Hands tokens on, and keeps them.
 class RecordingSink final : public TokenSink {
@@ -277,8 +279,8 @@ class CachingEncoder final : public PieceEncoder {
 
   const VocabularyTables& vocabulary_;
   const WordKernels<Id>& kernels_ = kernels().words<Id>();
-  Words<Id> words_{kWordBuckets, kMostWordBuckets};
-  Phrases phrases_{kPhraseBuckets, kMostPhraseBuckets};
+  Words<Id> words_{kSizes<Words<Id>>};
+  Phrases phrases_{kSizes<Phrases>};
   LongPieces long_pieces_;
   std::vector<TokenId> tokens_;
   StopFlag* stop_ = nullptr;

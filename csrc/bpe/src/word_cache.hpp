@@ -8,6 +8,10 @@
 // first entry that is looked at. When a newcomer comes, the other one moves to the second place of the bucket
 // next door, and what was there is lost. A table in which that happens too often doubles, up to a limit.
 //
+// A new table is small: clearing large pages takes longer than encoding a few kilobytes, and a text of that
+// size is often all that a process encodes. It takes its usual size as soon as it has as many entries as
+// buckets.
+//
 // What the kernels use of this is always inlined, since they are compiled several times (see target.hpp).
 #pragma once
 
@@ -111,9 +115,15 @@ class WordCache {
     }
   };
 
-  /// Both numbers are powers of two.
-  WordCache(std::size_t num_buckets, std::size_t most_buckets)
-      : num_buckets_(num_buckets), most_buckets_(most_buckets), entries_(2 * num_buckets) {}
+  /// Numbers of buckets, all of them powers of two.
+  struct Sizes {
+    std::size_t first;
+    std::size_t usual;
+    std::size_t most;
+  };
+
+  explicit WordCache(const Sizes& sizes)
+      : sizes_(sizes), num_buckets_(sizes.first), entries_(2 * sizes.first) {}
 
   /// Where a key with a certain hash may be: two entries.
   class Buckets {
@@ -154,19 +164,18 @@ class WordCache {
     for (std::size_t i = 0; i < tokens.size(); ++i) entry.lanes[i] = static_cast<Id>(tokens[i]);
     entry.lanes.back() = static_cast<Id>(tokens.size());
     Entry* const entries = bucket(key.hash());
+    ++num_inserted_;
     num_lost_ += second_next_door(entries).count() != 0;
     push(entries, entry);
   }
 
-  /// Doubles the table if many entries were lost since the last time; invalidates what buckets() returned.
+  /// Enlarges the table if it is still the first one and no longer sparse, or if many entries were lost since
+  /// the last time; invalidates what buckets() returned.
   void grow_if_crowded() {
-    if (num_lost_ < num_buckets_ / 8 || num_buckets_ == most_buckets_) return;
-    const std::size_t num_entries = 2 * num_buckets_;
-    const HugeArray<Entry> old = std::exchange(entries_, HugeArray<Entry>(2 * num_entries));
-    num_buckets_ *= 2;
-    num_lost_ = 0;
-    for (std::size_t i = num_entries; i-- > 0;) {  // the older one of a bucket first
-      if (old[i].count() != 0) push(bucket(old[i].key.hash()), old[i]);
+    if (num_buckets_ < sizes_.usual) {
+      if (num_inserted_ >= num_buckets_) grow_to(sizes_.usual);
+    } else if (num_lost_ >= num_buckets_ / 8 && num_buckets_ < sizes_.most) {
+      grow_to(2 * num_buckets_);
     }
   }
 
@@ -184,8 +193,18 @@ class WordCache {
     bucket[0] = entry;
   }
 
+  [[gnu::noinline]] void grow_to(std::size_t num_buckets) {
+    const std::size_t num_entries = 2 * std::exchange(num_buckets_, num_buckets);
+    const HugeArray<Entry> old = std::exchange(entries_, HugeArray<Entry>(2 * num_buckets));
+    num_lost_ = 0;
+    for (std::size_t i = num_entries; i-- > 0;) {  // the older one of a bucket first
+      if (old[i].count() != 0) push(bucket(old[i].key.hash()), old[i]);
+    }
+  }
+
+  Sizes sizes_;
   std::size_t num_buckets_;
-  std::size_t most_buckets_;
+  std::size_t num_inserted_ = 0;
   std::size_t num_lost_ = 0;
   HugeArray<Entry> entries_;
 };

@@ -61,4 +61,27 @@ std::string random_letters(std::mt19937& random, std::size_t length, unsigned al
   return text;
 }
 
+std::string letters_decided_by_the_end() {
+  std::string letters;
+  for (char first = 'a'; first <= 'l'; ++first) {
+    letters += first;
+    for (char second = static_cast<char>(first + 1); second <= 'l'; ++second) (letters += first) += second;
+  }
+  return letters.substr(0, 128);
+}
+
+reference::Ranks ranks_decided_by_the_end() {
+  reference::Ranks made = ranks(0);
+  const auto add = [&made](const std::string& bytes) {
+    made.emplace(bytes, static_cast<gpt2x::bpe::TokenId>(made.size()));
+  };
+  const std::string letters = letters_decided_by_the_end();
+  for (std::size_t i = letters.size() - 2; i >= 1; --i) add(letters.substr(i, 2));  // all pairs but the first
+  add(letters.substr(0, 3));
+  add("z" + letters.substr(0, 1));
+  add(letters.substr(0, 2));
+  for (std::size_t size = 5; size < letters.size(); size += 2) add(letters.substr(0, size));
+  return made;
+}
+
 }  // namespace samples

@@ -28,4 +28,10 @@ std::string random_text(std::mt19937& random, std::size_t num_blocks, bool malfo
 /// Letters from a small alphabet: pieces in which many merges compete.
 std::string random_letters(std::mt19937& random, std::size_t length, unsigned alphabet_size);
 
+/// 128 letters of which no two neighbours come twice, and a vocabulary in which how many of them there are
+/// decides how they begin: those of an odd number merge from the right on, and leave a "z" before them alone;
+/// of an even number, the first merges with the "z".
+std::string letters_decided_by_the_end();
+reference::Ranks ranks_decided_by_the_end();
+
 }  // namespace samples

@@ -146,6 +146,19 @@ TEST("windows equal the heap for long pieces of learned vocabularies") {
   }
 }
 
+TEST("windows come to an end where the end of a piece decides how it begins") {
+  const Vocabulary vocabulary = samples::vocabulary(samples::ranks_decided_by_the_end());
+  CHECK(vocabulary.is_consistent());
+  const std::string letters = samples::letters_decided_by_the_end();
+  for (std::size_t size = 1; size <= letters.size(); ++size) {
+    for (const std::size_t times : {1, 5}) {
+      std::string piece;
+      for (std::size_t i = 0; i < times; ++i) (piece += "z") += letters.substr(0, size);
+      CHECK_EQ(run(merge_by_windows, vocabulary, piece), run(heap, vocabulary, piece));
+    }
+  }
+}
+
 TEST("repeating equals the heap for pieces with repetitions of any period, at every length around a limit") {
   std::mt19937 random(13);
   const reference::Ranks long_ranks = ranks_with_long_tokens();
