@@ -323,8 +323,10 @@ class BytePairEncoder {
   [[nodiscard]] py::list split(const py::object& item) const {
     const std::string text = Text(item).utf8();
     py::list pieces;
-    bpe::for_each_piece(tokenizer_.pattern(), text,
-                        [&](std::string_view piece) { pieces.append(to_bytes(piece)); });
+    bpe::for_each_piece(tokenizer_.pattern(), text, [&](std::string_view piece) {
+      if ((pieces.size() + 1) % kLongWork == 0) check_signals();
+      pieces.append(to_bytes(piece));
+    });
     return pieces;
   }
 
@@ -346,6 +348,8 @@ class BytePairEncoder {
       for_each_part(numbers, [&](std::span<const Id> part) {
         out = decoder.write(part, out, static_cast<std::size_t>(end - out));
       });
+      if (out != end)
+        throw py::value_error("the ids have changed while they were decoded; decode a copy of them");
       return bytes;
     });
   }

@@ -105,8 +105,7 @@ void add_lines(SharedCounter& counter, const py::object& text, int num_threads) 
   const unsigned threads = to_num_threads(num_threads);
   counter.use([&](bpe::PieceCounter& pieces) {
     std::string_view rest = buffer.view();
-    const std::size_t wanted = threads == 0 ? std::thread::hardware_concurrency() : threads;
-    const std::size_t share = rest.size() / std::max<std::size_t>(wanted, 1);
+    const std::size_t share = rest.size() / bpe::num_threads_for(threads);
     std::vector<std::string_view> shares;
     while (!rest.empty()) {
       const std::size_t from = std::min(std::max(share, kMinBytesPerThread), rest.size());

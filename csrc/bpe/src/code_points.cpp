@@ -9,10 +9,6 @@ namespace {
 
 constexpr char32_t kReplacement = 0xFFFD;
 
-constexpr bool is_low_surrogate(char32_t code_point) {
-  return code_point >= 0xDC00 && code_point < 0xE000;
-}
-
 char* write_code_point(char32_t code_point, char* out) {
   const auto put = [&](char32_t byte) { *out++ = static_cast<char>(byte); };
   const auto put_rest = [&](int shift) { put(0x80 | (code_point >> shift & 0x3F)); };

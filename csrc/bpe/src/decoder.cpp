@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 
 #include "gpt2x/bpe/errors.hpp"
 #include "gpt2x/bpe/internal/quoted.hpp"
@@ -21,7 +22,9 @@ Decoder::Decoder(const Vocabulary& vocabulary, std::span<const Vocabulary::Entry
     size = std::max(size, id + 1);
   }
   lengths_.resize(size);
-  copies_.resize(size);
+  Copy unknown{};
+  unknown.back() = static_cast<char>(kLong);  // looked at more closely, and found to be none
+  copies_.resize(size, unknown);
   for (TokenId id = 0; id < tables.size(); ++id) set({tables.bytes_of(id), id});
   for (const Vocabulary::Entry& special : special_tokens) {
     if (lengths_[special.id] != 0) {
@@ -82,23 +85,34 @@ void Decoder::lengths(std::span<const Id> ids, std::uint32_t* lengths) const {
 
 template <typename Id>
 char* Decoder::write(std::span<const Id> ids, char* out, std::size_t capacity) const {
-  char* const last_copy = capacity < kCopyBytes ? nullptr : out + capacity - kCopyBytes;
+  const char* const room_end = out + capacity;
+  const char* const last_copy = capacity < kCopyBytes ? nullptr : room_end - kCopyBytes;
   const Id* next = ids.data();
   const Id* const end = next + ids.size();
   for (; next != end && out <= last_copy; ++next) {
-    const Copy& copy = copies_[static_cast<TokenId>(*next)];
+    const auto id = static_cast<std::uint64_t>(*next);
+    const bool known = id < copies_.size();
+    const Copy& copy = copies_[known ? id : 0];
     const auto length = static_cast<std::uint8_t>(copy.back());
-    if (length == kLong) [[unlikely]] {
-      out = std::ranges::copy(long_tokens_.at(static_cast<TokenId>(*next)), out).out;
+    if (!known || length == kLong) [[unlikely]] {
+      out = write_one(id, out, room_end);
     } else {
       std::memcpy(out, copy.data(), kCopyBytes);
       out += length;
     }
   }
-  for (; next != end; ++next) {  // the last ones may end where the buffer does
-    out = std::ranges::copy(bytes_of(static_cast<TokenId>(*next)), out).out;
-  }
+  // The last ones may end where the buffer does.
+  for (; next != end; ++next) out = write_one(static_cast<std::uint64_t>(*next), out, room_end);
   return out;
+}
+
+char* Decoder::write_one(std::uint64_t id, char* out, const char* end) const {
+  const std::string_view bytes =
+      id < copies_.size() ? bytes_of(static_cast<TokenId>(id)) : std::string_view();
+  if (bytes.empty() || bytes.size() > static_cast<std::size_t>(end - out)) {
+    throw std::invalid_argument("the ids have changed while they were decoded; decode a copy of them");
+  }
+  return std::ranges::copy(bytes, out).out;
 }
 
 #define GPT2X_DECODE_FROM(Id)                                                    \

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "gpt2x/bpe/byte_order.hpp"
 #include "gpt2x/bpe/errors.hpp"
 #include "gpt2x/bpe/internal/byte_pool.hpp"
 #include "gpt2x/bpe/internal/quoted.hpp"
@@ -16,35 +17,15 @@
 namespace gpt2x::bpe {
 namespace {
 
-constexpr bool is_visible(std::size_t byte) {
-  return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
-}
-
-// GPT-2's order of the bytes: those that are visible in Latin-1, which spell themselves, then the others,
-// which are spelled as the characters from U+0100 on.
-struct ByteOrder {
-  std::array<char, 256> bytes{};
-  std::size_t num_visible = 0;
-
-  constexpr ByteOrder() {
-    for (std::size_t byte = 0; byte < 256; ++byte)
-      if (is_visible(byte)) bytes[num_visible++] = static_cast<char>(byte);
-    std::size_t next = num_visible;
-    for (std::size_t byte = 0; byte < 256; ++byte)
-      if (!is_visible(byte)) bytes[next++] = static_cast<char>(byte);
+// The bytes by the code points that spell them: those that print spell themselves.
+constexpr auto kSpelledBytes = [] {
+  std::array<std::optional<char>, 0x100 + 256 - kNumPrinting> spelled{};
+  const std::array<std::uint8_t, 256> order = gpt2_byte_order();
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    spelled[i < kNumPrinting ? order[i] : 0x100 + i - kNumPrinting] = static_cast<char>(order[i]);
   }
-};
-
-constexpr ByteOrder kByteOrder;
-
-// The byte that a code point spells.
-std::optional<char> spelled_byte(std::uint32_t code_point) {
-  if (code_point < 0x100) {
-    return is_visible(code_point) ? std::optional(static_cast<char>(code_point)) : std::nullopt;
-  }
-  const std::size_t index = kByteOrder.num_visible + (code_point - 0x100);
-  return index < 256 ? std::optional(kByteOrder.bytes[index]) : std::nullopt;
-}
+  return spelled;
+}();
 
 // Writes the bytes that a spelling stands for; false if it is none. All its characters are below U+0144, so
 // at most two bytes of UTF-8.
@@ -58,9 +39,8 @@ bool spell_out(std::string_view spelling, std::string& bytes) {
       if (second >> 6 != 2) return false;
       code_point = (code_point & 31) << 6 | (second & 63);
     }
-    const std::optional<char> byte = spelled_byte(code_point);
-    if (!byte) return false;
-    bytes += *byte;
+    if (code_point >= kSpelledBytes.size() || !kSpelledBytes[code_point]) return false;
+    bytes += *kSpelledBytes[code_point];
   }
   return true;
 }
@@ -69,7 +49,7 @@ class MergesParser {
  public:
   explicit MergesParser(std::size_t num_lines) {
     tokens_.reserve(256 + num_lines);
-    for (const char byte : kByteOrder.bytes) add({&byte, 1});
+    for (const std::uint8_t byte : gpt2_byte_order()) add(std::string(1, static_cast<char>(byte)));
   }
 
   void parse_line(std::string_view line, std::size_t line_number) {

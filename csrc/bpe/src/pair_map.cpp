@@ -14,7 +14,7 @@ std::uint32_t PairMap::insert(TokenPair pair, std::uint32_t value) {
 
 // Into the first bucket from the key's own on that is not full.
 void PairMap::put(std::uint64_t key, std::uint32_t value) {
-  const std::uint64_t hash = hash_of(key);
+  const std::uint64_t hash = key * multiplier_;
   const std::uint64_t bit = hash >> (shift_ - kFilterShift);
   filter_[bit / 64] |= std::uint64_t{1} << bit % 64;
   for (std::size_t i = hash >> shift_;; i = (i + 1) & (num_buckets() - 1)) {

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "gpt2x/bpe/internal/hash_key.hpp"
+
 namespace gpt2x::bpe {
 
 /// Two symbols: the left one in the upper half. Symbols are not 0, so 0 is no pair. Keys compare as pairs do.
@@ -62,10 +64,7 @@ class PairTable {
  private:
   static constexpr unsigned kFirstBits = 8;
 
-  [[nodiscard]] std::size_t home(PairKey key) const {
-    // The product's top bits depend on all bits below them, so the halves are brought together first.
-    return (key ^ key >> 29) * 0x9E3779B97F4A7C15u >> shift_;
-  }
+  [[nodiscard]] std::size_t home(PairKey key) const { return hash_key_.mix(key) >> shift_; }
 
   [[nodiscard]] std::size_t slot_of(PairKey key) const {
     std::size_t slot = home(key);
@@ -81,6 +80,7 @@ class PairTable {
     }
   }
 
+  HashKey hash_key_ = hash_key();
   unsigned shift_ = 64 - kFirstBits;
   std::size_t size_ = 0;
   std::vector<PairStats> slots_ = std::vector<PairStats>(std::size_t{1} << kFirstBits);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <stdexcept>
-#include <thread>
 
 #include "gpt2x/bpe/internal/parallel.hpp"
 #include "piece_table.hpp"
@@ -45,7 +44,7 @@ PieceCounter& PieceCounter::operator=(PieceCounter other) noexcept {
 }
 
 void PieceCounter::add(std::string_view text, unsigned num_threads) {
-  if (num_threads == 0) num_threads = std::max(1u, std::thread::hardware_concurrency());
+  num_threads = num_threads_for(num_threads);
   const std::size_t num_tables = std::min<std::size_t>(num_threads, text.size() / kMinBytesPerThread + 1);
   if (num_tables == 1) return table_->add_text(pattern_, text);
 

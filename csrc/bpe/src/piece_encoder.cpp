@@ -75,6 +75,9 @@ class CachingEncoder final : public PieceEncoder {
   // Enough for memory to answer the first before the last is asked for, and few enough to stay close.
   static constexpr std::size_t kBatch = 512;
 
+  // Nor do more bytes than that wait, but for a single piece: there is room for a token a byte.
+  static constexpr std::ptrdiff_t kMostBatchBytes = std::ptrdiff_t{1} << 20;
+
   // A buffer for more tokens than that, which only a very long piece needs, is given back.
   static constexpr std::size_t kMostKeptTokens = std::size_t{1} << 20;
 
@@ -120,7 +123,7 @@ class CachingEncoder final : public PieceEncoder {
     const Word key = quick ? Word::from_readable(start, size) : Word::from_exact(start, size);
     probes_[num_probes_] = {key, words_.bucket(key.hash()), end};
     __builtin_prefetch(probes_[num_probes_].bucket);
-    if (++num_probes_ == kBatch) look_up(sink);
+    if (++num_probes_ == kBatch || end - batch_start_ > kMostBatchBytes) look_up(sink);
   }
 
   // A very long piece is looked for as a whole first: one that comes again and again is compared, not merged.

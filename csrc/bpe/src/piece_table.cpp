@@ -42,7 +42,7 @@ void PieceShard::add_long(std::string_view piece, std::uint64_t count) {
 
 void PieceShard::add(const PieceShard& other) {
   for (const Slot& slot : other.slots_) {
-    if (slot.tail != 0) add(slot.key(), slot.key().hash(), other.count_of(slot));
+    if (slot.tail != 0) add(slot.key(), slot.key().hash(hash_key_), other.count_of(slot));
   }
   for (std::size_t i = 0; i < other.long_counts_.size(); ++i) {
     add_long(other.long_pieces_[static_cast<std::uint32_t>(i)], other.long_counts_[i]);
@@ -71,7 +71,7 @@ void PieceShard::grow() {
   const std::vector<Slot> old = std::exchange(slots_, std::vector<Slot>(slots_.size() * 2));
   --shift_;
   for (const Slot& slot : old) {
-    if (slot.tail != 0) find(slot.key(), slot.key().hash()) = slot;
+    if (slot.tail != 0) find(slot.key(), slot.key().hash(hash_key_)) = slot;
   }
 }
 
@@ -101,7 +101,8 @@ class PieceTable::Batch {
       const auto [key, home] = waiting_[i];
       if (home->try_increment(key)) [[likely]]
         continue;
-      const bool moved = table_.shard_of(key.hash()).add(key, key.hash(), 1);
+      const std::uint64_t hash = key.hash(table_.hash_key_);
+      const bool moved = table_.shard_of(hash).add(key, hash, 1);
       if (moved) find_homes(i + 1);
     }
     size_ = 0;
@@ -114,7 +115,7 @@ class PieceTable::Batch {
   };
 
   PieceShard::Slot* home_of(const ShortKey& key) {
-    const std::uint64_t hash = key.hash();
+    const std::uint64_t hash = key.hash(table_.hash_key_);
     return table_.shard_of(hash).home(hash);
   }
 
@@ -156,7 +157,8 @@ void PieceTable::add_piece(std::string_view piece, std::uint64_t count) {
     add_long(piece, count);
   } else {
     const ShortKey key = ShortKey::of(piece);
-    shard_of(key.hash()).add(key, key.hash(), count);
+    const std::uint64_t hash = key.hash(hash_key_);
+    shard_of(hash).add(key, hash, count);
   }
   num_pieces_ += count;
   num_bytes_ += count * piece.size();
@@ -165,7 +167,7 @@ void PieceTable::add_piece(std::string_view piece, std::uint64_t count) {
 void PieceTable::add_long(std::string_view piece, std::uint64_t count) {
   // The shard need not depend on all bytes; the shard's own table looks at them.
   const std::string_view end = piece.substr(piece.size() - ShortKey::kMaxSize);
-  shard_of(ShortKey::of(end).hash()).add_long(piece, count);
+  shard_of(ShortKey::of(end).hash(hash_key_)).add_long(piece, count);
 }
 
 void PieceTable::take_shard(PieceTable& other, std::size_t shard) {

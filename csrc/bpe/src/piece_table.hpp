@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "gpt2x/bpe/internal/byte_pool.hpp"
+#include "gpt2x/bpe/internal/hash_key.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 
 namespace gpt2x::bpe {
@@ -52,11 +53,7 @@ struct ShortKey {
 
   [[nodiscard]] std::size_t size() const { return tail >> 24; }
 
-  [[nodiscard]] std::uint64_t hash() const {
-    const std::uint64_t state = head + tail * 0xD6E8FEB86659FD93u;
-    // The top bits of a product depend on all bits below them, so the halves are brought together first.
-    return (state ^ state >> 29) * 0x9E3779B97F4A7C15u;
-  }
+  [[nodiscard]] std::uint64_t hash(const HashKey& secret) const { return secret.mix(head, tail); }
 
   friend bool operator==(const ShortKey&, const ShortKey&) = default;
 
@@ -131,6 +128,7 @@ class PieceShard {
   static constexpr unsigned kShardBits = 4;
   static constexpr unsigned kFirstBits = 6;
 
+  HashKey hash_key_ = hash_key();
   unsigned shift_ = 64 - kFirstBits;
   std::size_t num_short_ = 0;
   std::vector<Slot> slots_ = std::vector<Slot>(std::size_t{1} << kFirstBits);
@@ -165,6 +163,7 @@ class PieceTable {
   PieceShard& shard_of(std::uint64_t hash) { return shards_[hash >> (64 - PieceShard::kShardBits)]; }
   void add_long(std::string_view piece, std::uint64_t count);
 
+  HashKey hash_key_ = hash_key();
   std::uint64_t num_bytes_ = 0;
   std::uint64_t num_pieces_ = 0;
   std::array<PieceShard, kNumShards> shards_;

@@ -15,9 +15,8 @@ namespace {
 // How many characters are looked at for a place to cut before more of them are.
 constexpr std::size_t kWindow = 4096;
 
-constexpr bool is_low_surrogate(char32_t code_point) {
-  return code_point >= 0xDC00 && code_point < 0xE000;
-}
+// After so many places that tokens reach across, the next one is looked for a share further on.
+constexpr int kMostTries = 4;
 
 // How many code points have that many bytes of UTF-8 together; both halves of a pair of surrogates count.
 template <typename Char>
@@ -78,14 +77,23 @@ std::size_t end_of_token_around(const SpecialTokens& specials, std::span<const C
   const std::size_t begin = cut - std::min(cut, specials.longest());
   const std::span<const Char> window =
       text.subspan(begin, std::min(text.size(), cut + specials.longest()) - begin);
-  for (std::size_t from = 0; from < cut - begin;) {
-    SpecialSearch<Char> search(specials, window, from);
-    const auto match = search.next();
-    if (!match || begin + match->start >= cut) return 0;
-    if (begin + match->end > cut) return begin + match->end;
-    from = match->start + 1;
+  const std::size_t end = SpecialSearch<Char>(specials, window).end_of_token_across(cut - begin);
+  return end == 0 ? 0 : begin + end;
+}
+
+// Behind the last character of the part that begins at `start`.
+template <typename Char>
+std::size_t find_end(Pattern pattern, std::span<const Char> text, const SpecialTokens* specials,
+                     std::size_t start, std::size_t share) {
+  std::size_t end = find_cut(pattern, text, start + share);
+  if (specials == nullptr || specials->size() == 0) return end;
+  for (int tries = 1; end < text.size(); ++tries) {
+    std::size_t behind = end_of_token_around(*specials, text, end);
+    if (behind == 0) break;
+    if (tries % kMostTries == 0) behind += std::max(share, specials->longest());
+    end = find_cut(pattern, text, behind);
   }
-  return 0;
+  return end;
 }
 
 }  // namespace
@@ -100,15 +108,8 @@ std::vector<std::size_t> find_shares(Pattern pattern, std::span<const Char> text
   std::vector<std::size_t> ends;
   std::size_t start = 0;
   do {
-    std::size_t end = text.size();
-    if (text.size() - start > share) {
-      end = find_cut(pattern, text, start + share);
-      while (specials != nullptr && end < text.size()) {
-        const std::size_t behind = end_of_token_around(*specials, text, end);
-        if (behind == 0) break;
-        end = find_cut(pattern, text, behind);
-      }
-    }
+    const std::size_t end =
+        text.size() - start > share ? find_end(pattern, text, specials, start, share) : text.size();
     ends.push_back(end);
     start = end;
   } while (start < text.size());

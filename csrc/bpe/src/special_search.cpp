@@ -232,17 +232,30 @@ template <typename Char>
 auto SpecialSearch<Char>::next() -> std::optional<Match> {
   for (;;) {
     while (!found_.empty()) {
-      const auto [start, index] = found_.back();
+      const Candidate candidate = found_.back();
       found_.pop_back();
-      if (start < done_) continue;  // inside the match before
-      const SpecialAutomaton::Token& token = tokens_.tokens_[index];
-      done_ = start + (std::is_same_v<Char, char> ? token.num_bytes : token.num_chars);
-      return Match{start, done_, index, token.id};
+      if (candidate.start < done_) continue;  // inside the match before
+      done_ = end_of(candidate);
+      return Match{candidate.start, done_, candidate.index, tokens_.tokens_[candidate.index].id};
     }
     scanned_ = std::max(scanned_, done_);
     if (scanned_ >= text_.size() || tokens_.size() == 0) return std::nullopt;
     scan_next_part();
   }
+}
+
+template <typename Char>
+std::size_t SpecialSearch<Char>::end_of_token_across(std::size_t place) {
+  scan(0, place, text_.size());
+  const auto first = std::ranges::find_if(
+      found_.rbegin(), found_.rend(), [&](const Candidate& candidate) { return end_of(candidate) > place; });
+  return first == found_.rend() ? 0 : end_of(*first);
+}
+
+template <typename Char>
+std::size_t SpecialSearch<Char>::end_of(const Candidate& candidate) const {
+  const SpecialAutomaton::Token& token = tokens_.tokens_[candidate.index];
+  return candidate.start + (std::is_same_v<Char, char> ? token.num_bytes : token.num_chars);
 }
 
 // A token that begins in the part may end behind it, so reading begins there. No part is shorter than a token

@@ -45,9 +45,11 @@ bool Splitter::next_by_blocks() {
 bool Splitter::next_by_bytes() {
   base_ = start_;
   std::array<std::size_t, 512> ends;
-  const std::size_t count = next_piece_ends(pattern_, text_, start_, ends);
-  if (ends[count - 1] - base_ > std::numeric_limits<std::uint32_t>::max()) {
-    throw std::length_error("pieces of more than 4 GiB, at byte " + std::to_string(start_));
+  std::size_t count = next_piece_ends(pattern_, text_, start_, ends);
+  constexpr std::size_t kMostBytes = std::numeric_limits<std::uint32_t>::max();
+  while (count > 1 && ends[count - 1] - base_ > kMostBytes) --count;  // those are found again
+  if (ends[0] - base_ > kMostBytes) {
+    throw std::length_error("a piece of 4 GiB or more, at byte " + std::to_string(start_));
   }
   std::transform(ends.begin(), ends.begin() + static_cast<std::ptrdiff_t>(count), buffer_.begin(),
                  [&](std::size_t end) { return static_cast<std::uint32_t>(end - base_); });

@@ -22,6 +22,7 @@
 #include <span>
 #include <utility>
 
+#include "gpt2x/bpe/internal/hash_key.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
 #include "huge_array.hpp"
 
@@ -85,13 +86,6 @@ struct PieceKey {
     return masks;
   }
   static constexpr std::array<Mask, 8 * kWords> kMasks = make_masks();
-
-  // Both halves of a 128-bit product depend on all bits of the factors.
-  [[gnu::always_inline]] static std::uint64_t fold(std::uint64_t a, std::uint64_t b) {
-    __extension__ using Wide = unsigned __int128;
-    const Wide product = Wide{a} * b;
-    return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-  }
 };
 
 /// `Id` is wide enough for all of a vocabulary's ids: std::uint16_t or std::uint32_t.

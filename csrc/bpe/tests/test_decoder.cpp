@@ -1,4 +1,5 @@
 #include <random>
+#include <stdexcept>
 
 #include "check.hpp"
 #include "gpt2x/bpe/errors.hpp"
@@ -60,6 +61,20 @@ TEST("the first unknown id is named, also a negative one") {
   CHECK_THROWS(decode(decoder, std::vector<std::int32_t>{1, -1}), UnknownTokenError, "-1");
   CHECK_THROWS(decode(decoder, std::vector<std::int64_t>{std::int64_t{1} << 40}), UnknownTokenError,
                "1099511627776");
+}
+
+TEST(
+    "ids that have changed since they were looked at are refused, and nothing is written behind the buffer") {
+  const std::vector<Vocabulary::Entry> specials{{kLong, 9'000}};
+  const Decoder decoder(samples::vocabulary(samples::ranks()), specials);
+  for (const std::size_t capacity : {0, 1, 20, 40, 200}) {
+    for (const std::int64_t changed : {std::int64_t{9'000}, std::int64_t{8'999}, std::int64_t{-1}}) {
+      std::vector<std::int64_t> ids(200, changed);
+      std::string room(capacity, 'x');
+      CHECK_THROWS(decoder.write(std::span<const std::int64_t>(ids), room.data(), room.size()),
+                   std::invalid_argument, "have changed");
+    }
+  }
 }
 
 TEST("a special token must have bytes and an id of its own") {

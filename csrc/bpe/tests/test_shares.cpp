@@ -86,6 +86,22 @@ TEST("a place to cut is found beyond many windows, and UTF-8 is cut between char
   CHECK_EQ(find_shares(Pattern::kGpt2, std::span<const char>(), nullptr, 1).size(), 1u);
 }
 
+TEST("cutting takes no longer for a long special token, though a short one begins or ends everywhere") {
+  // To look for tokens anew behind each one that was found would take minutes; there is no need for a clock
+  // to notice.
+  std::string text;
+  while (text.size() < 4'000'000) text += "a ";
+  const std::vector<Vocabulary::Entry> entries{
+      {"a", 1'000}, {" a", 1'001}, {std::string(500'000, 'b'), 1'002}};
+  const SpecialTokens specials(entries);
+  std::size_t start = 0;
+  for (const std::size_t end : find_shares(Pattern::kGpt2, std::span<const char>(text), &specials, 100'000)) {
+    CHECK(end == text.size() || end - start >= 100'000);
+    start = end;
+  }
+  CHECK_EQ(start, text.size());
+}
+
 TEST("threads share one long Chinese text, and its tokens are those of one thread") {
   std::mt19937 random(52);
   const Tokenizer tokenizer(samples::vocabulary(samples::ranks()), Pattern::kGpt2);

@@ -7,7 +7,9 @@
 #include "check.hpp"
 #include "gpt2x/bpe/errors.hpp"
 #include "gpt2x/bpe/internal/byte_pool.hpp"
+#include "gpt2x/bpe/internal/pair_map.hpp"
 #include "gpt2x/bpe/rank_file.hpp"
+#include "gpt2x/bpe/trainer.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
 #include "samples.hpp"
 
@@ -112,25 +114,34 @@ TEST("merges of long tokens that begin, end or repeat each other are those of th
   }
 }
 
-// Tokens of eight bytes that one slot would hold if the hash were the one without a key that it once was: the
+// Keys that one slot of a table would hold if the hashes were those without a secret that they once were: the
 // multiplier's inverse leads back from wished products. Each would be compared with all before it, for
 // minutes.
-TEST("loading time does not grow when somebody chooses tokens whose hashes fell together once") {
+TEST("no table becomes slow when somebody chooses keys whose hashes fell together once") {
   constexpr std::uint64_t kMultiplier = 0x9E3779B97F4A7C15u;
+  constexpr std::uint32_t kNumKeys = 1'000'000;
   std::uint64_t inverse = kMultiplier;  // Newton's steps double the bits that are right
   for (int i = 0; i < 5; ++i) inverse *= 2 - kMultiplier * inverse;
   CHECK_EQ(kMultiplier * inverse, std::uint64_t{1});
-  std::string tokens;
-  for (std::uint64_t high = 1; high <= 1'000'000; ++high) {
-    const std::uint64_t token = ((high << 32 | high) * inverse) ^ std::uint64_t{8} << 56;
-    tokens.append(reinterpret_cast<const char*>(&token), sizeof token);
-  }
   const std::clock_t start = std::clock();
+
   BytePool pool;
-  for (std::uint32_t i = 0; i < 1'000'000; ++i) pool.insert(std::string_view(tokens).substr(8 * i, 8), i);
+  PairMap pairs;
+  PieceCounter counter(Pattern::kGpt2);
+  for (std::uint64_t i = 1; i <= kNumKeys; ++i) {
+    const auto number = static_cast<std::uint32_t>(i);
+    const std::uint64_t token = ((i << 32 | i) * inverse) ^ std::uint64_t{8} << 56;
+    pool.insert({reinterpret_cast<const char*>(&token), sizeof token}, number);
+    const std::uint64_t pair = i * inverse;
+    pairs.insert({static_cast<TokenId>(pair >> 32), static_cast<TokenId>(pair)}, number);
+    const std::uint64_t piece = (pair ^ pair >> 29 ^ pair >> 58) - (8u << 24) * 0xD6E8FEB86659FD93u;
+    counter.add_piece({reinterpret_cast<const char*>(&piece), sizeof piece}, 1);
+  }
+
   CHECK((std::clock() - start) / CLOCKS_PER_SEC < 15);
-  CHECK_EQ(pool.size(), std::size_t{1'000'000});
-  CHECK_EQ(pool.find(std::string_view(tokens).substr(80, 8)), std::uint32_t{10});
+  CHECK_EQ(pool.size(), std::size_t{kNumKeys});
+  CHECK_EQ(pairs.size(), std::size_t{kNumKeys});
+  CHECK_EQ(counter.num_unique(), std::size_t{kNumKeys});
 }
 
 // 32 MB of tokens of all lengths up to 8,000 take a tenth of a second; to look up both parts of every split

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "gpt2x/bpe/byte_order.hpp"
 #include "gpt2x/bpe/pretokenizer.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
 
@@ -63,22 +64,6 @@ class PieceCounter {
   Pattern pattern_;
   std::unique_ptr<PieceTable> table_;
 };
-
-/// The bytes in the order of GPT-2's byte-to-unicode characters: first those that print as themselves ('!' is
-/// 0), then the others. GPT-2's own vocabulary numbers them so, and ties between merges follow from it.
-[[nodiscard]] constexpr std::array<std::uint8_t, 256> gpt2_byte_order() {
-  std::array<std::uint8_t, 256> byte_of_id{};
-  std::size_t next = 0;
-  const auto prints = [](unsigned byte) {
-    return (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-  };
-  for (const bool wanted : {true, false}) {
-    for (unsigned byte = 0; byte < 256; ++byte) {
-      if (prints(byte) == wanted) byte_of_id[next++] = static_cast<std::uint8_t>(byte);
-    }
-  }
-  return byte_of_id;
-}
 
 /// Which bytes the ids 0 to 255 are.
 enum class ByteOrder : std::uint8_t {

@@ -79,16 +79,9 @@ class BytePool {
     return value;
   }
 
-  /// Both halves of the product, so that each bit of the result depends on all bits of the value.
-  [[nodiscard]] std::uint64_t mix(std::uint64_t value) const {
-    __extension__ using Wide = unsigned __int128;
-    const Wide product = Wide{value ^ key_.mask} * key_.multiplier;
-    return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-  }
-
   [[nodiscard]] std::uint64_t hash(std::uint64_t head, std::string_view bytes) const {
-    std::uint64_t state = mix(head ^ bytes.size() << 56);
-    for (std::size_t i = 8; i < bytes.size(); i += 8) state = mix(state ^ load_head(bytes.substr(i)));
+    std::uint64_t state = key_.mix(head ^ bytes.size() << 56);
+    for (std::size_t i = 8; i < bytes.size(); i += 8) state = key_.mix(state ^ load_head(bytes.substr(i)));
     return state;
   }
 

@@ -23,4 +23,9 @@ std::size_t to_utf8(std::span<const Char> text, char* out);
   return code_point >= 0xD800 && code_point < 0xDC00;
 }
 
+/// Whether it is the second half.
+[[nodiscard]] constexpr bool is_low_surrogate(char32_t code_point) {
+  return code_point >= 0xDC00 && code_point < 0xE000;
+}
+
 }  // namespace gpt2x::bpe

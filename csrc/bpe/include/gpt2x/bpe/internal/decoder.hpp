@@ -36,11 +36,15 @@ class Decoder {
   void lengths(std::span<const Id> ids, std::uint32_t* lengths) const;
 
   /// Writes the bytes of tokens that num_bytes has seen to `out`, a buffer of `capacity` bytes that is large
-  /// enough, and returns where they end. May write to the rest of the buffer.
+  /// enough, and returns where they end. May write to the rest of the buffer, and never behind it: throws
+  /// std::invalid_argument for an id that is unknown or finds no room, as when another thread has changed the
+  /// ids.
   template <typename Id>
   char* write(std::span<const Id> ids, char* out, std::size_t capacity) const;
 
  private:
+  char* write_one(std::uint64_t id, char* out, const char* end) const;
+
   // A token as 16 bytes to copy: its own bytes if they are few enough, and their number in the last one.
   static constexpr std::size_t kCopyBytes = 16;
   using Copy = std::array<char, kCopyBytes>;

@@ -1,11 +1,11 @@
 // Merging one piece: from its bytes to its tokens.
 //
-// The rule: while any two neighbours can merge, merge the pair of lowest rank, the leftmost one first. Three
+// The rule: while any two neighbours can merge, merge the pair of lowest rank, the leftmost one first. Four
 // algorithms carry it out, equal in result (a test holds them equal). Scanning for the lowest rank stays in a
 // few cache lines, and wins for words. A heap costs n log n whatever the piece. Windows of a few words put
-// together cost n, where the vocabulary allows to say which tokens may stand side by side. Of a long
-// repetition (one letter a million times) a short part is merged, whatever the vocabulary, and its tokens are
-// repeated.
+// together cost n, where the vocabulary allows to say which tokens may stand side by side, and no more than
+// the heap where what stands far behind decides how a window begins. Of a long repetition (one letter a
+// million times) a short part is merged, whatever the vocabulary, and its tokens are repeated.
 #pragma once
 
 #include <cstddef>
@@ -21,8 +21,8 @@ inline constexpr std::size_t kMaxScanBytes = 64;
 
 /// Writes the tokens of a piece to `out`, a buffer of one for each byte, and returns where they end:
 /// the token that is the whole piece if there is one (even where merges would not lead to it, as tiktoken
-/// does), else what merging its bytes gives. Throws std::length_error for a piece of 4 GiB or more, and
-/// Stopped.
+/// does), else what merging its bytes gives. Throws Stopped, and std::length_error for 4 GiB or more that
+/// only the heap can merge.
 TokenId* encode_piece(const VocabularyTables& vocabulary, std::string_view piece, TokenId* out,
                       StopFlag& stop = never_stopped);
 

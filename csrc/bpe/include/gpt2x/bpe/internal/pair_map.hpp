@@ -14,6 +14,7 @@
 #include <limits>
 #include <vector>
 
+#include "gpt2x/bpe/internal/hash_key.hpp"
 #include "gpt2x/bpe/vocabulary.hpp"
 
 namespace gpt2x::bpe {
@@ -35,8 +36,6 @@ class PairMap {
   [[gnu::always_inline]] static std::uint64_t key_of(TokenPair pair) {
     return std::uint64_t{pair.left} << 32 | pair.right;
   }
-  /// Fibonacci hashing: the top bits of the product depend on every bit of the key.
-  [[gnu::always_inline]] static std::uint64_t hash_of(std::uint64_t key) { return key * 0x9E3779B97F4A7C15u; }
 
  public:
   static constexpr std::uint32_t kAbsent = kNothing;
@@ -53,7 +52,7 @@ class PairMap {
     /// The number under `pair`, or kAbsent. A pair with kNoToken on both sides must not be asked for.
     [[nodiscard, gnu::always_inline]] std::uint32_t find(TokenPair pair) const {
       const std::uint64_t key = key_of(pair);
-      const std::uint64_t hash = hash_of(key);
+      const std::uint64_t hash = key * multiplier_;
       const std::uint64_t bit = hash >> (shift_ - kFilterShift);
       const std::uint64_t maybe = filter_[bit / 64] >> bit % 64 & 1;
       const std::uint64_t nowhere = (~std::uint64_t{0} >> shift_) + 1;
@@ -77,6 +76,7 @@ class PairMap {
 
     const Bucket* buckets_;
     const std::uint64_t* filter_;
+    std::uint64_t multiplier_;
     unsigned shift_;
   };
 
@@ -84,6 +84,7 @@ class PairMap {
     View view;
     view.buckets_ = buckets_.data();
     view.filter_ = filter_.data();
+    view.multiplier_ = multiplier_;
     view.shift_ = shift_;
     return view;
   }
@@ -103,6 +104,8 @@ class PairMap {
   void put(std::uint64_t key, std::uint32_t value);
   void grow();
 
+  /// The top bits of the product depend on every bit of a key, and on what no file can know.
+  std::uint64_t multiplier_ = hash_key().multiplier;
   unsigned shift_ = 64 - kFirstBits;
   std::size_t size_ = 0;
   std::vector<Bucket> buckets_ =

@@ -8,6 +8,7 @@
 #include <exception>
 #include <mutex>
 #include <semaphore>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -19,9 +20,10 @@ inline unsigned num_threads_for(unsigned asked) {
 }
 
 /// Calls `run(i)` once for every i below `count`, on up to `num_threads` threads (0: one for each core).
-/// Threads take the next i when they are free, so unequal iterations even out. The first exception is thrown
-/// again here, after all threads have ended; iterations that had not begun by then are left out. While this
-/// thread waits for the others, it calls `idle` now and then, which may throw, too.
+/// Threads take the next i when they are free, so unequal iterations even out; where the system gives fewer
+/// threads, these do all. The first exception is thrown again here, after all threads have ended; iterations
+/// that had not begun by then are left out. While this thread waits for the others, it calls `idle` now and
+/// then, which may throw, too.
 template <typename Function, typename Idle>
 void parallel_for(std::size_t count, unsigned num_threads, const Function& run, const Idle& idle) {
   num_threads = num_threads_for(num_threads);
@@ -45,10 +47,14 @@ void parallel_for(std::size_t count, unsigned num_threads, const Function& run, 
     std::counting_semaphore<> num_ended{0};
     std::vector<std::jthread> helpers;
     for (std::size_t i = 1; i < std::min<std::size_t>(num_threads, count); ++i) {
-      helpers.emplace_back([&] {
-        guarded(work);
-        num_ended.release();
-      });
+      try {
+        helpers.emplace_back([&] {
+          guarded(work);
+          num_ended.release();
+        });
+      } catch (const std::system_error&) {
+        break;  // the system gives no more threads; those that there are do the work
+      }
     }
     guarded(work);  // the calling thread is one of them
     guarded([&] {

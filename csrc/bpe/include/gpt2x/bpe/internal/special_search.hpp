@@ -106,6 +106,10 @@ class SpecialSearch {
   /// The next one behind the one before. Throws Stopped.
   std::optional<Match> next();
 
+  /// Where the first token ends that begins before `place` and ends behind it, be it hidden by another one or
+  /// not; 0 if there is none. For a search that has found nothing yet.
+  [[nodiscard]] std::size_t end_of_token_across(std::size_t place);
+
  private:
   struct Candidate {
     std::size_t start;
@@ -114,6 +118,7 @@ class SpecialSearch {
 
   void scan_next_part();
   void scan(std::size_t begin, std::size_t end, std::size_t readable_end);
+  [[nodiscard]] std::size_t end_of(const Candidate& candidate) const;
   [[nodiscard]] std::size_t skip(std::size_t begin, std::size_t end) const;
   template <std::size_t kCount, bool kPairs>
   [[nodiscard]] std::size_t skip_blocks(std::size_t begin, std::size_t end) const;

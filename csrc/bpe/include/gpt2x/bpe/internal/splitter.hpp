@@ -37,8 +37,8 @@ class Splitter {
   /// is all of it); without that promise the text is split byte by byte.
   Splitter(Pattern pattern, std::string_view text, bool wellformed, StopFlag& stop = never_stopped);
 
-  /// Finds the next pieces; false if there are none left. Throws std::length_error for a piece of 4 GiB, and
-  /// Stopped.
+  /// Finds the next pieces; false if there are none left. Throws Stopped, and std::length_error for a piece
+  /// of 4 GiB or more where text is split byte by byte.
   bool next();
 
   /// Where the first of the pieces that next() found starts.
