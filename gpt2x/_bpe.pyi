@@ -37,8 +37,8 @@ class SpecialTokens:
 class BytePairEncoder:
     """A vocabulary with its splitting pattern; shareable between threads.
 
-    Every long call releases the GIL and lets signals through: what their handlers raise, as the one of Ctrl-C does,
-    ends the call.
+    Encoding, counting and decoding release the GIL, and all long calls but `find_safe_cut` let signals through: what
+    their handlers raise, as the one of Ctrl-C does, ends the call.
 
     Texts are `str` or `bytes`. Of a str, surrogate pairs join and lone surrogates become U+FFFD; bytes that are no
     UTF-8 give what tiktoken's `_encode_bytes` gives. Special tokens are known for decoding; in texts, those that a

@@ -1,8 +1,10 @@
 // gpt2x._bpe: the tokenizer core for Python. Only conversions live here; gpt2x/_bpe.pyi says what each name
 // promises.
 //
-// Every long call releases the GIL. While it is released no Python object is touched except the contents of
-// `bytes` and `str`, which cannot change and are kept alive by a reference.
+// Long calls release the GIL, but for `split`, which makes Python objects. While it is released no Python
+// object is touched except the contents of `bytes` and `str`, which cannot change, and of arrays and buffers,
+// which may: then results are of no use, or the call raises, and nothing is read or written outside. All are
+// kept alive by a reference.
 #include <pybind11/pybind11.h>
 
 #include <exception>

@@ -11,7 +11,7 @@ impl Tokenizer {
     ///
     /// # Panics
     ///
-    /// When memory runs out.
+    /// When memory runs out, or a piece of the text without a break has 4 GiB or more.
     pub fn encode_batch<Text: AsRef<[u8]> + Sync>(
         &self,
         texts: &[Text],
@@ -24,7 +24,7 @@ impl Tokenizer {
     ///
     /// # Panics
     ///
-    /// When memory runs out.
+    /// When memory runs out, or a piece of the text without a break has 4 GiB or more.
     pub fn count_batch<Text: AsRef<[u8]> + Sync>(&self, texts: &[Text], num_threads: usize) -> Vec<usize> {
         map(texts, num_threads, |text| self.count(text.as_ref()))
     }

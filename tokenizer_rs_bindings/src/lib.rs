@@ -77,7 +77,7 @@ impl Tokenizer {
     ///
     /// # Panics
     ///
-    /// When memory runs out, as `Vec` does.
+    /// When memory runs out, as `Vec` does, or a piece of the text without a break has 4 GiB or more.
     pub fn encode(&self, text: &[u8]) -> Vec<u32> {
         let ids = self.encode_with(text, ffi::gpt2x_bpe_encode);
         ids.unwrap_or_else(|error| panic!("encoding failed: {error}"))
@@ -130,7 +130,7 @@ impl Tokenizer {
     ///
     /// # Panics
     ///
-    /// When memory runs out.
+    /// When memory runs out, or a piece of the text without a break has 4 GiB or more.
     pub fn count(&self, text: &[u8]) -> usize {
         let mut count = 0;
         // SAFETY: `text` is valid for its length.

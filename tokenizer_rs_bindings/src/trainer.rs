@@ -43,7 +43,7 @@ impl Trainer {
     ///
     /// # Panics
     ///
-    /// When memory runs out.
+    /// When memory runs out, or a piece of the text without a break has 4 GiB or more.
     pub fn add(&mut self, text: &[u8], num_threads: u32) {
         // SAFETY: the handle is alive as long as `self`; `text` is valid for its length.
         let status = unsafe {

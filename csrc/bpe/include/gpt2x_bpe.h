@@ -1,9 +1,9 @@
 /* gpt2x_bpe.h: the tokenizer core for C and for every language that can call C.
  *
- * Handles are opaque and immutable once made, so one handle may serve many threads. Functions return a
- * status; the text of the last error of the calling thread is behind gpt2x_bpe_last_error(). No function
- * throws, exits or prints. Sizes are in bytes, counts in tokens; text need not end in a zero byte and may
- * hold any bytes.
+ * Handles are opaque. A tokenizer is immutable once made, so one may serve many threads; a trainer is used by
+ * one thread at a time. Functions return a status; the text of the last error of the calling thread is behind
+ * gpt2x_bpe_last_error(). No function throws, exits or prints. Sizes are in bytes, counts in tokens; text
+ * need not end in a zero byte and may hold any bytes.
  */
 #ifndef GPT2X_BPE_H
 #define GPT2X_BPE_H

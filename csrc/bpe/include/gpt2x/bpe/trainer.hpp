@@ -98,7 +98,8 @@ struct LearnOptions {
 class MergeLearner {
  public:
   /// Copies what it needs of the corpus. Throws std::length_error for 4 GiB or more of distinct pieces,
-  /// std::invalid_argument if a merge in `continue_from` joins ids that do not exist by then.
+  /// std::invalid_argument if a merge in `continue_from` joins ids that do not exist by then, or that an
+  /// earlier one has joined.
   explicit MergeLearner(const PieceCounter& corpus, const LearnOptions& options = {});
 
   /// The same; frees the corpus before the first merge, which saves memory.
