@@ -10,6 +10,7 @@ namespace {
 
 constexpr uint64_t kGolden = 0x9E3779B97F4A7C15ULL;
 constexpr size_t kShortest = 3, kLongest = 5;  // bytes of a part of a word
+constexpr size_t kMostRepeated = 1 << 20;      // features of a text of 300 KB
 
 enum Style : uint64_t { kFirst, kLast, kFirstPair, kNoWord, kCapitals, kShouted, kLength };
 
@@ -102,6 +103,7 @@ uint64_t mix(uint64_t bits) {
 void FeatureReader::read(std::string_view cased, std::string_view lowered, std::vector<uint32_t>& found) {
   found.clear();
   found_ = &found;
+  most_ = kMostRepeated;
   const auto fields = 1 + std::count(cased.begin(), cased.end(), kFieldSeparator);
   for (int64_t field = 0; field < fields; ++field) {
     split(next_field(cased), cased_);
@@ -113,8 +115,15 @@ void FeatureReader::read(std::string_view cased, std::string_view lowered, std::
 }
 
 void FeatureReader::add(Group group, uint64_t hash) {
+  if (found_->size() == most_) drop_repetitions();
   const auto number = static_cast<uint32_t>(mix(hash + (group + 1) * kGolden)) & mask_;
   found_->push_back(static_cast<uint32_t>(group) << kGroupShift | number);
+}
+
+// A text of megabytes has few features that it does not repeat.
+void FeatureReader::drop_repetitions() {
+  sort_once(*found_, spare_);
+  most_ = std::max(kMostRepeated, 2 * found_->size());
 }
 
 void FeatureReader::add_words(uint64_t field) {

@@ -30,12 +30,13 @@ class FeatureReader {
  public:
   explicit FeatureReader(int bits) : mask_((1u << bits) - 1) {}
 
-  // Features of one text, as they come and with repetitions. `lowered` is the text in lower case; both are
+  // Features of one text, in any order and some repeated. `lowered` is the text in lower case; both are
   // UTF-8, and their fields are separated by kFieldSeparator.
   void read(std::string_view cased, std::string_view lowered, std::vector<uint32_t>& found);
 
  private:
   void add(Group group, uint64_t hash);
+  void drop_repetitions();
   void add_words(uint64_t field);
   void add_parts(std::string_view token);
   void style(uint64_t what, uint64_t field, uint64_t value);
@@ -43,6 +44,8 @@ class FeatureReader {
 
   uint32_t mask_;
   std::vector<uint32_t>* found_ = nullptr;
+  size_t most_ = 0;  // features that are found before repetitions are dropped
+  std::vector<uint32_t> spare_;
   std::vector<std::string_view> cased_, lowered_;
   std::vector<uint64_t> words_;
   std::string marked_;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +17,7 @@ from gpt2x.classify import softmax_reference
 from gpt2x.classify.features import GROUP_SHIFT, NUMBER_MASK, features_of
 from gpt2x.classify.hashed_weights import ONES, HashedWeights
 from gpt2x.classify.inputs import AS_IS, NFC, in_form, split_lines, with_fields
+from gpt2x.process_memory import status_bytes
 from tests.classify.conftest import make_corpus
 
 BITS = 12  # few numbers: features share them
@@ -89,6 +92,43 @@ def test_a_text_is_scored_alike_alone_among_others_and_by_any_number_of_threads(
     np.testing.assert_array_equal(together, np.concatenate([weights.scores([text]) for text in texts]))
     for threads in (2, 5):
         np.testing.assert_array_equal(together, make_weights(threads=threads).scores(texts))
+
+
+def test_long_texts_are_scored_as_they_are_alone() -> None:
+    short = make_corpus(900)[0]
+    texts = [" ".join(short[: len(short) if i % 300 == 7 else i % 20]) * 6 for i in range(900)]
+    weights = make_weights()
+    scores, known = weights.scores_and_known(texts)
+    raw_scores, raw_known = weights.scores_of_lines("\n".join(texts).encode(), AS_IS, False)
+    np.testing.assert_array_equal(raw_scores, scores)
+    assert raw_known.tolist() == known.tolist()
+    for i in (0, 6, 7, 8, 307, 607, 767, 768, 899):
+        np.testing.assert_array_equal(weights.scores([texts[i]])[0], scores[i], err_msg=str(i))
+
+
+LONG_TEXTS = {
+    "many": "[b' '.join(b'word%d' % (i * j % 9973) for j in range(1000)) for i in range(768)]",  # 7 KB each
+    "one of megabytes": "[b' '.join(b'word%d' % (j % 9973) for j in range(600_000))]",
+}
+
+
+@pytest.mark.skipif(status_bytes("VmHWM") is None, reason="the system does not tell a process's peak memory")
+@pytest.mark.parametrize("texts", LONG_TEXTS.values(), ids=LONG_TEXTS)
+def test_scoring_long_texts_takes_little_memory(texts: str) -> None:
+    code = (
+        "import numpy as np\nfrom gpt2x import _text\nfrom gpt2x.process_memory import peak_memory\n"
+        f"texts = {texts}\n"
+        "numbers = np.arange(1 << 12)\nones = np.ones((1 << 12, 1), np.float32)\n"
+        "scorer = _text.Scorer(numbers, 12, ones, ones[:, 0], 1)\n"
+        "before = peak_memory()\nscorer.score(texts, texts)\n"
+        "print(peak_memory() - before, sum(map(len, texts)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+    )
+    grown, length = map(int, done.stdout.split())
+    assert length > 4_500_000
+    assert grown < 160e6, f"{grown:,} bytes for {length:,} bytes of text"
 
 
 @pytest.mark.parametrize("form", [NFC, AS_IS])

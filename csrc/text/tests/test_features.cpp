@@ -121,3 +121,13 @@ TEST("features without a column are dropped and the others renamed") {
     CHECK(std::ranges::equal(rows.row(i), expected));
   }
 }
+
+TEST("a text of megabytes has the features of its words, each once") {
+  std::string once, often;
+  for (const std::string& text : samples::headlines(3000)) once += text + ' ';
+  std::replace(once.begin(), once.end(), kFieldSeparator, ' ');
+  once += once;
+  for (int i = 0; i < 20; ++i) often += once;
+  CHECK(often.size() > 2000000);
+  CHECK_EQ(features_of(often, often), features_of(once, once));
+}

@@ -109,6 +109,25 @@ TEST("a text's scores depend neither on threads nor on the other texts") {
   }
 }
 
+TEST("texts of any length are scored as they are alone") {
+  const auto parts = samples::headlines(30000);
+  std::vector<std::string> texts(800);
+  for (size_t k = 0; k < parts.size(); ++k) texts[k % 3 == 0 ? k % 800 : k % 5] += parts[k] + ' ';
+  const auto views = samples::views_of(texts);
+  CHECK(views[0].size() > 100000);  // more than one part, by bytes and by number
+  const Model model(7, 7, true);
+  const Scorer scorer = model.scorer();
+  const Found one = score(scorer, views, 1), many = score(scorer, views, 5);
+  CHECK(one.scores == many.scores);
+  CHECK(one.known == many.known);
+  for (size_t i = 0; i < views.size(); i += i < 8 ? 1 : 97) {
+    const Found alone = score(scorer, std::span(views).subspan(i, 1), 1);
+    CHECK(std::equal(alone.scores.begin(), alone.scores.end(),
+                     one.scores.begin() + static_cast<ptrdiff_t>(i * 7)));
+    CHECK_EQ(int{alone.known[0]}, int{one.known[i]});
+  }
+}
+
 TEST("no text has no answer, and a text of nothing known has zeros") {
   const Model model(3, 3, true);
   CHECK_EQ(score(model.scorer(), {}, 4).scores.size(), 0u);
