@@ -55,17 +55,19 @@ class Scorer::Part {
         answers_{answers.scores.subspan(first * scorer.classes_, (end - first) * scorer.classes_),
                  answers.known.subspan(first, end - first)},
         reader_(scorer.bits_),
-        batch_(scorer.bits_) {}
+        batch_(scorer.bits_) {
+    std::fill(answers_.known.begin(), answers_.known.end(), uint8_t{0});
+  }
 
   void read(size_t place, std::string_view cased, std::string_view lowered) {
     reader_.read(cased, lowered, features_);
     batch_.add(static_cast<uint32_t>(place), features_);
+    answers_.known[place] = scorer_.knows_letter_of(reader_, lowered);
   }
 
   void answer() {
     batch_.order(scorer_.columns_);
-    std::fill(answers_.known.begin(), answers_.known.end(), uint8_t{0});
-    batch_.mark_known(answers_.known);
+    batch_.mark_known(scorer_.groups_, answers_.known);
     const size_t lanes = scorer_.weights_.lanes, classes = scorer_.classes_;
     std::vector<float> sums(answers_.known.size() * lanes);
     batch_.add_up(scorer_.idf_, scorer_.weights_, sums);
@@ -82,12 +84,21 @@ class Scorer::Part {
 };
 
 Scorer::Scorer(std::span<const int64_t> numbers, int bits, std::span<const float> weights, size_t width,
-               std::span<const float> idf, int classes)
-    : bits_(bits), classes_(classes), columns_(numbers, bits), idf_(idf) {
+               std::span<const float> idf, std::span<const uint8_t> groups, int classes)
+    : bits_(bits), classes_(classes), columns_(numbers, bits), idf_(idf), groups_(groups) {
   const size_t lanes = padded(classes), count = numbers.size();
   const size_t first_last = width >= lanes ? count : count - std::min(count, (lanes + width - 1) / width);
   last_ = last_rows(weights, first_last, width, lanes);
   weights_ = {weights.data(), width, lanes, static_cast<uint32_t>(first_last), last_.data()};
+}
+
+bool Scorer::knows_letter_of(const FeatureReader& reader, std::string_view lowered) const {
+  bool found = false;
+  reader.read_letters(lowered, [&](uint32_t number) {
+    const int32_t column = columns_.find(number);
+    found = found || (column >= 0 && groups_[column] & kLetterBit);
+  });
+  return found;
 }
 
 void Scorer::score(std::span<const std::string_view> cased, std::span<const std::string_view> lowered,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2x import _text
-from gpt2x.classify import softmax_reference
-from gpt2x.classify.features import GROUP_SHIFT, NUMBER_MASK, features_of
+from gpt2x.classify import features, softmax_reference
+from gpt2x.classify.features import GROUP_SHIFT, GROUPS, NUMBER_MASK, features_of
 from gpt2x.classify.hashed_weights import ONES, HashedWeights
 from gpt2x.classify.inputs import AS_IS, NFC, in_form, split_lines, with_fields
 from gpt2x.process_memory import status_bytes
@@ -40,9 +41,10 @@ def make_weights(
     weights = np.full((len(numbers), num_classes + extra), np.nan, np.float32)
     weights[:, :num_classes] = rng.normal(size=(len(numbers), num_classes))
     idf = rng.uniform(0.5, 2, len(numbers)).astype(np.float32) if has_idf else ONES
+    groups = rng.choice(np.uint8([1, 32, 64, 97, 160]), len(numbers))  # few of words, few of letters
     return HashedWeights(
         bits=BITS, numbers=numbers, weights=weights, log_prior=np.zeros(num_classes, np.float32), idf=idf,
-        prior_weight=0.0, threads=threads,
+        groups=groups, prior_weight=0.0, threads=threads,
     )  # fmt: skip
 
 
@@ -62,9 +64,18 @@ def expected_answer(weights: HashedWeights, text: str) -> tuple[np.ndarray, bool
     if len(weights.idf) and len(row):
         places, values = softmax_reference.values_of(row, weights.idf)
     num_classes = len(weights.log_prior)
-    return values @ weights.weights[places, :num_classes].astype(np.float64), bool(
-        (row >> GROUP_SHIFT == 0).any()
-    )
+    words = row[row >> GROUP_SHIFT == 0] & NUMBER_MASK
+    known = (weights.groups[words] & 1).any() or knows_letter(weights, text)
+    return values @ weights.weights[places, :num_classes].astype(np.float64), bool(known)
+
+
+def knows_letter(weights: HashedWeights, text: str) -> bool:
+    """Whether a letter of a script without blanks has the number of one that was learned."""
+    characters, letter_bit = GROUPS.index("characters"), 1 << len(GROUPS)
+    letters = [letter.encode() for letter in re.findall(features.LETTER, text.lower())]
+    codes = [features._feature(characters, features.hash_bytes(letter), (), BITS).code for letter in letters]
+    columns = weights.columns[np.array(codes, int) & NUMBER_MASK]
+    return bool((weights.groups[columns[columns >= 0]] & letter_bit).any())
 
 
 def check(weights: HashedWeights, texts: Sequence[str], found: tuple[np.ndarray, np.ndarray]) -> None:
@@ -81,7 +92,13 @@ def check(weights: HashedWeights, texts: Sequence[str], found: tuple[np.ndarray,
 @pytest.mark.parametrize("has_idf", [True, False])
 def test_scores_are_those_of_the_definition(num_classes: int, extra: int, has_idf: bool) -> None:
     weights = make_weights(num_classes, extra=extra, has_idf=has_idf)
-    texts = ["", "Rain RAIN rain", *make_corpus(15)[0]]
+    texts = [
+        "",
+        "Rain RAIN rain",
+        *make_corpus(15)[0],
+        *["天气", "今天下雨了。", "ありがとう", "𠀀𠀁", "한국"],
+        "、。",
+    ]
     check(weights, texts, weights.scores_and_known(texts))
 
 
@@ -119,7 +136,7 @@ def test_scoring_long_texts_takes_little_memory(texts: str) -> None:
         "import numpy as np\nfrom gpt2x import _text\nfrom gpt2x.process_memory import peak_memory\n"
         f"texts = {texts}\n"
         "numbers = np.arange(1 << 12)\nones = np.ones((1 << 12, 1), np.float32)\n"
-        "scorer = _text.Scorer(numbers, 12, ones, ones[:, 0], 1)\n"
+        "scorer = _text.Scorer(numbers, 12, ones, ones[:, 0], np.ones(1 << 12, np.uint8), 1)\n"
         "before = peak_memory()\nscorer.score(texts, texts)\n"
         "print(peak_memory() - before, sum(map(len, texts)))"
     )
@@ -161,7 +178,10 @@ def test_bytes_that_are_no_utf8_are_left_and_never_read_beyond_the_end() -> None
 
 def test_what_does_not_fit_is_refused() -> None:
     good = make_weights()
-    given = {"numbers": good.numbers, "bits": BITS, "weights": good.weights, "idf": good.idf, "classes": 3}
+    given = {
+        "numbers": good.numbers, "bits": BITS, "weights": good.weights, "idf": good.idf, "groups": good.groups,
+        "classes": 3,
+    }  # fmt: skip
 
     def scorer(**changes: Any) -> _text.Scorer:
         return _text.Scorer(**{**given, **changes})
@@ -179,10 +199,14 @@ def test_what_does_not_fit_is_refused() -> None:
         {"weights": good.weights[:-1]},
         {"weights": good.weights.ravel()},
         {"idf": good.idf[:-1]},
+        {"groups": good.groups[:-1]},
+        {"groups": good.groups[:0]},
     ):
         with pytest.raises(ValueError, match=".+"):
             scorer(**changes)
     with pytest.raises(TypeError):
         scorer(weights=good.weights.astype(np.float64))
+    with pytest.raises(TypeError):
+        scorer(groups=good.groups.astype(np.int64))
     with pytest.raises(ValueError, match="lowered"):
         scorer().score([b"a"], [])
