@@ -43,6 +43,13 @@ class FeatureRows:
     def groups(self) -> npt.NDArray[np.int8]:
         """The group of each number (of several the last), -1 where no row has it."""
 
+    def group_bits(self) -> npt.NDArray[np.uint8]:
+        """What each number was seen as, (2**bits,): ``1 << group`` for each group of features that have it.
+
+        The bit above these is set where it is the number, among parts of words, of a letter of a script without blanks
+        (``gpt2x.classify.features.LETTER``). To be asked for before `keep`.
+        """
+
     def keep(self, columns: npt.NDArray[np.int32], threads: int = 1) -> None:
         """Give each number its column, (2**bits,), and drop it where that is negative; once only."""
 
@@ -74,18 +81,21 @@ class Scorer:
         bits: int,
         weights: npt.NDArray[np.float32],
         idf: npt.NDArray[np.float32],
+        groups: npt.NDArray[np.uint8],
         classes: int,
     ) -> None:
-        """Keep `weights` (F, K or more) and `idf` (F,), which must not change; an empty `idf` gives the value 1.
+        """Keep `weights` (F, K or more), `idf` (F,) and `groups` (F,), which must not change.
 
-        `numbers` (F,) are ascending and below ``2**bits``: those of the features that have a row of weights.
+        An empty `idf` gives the value 1. `numbers` (F,) are ascending and below ``2**bits``: those of the features that
+        have a row of weights. `groups` are what they were seen as (`FeatureRows.group_bits`): a word is known if it has
+        the number of a word, a letter of a script without blanks if it has that of such a letter.
         Raises ValueError: shapes that do not fit, or numbers in another order or out of range.
         """
 
     def score(
         self, cased: list[bytes], lowered: list[bytes], threads: int = 1
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """Scores (N, K), 0 for a text without a known feature, and which texts have a known word (N,).
+        """Scores (N, K), 0 for a text without a known feature, and which texts have a known word or letter (N,).
 
         A text's scores depend neither on `threads` nor on the other texts.
         Raises ValueError: lists of unequal length.

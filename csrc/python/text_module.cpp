@@ -79,6 +79,12 @@ struct Rows {
     return found;
   }
 
+  py::array_t<uint8_t> group_bits() const {
+    require(columns == int64_t{1} << bits, "rows were brought to columns already");
+    const std::vector<uint8_t> found = rows.group_bits(bits);
+    return py::array_t<uint8_t>(static_cast<py::ssize_t>(found.size()), found.data());
+  }
+
   void keep(const Array<int32_t>& places, int threads) {
     require(columns == int64_t{1} << bits, "rows were brought to columns already");
     require(places.size() == columns, "columns has not 2^bits entries");
@@ -123,6 +129,7 @@ PYBIND11_MODULE(_text, module) {
       .def("class_counts", &Rows::class_counts, py::arg("rows"), py::arg("truth"), py::arg("row_weights"),
            py::arg("counts").noconvert())
       .def("groups", &Rows::groups)
+      .def("group_bits", &Rows::group_bits)
       .def("keep", &Rows::keep, py::arg("columns"), py::arg("threads") = 1);
   module.def("learn", &learn, py::arg("rows"), py::arg("order"), py::arg("truth"), py::arg("row_weights"),
              py::arg("weights").noconvert(), py::arg("idf").noconvert(), py::arg("classes"),

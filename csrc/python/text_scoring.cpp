@@ -24,8 +24,12 @@ struct Answered {
 // A scorer, and the arrays that it reads.
 class Scorer {
  public:
-  Scorer(const Array<int64_t>& numbers, int bits, Array<float> weights, Array<float> idf, int classes)
-      : weights_(std::move(weights)), idf_(std::move(idf)), scorer_(make(numbers, bits, classes)) {}
+  Scorer(const Array<int64_t>& numbers, int bits, Array<float> weights, Array<float> idf,
+         Array<uint8_t> groups, int classes)
+      : weights_(std::move(weights)),
+        idf_(std::move(idf)),
+        groups_(std::move(groups)),
+        scorer_(make(numbers, bits, classes)) {}
 
   py::tuple score(const py::list& cased, const py::list& lowered, int threads) const {
     require(cased.size() == lowered.size(), "there are not as many lowered texts");
@@ -60,13 +64,15 @@ class Scorer {
     require(weights_.ndim() == 2 && weights_.shape(0) == numbers.size() && weights_.shape(1) >= classes,
             "weights are not (F, classes or more)");
     require(idf_.size() == numbers.size() || idf_.size() == 0, "idf is not (F,)");
+    require(groups_.size() == numbers.size(), "groups is not (F,)");
     int64_t least = 0;
     for (const int64_t number : span_of(numbers)) {
       require(number >= least && number < int64_t{1} << bits, "numbers are not ascending and below 2^bits");
       least = number + 1;
     }
-    return {span_of(numbers), bits,   span_of(weights_), static_cast<size_t>(weights_.shape(1)),
-            span_of(idf_),    classes};
+    return {
+        span_of(numbers), bits,   span_of(weights_), static_cast<size_t>(weights_.shape(1)), span_of(idf_),
+        span_of(groups_), classes};
   }
 
   // Where each line begins and ends in the data: (N, 2).
@@ -81,6 +87,7 @@ class Scorer {
   }
 
   Array<float> weights_, idf_;
+  Array<uint8_t> groups_;
   text::Scorer scorer_;
 };
 
@@ -88,8 +95,9 @@ class Scorer {
 
 void add_scoring(py::module_& module) {
   py::class_<Scorer>(module, "Scorer")
-      .def(py::init<const Array<int64_t>&, int, Array<float>, Array<float>, int>(), py::arg("numbers"),
-           py::arg("bits"), py::arg("weights").noconvert(), py::arg("idf").noconvert(), py::arg("classes"))
+      .def(py::init<const Array<int64_t>&, int, Array<float>, Array<float>, Array<uint8_t>, int>(),
+           py::arg("numbers"), py::arg("bits"), py::arg("weights").noconvert(), py::arg("idf").noconvert(),
+           py::arg("groups").noconvert(), py::arg("classes"))
       .def("score", &Scorer::score, py::arg("cased"), py::arg("lowered"), py::arg("threads") = 1)
       .def("score_lines", &Scorer::score_lines, py::arg("data"), py::arg("typographic"), py::arg("fields"),
            py::arg("threads") = 1);

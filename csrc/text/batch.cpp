@@ -63,11 +63,11 @@ void Batch::order(const Columns& columns) {
   items_.resize(to);
 }
 
-void Batch::mark_known(std::span<uint8_t> known) const {
+void Batch::mark_known(std::span<const uint8_t> groups, std::span<uint8_t> known) const {
   static_assert(kWord == 0, "words are first");
   for (const Item& item : items_) {
     if (item.code >> kGroupShift != kWord) break;
-    known[item.text] = 1;
+    if (groups[item.code & kNumberMask] & 1u << kWord) known[item.text] = 1;
   }
 }
 

@@ -37,8 +37,8 @@ class Batch {
   // Orders features by group, number and text, keeps each once for a text, and drops those without a column.
   void order(const Columns& columns);
 
-  // Marks texts that have a word.
-  void mark_known(std::span<uint8_t> known) const;
+  // Marks texts that have a word whose column was learned from a word; `groups` are those of the columns.
+  void mark_known(std::span<const uint8_t> groups, std::span<uint8_t> known) const;
 
   // Adds value * weights of each feature to `sums` (texts, lanes). The value is idf / norm, the norm that of
   // the feature's group in the text; with an empty `idf` it is 1.

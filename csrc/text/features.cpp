@@ -10,6 +10,7 @@ namespace {
 
 constexpr uint64_t kGolden = 0x9E3779B97F4A7C15ULL;
 constexpr size_t kShortest = 3, kLongest = 5;  // bytes of a part of a word
+constexpr size_t kMostRepeated = 1 << 20;      // features of a text of 300 KB
 
 enum Style : uint64_t { kFirst, kLast, kFirstPair, kNoWord, kCapitals, kShouted, kLength };
 
@@ -99,9 +100,19 @@ uint64_t mix(uint64_t bits) {
   return bits ^ bits >> 33;
 }
 
+size_t letter_length(std::string_view text) {
+  const auto at = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const bool is_kana = text.size() >= 3 && at(0) == 0xE3 && at(1) >= 0x81 && at(1) <= 0x83;
+  const bool is_chinese =
+      text.size() >= 3 && ((at(0) == 0xE3 && at(1) >= 0x90) || (at(0) >= 0xE4 && at(0) <= 0xE9));
+  if (is_kana || is_chinese) return 3;
+  return text.size() >= 4 && at(0) == 0xF0 && at(1) >= 0xA0 ? 4 : 0;
+}
+
 void FeatureReader::read(std::string_view cased, std::string_view lowered, std::vector<uint32_t>& found) {
   found.clear();
   found_ = &found;
+  most_ = kMostRepeated;
   const auto fields = 1 + std::count(cased.begin(), cased.end(), kFieldSeparator);
   for (int64_t field = 0; field < fields; ++field) {
     split(next_field(cased), cased_);
@@ -112,9 +123,23 @@ void FeatureReader::read(std::string_view cased, std::string_view lowered, std::
   }
 }
 
+uint32_t FeatureReader::number_of(Group group, uint64_t hash) const {
+  return static_cast<uint32_t>(mix(hash + (group + 1) * kGolden)) & mask_;
+}
+
+uint32_t FeatureReader::letter_number(std::string_view letter) const {
+  return number_of(kCharacters, hash_bytes(letter));
+}
+
 void FeatureReader::add(Group group, uint64_t hash) {
-  const auto number = static_cast<uint32_t>(mix(hash + (group + 1) * kGolden)) & mask_;
-  found_->push_back(static_cast<uint32_t>(group) << kGroupShift | number);
+  if (found_->size() == most_) drop_repetitions();
+  found_->push_back(static_cast<uint32_t>(group) << kGroupShift | number_of(group, hash));
+}
+
+// A text of megabytes has few features that it does not repeat.
+void FeatureReader::drop_repetitions() {
+  sort_once(*found_, spare_);
+  most_ = std::max(kMostRepeated, 2 * found_->size());
 }
 
 void FeatureReader::add_words(uint64_t field) {
@@ -183,8 +208,13 @@ FeatureRows::FeatureRows(std::span<const std::string_view> cased, std::span<cons
       sort_once(found, spare);
       block.features.insert(block.features.end(), found.begin(), found.end());
       block.offsets.push_back(static_cast<int64_t>(block.features.size()));
+      found.clear();
+      reader.read_letters(lowered[i], [&](uint32_t number) { found.push_back(number); });
+      sort_once(found, spare);
+      block.letters.insert(block.letters.end(), found.begin(), found.end());
     }
     block.features.shrink_to_fit();
+    sort_once(block.letters, spare);
   });
 }
 
@@ -206,6 +236,16 @@ std::vector<int32_t> FeatureRows::document_counts(std::span<const int64_t> rows,
   for (const int64_t i : rows)
     for (const uint32_t feature : row(i)) ++counts[feature & kNumberMask];
   return counts;
+}
+
+std::vector<uint8_t> FeatureRows::group_bits(int bits) const {
+  std::vector<uint8_t> found(size_t{1} << bits);
+  for (const Block& block : blocks_) {
+    for (const uint32_t feature : block.features)
+      found[feature & kNumberMask] |= static_cast<uint8_t>(1u << (feature >> kGroupShift));
+    for (const uint32_t number : block.letters) found[number] |= kLetterBit;
+  }
+  return found;
 }
 
 void FeatureRows::class_counts(std::span<const int64_t> rows, std::span<const int32_t> truth,

@@ -9,11 +9,13 @@
 
 #include "batch.hpp"
 #include "columns.hpp"
+#include "features.hpp"
 #include "lines.hpp"
 
 namespace gpt2x::text {
 
-// Where the answers go: scores (N, K), and whether a text has a word with a column (N,).
+// Where the answers go: scores (N, K), and whether a text has a known word (N,): a word whose column was
+// learned from a word, or a letter of a script without blanks whose column was learned from one.
 struct Answers {
   std::span<float> scores;
   std::span<uint8_t> known;
@@ -22,9 +24,10 @@ struct Answers {
 class Scorer {
  public:
   // `numbers` (F,) are ascending and below 2^bits; `weights` (F, width), with a width of at least `classes`,
-  // and `idf`, (F,) or empty, are not copied.
+  // `idf`, (F,) or empty, and `groups` (F,), what each number was seen as (FeatureRows::group_bits), are not
+  // copied.
   Scorer(std::span<const int64_t> numbers, int bits, std::span<const float> weights, size_t width,
-         std::span<const float> idf, int classes);
+         std::span<const float> idf, std::span<const uint8_t> groups, int classes);
   Scorer(Scorer&&) = default;
 
   int classes() const { return classes_; }
@@ -40,11 +43,14 @@ class Scorer {
  private:
   class Part;
 
+  bool knows_letter_of(const FeatureReader& reader, std::string_view lowered) const;
+
   int bits_, classes_;
   Columns columns_;
   std::vector<float> last_;
   WeightRows weights_;
   std::span<const float> idf_;
+  std::span<const uint8_t> groups_;
 };
 
 }  // namespace gpt2x::text

@@ -85,6 +85,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     state_before_version_4: ClassVar[Mapping[str, Any]] = {}
     """What folders of format 3 and below do not say."""
 
+    state_before_version_6: ClassVar[Mapping[str, Any]] = {}
+    """What folders of format 5 and below do not say."""
+
     reads_fields: ClassVar[bool] = False
     """Whether it tells the fields of a text apart (`inputs.FIELD_SEPARATOR`)."""
 
@@ -244,6 +247,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     @classmethod
     def _from_header(cls: type[Self], folder: Path, header: Mapping[str, Any]) -> Self:
         params, classes, state = header["params"], header["classes"], header["state"]
+        if header["version"] < 6:
+            state = {**cls.state_before_version_6, **state}
         if header["version"] < 4:
             state = {**cls.state_before_version_4, **state}
         if header["version"] == 1:

@@ -41,6 +41,12 @@ _FIRST, _LAST, _FIRST_PAIR, _NO_WORD, _CAPITALS, _SHOUTED, _LENGTH = range(7)
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 
+LETTER = r"[\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
+"""A letter of a script without blanks: Chinese characters and kana. A sentence of them is one word to `split_tokens`,
+so a text is known by its letters (``Scorer`` of gpt2x._text), and they are what an explanation names."""
+
+_PIECE = re.compile(f"{LETTER}|(?:(?!{LETTER}).)+", re.DOTALL)
+
 # Marks of Latin-1 (U+00A0-U+00BF) and of General Punctuation (U+2000-U+206F), in UTF-8.
 _MARK = rb"\xc2[\xa0-\xff]|\xe2\x80[\x00-\xff]|\xe2\x81[\x00-\xaf]"
 _CHARACTER = rb"(?!" + _MARK + rb")[A-Za-z0-9\x80-\xff]"
@@ -126,10 +132,22 @@ def _word_features(tokens: list[bytes], field: int) -> Iterator[Found]:
             pair = join(hashes[k], hashes[k + 1])
             yield _PAIR, pair, (token, tokens[k + 1])
             yield _FIELD_PAIR, join(pair, field), (token, tokens[k + 1])
-        marked = b"<" + token + b">"
+        marked, pieces = b"<" + token + b">", _pieces(token)
         for length in range(SHORTEST, min(LONGEST, len(marked) - 1) + 1):
             for at in range(len(marked) - length + 1):
-                yield _CHARACTERS, hash_bytes(marked[at : at + length]), (token,)
+                named = tuple(dict.fromkeys(pieces[max(at - 1, 0) : at + length - 1]))
+                yield _CHARACTERS, hash_bytes(marked[at : at + length]), named
+
+
+def _pieces(token: bytes) -> list[bytes]:
+    """For each byte of a word its letter of a script without blanks, or what stands between such letters.
+
+    >>> [piece.decode() for piece in _pieces("ab雨".encode())]
+    ['ab', 'ab', '雨', '雨', '雨']
+    """
+    found = _PIECE.findall(token.decode("utf-8", "surrogateescape"))
+    encoded = [piece.encode("utf-8", "surrogateescape") for piece in found]
+    return [piece for piece in encoded for _ in piece]
 
 
 def _style_features(cased: list[bytes], tokens: list[bytes], field: int) -> Iterator[Found]:

@@ -144,7 +144,7 @@ class HashedLinear(WeightedClassifier, HashedClassifier):
     def _hashed_weights(self) -> HashedWeights:
         return HashedWeights(
             bits=self.bits, numbers=self.numbers_, weights=self.weights_, log_prior=self.log_prior_, idf=self.idf_,
-            prior_weight=-self.strength_, threads=self._threads(),
+            groups=self.groups_, prior_weight=-self.strength_, threads=self._threads(),
         )  # fmt: skip
 
     # -- a folder and back --------------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ class HashedCounts:
     """(F,) int64: how many these are, each 1."""
     groups: np.ndarray
     """(F,) int8: of a number that features of several groups share, the last."""
+    group_bits: np.ndarray
+    """(F,) uint8: all of them, a bit each."""
     of_class: np.ndarray
     """(K,) texts of a class, each one its weight."""
 
@@ -57,7 +59,7 @@ class HashedCounts:
         """Make room for these numbers; returns where each stands."""
         union = np.union1d(self.numbers, numbers)
         old = np.searchsorted(union, self.numbers)
-        for name in ("in_class", "texts_with", "groups"):
+        for name in ("in_class", "texts_with", "groups", "group_bits"):
             before = getattr(self, name)
             after = np.zeros((len(union), *before.shape[1:]), before.dtype)
             after[old] = before
@@ -157,19 +159,22 @@ class HashedBayes(IncrementalClassifier, HashedClassifier):
     def _new_counts(self, num_classes: int) -> HashedCounts:
         none = np.zeros(0, np.int64)
         in_class = np.zeros((0, padded(num_classes)), np.float32)
-        return HashedCounts(none, in_class, none, np.zeros(0, np.int8), np.zeros(num_classes))
+        return HashedCounts(
+            none, in_class, none, np.zeros(0, np.int8), np.zeros(0, np.uint8), np.zeros(num_classes)
+        )
 
     def _add(self, counts: HashedCounts, texts: list[str], y: np.ndarray, row_weights: np.ndarray) -> None:
         rows, counted = self._read(texts), np.flatnonzero(row_weights)
         num_texts, groups = rows.document_counts(counted.astype(np.int64)), rows.groups()  # (2**bits,)
         numbers = np.flatnonzero(groups >= 0)  # those of texts of weight 0, too: `_count` has their groups
-        place = counts.extend(numbers)
+        place, group_bits = counts.extend(numbers), rows.group_bits()
         rows.keep(columns_of(numbers, self.bits), self._threads())
         found = np.zeros((len(numbers), counts.in_class.shape[1]), np.float32)
         rows.class_counts(counted, y.astype(np.int32), row_weights, found)
         counts.in_class[place] += found
         counts.texts_with[place] += num_texts[numbers]
         counts.groups[place] = groups[numbers]
+        counts.group_bits[place] |= group_bits[numbers]
         counts.of_class += np.bincount(y, row_weights, minlength=len(counts.of_class))
 
     def _estimate(self, counts: HashedCounts) -> None:
@@ -178,14 +183,14 @@ class HashedBayes(IncrementalClassifier, HashedClassifier):
             raise InputDataError(
                 f"no feature is in {self.min_count} or more of the texts so far; give more text or a smaller min_count"
             )
-        self.numbers_ = counts.numbers[kept]
+        self.numbers_, self.groups_ = counts.numbers[kept], counts.group_bits[kept]
         self.log_prior_ = class_log_shares(counts.of_class).astype(np.float32)
         self._weigh(counts.in_class[kept], counts.groups[kept], len(counts.of_class))
 
     def _hashed_weights(self) -> HashedWeights:
         return HashedWeights(
             bits=self.bits, numbers=self.numbers_, weights=self.weights_, log_prior=self.log_prior_, idf=ONES,
-            prior_weight=BAYES_PRIOR, threads=self._threads(),
+            groups=self.groups_, prior_weight=BAYES_PRIOR, threads=self._threads(),
         )  # fmt: skip
 
     def _state(self, folder: Path) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,22 @@ import numpy as np
 from gpt2x import _text
 from gpt2x.classify.array_file import ArrayFile
 from gpt2x.classify.calibration import STRENGTHS
-from gpt2x.classify.features import GROUP_SHIFT, NUMBER_MASK, features_of, to_bytes
+from gpt2x.classify.features import GROUP_SHIFT, GROUPS, NUMBER_MASK, features_of, to_bytes
 from gpt2x.classify.inputs import NFC, in_form, with_fields
 from gpt2x.classify.saved import check_array, check_finite, check_form, one_of
 from gpt2x.classify.softmax_reference import values_of
 
 DEFINITION = 1
 """The number of this definition of the features; a folder with another is refused."""
+
+BY_GROUP, BY_NUMBER = "group", "number"
+"""What makes a word known: that a word of the training texts had its number, or that anything had."""
+
+STATE_BEFORE_VERSION_6 = MappingProxyType({"known_words": BY_NUMBER})
+"""What folders of format 5 and below do not say."""
+
+ANY_GROUP = (1 << len(GROUPS)) - 1
+"""All groups of features, as bits; the bit above is that of a letter (`features.LETTER`)."""
 
 BAYES_PRIOR = 0.9
 """The weight of the prior in `hashed_bayes`, chosen with those of the groups."""
@@ -30,6 +40,7 @@ ONES = np.zeros(0, np.float32)
 """No idf: each feature has the value 1."""
 
 _TEXTS_AT_ONCE = 20_000
+_ALL = slice(None)
 
 
 @dataclass(kw_only=True)
@@ -42,6 +53,7 @@ class HashedWeights:
         weights: (F, K) float32, or more columns than classes, which are not read.
         log_prior: (K,) float32, the log of each class's share of the training texts.
         idf: (F,) float32, or `ONES`.
+        groups: (F,) uint8, what each number was seen as in the training texts: the bits of ``FeatureRows.group_bits``.
         prior_weight: what `log_prior` is multiplied by before it is added to the sums.
         threads: that read and score texts; the result does not depend on it.
 
@@ -52,6 +64,7 @@ class HashedWeights:
     weights: np.ndarray
     log_prior: np.ndarray
     idf: np.ndarray
+    groups: np.ndarray
     prior_weight: float
     threads: int
 
@@ -69,14 +82,14 @@ class HashedWeights:
     @functools.cached_property
     def scorer(self) -> _text.Scorer:
         """What makes scores of texts; it reads `weights` where they stand."""
-        return _text.Scorer(self.numbers, self.bits, self.weights, self.idf, len(self.log_prior))
+        return _text.Scorer(self.numbers, self.bits, self.weights, self.idf, self.groups, len(self.log_prior))
 
     def scores(self, texts: list[str]) -> np.ndarray:
         """Scores (N, K), whose softmax are the probabilities before `with_confidence`."""
         return self.scores_and_known(texts)[0]
 
     def knows(self, texts: list[str]) -> np.ndarray:
-        """Where a text has a word with a column: (N,) bool."""
+        """Where a text has a word, or a letter of a script without blanks, that has a column: (N,) bool."""
         return self.scores_and_known(texts)[1]
 
     def scores_and_known(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -158,6 +171,7 @@ class Frame:
 
     bits: int
     numbers: np.ndarray
+    groups: np.ndarray
     log_prior: np.ndarray
     has_idf: bool
     prior_weight: float
@@ -170,11 +184,13 @@ class Frame:
         shapes: dict[str, tuple[int, ...]] = {"weights": (num_features, len(self.log_prior))}
         return shapes | ({"idf": (num_features,)} if self.has_idf else {})
 
-    def filled(self, numbers: np.ndarray, weights: np.ndarray, idf: np.ndarray = ONES) -> HashedWeights:
-        """The classifier of these of the numbers."""
+    def filled(
+        self, weights: np.ndarray, idf: np.ndarray = ONES, *, places: np.ndarray | slice = _ALL
+    ) -> HashedWeights:
+        """The classifier of the numbers at these places."""
         return HashedWeights(
-            bits=self.bits, numbers=numbers, weights=weights, log_prior=self.log_prior, idf=idf,
-            prior_weight=self.prior_weight, threads=self.threads,
+            bits=self.bits, numbers=self.numbers[places], weights=weights, log_prior=self.log_prior, idf=idf,
+            groups=self.groups[places], prior_weight=self.prior_weight, threads=self.threads,
         )  # fmt: skip
 
 
@@ -193,7 +209,7 @@ class StoredWeights:
 
         """
         arrays = {name: check_finite(name, self.arrays[name]) for name in self.frame.shapes}
-        return self.frame.filled(self.frame.numbers, **arrays)
+        return self.frame.filled(**arrays)
 
     def of(self, texts: list[str]) -> HashedWeights:
         """Those of these texts' features, by which the texts get the scores that all weights give, to the last bit.
@@ -207,7 +223,7 @@ class StoredWeights:
         places = np.searchsorted(numbers, found)
         places = places[numbers[np.minimum(places, len(numbers) - 1)] == found]
         arrays = {name: check_finite(name, self.arrays.rows(name, places)) for name in self.frame.shapes}
-        return self.frame.filled(numbers[places], **arrays)
+        return self.frame.filled(**arrays, places=places)
 
 
 def restore(
@@ -227,7 +243,7 @@ def restore(
     """
     frame = _read_frame(kind, bits, arrays, state, num_classes, threads=threads)
     checked = {name: check_array(arrays, name, shape) for name, shape in frame.shapes.items()}
-    return frame.filled(frame.numbers, **checked)
+    return frame.filled(**checked)
 
 
 def open_stored(
@@ -265,8 +281,19 @@ def _read_frame(
     return Frame(
         bits=bits,
         numbers=numbers,
+        groups=_read_groups(arrays, state, len(numbers)),
         log_prior=check_array(arrays, "log_prior", (num_classes,)),
         has_idf=is_linear,
         prior_weight=-one_of(state, "strength", STRENGTHS) if is_linear else BAYES_PRIOR,
         threads=threads,
     )
+
+
+def _read_groups(arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], num_features: int) -> np.ndarray:
+    """The groups of each column: any, where a folder does not tell."""
+    if one_of(state, "known_words", (BY_GROUP, BY_NUMBER)) == BY_NUMBER:
+        return np.full(num_features, ANY_GROUP, np.uint8)
+    groups = check_array(arrays, "groups", (num_features,), np.uint8)
+    if not (groups & ANY_GROUP).all():
+        raise ValueError("groups has columns of no group")
+    return groups

@@ -16,7 +16,9 @@ from gpt2x import _text
 from gpt2x.classify.base import TextClassifier, split_rows
 from gpt2x.classify.calibration import FEWEST, softmax
 from gpt2x.classify.hashed_weights import (
+    BY_GROUP,
     DEFINITION,
+    STATE_BEFORE_VERSION_6,
     HashedWeights,
     columns_of,
     padded,
@@ -35,10 +37,12 @@ class HashedClassifier(TextClassifier):
         numbers_: (F,) int64, the hashed numbers that have a column, ascending.
         weights_: (F, Kp) float32, classes padded to a multiple of 16.
         log_prior_: (K,) float32, the log of each class's share of the training texts.
+        groups_: (F,) uint8, what each number was seen as in the training texts, a bit for each group of features.
 
     """
 
     reads_fields = True
+    state_before_version_6 = STATE_BEFORE_VERSION_6
     rules = MappingProxyType(
         {
             **TextClassifier.rules,
@@ -56,6 +60,7 @@ class HashedClassifier(TextClassifier):
     numbers_: np.ndarray
     weights_: np.ndarray
     log_prior_: np.ndarray
+    groups_: np.ndarray
 
     def describe(self) -> str:
         """How many features it knows."""
@@ -78,6 +83,7 @@ class HashedClassifier(TextClassifier):
                 f"no feature is in {self.min_count} or more of the {len(rows)} training texts; give more text or a "
                 "smaller min_count"
             )
+        self.groups_ = rows.group_bits()[self.numbers_]
         check_memory(4 * len(self.numbers_) * padded(num_classes), len(self.numbers_), num_classes)
         return counts[self.numbers_]
 
@@ -119,11 +125,17 @@ class HashedClassifier(TextClassifier):
             "weights": self.weights_[:, : len(self.log_prior_)],
             "numbers": self.numbers_,
             "log_prior": self.log_prior_,
+            "groups": self.groups_,
         }
 
     def _hashed_state(self) -> dict[str, Any]:
-        return {"text_form": self.text_form_, "definition": DEFINITION, "bits": int(self.bits)}
+        return {
+            "text_form": self.text_form_,
+            "definition": DEFINITION,
+            "bits": int(self.bits),
+            "known_words": BY_GROUP,
+        }
 
     def _restore_hashed(self, weights: HashedWeights) -> None:
-        self.numbers_, self.log_prior_ = weights.numbers, weights.log_prior
+        self.numbers_, self.log_prior_, self.groups_ = weights.numbers, weights.log_prior, weights.groups
         self.weights_ = with_padding(weights.weights)

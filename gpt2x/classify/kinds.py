@@ -17,10 +17,11 @@ HEADER = "classifier.json"
 """The file that makes a folder a saved classifier."""
 
 FORMAT = "gpt2x-classifier"
-FORMAT_VERSION = 5
-"""Format 5 has four numbers for the confidence (a temperature and an offset before); format 4 says how the RNN reads
-fields (as one before); format 3 adds the temperature (1 before); format 2 says how texts are read (text form, token
-pattern, …), for which format 1 had one way. All are still read."""
+FORMAT_VERSION = 6
+"""Format 6 says what each hashed number was seen as (which nothing told before); format 5 has four numbers for the
+confidence (a temperature and an offset before); format 4 says how the RNN reads fields (as one before); format 3 adds
+the temperature (1 before); format 2 says how texts are read (text form, token pattern, …), for which format 1 had one
+way. All are still read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,8 @@ def _restored(folder: Path, header: Mapping[str, Any]) -> Predictor:
     scorer: Scorer
     if kind in ("linear", "hashed-nb"):
         bits = one_of(params, "bits", tuple(range(8, 25)))
+        if header["version"] < 6:
+            state = {**hashed_weights.STATE_BEFORE_VERSION_6, **state}
         stored = hashed_weights.open_stored(kind, bits, arrays, state, len(classes), threads=num_threads())
         scorer = _Hashed(folder, stored)
     else:

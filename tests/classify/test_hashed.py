@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from gpt2x import classify
 from gpt2x.classify import HashedBayes, HashedLinear, NaiveBayes, compare
-from gpt2x.classify.features import GROUP_SHIFT, NUMBER_MASK
+from gpt2x.classify.features import GROUP_SHIFT, NUMBER_MASK, features_of
+from gpt2x.classify.kinds import HEADER
+from gpt2x.classify.predictor import open_predictor
+from gpt2x.classify.saved import ARRAYS
 from gpt2x.classify.softmax_reference import values_of
 from gpt2x.data.news import FIELD_SEPARATOR, read_news
 from gpt2x.errors import InputDataError, UsageError
@@ -122,6 +127,82 @@ def test_a_text_without_a_known_word_is_known_as_such(fitted: HashedLinear, tmp_
     fitted.save(tmp_path / "kept")
     for model in (fitted, classify.load(tmp_path / "kept")):
         assert model.knows(["the storm", "xqzzy", "", "RAIN"]).tolist() == [True, False, False, True]
+
+
+def gibberish(num_texts: int, num_words: int) -> list[str]:
+    """Texts of words that nobody has learned."""
+    letters = np.random.default_rng(7).choice(list("bcdfghjkqxz"), (num_texts, num_words, 8))
+    return [" ".join(map("".join, words)) for words in letters]
+
+
+@pytest.mark.parametrize("kind", [HashedLinear, HashedBayes])
+def test_unknown_words_are_known_as_such_where_most_numbers_have_a_column(kind: Any, tmp_path: Path) -> None:
+    model = kind(bits=12, random_state=0, n_jobs=1).fit(*make_corpus(1000))
+    assert len(model.numbers_) > 0.4 * 2**12, "a crowded table"
+    model.save(tmp_path / "kept")
+    unknown = gibberish(500, 3)
+    for one in (model, classify.load(tmp_path / "kept")):
+        assert one.knows(unknown).mean() < 0.05
+        assert one.knows(["zzxqy the qqxzy", *make_corpus(50)[0]]).all()
+    assert (
+        open_predictor(tmp_path / "kept").answer(unknown[:50])[1].tolist()
+        == model.knows(unknown[:50]).tolist()
+    )
+
+
+RAIN = ["今天下雨", "明天下雪", "昨天有风", "雨下得很大", "天气不好"]
+SPORT = ["球队赢了", "他们进球", "比赛输了", "教练走了", "赢得比赛"]
+
+
+@pytest.fixture(scope="module")
+def chinese() -> HashedLinear:
+    return HashedLinear(random_state=0, n_jobs=1).fit([*RAIN, *SPORT] * 4, (["天气"] * 5 + ["体育"] * 5) * 4)
+
+
+def test_a_sentence_without_blanks_is_known_by_its_letters(
+    chinese: HashedLinear, fitted: HashedLinear, tmp_path: Path
+) -> None:
+    new = ["雨很大。", "教练进球了", "明天比赛", "𠀀雨"]
+    for model in (
+        chinese,
+        HashedBayes(random_state=0, n_jobs=1).fit([*RAIN, *SPORT], ["天气"] * 5 + ["体育"] * 5),
+    ):
+        assert model.knows([*new, "鑫鑫鑫", "ああ", "xqzzy", "한국"]).tolist() == [True] * 4 + [False] * 4
+    assert not fitted.knows(new).any(), "learned from English"
+    chinese.save(tmp_path / "kept")
+    assert open_predictor(tmp_path / "kept").answer([*new, "鑫鑫鑫"])[1].tolist() == [True] * 4 + [False]
+
+
+def test_an_explanation_names_the_letters_of_a_sentence_without_blanks(chinese: HashedLinear) -> None:
+    words = dict(chinese.explain("雨很大,rain"))
+    assert {"雨", "大"} <= set(words) <= set("雨很大,") | {"rain", "雨很大"}
+    assert words["雨"] > 0
+    assert max(map(len, dict(chinese.explain("教练进球了")))) == 1
+
+
+@pytest.mark.parametrize("kind", [HashedLinear, HashedBayes])
+def test_a_folder_of_format_5_answers_as_it_did_and_can_be_saved_again(kind: Any, tmp_path: Path) -> None:
+    model = kind(bits=12, random_state=0, n_jobs=1).fit(*make_corpus(1000))
+    old, again, texts = tmp_path / "old", tmp_path / "again", gibberish(100, 3)
+    model.save(old)
+    header = json.loads((old / HEADER).read_text())
+    del header["state"]["known_words"]
+    (old / HEADER).write_text(json.dumps({**header, "version": 5}))
+    arrays = safetensors.numpy.load_file(old / ARRAYS)
+    del arrays["groups"]
+    (old / ARRAYS).write_bytes(safetensors.numpy.save(arrays))
+    expected = [
+        any(feature.code >> GROUP_SHIFT == 0 and feature.code & NUMBER_MASK in set(model.numbers_.tolist())
+            for feature in features_of(text, 12))
+        for text in texts
+    ]  # fmt: skip
+    assert any(expected)
+    classify.load(old).save(again)
+    for folder in (old, again):
+        assert classify.load(folder).knows(texts).tolist() == expected
+        shares, known = open_predictor(folder).answer(texts)
+        assert known.tolist() == expected
+        np.testing.assert_allclose(shares, model.predict_proba(texts), rtol=1e-5)
 
 
 def test_features_in_fewer_texts_than_asked_have_no_column() -> None:

@@ -55,6 +55,10 @@ def test_parts_give_the_weights_of_all_texts_together(model: Any, parts: list[in
     np.testing.assert_array_equal(incremental.classes_, whole.classes_)
     np.testing.assert_allclose(incremental.predict_proba(texts), whole.predict_proba(texts), rtol=1e-5)
     assert incremental.describe() == whole.describe()
+    unknown = [f"xq{i}zy" for i in range(200)]  # of which a crowded table knows some
+    assert incremental.knows(unknown + texts).tolist() == whole.knows(unknown + texts).tolist()
+    if isinstance(model, HashedBayes):
+        np.testing.assert_array_equal(incremental.groups_, whole.groups_)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=IDS)

@@ -121,3 +121,43 @@ TEST("features without a column are dropped and the others renamed") {
     CHECK(std::ranges::equal(rows.row(i), expected));
   }
 }
+
+TEST("a text of megabytes has the features of its words, each once") {
+  std::string once, often;
+  for (const std::string& text : samples::headlines(3000)) once += text + ' ';
+  std::replace(once.begin(), once.end(), kFieldSeparator, ' ');
+  once += once;
+  for (int i = 0; i < 20; ++i) often += once;
+  CHECK(often.size() > 2000000);
+  CHECK_EQ(features_of(often, often), features_of(once, once));
+}
+
+TEST("letters of scripts without blanks are Chinese characters and kana") {
+  for (const std::string_view letter : {"\xE3\x81\x80", "\xE3\x83\xBF", "\xE3\x90\x80", "\xE9\xBF\xBF"})
+    CHECK_EQ(letter_length(letter), 3u);
+  for (const std::string_view letter : {"\xF0\xA0\x80\x80", "\xF0\xBF\xBF\xBF"})
+    CHECK_EQ(letter_length(letter), 4u);
+  for (const std::string_view other :
+       {"", "a", "\xC3\xA9", "\xE3\x80\x82", "\xE3\x84\x80", "\xE3\x8F\xBF", "\xEA\xB0\x80", "\xEF\xBC\x8C",
+        "\xF0\x9F\x98\x80", "\xE4\xB8", "\xF0\xA0\x80"})
+    CHECK_EQ(letter_length(other), 0u);
+}
+
+TEST("each number knows the groups that have it") {
+  const std::string_view text = "rain \xE9\x9B\xA8\xE5\xA4\xA9";
+  for (const int bits : {4, 22}) {
+    const FeatureRows rows(std::span(&text, 1), std::span(&text, 1), bits, 1);
+    std::vector<uint8_t> expected(size_t{1} << bits);
+    for (const uint32_t feature : rows.row(0))
+      expected[feature & kNumberMask] |= static_cast<uint8_t>(1u << (feature >> kGroupShift));
+    size_t letters = 0;
+    const auto found = rows.group_bits(bits);
+    for (size_t number = 0; number < found.size(); ++number) {
+      CHECK_EQ(found[number] & ~kLetterBit, int{expected[number]});
+      if (!(found[number] & kLetterBit)) continue;
+      ++letters;
+      CHECK(expected[number] & 1u << kCharacters);
+    }
+    if (bits == 22) CHECK_EQ(letters, 2u);
+  }
+}
