@@ -119,12 +119,12 @@ def root() -> None:
 
 ABOUT_RUNS = (
     "\n\nWhat stands in square brackets is what holds with the preset (--preset NAME --help). A run that was "
-    "interrupted goes on where it was when the same command is given again. The run folder is a Hugging Face folder "
-    "and grows a `trainer/` folder with checkpoints; its path is printed on stdout. JSON: {run, steps, loss, "
-    "validation_loss, best_step, best_validation_loss, parameters, tokens, seconds, tokens_per_second, skipped, "
-    "token_hash}, and of stages the last one's with {stages}, a list of all; of --verify-resume: {holds, steps, "
-    "trials, left_out, demands_bits}; of --overfit-batch: {reached, threshold, steps, first_loss, loss}; of --find-lr: "
-    "{suggestion, steepest, lowest, rates, losses, smoothed}."
+    "interrupted goes on where it was when the same command is given again, without --overwrite. The run "
+    "folder is a Hugging Face folder and grows a `trainer/` folder with checkpoints; its path is printed on stdout. "
+    "JSON: {run, steps, loss, validation_loss, best_step, best_validation_loss, parameters, tokens, seconds, "
+    "tokens_per_second, skipped, token_hash}, and of stages the last one's with {stages}, a list of all; of "
+    "--verify-resume: {holds, steps, trials, left_out, demands_bits}; of --overfit-batch: {reached, threshold, steps, "
+    "first_loss, loss}; of --find-lr: {suggestion, steepest, lowest, rates, losses, smoothed}."
 )
 
 

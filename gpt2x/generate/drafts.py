@@ -21,8 +21,8 @@ from gpt2x.generate.song_words import WordGuard
 PLAN_WARMTH = 1.8
 """How much warmer a plan is drawn than its line: drawn as cold as the words, every line would end on "me"."""
 
-REDRAWS = 8
-"""Tokens that are drawn in place of one that would end a word that is none; then the last of them stays."""
+DRAWS = 8
+"""How often a token is drawn, at most, while each would end a word that is none; then the last one stays."""
 
 
 @dataclass
@@ -162,7 +162,7 @@ class Drafter:
 
     def _draw(self, draft: Draft, scores: Tensor) -> int:
         """Draw a token; again, without those that were drawn, while it would end a word that is none."""
-        for _ in range(REDRAWS):
+        for _ in range(DRAWS):
             token = choose(scores, self._sampling_of(draft), self._generator)
             if self._guard is None or self._guard.allows(draft.text, self._form.text_of([token])):
                 break

@@ -101,12 +101,16 @@ class SongForm:
 
     def allow(self, scores: Tensor) -> Tensor:
         """Rule out what may not come now: the end before its time, and more words after a chorus that is whole."""
+        eot = self._tokenizer.eot_token
+        is_too_early = self.lines + bool(self._line.strip()) < self.min_lines
         if self._breaks_due:
             only = torch.full_like(scores, -math.inf)
             breaks = self._breaks[self._breaks < len(scores)]
+            if is_too_early:
+                breaks = breaks[breaks != eot]
             return only.index_copy(0, breaks, scores[breaks])
-        if self.lines + bool(self._line.strip()) < self.min_lines and self._tokenizer.eot_token < len(scores):
-            return scores.index_fill(0, torch.tensor([self._tokenizer.eot_token]), -math.inf)
+        if is_too_early and eot < len(scores):
+            return scores.index_fill(0, torch.tensor([eot]), -math.inf)
         return scores
 
     @property

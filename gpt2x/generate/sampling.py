@@ -22,6 +22,9 @@ from gpt2x.generate.sampling_config import GREEDY, SamplingConfig
 __all__ = ["GREEDY", "SamplingConfig", "adjust", "choose", "draw", "finite_scores", "sample"]
 
 _TINY_TEMPERATURE = 1e-30  # below, a float32 quotient would be 0/0
+_LARGEST = torch.finfo(
+    torch.float32
+).max  # an infinite score, of bias or penalties that add up, would become NaN
 
 
 def sample(
@@ -68,7 +71,7 @@ def finite_scores(logits: Tensor, num_ids: int | None = None) -> Tensor:
 def adjust(scores: Tensor, sampling: SamplingConfig, history: History | Sequence[int] = ()) -> Tensor:
     """Bias and penalties: what hangs on single tokens and on what was written; (V,) -> (V,)."""
     if sampling.logit_bias:
-        scores = add_bias(scores, sampling.logit_bias)
+        scores = add_bias(scores, sampling.logit_bias).clamp(max=_LARGEST)
     if not sampling.needs_history:
         return scores
     if not isinstance(history, History):
@@ -80,7 +83,7 @@ def adjust(scores: Tensor, sampling: SamplingConfig, history: History | Sequence
         scores = scores - sampling.frequency_penalty * counts - sampling.presence_penalty * (counts > 0)
     if sampling.no_repeat_ngram:
         scores = rule_out(scores, history.would_repeat(sampling.no_repeat_ngram))
-    return scores
+    return scores.clamp(max=_LARGEST)
 
 
 def choose(scores: Tensor, sampling: SamplingConfig, generator: torch.Generator | None) -> int:

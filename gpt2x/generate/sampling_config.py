@@ -7,6 +7,7 @@ import numbers
 from dataclasses import dataclass
 
 from gpt2x.errors import UsageError
+from gpt2x.settings import SMALLEST, check_number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +27,7 @@ class SamplingConfig:
         frequency_penalty: taken from a token's logit once for each time it was written; 0 means none.
         presence_penalty: taken from the logit of each token that was written; 0 means none.
         no_repeat_ngram: no run of this many tokens comes twice (Paulus et al. 2017, §2.5); 0 means any may.
-        logit_bias: (id, what is added to its logit), …
+        logit_bias: (id, what is added to its logit), …; -inf rules it out.
 
     Raises:
         UsageError: a value that can never work, naming the field.
@@ -45,12 +46,14 @@ class SamplingConfig:
     logit_bias: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "top_p", "min_p", "typical_p", "repetition_penalty", "frequency_penalty"):
+        _check_number("temperature", self.temperature, may_be_tiny=True)
+        for name in ("top_p", "min_p", "typical_p"):
             _check_number(name, getattr(self, name))
-        _check_number("presence_penalty", self.presence_penalty)
+        for name in ("repetition_penalty", "frequency_penalty", "presence_penalty"):
+            _check_number(name, getattr(self, name))
         _check_count("top_k", 1 if self.top_k is None else self.top_k, least=1, why="leaves no token")
         _check_count("no_repeat_ngram", self.no_repeat_ngram, least=0, why="is negative")
-        if not 0.0 <= self.temperature < math.inf:
+        if self.temperature < 0.0:
             raise UsageError(f"temperature = {self.temperature} is not a number from 0 on; 0 means greedy")
         for name in ("top_p", "typical_p"):
             if not 0.0 < getattr(self, name) <= 1.0:
@@ -59,18 +62,12 @@ class SamplingConfig:
                 )
         if not 0.0 <= self.min_p < 1.0:
             raise UsageError(f"min_p = {self.min_p} is outside [0, 1); give a share such as 0.05")
-        if not 0.0 < self.repetition_penalty < math.inf:
+        if self.repetition_penalty <= 0.0:
             raise UsageError(f"repetition_penalty = {self.repetition_penalty} is not a number above 0")
-        for name in ("frequency_penalty", "presence_penalty"):
-            if not math.isfinite(getattr(self, name)):
-                raise UsageError(f"{name} = {getattr(self, name)} is not a finite number; 0 means none")
         for token, bias in self.logit_bias:
             _check_count("a token of logit_bias", token, least=0, why="is negative")
-            _check_number("a value of logit_bias", bias)
-            if math.isnan(bias) or bias == math.inf:
-                raise UsageError(
-                    f"logit_bias of token {token} is {bias}; give a number, or -inf to rule it out"
-                )
+            if bias != -math.inf:
+                _check_number(f"logit_bias of token {token}", bias)
 
     @property
     def needs_history(self) -> bool:
@@ -83,9 +80,13 @@ class SamplingConfig:
         )
 
 
-def _check_number(name: str, value: object) -> None:
+def _check_number(name: str, value: object, *, may_be_tiny: bool = False) -> None:
+    """Refuse what is no number, or none that float32 holds; one below its smallest may pass for 0."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise UsageError(f"{name} = {value!r} is not a number")
+    number = value if isinstance(value, int) else float(value)
+    if not (may_be_tiny and abs(number) < SMALLEST):
+        check_number(name, number)
 
 
 def _check_count(name: str, value: object, *, least: int, why: str) -> None:

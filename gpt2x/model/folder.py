@@ -222,7 +222,7 @@ def _load_tokenizer(path: Path, config: GPTConfig) -> Tokenizer | None:
 def _read_weights(path: Path, config: GPTConfig, dtype: torch.dtype) -> dict[str, Tensor]:
     """All tensors, named and laid out as in `GPT`."""
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(_open_safetensors(file)) for file in _weight_files(path)]
+        files = [stack.enter_context(_open_safetensors(file)) for file in weight_files(path)]
         home = {name: file for file in files for name in file.keys()}  # noqa: SIM118  (not a dictionary)
         scales = {name: home.pop(name).get_tensor(name) for name in list(home) if name.endswith(SCALE)}
         names = plain_names(home, tied=config.tie_weights)
@@ -249,7 +249,13 @@ def _open_safetensors(file: Path) -> Any:
         raise InputDataError(f"{file} is damaged ({error}); save or download it again") from error
 
 
-def _weight_files(path: Path) -> list[Path]:
+def weight_files(path: Path) -> list[Path]:
+    """The files with the weights of a model folder.
+
+    Raises:
+        InputDataError: there are none, or only pickled ones.
+
+    """
     if (path / WEIGHTS).exists():
         return [_regular(path / WEIGHTS)]
     if (path / INDEX).is_file():

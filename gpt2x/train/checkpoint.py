@@ -160,8 +160,11 @@ class RunFolder:
         """The folders of all checkpoints, the oldest first, whole or not."""
         return sorted(path for path in self.trainer.glob("step-*") if _holds_a_part(path))
 
-    def newest_whole(self) -> Checkpoint | None:
+    def newest_whole(self, anew: str = "--overwrite") -> Checkpoint | None:
         """The newest checkpoint that is whole, or None if there is none at all.
+
+        Args:
+            anew: what a command needs to start the run anew.
 
         Raises:
             InputDataError: there are some and none is whole.
@@ -178,7 +181,7 @@ class RunFolder:
                 say(f"{problems[0]}; going on from {folder.name} instead")
             return checkpoint
         if problems:
-            raise InputDataError(f"{problems[0]}; no whole checkpoint is left, --overwrite starts anew")
+            raise InputDataError(f"{problems[0]}; no whole checkpoint is left, {anew} starts anew")
         return None
 
     def save(
@@ -217,10 +220,16 @@ class RunFolder:
             files = {file.name: known.get(file.name) or digest(file) for file in written}
             text = json.dumps({"format": FORMAT, **state, "files": files}, indent=2) + "\n"
             (temporary / STATE).write_text(text, encoding="utf-8")
-        for old in self.checkpoints()[:-keep]:
-            with contextlib.suppress(OSError):
-                remove_ours(old, files_of_checkpoint(old))
+        self._prune(folder, keep)
         return folder
+
+    def _prune(self, newest: Path, keep: int) -> None:
+        """Leave the newest so many checkpoints; those of a later step are of a future that is lived again."""
+        known = self.checkpoints()
+        end = known.index(newest) + 1
+        for gone in known[: max(0, end - keep)] + known[end:]:
+            with contextlib.suppress(OSError):
+                remove_ours(gone, files_of_checkpoint(gone))
 
     def publish(self, model: GPT, tokenizer: Tokenizer, about: dict[str, Any]) -> None:
         """Put weights on top of the run folder, where everyone looks for them.
@@ -331,10 +340,11 @@ def check_space(path: Path, num_parameters: int, ema: float = 0.0) -> None:
         )
 
 
-def digest(file: Path) -> str:
-    """sha256 of a file's content."""
-    with file.open("rb") as opened:
-        result = hashlib.sha256()
-        while chunk := opened.read(1 << 20):
-            result.update(chunk)
+def digest(*files: Path) -> str:
+    """sha256 of a file's content, or of that of several, one after the other."""
+    result = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            while chunk := opened.read(1 << 20):
+                result.update(chunk)
     return result.hexdigest()

@@ -7,6 +7,7 @@ of the run.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import statistics
 import time
 from dataclasses import dataclass
@@ -73,20 +74,20 @@ def estimate(config: TrainConfig, ranks: int = 1) -> Estimate:
     shape = whole_shape(config)
     micro_batch, num_passes = share_batch(config, shape.block_size, ranks)
     dtype, _ = choose_dtype(config.dtype, device)
-    options = step_options(config, device, dtype, world_size=1, num_passes=1, eot_token=0)
+    probed = min(2, num_passes * ranks)  # the second adds to the gradients of the first, as all others will
+    options = step_options(config, device, dtype, world_size=1, num_passes=probed, eot_token=0)
     torch.manual_seed(config.seed)
     training = TrainingStep(GPT(shape).train(), options, device)
     average = WeightAverage(training.model, config.ema) if config.ema else None
     idx = torch.randint(shape.vocab_size, (micro_batch, shape.block_size), device=device)
     seconds = []
     for _ in range(PROBES):
-        started = time.perf_counter()
-        result = training([(idx, idx)], 1e-6)
+        times = _Times(device)
+        training([(idx, idx)] * probed, 1e-6, times.mark)
         if average is not None:
             average.update(1, torch.ones((), dtype=torch.bool, device=device))
-        float(result.loss)  # waits for a GPU
-        seconds.append(time.perf_counter() - started)
-    step_s = statistics.median(seconds[1:]) * num_passes
+        seconds.append(times.of_step(num_passes))
+    step_s = statistics.median(seconds[1:])
     parameters = training.model.num_parameters()
     steps = config.steps if config.epochs is None else None
     kept = 1 if not config.save_every else config.keep + 1
@@ -100,6 +101,30 @@ def estimate(config: TrainConfig, ranks: int = 1) -> Estimate:
         memory_bytes=_peak_memory(device),
         disk_bytes=parameters * (bytes_a_parameter(config.ema) * kept + 4),
     )
+
+
+class _Times:
+    """When the passes of a step, forward and backward together, had been computed; begins when it is made."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.num_marks = device, 0
+        self.ends = [self._now()]
+
+    def mark(self) -> None:
+        """What `TrainingStep` calls after each forward pass, after each backward pass, and at the end."""
+        self.num_marks += 1
+        if self.num_marks % 2 == 0:
+            self.ends.append(self._now())
+
+    def of_step(self, num_passes: int) -> float:
+        """Seconds of a step of so many passes that ends now; the last one stands for those that were not computed."""
+        *passes, update = (b - a for a, b in itertools.pairwise([*self.ends, self._now()]))
+        return sum(passes) + (num_passes - len(passes)) * passes[-1] + update
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
 
 
 def whole_shape(config: TrainConfig) -> GPTConfig:

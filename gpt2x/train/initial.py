@@ -17,8 +17,9 @@ from torch import Tensor
 
 from gpt2x.errors import InputDataError, MissingComponentError, UsageError, quoted
 from gpt2x.model import GPT, GPTConfig, load_folder
-from gpt2x.model.folder import read_config
+from gpt2x.model.folder import read_config, weight_files
 from gpt2x.model.runs import find_run
+from gpt2x.train.checkpoint import digest
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.plan import model_shape, parts_asked
 
@@ -66,6 +67,16 @@ def find_initial(name: str) -> Path:
         raise MissingComponentError(
             f"{quoted(name)} is no folder here and cannot be downloaded: {reason}; give a folder with the model"
         ) from error
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 of the weights in a folder, the content of its files one after the other.
+
+    Raises:
+        InputDataError: there are none.
+
+    """
+    return digest(*weight_files(folder))
 
 
 def initial_tokenizer(folder: Path) -> Tokenizer:

@@ -76,6 +76,7 @@ def save(
         "steps": setup.steps,
         "data": token_hash.state_of_all(setup.batches, setup.ranks),
         "data_digest": setup.data_digest,
+        "initial": setup.initial_digest,
         "config": setup.config.to_dict(),
         "seconds": window.seconds,
         "window": window.state_dict(),

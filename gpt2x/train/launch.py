@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from gpt2x.child import module_command
 from gpt2x.console import complain
 from gpt2x.errors import ExitCode, Gpt2xError, UsageError, wants_traceback
+from gpt2x.train.command import Command
 from gpt2x.train.interrupts import POLITE
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def launch(module: str, words: Sequence[str], ranks: int, *, max_restarts: int =
         finally:
             spec.rdzv_handler.shutdown()
         if result.is_failed():
-            _explain(result.failures, Path(logs))
+            command = Command(overwrite="--overwrite" in words and "--resume" not in words)
+            _explain(result.failures, Path(logs), command)
 
 
 def fair_threads(ranks: int) -> int:
@@ -232,7 +234,7 @@ def _send(agent: LocalElasticAgent, number: int) -> None:
 # Failures
 
 
-def _explain(failures: Mapping[int, ProcessFailure], logs: Path) -> None:
+def _explain(failures: Mapping[int, ProcessFailure], logs: Path, command: Command) -> None:
     """End as the ranks did.
 
     Raises:
@@ -249,7 +251,7 @@ def _explain(failures: Mapping[int, ProcessFailure], logs: Path) -> None:
     if killed:
         name = signal.Signals(-codes[killed[0]]).name
         raise Gpt2xError(
-            f"rank {killed[0]} was ended by {name}, and with it the others; the same command goes on from the last "
+            f"rank {killed[0]} was ended by {name}, and with it the others; {command.again} goes on from the last "
             "checkpoint (where memory runs out, Linux sends SIGKILL)"
         )
     first = min(failures.values(), key=lambda failure: failure.timestamp)

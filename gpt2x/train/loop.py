@@ -21,6 +21,7 @@ from gpt2x.console import format_count, on_terminal, say
 from gpt2x.train import token_hash
 from gpt2x.train.bad_batches import forget_later, settle
 from gpt2x.train.checkpoint import BAD_BATCHES, METRICS
+from gpt2x.train.command import Command
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import Ranks, all_ranks
 from gpt2x.train.interrupts import Stop, interrupts
@@ -107,19 +108,21 @@ def train_stages(
     if any(config.keep_memory for config in configs):
         keep_freed_memory()
     results = []
+    overwrite = overwrite and not resume
     with all_ranks(configs[0].device) as ranks:
-        overwrite = overwrite and not ranks.any(_is_restarted())  # torchrun counts for each machine by itself
+        anew = overwrite and not ranks.any(_is_restarted())  # torchrun counts for each machine by itself
         for number, config in enumerate(configs, 1):
             if len(configs) > 1:
                 say(f"stage      {number} of {len(configs)}: {config.out}")
-            results.append(_prepared_and_trained(config, recipe, ranks, resume=resume, overwrite=overwrite))
+            command = Command(overwrite=overwrite, stage=number if len(configs) > 1 else None)
+            # The first clears all: after a restart in it, the old runs of the others would pass for what follows.
+            begins = {"overwrite": anew and number == 1, "later": configs[number:], "resume": resume}
+            results.append(_prepared_and_trained(config, recipe, ranks, command=command, **begins))
         return results if ranks.is_first else []
 
 
-def _prepared_and_trained(
-    config: TrainConfig, recipe: Recipe, ranks: Ranks, *, resume: bool, overwrite: bool
-) -> Result:
-    setup = prepare(config, recipe, ranks, resume=resume, overwrite=overwrite)
+def _prepared_and_trained(config: TrainConfig, recipe: Recipe, ranks: Ranks, **how: Any) -> Result:
+    setup = prepare(config, recipe, ranks, **how)
     try:
         return train(setup)
     finally:
@@ -213,11 +216,19 @@ def _note(setup: Setup, result: StepResult, done: int, position: dict[str, int])
 
 def _say_finished(setup: Setup) -> int:
     """Say that nothing is left to train; after how many steps."""
+    done, stale, of_this_run = setup.first_step, setup.best.stale, setup.command.of_this_run
+    hopeless = setup.best.is_hopeless(setup.config.patience)
+    longer = f"{of_this_run('--resume')} --steps N makes it longer"
+    if hopeless and done < setup.steps:
+        longer = f"{of_this_run('--patience 0')}, or a patience above {stale}, goes on"
+    elif hopeless:  # it would stop again at once
+        longer += " with --patience 0"
     say(
-        f"the run in {setup.folder.path} is finished: {setup.first_step} steps are done; --resume --steps N makes it "
-        "longer, --overwrite starts anew"
+        f"the run in {setup.folder.path} is finished: {done} steps are done"
+        + (f", and {stale} validations were no better than the best" if hopeless else "")
+        + f"; {longer}, {of_this_run('--overwrite')} starts anew"
     )
-    return setup.first_step
+    return done
 
 
 class _StepGivenUp(Exception):
@@ -246,7 +257,7 @@ def _must_stop(setup: Setup, stop: Stop) -> bool:
 
 def _leave(setup: Setup, step: int, steps: int) -> NoReturn:
     setup.ranks.together(setup.writer.wait)
-    say(f"interrupted after step {step} of {steps}; the same command goes on from there")
+    say(f"interrupted after step {step} of {steps}; {setup.command.again} goes on from there")
     raise KeyboardInterrupt
 
 

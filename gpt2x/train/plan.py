@@ -178,7 +178,8 @@ def step_options(
     cuda_graphs = config.cuda_graphs
     if cuda_graphs is None:  # a compiled model records graphs of its own, DDP averages while backward runs
         drops = config.dropout > 0 or bool(config.attention_dropout)
-        cuda_graphs = device.type == "cuda" and world_size == 1 and not config.compile and not drops
+        adds_up = bf16_weights and num_passes > 1  # while backward runs, too
+        cuda_graphs = not (device.type != "cuda" or world_size > 1 or config.compile or drops or adds_up)
     shared_memory = config.shared_memory
     if shared_memory is None:
         shared_memory = one_machine and ours and device.type == "cpu"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,16 +23,18 @@ from gpt2x.data.shards import TokenStreams
 from gpt2x.data.sources import find_file
 from gpt2x.errors import InputDataError, UsageError
 from gpt2x.model import GPT, GPTConfig
+from gpt2x.model.runs import find_run
 from gpt2x.paths import cache_dir, check_can_write
 from gpt2x.train import token_hash
 from gpt2x.train.average import WeightAverage
 from gpt2x.train.bad_loss import LossGuard
 from gpt2x.train.best import Best
 from gpt2x.train.checkpoint import Checkpoint, RunFolder, check_space
+from gpt2x.train.command import PLAIN, Command
 from gpt2x.train.config import TrainConfig, differences
 from gpt2x.train.data_record import DataRecord
 from gpt2x.train.distributed import Ranks
-from gpt2x.train.initial import find_initial, initial_tokenizer, shape_from, start_from
+from gpt2x.train.initial import find_initial, initial_tokenizer, shape_from, start_from, weights_digest
 from gpt2x.train.lock import RunLock
 from gpt2x.train.mfu import measured_peak
 from gpt2x.train.plan import (
@@ -94,6 +97,10 @@ class Setup:
     """The lowest validation loss so far."""
     writer: Writer = field(default_factory=Writer)
     """Writes checkpoints beside the training; idle on ranks other than 0."""
+    command: Command = PLAIN
+    """How the run was started, for the words that say how it goes on."""
+    initial_digest: str | None = None
+    """sha256 of the weights that it started from (`weights_digest`); None where it started at random."""
 
     @property
     def model(self) -> GPT:
@@ -129,24 +136,42 @@ class Setup:
 
 
 def prepare(
-    config: TrainConfig, recipe: Recipe, ranks: Ranks, *, resume: bool = False, overwrite: bool = False
+    config: TrainConfig,
+    recipe: Recipe,
+    ranks: Ranks,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    later: Sequence[TrainConfig] = (),
+    command: Command = PLAIN,
 ) -> Setup:
     """Make all parts of a run.
+
+    Args:
+        config: all settings.
+        recipe: how the data becomes documents.
+        ranks: all that train together.
+        resume: there must be a run in the folder to go on with.
+        overwrite: start anew where there is one.
+        later: of the stages after this one, whose runs are cleared where this one is overwritten.
+        command: how the run was started.
 
     Raises:
         Gpt2xError: on all ranks alike.
 
     """
-    if config.out is None:
-        raise UsageError("a run needs a folder; give --out")
-    folder = RunFolder(Path(config.out))
-    ranks.together(lambda: _check_places(folder, ranks))
+    folder, overwrite = _folder_of(config), overwrite and not resume
+    cleared = later if overwrite else ()
+    ranks.together(lambda: _check_places(folder, cleared, ranks))
     data_file = ranks.first_then_all(lambda: find_file(config.data))
     data_digest = ranks.first_then_all(lambda: recipe.digest(data_file))
     ranks.together(lambda: model_shape(config))
-    checkpoint = _find_checkpoint(folder, config, data_digest, ranks, resume=resume, overwrite=overwrite)
+    checkpoint = _find_checkpoint(
+        folder, config, data_digest, ranks, command, resume=resume, overwrite=overwrite
+    )
     initial = None if config.init_from is None or checkpoint else config.init_from
     given = None if initial is None else ranks.first_then_all(lambda: find_initial(initial))
+    initial_digest = ranks.together(lambda: _initial_digest(checkpoint, given, ranks))
     shape = ranks.together(lambda: _shape(config, checkpoint, given))
     micro_batch, micro_steps = ranks.together(lambda: share_batch(config, shape.block_size, ranks.world_size))
 
@@ -189,7 +214,7 @@ def prepare(
     data = DataRecord(name=config.data, file=data_file, digest=data_digest, recipe=recipe)
     lock = ranks.together(
         lambda: _start(
-            folder, config, ranks, model.num_parameters(), data, overwrite=overwrite and not resume
+            folder, config, ranks, model.num_parameters(), data, overwrite=overwrite, later=cleared
         )
     )
     prepared = Setup(
@@ -217,6 +242,8 @@ def prepare(
         average=average,
         window_before=checkpoint.state.get("window") if checkpoint else None,
         best=Best.from_state(checkpoint.state.get("best")) if checkpoint else Best(),
+        command=command,
+        initial_digest=initial_digest,
     )
     prepared.peak_flops = measured_peak(
         prepared.steps * config.total_batch_tokens, model.config, dtype, ranks
@@ -225,27 +252,41 @@ def prepare(
     return prepared
 
 
-def _check_places(folder: RunFolder, ranks: Ranks) -> None:
+def _folder_of(config: TrainConfig) -> RunFolder:
+    if config.out is None:
+        raise UsageError("a run needs a folder; give --out")
+    return RunFolder(Path(config.out))
+
+
+def _check_places(folder: RunFolder, later: Sequence[TrainConfig], ranks: Ranks) -> None:
     """Refuse places that cannot work before anything is read, downloaded or computed for them."""
-    folder.check_free()
+    for place in (folder, *map(_folder_of, later)):
+        place.check_free()
     if ranks.is_first:  # the one that writes
         check_can_write(folder.path)
         check_can_write(cache_dir(), "GPT2X_CACHE")
 
 
 def _find_checkpoint(
-    folder: RunFolder, config: TrainConfig, data_digest: str, ranks: Ranks, *, resume: bool, overwrite: bool
+    folder: RunFolder,
+    config: TrainConfig,
+    data_digest: str,
+    ranks: Ranks,
+    command: Command,
+    *,
+    resume: bool,
+    overwrite: bool,
 ) -> Checkpoint | None:
     """Where the run in the folder stopped; None if there is none, or it is to be overwritten."""
 
     def look() -> Checkpoint | None:
         if resume and not folder.holds_a_run():
             raise UsageError(f"there is no run to resume in {folder.path}; leave out --resume to start one")
-        if overwrite and not resume:
+        if overwrite:
             return None
-        checkpoint = folder.newest_whole()
+        checkpoint = folder.newest_whole(command.of_this_run("--overwrite"))
         if checkpoint is not None:
-            _check_same_run(folder, config, data_digest, checkpoint, resume=resume)
+            _check_same_run(folder, config, data_digest, checkpoint, command, resume=resume)
         return checkpoint
 
     checkpoint = ranks.together(look)
@@ -265,6 +306,7 @@ def _start(
     data: DataRecord,
     *,
     overwrite: bool,
+    later: Sequence[TrainConfig],
 ) -> RunLock | None:
     """Begin to write, on rank 0, now that everything has been looked at that could be refused."""
     if not ranks.is_first:
@@ -272,8 +314,8 @@ def _start(
     check_space(folder.path, num_parameters, config.ema)
     lock = RunLock(folder.trainer)
     try:
-        if overwrite and folder.holds_a_run():
-            folder.clear()
+        if overwrite:
+            _clear(folder, later)
         folder.sweep()
         folder.start(config.to_dict())
         data.write(folder)
@@ -283,8 +325,27 @@ def _start(
     return lock
 
 
+def _clear(folder: RunFolder, later: Sequence[TrainConfig]) -> None:
+    """Remove the run in a folder whose lock is held, and those of later stages, unless a process trains in one."""
+    runs = [(run, config) for config in later if (run := _folder_of(config)).holds_a_run()]
+    with contextlib.ExitStack() as held:
+        for run, _ in runs:
+            held.callback(RunLock(run.trainer).release)
+        for run, config in runs:
+            run.clear()
+            run.start(config.to_dict())  # without settings the folder would pass for somebody else's
+        if folder.holds_a_run():
+            folder.clear()
+
+
 def _check_same_run(
-    folder: RunFolder, config: TrainConfig, data_digest: str, checkpoint: Checkpoint, *, resume: bool
+    folder: RunFolder,
+    config: TrainConfig,
+    data_digest: str,
+    checkpoint: Checkpoint,
+    command: Command,
+    *,
+    resume: bool,
 ) -> None:
     if resume and config.epochs is None and config.steps < checkpoint.step:
         raise UsageError(
@@ -294,10 +355,40 @@ def _check_same_run(
     changed = differences(checkpoint.state["config"], config, may_grow=resume)
     if checkpoint.state["data_digest"] != data_digest:
         changed.append(f"another content of the data than {config.data} has now")
+    anew = f"give another --out, or {command.of_this_run('--overwrite')} to start anew"
     if changed:
+        raise UsageError(f"{folder.path} holds a run with {'; '.join(changed[:3])}; {anew}")
+    if not resume and _starts_elsewhere(folder, config, checkpoint):
         raise UsageError(
-            f"{folder.path} holds a run with {'; '.join(changed[:3])}; give another --out, or --overwrite to start anew"
+            f"{folder.path} holds a run that started from other weights than {config.init_from} has now; {anew}, or "
+            f"{command.of_this_run('--resume')} to go on with it"
         )
+
+
+def _initial_digest(checkpoint: Checkpoint | None, given: Path | None, ranks: Ranks) -> str | None:
+    """The digest of the weights that a run starts from or once started from, on rank 0, which writes it down."""
+    if checkpoint is not None:
+        recorded: str | None = checkpoint.state.get("initial")
+        return recorded
+    return weights_digest(given) if given is not None and ranks.is_first else None
+
+
+def _starts_elsewhere(folder: RunFolder, config: TrainConfig, checkpoint: Checkpoint) -> bool:
+    """Whether a run that starts now would start from other weights than the one in the folder did.
+
+    False where that cannot be told: of a run of an earlier version, and where the weights are gone or on the hub,
+    since a run that goes on does not need them any more. So where they were in its own folder, which it wrote over.
+    """
+    recorded = checkpoint.state.get("initial")
+    if recorded is None or config.init_from is None:
+        return False
+    try:
+        given = find_run(config.init_from)
+        if given.resolve().is_relative_to(folder.path.resolve()):
+            return False
+        return weights_digest(given) != recorded
+    except (InputDataError, OSError):
+        return False
 
 
 def _data(

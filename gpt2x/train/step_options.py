@@ -71,5 +71,7 @@ class StepOptions:
             "CUDA graphs need a GPU": self.cuda_graphs and device_type != "cuda",
             "DDP averages gradients while backward runs, which a recorded graph does not repeat": self.cuda_graphs
             and self.world_size > 1,
+            "gradients of bf16 weights are added up over micro-batches while backward runs, which a recorded graph "
+            "does not repeat": self.cuda_graphs and self.bf16_weights and self.num_passes > 1,
         }
         return next((reason for reason, holds in impossible.items() if holds), None)

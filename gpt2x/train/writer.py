@@ -65,7 +65,14 @@ def snapshot(
 def _taken_model(model: GPT, copy: bool) -> GPT:
     with shapes_only():
         taken = GPT(model.config)
-    taken.load_state_dict(_taken(model.state_dict(), copy), assign=True)
+    weights = model.state_dict()
+    if model.config.tie_weights:  # one matrix, the largest of a small model, under two names
+        del weights["wte.weight"]
+    weights = _taken(weights, copy)
+    if model.config.tie_weights:
+        weights["wte.weight"] = weights["lm_head.weight"]
+    taken.load_state_dict(weights, assign=True)
+    taken.finish()
     return taken
 
 

@@ -63,6 +63,16 @@ def test_a_song_does_not_end_before_its_time(read: Any, tokenizer: Any) -> None:
     assert read("a\nb\nc", min_lines=3).allow(scores)[tokenizer.eot_token] == 0
 
 
+def test_a_song_does_not_end_before_its_time_after_a_chorus_that_came_back(read: Any, tokenizer: Any) -> None:
+    form = read(SONG, min_lines=40)
+    form.repeat(form.must_come())
+    for _ in range(2):
+        allowed = torch.isfinite(form.allow(torch.zeros(257))).nonzero().flatten().tolist()
+        assert allowed == [ord("\n")]
+        form.write(ord("\n"))
+    assert form.allow(torch.zeros(257))[tokenizer.eot_token] == -torch.inf
+
+
 def test_a_song_that_is_long_enough_ends_with_its_stanza(read: Any) -> None:
     assert not read("a\nb\nc\n", min_lines=1, max_lines=3).is_over
     assert read("a\nb\nc\n\n", min_lines=1, max_lines=3).is_over

@@ -170,6 +170,7 @@ def test_the_smallest_temperatures_take_the_likeliest_token(temperature: float) 
         ("top_k", 2.5), ("top_k", True), ("top_k", 0), ("temperature", True), ("temperature", "1"), ("top_p", True),
         ("min_p", 1.0), ("min_p", -0.1), ("min_p", math.nan), ("typical_p", 0.0), ("frequency_penalty", math.inf),
         ("presence_penalty", math.nan), ("no_repeat_ngram", -1), ("no_repeat_ngram", 2.0),
+        ("temperature", 1e39), ("frequency_penalty", 1e39), ("presence_penalty", -1e39), ("repetition_penalty", 1e-40),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_work_is_refused_by_its_name(field: str, value: object) -> None:
@@ -178,11 +179,39 @@ def test_a_value_that_cannot_work_is_refused_by_its_name(field: str, value: obje
 
 
 @pytest.mark.parametrize(
-    "bias", [((True, 1.0),), ((-1, 1.0),), ((1, math.nan),), ((1, math.inf),), ((1, "x"),)]
+    "bias",
+    [
+        ((True, 1.0),),
+        ((-1, 1.0),),
+        ((1, math.nan),),
+        ((1, math.inf),),
+        ((1, "x"),),
+        ((5, 1e39),),
+        ((5, -1e39),),
+    ],
 )
 def test_a_logit_bias_that_cannot_work_is_refused(bias: Any) -> None:
     with pytest.raises(UsageError, match="logit_bias"):
         SamplingConfig(logit_bias=bias)
+
+
+@pytest.mark.parametrize(
+    ("largest", "history"),
+    [
+        ({"logit_bias": ((1, 3e38), (1, 3e38))}, []),
+        ({"frequency_penalty": -3e38}, [1, 1]),
+        ({"repetition_penalty": 1.3e-38}, [1]),
+    ],
+    ids=str,
+)
+def test_numbers_that_add_up_to_more_than_float32_holds_still_give_a_token(
+    largest: dict[str, Any], history: list[int]
+) -> None:
+    written = History([], 3)
+    for token in history:
+        written.append(token)
+    logits = torch.tensor([0.0, 9.0, 1.0])
+    assert sample(logits, SamplingConfig(**largest), generator=seeded(), history=written) == 1
 
 
 @settings(max_examples=100, deadline=None)

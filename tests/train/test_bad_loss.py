@@ -304,6 +304,7 @@ def test_the_record_tells_the_batch(tiny: Tiny, tmp_path: Path, monkeypatch: pyt
     assert (record["step"], record["reason"], record["loss"], record["data"]["position"]) == (
         3, "the loss is NaN", None, 8,
     )  # fmt: skip
+    assert record["data"].keys() == {"position", "seed", "block_size", "num_tokens"}
     first, second = record["micro_batches"]
     assert len(first["sequences"]) == len(second["sequences"]) == 2
     stream = prepared[0].batches.tokens

@@ -123,9 +123,23 @@ def test_a_run_stops_when_its_patience_is_at_an_end_and_goes_on_with_more(
     assert "2 validations were no better than the best" in capsys.readouterr().err
     again = trained(tiny(steps=24, patience=2))
     assert again.steps == 16
-    assert "is finished" in capsys.readouterr().err
+    assert (
+        "is finished: 16 steps are done, and 2 validations were no better than the best; --patience 0, or a "
+        "patience above 2, goes on, --overwrite starts anew"
+    ) in capsys.readouterr().err
     more = trained(tiny(steps=24, patience=4))
     assert (more.steps, more.best_step) == (24, 24)
+
+
+def test_a_run_whose_patience_ended_at_its_last_step_is_made_longer_as_it_says(
+    tiny: Tiny, measured: Callable[[list[float]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured([2.0, 2.5, 2.6, 2.7])
+    trained(tiny(patience=2))
+    trained(tiny(patience=2))
+    assert "12 steps are done, and 2 validations" in (said := capsys.readouterr().err)
+    assert "; --resume --steps N makes it longer with --patience 0, --overwrite" in said
+    assert trained(tiny(steps=16, patience=0), resume=True).steps == 16
 
 
 def test_a_loss_that_is_no_number_is_never_the_best() -> None:

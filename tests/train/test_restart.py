@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -9,15 +11,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from gpt2x.errors import OutputError, UsageError
+from gpt2x.errors import Gpt2xError, OutputError, UsageError
+from gpt2x.train.checkpoint import RunFolder, digest
+from gpt2x.train.command import Command
 from gpt2x.train.config import TrainConfig
+from gpt2x.train.launch import _explain
 from gpt2x.train.lock import RunLock
+from gpt2x.train.loop import train_stages
+from gpt2x.train.recipe import LYRICS
 from gpt2x.train.step import StepResult, TrainingStep
 from tests.train.conftest import run
+from tests.train.test_initial import SHAPE
 from tests.train.test_loop import assert_equal_weights, interrupt_at
 
 Tiny = Callable[..., TrainConfig]
@@ -147,3 +156,124 @@ def test_a_disk_without_room_for_a_checkpoint_is_refused_before_the_first_step(
     with pytest.raises(OutputError, match=r"has 0 MB free and a checkpoint needs .* give another --out"):
         run(tiny())
     assert not (tmp_path / "run").exists()
+
+
+def test_the_advice_after_an_interruption_keeps_what_was_saved(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_at(5, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny(), overwrite=True)
+    said = capsys.readouterr().err
+    assert "after step 5 of 12; the same command without --overwrite goes on from there" in said
+    with monkeypatch.context() as patch:
+        interrupt_at(3, patch)
+        patch.setenv("TORCHELASTIC_RESTART_COUNT", "1")  # the command is still the one with --overwrite
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny(), overwrite=True)
+    said = capsys.readouterr().err
+    assert "after step 8 of 12; the same command without --overwrite goes on from there" in said
+
+
+def test_a_killed_rank_of_a_run_that_overwrites_is_told_so(tmp_path: Path) -> None:
+    killed = {1: SimpleNamespace(exitcode=-signal.SIGKILL, local_rank=1, timestamp=1)}
+    (tmp_path / "attempt" / "attempt_0").mkdir(parents=True)
+    for command, words in ((Command(), "the same command"), (Command(overwrite=True), "without --overwrite")):
+        with pytest.raises(Gpt2xError, match=f"{words} goes on from the last checkpoint"):
+            _explain(killed, tmp_path, command)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def stages(tiny: Tiny) -> Callable[..., list[TrainConfig]]:
+    """A run of two steps and one that starts from it."""
+
+    def make(**changes: Any) -> list[TrainConfig]:
+        base = tiny("base", steps=2, eval_every=0, **changes)
+        return [base, dataclasses.replace(base, out=tiny("tuned").out, init_from=base.out, **SHAPE)]
+
+    return make
+
+
+def test_overwrite_clears_all_stages_at_the_first_start(
+    stages: Callable[..., list[TrainConfig]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    train_stages(stages(), LYRICS)
+    (tmp_path / "tuned" / "README.md").write_text("mine", encoding="utf-8")
+    with monkeypatch.context() as patch:
+        interrupt_at(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train_stages(stages(seed=2), LYRICS, overwrite=True)
+    assert not RunFolder(tmp_path / "tuned").checkpoints(), "a restart would take it for finished"
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert [result.steps for result in train_stages(stages(seed=2), LYRICS, overwrite=True)] == [2, 2]
+
+
+def test_a_stage_in_which_another_process_trains_is_not_cleared_nor_are_the_others(
+    stages: Callable[..., list[TrainConfig]], tmp_path: Path
+) -> None:
+    train_stages(stages(), LYRICS)
+    lock = RunLock(tmp_path / "tuned" / "trainer")
+    with pytest.raises(UsageError, match="another process trains in .*tuned"):
+        train_stages(stages(), LYRICS, overwrite=True)
+    lock.release()
+    for name in ("base", "tuned"):
+        assert RunFolder(tmp_path / name).checkpoints()
+
+
+def test_a_stage_that_started_from_other_weights_is_not_passed_over(
+    stages: Callable[..., list[TrainConfig]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, tuned = stages()
+    train_stages([base, tuned], LYRICS)
+    train_stages([base, tuned], LYRICS)
+    assert capsys.readouterr().err.count("is finished") == 2, "the same weights are fine"
+    shutil.rmtree(tmp_path / "base")
+    with pytest.raises(
+        UsageError,
+        match=r"tuned holds a run that started from other weights than .*base has now; give another --out, or "
+        r"--overwrite --stage 2 to start anew, or --resume --stage 2 to go on with it",
+    ):
+        train_stages([dataclasses.replace(base, seed=2), tuned], LYRICS)
+    assert run(tuned, resume=True) is not None
+    shutil.rmtree(tmp_path / "base")
+    assert run(tuned) is not None, "a run that goes on does not need what it started from"
+
+
+def test_a_run_of_before_that_does_not_know_its_first_weights_goes_on(
+    stages: Callable[..., list[TrainConfig]], tmp_path: Path
+) -> None:
+    base, tuned = stages()
+    train_stages([base, tuned], LYRICS)
+    (file,) = (tmp_path / "tuned" / "trainer").glob("step-*/state.json")
+    state = json.loads(file.read_text(encoding="utf-8"))
+    assert state.pop("initial") == digest(tmp_path / "base" / "model.safetensors")
+    file.write_text(json.dumps(state), encoding="utf-8")
+    run(dataclasses.replace(base, seed=2), overwrite=True)
+    assert run(tuned) is not None
+
+
+def test_a_run_that_wrote_over_its_source_goes_on(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(tiny(steps=2))
+    assert first is not None
+    again = tiny(init_from=str(first.run), save_every=2, **SHAPE)
+    with monkeypatch.context() as patch:
+        interrupt_at(4, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run(again, overwrite=True)
+    assert run(again) is not None
+
+
+def test_a_checkpoint_that_was_just_written_outlives_a_damaged_later_one(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(save_every=4, keep=2)
+    run(config)
+    (tmp_path / "run" / "trainer" / "step-00000012" / "optimizer.safetensors").write_bytes(b"damaged")
+    changed = dataclasses.replace(config, save_every=2, keep=1)
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run(changed)
+    assert [folder.name for folder in RunFolder(tmp_path / "run").checkpoints()] == ["step-00000010"]
+    newest = RunFolder(tmp_path / "run").newest_whole()
+    assert newest is not None
+    assert newest.step == 10

@@ -20,8 +20,10 @@ from gpt2x.errors import UsageError
 from gpt2x.model import GPT, GPTConfig
 from gpt2x.model.config import fused
 from gpt2x.ops import backend
+from gpt2x.train import estimate as plan
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.distributed import Ranks
+from gpt2x.train.optim import Optimizer
 from gpt2x.train.plan import step_options
 from gpt2x.train.recipe import LYRICS
 from gpt2x.train.setup import Setup, prepare
@@ -229,6 +231,9 @@ def test_in_float32_there_are_no_bf16_weights() -> None:
         ({"compile": True}, {}, False),
         ({}, {"world_size": 2}, False),
         ({"cuda_graphs": False}, {}, False),
+        ({}, {"num_passes": 2}, True),
+        ({"bf16_weights": True}, {}, True),
+        ({"bf16_weights": True}, {"num_passes": 2}, False),
     ],
     ids=str,
 )
@@ -264,3 +269,42 @@ def test_options_that_contradict_one_another_are_refused() -> None:
         TrainingStep(model, StepOptions(bf16_weights=True, optimizer="gpt2x"), CPU)
     with pytest.raises(UsageError, match="CUDA graphs need a GPU"):
         TrainingStep(model, StepOptions(cuda_graphs=True), CPU)
+
+
+def test_no_graph_is_recorded_of_a_step_that_adds_up_gradients_while_backward_runs() -> None:
+    recorded = StepOptions(bf16_weights=True, cuda_graphs=True, optimizer="gpt2x")
+    assert recorded.conflict("cuda", fused_layers=True) is None
+    several = dataclasses.replace(recorded, num_passes=2).conflict("cuda", fused_layers=True)
+    assert several is not None
+    assert "a recorded graph does not repeat" in several
+    autocast = StepOptions(autocast="bfloat16", cuda_graphs=True, num_passes=2)
+    assert autocast.conflict("cuda", fused_layers=True) is None, "the top of the ladder on a GPU"
+
+
+def test_a_plan_counts_one_update_a_step(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that only backward passes and updates turn: 1 s each for the passes, 10 s for the update."""
+    now, options = 0.0, set()
+
+    def turns(original: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            nonlocal now
+            now += seconds
+            return original(*arguments, **named)
+
+        return call
+
+    def begin(training: TrainingStep, model: GPT, how: StepOptions, device: torch.device) -> None:
+        options.add(how.num_passes)
+        begins(training, model, how, device)
+
+    begins = TrainingStep.__init__
+    monkeypatch.setattr(TrainingStep, "__init__", begin)
+    monkeypatch.setattr(TrainingStep, "_backward", turns(TrainingStep._backward, 1.0))
+    monkeypatch.setattr(Optimizer, "step", turns(Optimizer.step, 10.0))
+    monkeypatch.setattr(plan.time, "perf_counter", lambda: now)
+    config = tiny(tokenizer="train", optimizer="torch")
+    assert plan.estimate(config).step_s == 11
+    assert options == {1}
+    assert plan.estimate(dataclasses.replace(config, batch_size=1)).step_s == 4 * 1 + 10
+    assert options == {1, 2}, "the float32 sums of gradients are there as in the run"
+    assert plan.estimate(dataclasses.replace(config, batch_size=2), ranks=2).step_s == 1 + 10

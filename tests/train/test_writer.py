@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -19,6 +20,7 @@ import torch
 
 from gpt2x.errors import Gpt2xError, OutputError
 from gpt2x.model import GPT, GPTConfig
+from gpt2x.train.average import WeightAverage, saved_average
 from gpt2x.train.checkpoint import RunFolder, read_checkpoint
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.make_adamw import make_adamw
@@ -158,6 +160,19 @@ def test_a_snapshot_shares_no_memory_with_the_run() -> None:
     assert taken.model.state_dict().keys() == before.keys()
     assert all(torch.equal(tensor, before[name]) for name, tensor in taken.model.state_dict().items())
     assert not any(tensor.any() for tensor in taken.moments.values())
+
+
+def test_a_tied_embedding_is_copied_once(tmp_path: Path) -> None:
+    shape = GPTConfig(vocab_size=20, block_size=4, n_layer=1, n_head=1, n_embd=4, padded_vocab_size=32)
+    model = GPT(shape)
+    taken = snapshot(model, None, WeightAverage(model, 0.9))
+    assert taken.average is not None
+    for copy in (taken.model, taken.average):
+        assert copy.wte.weight is copy.lm_head.weight
+        assert torch.equal(copy.wte.weight, model.wte.weight)
+    assert "lm_head.weight" not in saved_average(taken.average), "nor is it written twice"
+    untied = snapshot(GPT(dataclasses.replace(shape, tie_weights=False)), None).model
+    assert not torch.equal(untied.wte.weight, untied.lm_head.weight)
 
 
 def test_the_last_state_of_a_run_is_not_copied() -> None:
