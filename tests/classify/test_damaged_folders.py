@@ -105,7 +105,9 @@ def test_every_value_of_the_header_may_be_anything(fitted: TextClassifier, kept:
         if path[-1] in ("temperature", "named", "others", "offset", "strength") and new == 0.5:
             continue  # a value that it may have
         write_json(kept / HEADER, altered(header, path, new))
-        listing = path[0] == "files" and (new is GONE or new == ("x" if len(path) > 1 else []))
+        listing = path[0] in ("files", "text_columns") and (
+            new is GONE or new == ("x" if len(path) > 1 else [])
+        )
         harmless = (
             listing
             or path[0] in ("gpt2x", "params")
