@@ -23,7 +23,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from gpt2x._version import __version__
-from gpt2x.classify.calibration import UNCHANGED, Confidence, HeldBack, fit_confidence, with_confidence
+from gpt2x.classify.calibration import UNCHANGED, Confidence, HeldBack, with_confidence
 from gpt2x.classify.hyperparameters import Rule, Seed, check_all
 from gpt2x.classify.inputs import (
     AS_IS,
@@ -38,6 +38,7 @@ from gpt2x.classify.kinds import FORMAT, FORMAT_VERSION, HEADER, read_header
 from gpt2x.classify.saved import (
     ARRAYS,
     NOT_ALWAYS_SAVED,
+    RowForm,
     check_complete,
     one_of,
     open_arrays,
@@ -71,6 +72,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         held_back_: what it said of the texts on which that was chosen, before it learned them too; None if
             there were none or too many to be kept, and in one that was loaded.
         text_form_: the form that texts are brought to before they are read (`inputs.TEXT_FORMS`).
+        row_form_: how `gpt2x classify train` made texts of the rows of a file (`saved.RowForm`); None where it did not.
 
     """
 
@@ -95,6 +97,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
     confidence_: Confidence
     text_form_: str
     held_back_: HeldBack | None = None
+    row_form_: RowForm | None = None
 
     # -- scikit-learn's surface ---------------------------------------------------------------------------------
 
@@ -106,6 +109,12 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             UsageError: a hyperparameter that can never work, or a table, a mapping or a set in place of a list.
 
         """
+        return self._fit_rows(*self._checked(texts, labels))
+
+    def _checked(
+        self, texts: Iterable[str], labels: Iterable[Any]
+    ) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Texts, sorted classes (K,) and class numbers (N,), if they can be learned from; see `fit`."""
         check_all(self.rules, self.get_params(deep=False))
         texts = check_texts(texts)
         classes, y = encode_labels(labels)
@@ -116,8 +125,13 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 f"all {len(texts)} texts have the label {quoted(str(classes[0]))}; a classifier needs at least two "
                 "classes"
             )
+        return texts, classes, y
+
+    def _fit_rows(self: Self, texts: list[str], classes: np.ndarray, y: np.ndarray) -> Self:
+        """Learn from what was checked. A class may have no text among these."""
         self.__dict__.pop("classes_", None)
         self.text_form_, self.confidence_, self.held_back_ = NFC, UNCHANGED, None
+        self.row_form_ = None
         self._fit(self._as_read(texts), y, len(classes))
         self.classes_ = classes  # last, so that an interrupted fit leaves the classifier unfitted
         return self
@@ -211,7 +225,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         with atomic_folder(folder, files_of_classifier, WHAT) as staged:
             arrays, state = self._state(staged)
             state["confidence"] = self.confidence_._asdict()
-            header = {
+            header: dict[str, Any] = {
                 "format": FORMAT,
                 "version": FORMAT_VERSION,
                 "kind": self.kind,
@@ -222,6 +236,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
                 "classes": self.classes_.tolist(),
                 "state": state,
             }
+            if self.row_form_ is not None:
+                header |= self.row_form_.as_header()
             (staged / ARRAYS).write_bytes(safetensors.numpy.save({k: _dense(v) for k, v in arrays.items()}))
             written = [file.relative_to(staged).as_posix() for file in staged.rglob("*") if file.is_file()]
             header["files"] = sorted([HEADER, *written])
@@ -263,13 +279,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         model.classes_ = restored_classes(classes)
         model.text_form_ = one_of(state, "text_form", TEXT_FORMS)
         model.confidence_ = read_confidence(header)
+        model.row_form_ = RowForm.of_header(header)
         model._restore(folder, dict(open_arrays(folder / ARRAYS)), state, len(model.classes_))
         return model
-
-    def _set_confidence(self, rows: np.ndarray, shares: np.ndarray, truth: np.ndarray) -> None:
-        """Choose the confidence on held-back rows (M,), of which the probabilities are (M, K), the classes (M,)."""
-        self.confidence_ = fit_confidence(shares, truth)
-        self.held_back_ = HeldBack.of(rows, shares)
 
     # -- what a kind fills in -----------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from gpt2x.classify.base import TextClassifier, split_rows
 from gpt2x.classify.blend import Member, blended
 from gpt2x.classify.calibration import HeldBack, with_confidence
 from gpt2x.classify.hyperparameters import Number, OneOf, Whole, check_all
-from gpt2x.classify.inputs import check_texts, encode_labels, without_fields
+from gpt2x.classify.inputs import check_texts, encode_labels, names_of, without_fields
 from gpt2x.classify.kinds import COMPARED, KINDS, Kind, get_kinds
 from gpt2x.classify.loading import load_class, load_peer_class
 from gpt2x.classify.metrics import (
@@ -142,12 +142,12 @@ def compare(
         try:
             make: Any = load_peer_class(kind) if kind.peer else load_class(kind)
             model = make(random_state=random_state, **dict((settings or {}).get(kind.name, {})))
-            shares = _run(model, (train_texts, classes[y[train]]), test_texts, result)
-            found = np.searchsorted(classes, model.classes_[shares.argmax(axis=1)])
+            shares = _run(model, (train_texts, names_of(classes, y[train])), test_texts, result)
+            found = np.searchsorted(classes, model.classes_)[shares.argmax(axis=1)]
             _score(result, y[test], found, len(classes))
             has_shares = getattr(model, "gives_probabilities", True)
             if has_shares:
-                _score_confidence(result, shares, np.searchsorted(model.classes_, classes[y[test]]), abstain)
+                _score_confidence(result, shares, np.searchsorted(model.classes_, classes)[y[test]], abstain)
             right[kind.name] = found == y[test]
             result.examples = _examples(report, result, y[test], found, test_texts)
             if blend and has_shares and not kind.peer:
@@ -262,7 +262,7 @@ def _two(data: Any) -> tuple[Any, Any]:
 
 def _run(
     model: TextClassifier | Peer,
-    train: tuple[list[str], np.ndarray],
+    train: tuple[list[str], list[Any]],
     test_texts: list[str],
     result: ModelResult,
 ) -> np.ndarray:

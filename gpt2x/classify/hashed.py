@@ -19,7 +19,7 @@ import numpy as np
 
 from gpt2x import _text
 from gpt2x.classify.base import draw_seed
-from gpt2x.classify.calibration import OBJECTIVES, fit_strength, softmax
+from gpt2x.classify.calibration import OBJECTIVES
 from gpt2x.classify.hashed_weights import HashedWeights, padded, restore
 from gpt2x.classify.hashing import HashedClassifier
 from gpt2x.classify.hyperparameters import Number, OneOf, Share, Whole
@@ -51,6 +51,7 @@ class HashedLinear(WeightedClassifier, HashedClassifier):
 
     Attributes:
         idf_: (F,) float32.
+        log_prior_: as in `HashedClassifier`; 0 for a class of which no text counts.
         strength_: how much of `log_prior_` is taken from the scores; 0 with ``objective="accuracy"``.
 
     """
@@ -113,7 +114,7 @@ class HashedLinear(WeightedClassifier, HashedClassifier):
         rows.keep(self._columns(), self._threads())
         self.weights_ = np.zeros((len(self.numbers_), padded(num_classes)), np.float32)
         self.log_prior_ = log_shares(y, num_classes, row_weights)
-        self.strength_ = 0.0
+        self.strength_ = 0.0  # while it is chosen
         squares = np.zeros(len(self.numbers_), np.float32)
         truth = y.astype(np.int32)
 
@@ -129,15 +130,9 @@ class HashedLinear(WeightedClassifier, HashedClassifier):
                     )  # fmt: skip
 
         learn(rest)
-        self._calibrate(held, texts, y)
+        scores = self._scores([texts[i] for i in held])
+        self.strength_ = self._use_held_back(held, scores, y[held], self.log_prior_)
         learn(held)
-
-    def _calibrate(self, held: np.ndarray, texts: list[str], y: np.ndarray) -> None:
-        scores, truth = self._scores([texts[i] for i in held]), y[held]
-        if self.objective == "macro":
-            self.strength_ = fit_strength(scores, truth, self.log_prior_)
-            scores = scores - self.strength_ * self.log_prior_
-        self._set_confidence(held, softmax(scores), truth)
 
     # -- use --------------------------------------------------------------------------------------------------
 

@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 
 from gpt2x.classify.base import draw_seed
-from gpt2x.classify.calibration import OBJECTIVES, fit_strength, softmax
+from gpt2x.classify.calibration import OBJECTIVES
 from gpt2x.classify.features import GROUPS
 from gpt2x.classify.hashed_weights import BAYES_PRIOR, ONES, HashedWeights, columns_of, padded, restore
 from gpt2x.classify.hashing import HashedClassifier
 from gpt2x.classify.hyperparameters import Number, OneOf
-from gpt2x.classify.incremental import IncrementalClassifier, class_log_shares
-from gpt2x.classify.weighting import ClassWeight, log_shares
+from gpt2x.classify.incremental import IncrementalClassifier
+from gpt2x.classify.weighting import NEVER, ClassWeight, class_log_shares, log_shares
 from gpt2x.errors import InputDataError
 
 # For each group of `features.GROUPS` its weight, and μ as a multiple of the mean n_c.
@@ -55,17 +55,19 @@ class HashedCounts:
     of_class: np.ndarray
     """(K,) texts of a class, each one its weight."""
 
-    def extend(self, numbers: np.ndarray) -> np.ndarray:
-        """Make room for these numbers; returns where each stands."""
+    def extended(self, numbers: np.ndarray) -> tuple[HashedCounts, np.ndarray]:
+        """A copy with room for these numbers, too, and where each of them stands."""
         union = np.union1d(self.numbers, numbers)
         old = np.searchsorted(union, self.numbers)
-        for name in ("in_class", "texts_with", "groups", "group_bits"):
-            before = getattr(self, name)
+
+        def spread(before: np.ndarray) -> np.ndarray:
             after = np.zeros((len(union), *before.shape[1:]), before.dtype)
             after[old] = before
-            setattr(self, name, after)
-        self.numbers = union
-        return np.searchsorted(union, numbers)
+            return after
+
+        arrays = (spread(array) for array in (self.in_class, self.texts_with, self.groups, self.group_bits))
+        copy = HashedCounts(union, *arrays, self.of_class.copy())
+        return copy, np.searchsorted(union, numbers)
 
 
 class HashedBayes(IncrementalClassifier, HashedClassifier):
@@ -83,7 +85,8 @@ class HashedBayes(IncrementalClassifier, HashedClassifier):
         random_state: seed of which texts are held back.
 
     Attributes:
-        log_prior_: as in `HashedClassifier`; with ``objective="macro"`` less what is taken from the scores.
+        log_prior_: as in `HashedClassifier` (`weighting.NEVER` for a class of which no text counts); with
+            ``objective="macro"`` less what is taken from the scores.
 
     """
 
@@ -120,29 +123,23 @@ class HashedBayes(IncrementalClassifier, HashedClassifier):
 
     def _fit(self, texts: list[str], y: np.ndarray, num_classes: int) -> None:
         rest, held = self._hold_back(y, np.random.default_rng(draw_seed(self.random_state)))
-        weights, strength = self._row_weights, 0.0
-        if len(held) and weights[rest].any():
+        weights, scores = self._row_weights, np.zeros((0, num_classes))
+        if len(held):
             self._count([texts[i] for i in rest], y[rest], weights[rest], num_classes)
-            strength = self._calibrate(held, texts, y)
+            scores = self._scores([texts[i] for i in held])
+        log_prior = log_shares(y[rest], num_classes, weights[rest])
+        strength = self._use_held_back(held, scores, y[held], log_prior)
         self._count(texts, y, weights, num_classes)
-        self.log_prior_ *= 1 - strength / BAYES_PRIOR
-
-    def _calibrate(self, held: np.ndarray, texts: list[str], y: np.ndarray) -> float:
-        """Choose the confidence and, for macro-F1, how much of the classes' log share to take from the scores."""
-        scores, truth, strength = self._scores([texts[i] for i in held]), y[held], 0.0
-        if self.objective == "macro":
-            strength = fit_strength(scores, truth, self.log_prior_)
-            scores = scores - strength * self.log_prior_
-        self._set_confidence(held, softmax(scores), truth)
-        return strength
+        present = self.log_prior_ > NEVER
+        self.log_prior_[present] *= 1 - strength / BAYES_PRIOR
 
     def _count(self, texts: list[str], y: np.ndarray, weights: np.ndarray, num_classes: int) -> None:
-        rows, counted = self._read(texts), np.flatnonzero(weights)
+        rows, counted = self._read(texts), np.arange(len(texts))
         self._choose_features(rows, counted, num_classes)
         rows.keep(self._columns(), self._threads())
         counts = np.zeros((len(self.numbers_), padded(num_classes)), np.float32)
         rows.class_counts(counted, y.astype(np.int32), weights, counts)
-        self.log_prior_ = log_shares(y, num_classes, weights)
+        self.log_prior_ = _log_prior(np.bincount(y, weights, minlength=num_classes))
         self._weigh(counts, rows.groups()[: len(self.numbers_)], num_classes)
 
     def _weigh(self, counts: np.ndarray, groups: np.ndarray, num_classes: int) -> None:
@@ -163,11 +160,14 @@ class HashedBayes(IncrementalClassifier, HashedClassifier):
             none, in_class, none, np.zeros(0, np.int8), np.zeros(0, np.uint8), np.zeros(num_classes)
         )
 
-    def _add(self, counts: HashedCounts, texts: list[str], y: np.ndarray, row_weights: np.ndarray) -> None:
-        rows, counted = self._read(texts), np.flatnonzero(row_weights)
-        num_texts, groups = rows.document_counts(counted.astype(np.int64)), rows.groups()  # (2**bits,)
-        numbers = np.flatnonzero(groups >= 0)  # those of texts of weight 0, too: `_count` has their groups
-        place, group_bits = counts.extend(numbers), rows.group_bits()
+    def _with_texts(
+        self, counts: HashedCounts, texts: list[str], y: np.ndarray, row_weights: np.ndarray
+    ) -> HashedCounts:
+        rows, counted = self._read(texts), np.arange(len(texts))
+        num_texts, groups = rows.document_counts(counted), rows.groups()  # (2**bits,)
+        numbers = np.flatnonzero(groups >= 0)
+        counts, place = counts.extended(numbers)
+        group_bits = rows.group_bits()
         rows.keep(columns_of(numbers, self.bits), self._threads())
         found = np.zeros((len(numbers), counts.in_class.shape[1]), np.float32)
         rows.class_counts(counted, y.astype(np.int32), row_weights, found)
@@ -176,6 +176,7 @@ class HashedBayes(IncrementalClassifier, HashedClassifier):
         counts.groups[place] = groups[numbers]
         counts.group_bits[place] |= group_bits[numbers]
         counts.of_class += np.bincount(y, row_weights, minlength=len(counts.of_class))
+        return counts
 
     def _estimate(self, counts: HashedCounts) -> None:
         kept = counts.texts_with >= self.min_count
@@ -184,7 +185,7 @@ class HashedBayes(IncrementalClassifier, HashedClassifier):
                 f"no feature is in {self.min_count} or more of the texts so far; give more text or a smaller min_count"
             )
         self.numbers_, self.groups_ = counts.numbers[kept], counts.group_bits[kept]
-        self.log_prior_ = class_log_shares(counts.of_class).astype(np.float32)
+        self.log_prior_ = _log_prior(counts.of_class)
         self._weigh(counts.in_class[kept], counts.groups[kept], len(counts.of_class))
 
     def _hashed_weights(self) -> HashedWeights:
@@ -201,6 +202,10 @@ class HashedBayes(IncrementalClassifier, HashedClassifier):
     ) -> None:
         weights = restore(self.kind, self.bits, arrays, state, num_classes, threads=self._threads())
         self._restore_hashed(weights)
+
+
+def _log_prior(of_class: np.ndarray) -> np.ndarray:
+    return class_log_shares(of_class).astype(np.float32)
 
 
 def log_ratios(counts: np.ndarray, mu: float, mixing: float) -> np.ndarray:

@@ -19,24 +19,22 @@ from gpt2x.classify.base import Self
 from gpt2x.classify.calibration import UNCHANGED
 from gpt2x.classify.hyperparameters import check_all
 from gpt2x.classify.inputs import NFC, check_texts, encode_labels
-from gpt2x.classify.weighting import WeightedClassifier, check_weights, class_weights
+from gpt2x.classify.weighting import WeightedClassifier, row_weights
 from gpt2x.errors import InputDataError, UsageError, quoted
-
-NEVER = -1e30
-"""The score of a class that is known and has no text yet: its probability is 0, and the number can be saved."""
 
 
 class IncrementalClassifier(WeightedClassifier):
     """A classifier that learns by counting, from all texts at once (`fit`) or part by part (`partial_fit`).
 
-    A subclass says how texts are counted (`_new_counts`, `_add`) and how counts become weights (`_estimate`).
+    A subclass says how texts are counted (`_new_counts`, `_with_texts`) and how counts become weights (`_estimate`).
     """
 
-    objective: str
+    _so_far: tuple[np.ndarray, Any]
+    """The classes (K,) of the first `partial_fit`, and what was counted since."""
 
     def fit(self: Self, texts: Iterable[str], labels: Iterable[Any], sample_weight: Any = None) -> Self:
         """Learn from texts and their labels; what was learned before is forgotten. See `WeightedClassifier.fit`."""
-        self.__dict__.pop("_counts", None)
+        self.__dict__.pop("_so_far", None)
         return super().fit(texts, labels, sample_weight)
 
     def partial_fit(
@@ -48,6 +46,9 @@ class IncrementalClassifier(WeightedClassifier):
     ) -> Self:
         """Learn from more texts, beside those of earlier calls.
 
+        Of a call that is interrupted no text is counted. One after which there are no weights yet, since no word is in
+        `min_count` texts, is an error; its texts are counted, and further calls may mend it.
+
         Args:
             texts: the next part.
             labels: one a text, of `classes`.
@@ -57,7 +58,7 @@ class IncrementalClassifier(WeightedClassifier):
         Raises:
             UsageError: no `classes` in the first call or others later, a hyperparameter that needs all texts at once,
                 or a classifier that was fitted or loaded, which holds no counts.
-            InputDataError: a label that is none of `classes`, or as `fit`.
+            InputDataError: a label that is none of `classes`, or as `fit` of these texts.
 
         >>> from gpt2x.classify import NaiveBayes
         >>> model = NaiveBayes().partial_fit(["rain"], ["weather"], classes=["sport", "weather"])
@@ -70,13 +71,20 @@ class IncrementalClassifier(WeightedClassifier):
         texts = check_texts(texts)
         known = _known_classes(self, classes)
         y = _numbers(labels, known, len(texts))
-        weights = check_weights(sample_weight, len(texts)) * class_weights(self.class_weight, known, y)[y]
+        weights = row_weights(sample_weight, self.class_weight, known, y)
+        counted = np.flatnonzero(weights)
         self.text_form_, self.confidence_, self.held_back_ = NFC, UNCHANGED, None
-        counts = self.__dict__.get("_counts") or self._new_counts(len(known))
-        self._add(counts, self._as_read(texts), y, weights.astype(np.float32))
-        self._counts = counts
-        self._estimate(counts)
-        self.classes_ = known
+        self.row_form_ = None
+        _, before = vars(self).get("_so_far") or (known, self._new_counts(len(known)))
+        texts = self._as_read([texts[i] for i in counted.tolist()])
+        counts = self._with_texts(before, texts, y[counted], weights[counted])
+        self.__dict__.pop("classes_", None)  # so that an interrupt leaves no half-made weights in use
+        try:
+            self._estimate(counts)
+        except InputDataError:
+            self._so_far = known, counts
+            raise
+        self._so_far, self.classes_ = (known, counts), known
         return self
 
     # -- what a kind fills in -----------------------------------------------------------------------------------
@@ -85,23 +93,13 @@ class IncrementalClassifier(WeightedClassifier):
         """Counts of nothing."""
         raise NotImplementedError
 
-    def _add(self, counts: Any, texts: list[str], y: np.ndarray, row_weights: np.ndarray) -> None:
-        """Count texts (N) of these class numbers and weights (N,)."""
+    def _with_texts(self, counts: Any, texts: list[str], y: np.ndarray, row_weights: np.ndarray) -> Any:
+        """Counts with texts (N) of these class numbers and weights (N,) in them; those before stay as they are."""
         raise NotImplementedError
 
     def _estimate(self, counts: Any) -> None:
         """Turn counts into weights."""
         raise NotImplementedError
-
-
-def class_log_shares(class_counts: np.ndarray) -> np.ndarray:
-    """The log of each class's share of the texts (K,), `NEVER` for one without a text.
-
-    >>> class_log_shares(np.array([1.0, 3.0, 0.0])).round(2).tolist()
-    [-1.39, -0.29, -1e+30]
-    """
-    shares = np.maximum(class_counts, 1e-300) / class_counts.sum()
-    return np.where(class_counts > 0, np.log(shares), NEVER)
 
 
 def _check_can_be_partial(model: IncrementalClassifier) -> None:
@@ -111,7 +109,7 @@ def _check_can_be_partial(model: IncrementalClassifier) -> None:
         )
     if model.objective != "accuracy":
         raise UsageError(f"objective={model.objective!r} needs all texts at once; learn with fit")
-    if "classes_" in vars(model) and "_counts" not in vars(model):
+    if "classes_" in vars(model) and "_so_far" not in vars(model):
         raise UsageError(
             "this classifier was learned by fit or loaded from a folder and holds no counts to add to; learn all texts "
             "with partial_fit, part by part, on a new one"
@@ -119,12 +117,12 @@ def _check_can_be_partial(model: IncrementalClassifier) -> None:
 
 
 def _known_classes(model: IncrementalClassifier, classes: Iterable[Any] | None) -> np.ndarray:
-    """The classes of the first call."""
-    before = vars(model).get("classes_")
+    """The classes of the first call, also where it came to no weights."""
+    before, _ = vars(model).get("_so_far", (None, None))
     if classes is None:
         if before is None:
             raise UsageError("the first call of partial_fit needs classes: all labels that will ever come")
-        return np.asarray(before)
+        return before
     given, _ = encode_labels(classes)
     if len(given) < 2:
         raise InputDataError(f"classes has {len(given)} label; a classifier needs at least two")

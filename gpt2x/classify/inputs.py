@@ -83,6 +83,18 @@ def encode_labels(labels: Iterable[Any]) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(classes), np.fromiter((place[label] for label in plain), np.int64, len(plain))
 
 
+def names_of(classes: np.ndarray, y: np.ndarray) -> list[Any]:
+    """The label of each class number (N,), as Python's own.
+
+    An array of them would make room for the longest in each place.
+
+    >>> names_of(np.array(["arts", "sport"]), np.array([1, 0, 1]))
+    ['sport', 'arts', 'sport']
+    """
+    names = classes.tolist()
+    return [names[k] for k in y.tolist()]
+
+
 def in_form(texts: list[str], form: str) -> list[str]:
     """The texts in one of `TEXT_FORMS`.
 

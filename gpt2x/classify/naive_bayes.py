@@ -21,9 +21,9 @@ from sklearn.naive_bayes import MultinomialNB
 from gpt2x.classify.base import TextClassifier
 from gpt2x.classify.calibration import OBJECTIVES
 from gpt2x.classify.hyperparameters import Number, OneOf, Whole
-from gpt2x.classify.incremental import IncrementalClassifier, class_log_shares
+from gpt2x.classify.incremental import IncrementalClassifier
 from gpt2x.classify.sparse import SparseClassifier
-from gpt2x.classify.weighting import LEAST, ClassWeight
+from gpt2x.classify.weighting import ClassWeight, class_log_shares
 from gpt2x.errors import InputDataError
 
 
@@ -39,6 +39,15 @@ class WordCounts:
     """(columns,) in how many texts a word is."""
     of_class: np.ndarray
     """(K,) texts of a class, each one its weight."""
+
+    def copy(self) -> WordCounts:
+        """The same, to be counted on."""
+        return WordCounts(
+            place=dict(self.place),
+            in_class=self.in_class.copy(),
+            texts_with=self.texts_with.copy(),
+            of_class=self.of_class.copy(),
+        )
 
     def columns_of(self, words: list[str]) -> np.ndarray:
         """The column of each of these words; new words get a new one."""
@@ -102,7 +111,7 @@ class NaiveBayes(IncrementalClassifier, SparseClassifier):
     def _learn(
         self, x: Any, y: np.ndarray, row_weights: np.ndarray, num_classes: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        bayes = MultinomialNB(alpha=self.alpha).fit(x, y, np.maximum(row_weights, LEAST, dtype=np.float64))
+        bayes = MultinomialNB(alpha=self.alpha).fit(x, y, row_weights.astype(np.float64))
         return bayes.feature_log_prob_, bayes.class_log_prior_
 
     # -- part by part ---------------------------------------------------------------------------------------------
@@ -114,18 +123,21 @@ class NaiveBayes(IncrementalClassifier, SparseClassifier):
             of_class=np.zeros(num_classes),
         )
 
-    def _add(self, counts: WordCounts, texts: list[str], y: np.ndarray, row_weights: np.ndarray) -> None:
-        weights = np.maximum(row_weights, LEAST, dtype=np.float64)  # as in `_learn`
+    def _with_texts(
+        self, counts: WordCounts, texts: list[str], y: np.ndarray, row_weights: np.ndarray
+    ) -> WordCounts:
+        counts, weights = counts.copy(), row_weights.astype(np.float64)
         counts.of_class += np.bincount(y, weights, minlength=len(counts.of_class))
         vectorizer = CountVectorizer(**self.reading)
         try:
             x = vectorizer.fit_transform(texts)  # (N, words of these texts), sparse
         except ValueError:  # not one word
-            return
+            return counts
         columns = counts.columns_of(vectorizer.get_feature_names_out().tolist())
         of_class = scipy.sparse.csr_array((weights, (y, np.arange(len(y)))), (len(counts.of_class), len(y)))
         counts.in_class[:, columns] += (of_class @ x).toarray()
         counts.texts_with[columns] += np.bincount(x.indices, minlength=len(columns))
+        return counts
 
     def _estimate(self, counts: WordCounts) -> None:
         words = sorted(word for word, i in counts.place.items() if counts.texts_with[i] >= self.min_count)

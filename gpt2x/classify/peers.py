@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
-from gpt2x.classify.inputs import without_fields
+from gpt2x.classify.inputs import encode_labels, without_fields
 from gpt2x.errors import InputDataError, MissingComponentError
 
 
@@ -42,7 +43,7 @@ class Peer:
     def __init__(self, *, random_state: int = 1) -> None:
         self.random_state = random_state
 
-    def fit(self, texts: list[str], labels: np.ndarray) -> Peer:
+    def fit(self, texts: list[str], labels: Sequence[Any]) -> Peer:
         """Learn from texts and their labels (N,).
 
         Raises:
@@ -50,7 +51,7 @@ class Peer:
             InputDataError: the texts have no word to learn from.
 
         """
-        self.classes_, y = np.unique(labels, return_inverse=True)
+        self.classes_, y = encode_labels(labels)
         self._fit(without_fields(texts), y)
         return self
 

@@ -19,6 +19,7 @@ from gpt2x.classify.inputs import AS_IS, TEXT_FORMS, in_form, split_lines, with_
 from gpt2x.classify.kinds import KINDS, read_header
 from gpt2x.classify.saved import (
     ARRAYS,
+    RowForm,
     one_of,
     open_arrays,
     read_confidence,
@@ -50,8 +51,11 @@ class Predictor:
     Attributes:
         kind: the name of its kind (`kinds.KINDS`).
         classes: its labels, sorted.
+        row_form: how the rows of a file became the texts that it learned; None where its folder does not say.
 
     """
+
+    row_form: RowForm | None = None
 
     def __init__(
         self, kind: str, classes: np.ndarray, text_form: str, confidence: Confidence, scorer: Scorer
@@ -181,11 +185,15 @@ def open_predictor(folder: str | os.PathLike[str]) -> Predictor:
     """
     folder = Path(folder)
     header = read_header(folder)
-    if KINDS[header["kind"]].neural:
-        model = _Estimator(folder)
-        return Predictor(header["kind"], model.classes, AS_IS, UNCHANGED, model)
     with refused_as_damaged(folder):
-        return _restored(folder, header)
+        row_form = RowForm.of_header(header)
+        if KINDS[header["kind"]].neural:
+            model = _Estimator(folder)
+            predictor = Predictor(header["kind"], model.classes, AS_IS, UNCHANGED, model)
+        else:
+            predictor = _restored(folder, header)
+    predictor.row_form = row_form
+    return predictor
 
 
 def _restored(folder: Path, header: Mapping[str, Any]) -> Predictor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from gpt2x.classify.base import TextClassifier, draw_seed
-from gpt2x.classify.calibration import OBJECTIVES, fit_strength
+from gpt2x.classify.calibration import OBJECTIVES
 from gpt2x.classify.hyperparameters import Device, Flag, Number, OneOf, Share, Whole
 from gpt2x.classify.kinds import KINDS
 from gpt2x.classify.neural import (
@@ -128,22 +128,13 @@ class RecurrentClassifier(WeightedClassifier):
             with one_thread_if_small(net):
                 self.history_ = train_network(net, rows, y, plan, KINDS[self.kind].title, row_weights=weights)
                 _, held = validation_split(y, weights, plan, np.random.default_rng(seed))
-                if len(held):
-                    logits = predict_logits(net, rows, held).double()
-                    if self.objective == "macro":
-                        log_prior = log_shares(y, num_classes, weights)
-                        logits = logits.add(self._adjust(net, logits.numpy(), y, held, log_prior))
-                    self._set_confidence(held, logits.softmax(dim=1).numpy(), y[held])
+                logits = predict_logits(net, rows, held).double().numpy()
+                log_prior = log_shares(y, num_classes, weights)
+                strength = self._use_held_back(held, logits, y[held], log_prior, _softmax)
+        if strength:
+            with torch.no_grad():
+                net.head.bias.sub_(torch.from_numpy(strength * log_prior).to(net.head.bias.device))
         self.net_ = net
-
-    def _adjust(
-        self, net: SequenceNet, logits: np.ndarray, y: np.ndarray, held: np.ndarray, log_prior: np.ndarray
-    ) -> torch.Tensor:
-        """Take the best part of the classes' log share (K,), by `held`, from the bias; returns what was added."""
-        change = -fit_strength(logits, y[held], log_prior) * torch.from_numpy(log_prior)
-        with torch.no_grad():
-            net.head.bias.add_(change.to(net.head.bias.device))
-        return change
 
     def _proba(self, texts: list[str]) -> np.ndarray:
         parts = []
@@ -218,6 +209,10 @@ class RecurrentClassifier(WeightedClassifier):
 
     def _cell(self) -> str:
         raise NotImplementedError
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(logits).softmax(dim=1).numpy()
 
 
 def _checked_record(record: Any) -> dict[str, float]:

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from gpt2x.classify.hashed import HashedLinear
-from gpt2x.classify.inputs import check_texts, encode_labels
-from gpt2x.errors import InputDataError, UsageError
+from gpt2x.classify.inputs import check_texts, encode_labels, names_of
+from gpt2x.console import say
+from gpt2x.errors import InputDataError, UsageError, quoted
 
 FOLDS = 5
 _WORD = re.compile(r"\w+")
@@ -50,6 +51,9 @@ def review(
 ) -> list[Suspect]:
     """The labels that are likely wrong, the likeliest first.
 
+    A label that no text outside of its fold has cannot be judged, since nothing could teach it, and is not among them;
+    how many there are is said on stderr.
+
     Args:
         texts: N texts.
         labels: their labels.
@@ -58,7 +62,7 @@ def review(
         on_fold: called with the number of each fold before it is judged, from 0.
 
     Raises:
-        InputDataError: as `TextClassifier.fit`, or fewer different texts than folds.
+        InputDataError: as `TextClassifier.fit`, fewer different texts than folds, or no label that can be judged.
         UsageError: fewer than two folds.
 
     """
@@ -67,21 +71,52 @@ def review(
     texts, (classes, y) = check_texts(texts), encode_labels(labels)
     if len(texts) != len(y):
         raise InputDataError(f"there are {len(texts)} texts and {len(y)} labels; give one label a text")
+    if len(classes) < 2:
+        raise InputDataError(
+            f"all {len(texts)} texts have the label {quoted(str(classes[0]))}; a review needs at least two classes"
+        )
     groups = group_near_duplicates(texts)
     if groups.max() + 1 < folds:
         raise InputDataError(f"there are {groups.max() + 1} different texts; give at least {folds}")
     fold_of = np.random.default_rng(random_state).permutation(np.arange(groups.max() + 1) % folds)[groups]
-    shares = np.zeros((len(texts), len(classes)))
+    shares, judged = np.zeros((len(texts), len(classes))), np.zeros(len(texts), bool)
     for fold in range(folds):
         if on_fold is not None:
             on_fold(fold)
         rest, held = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+        places = np.unique(y[rest])
+        if len(places) < 2:
+            continue
         model = HashedLinear(random_state=random_state).fit(
-            [texts[i] for i in rest], classes[y[rest]].tolist()
+            [texts[i] for i in rest], names_of(classes, y[rest])
         )
-        places = np.searchsorted(classes, model.classes_)
         shares[np.ix_(held, places)] = model.predict_proba([texts[i] for i in held])
-    return _suspects(texts, classes, y, shares, groups)
+        judged[held] = np.isin(y[held], places)
+    _say_not_judged(classes, y, judged)
+    better = y.copy()
+    better[judged] = suggestions(y[judged], shares[judged])
+    return _suspects(texts, classes, y, better, shares=shares, groups=groups)
+
+
+def _say_not_judged(classes: np.ndarray, y: np.ndarray, judged: np.ndarray) -> None:
+    """How many labels could not be judged, and one of them.
+
+    Raises:
+        InputDataError: none could.
+
+    """
+    left = np.flatnonzero(~judged)
+    if not len(left):
+        return
+    label = quoted(str(classes[y[left[0]]]))
+    if len(left) == len(y):
+        raise InputDataError(
+            f"no label can be judged: outside of each fold all texts have one label, such as {label}; give more texts"
+        )
+    say(
+        f"{len(left):,} of {len(y):,} labels cannot be judged, such as {label}: outside of their folds are too few "
+        "texts to learn them from"
+    )
 
 
 def group_near_duplicates(texts: Sequence[str]) -> np.ndarray:
@@ -110,14 +145,19 @@ def suggestions(y: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def _suspects(
-    texts: list[str], classes: np.ndarray, y: np.ndarray, shares: np.ndarray, groups: np.ndarray
+    texts: list[str],
+    classes: np.ndarray,
+    y: np.ndarray,
+    better: np.ndarray,
+    *,
+    shares: np.ndarray,
+    groups: np.ndarray,
 ) -> list[Suspect]:
     names = classes.tolist()
     labels_of: dict[int, set[int]] = {}
     for group, label in zip(groups.tolist(), y.tolist(), strict=True):
         labels_of.setdefault(group, set()).add(label)
     by_place: dict[tuple[int, int], list[int]] = {}
-    better = suggestions(y, shares)
     for i in np.flatnonzero(better != y).tolist():
         by_place.setdefault((int(groups[i]), int(y[i])), []).append(i)
     found = [

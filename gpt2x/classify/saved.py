@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,40 @@ from gpt2x.classify.array_file import ArrayFile, Entry
 from gpt2x.classify.calibration import COOLEST, FARTHEST, HOTTEST, STEEPEST, UNCHANGED, Confidence
 from gpt2x.classify.inputs import encode_labels
 from gpt2x.classify.kinds import HEADER
+from gpt2x.data.fields import FORMS
 from gpt2x.errors import InputDataError, MissingComponentError
 from gpt2x.paths import VOCABULARY_BYTES, read_text
 
 ARRAYS = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class RowForm:
+    """How the rows of a file became the texts that a classifier learned: what `gpt2x classify train` was told."""
+
+    form: str
+    """One of `FORMS`."""
+    text_columns: tuple[str, ...] = ()
+    """Those that were named; none for the usual ones."""
+
+    def as_header(self) -> dict[str, Any]:
+        """What a header says of it."""
+        return {"input": self.form, "text_columns": list(self.text_columns)}
+
+    @staticmethod
+    def of_header(header: Mapping[str, Any]) -> RowForm | None:
+        """What a header says of it; None where it does not, as those of earlier versions and those kept from Python.
+
+        Raises:
+            ValueError: it is none of `FORMS`, or no list of names.
+
+        """
+        if "input" not in header and "text_columns" not in header:
+            return None
+        columns = header.get("text_columns")
+        if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+            raise ValueError(f"text_columns in {HEADER} is no list of names")
+        return RowForm(one_of(header, "input", FORMS), tuple(columns))
 
 
 def write_strings(path: Path, strings: list[str]) -> None:

@@ -15,10 +15,10 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 
 from gpt2x.classify.base import TextClassifier, draw_seed, split_rows
-from gpt2x.classify.calibration import FEWEST, fit_strength
+from gpt2x.classify.calibration import FEWEST
 from gpt2x.classify.memory import check_memory
 from gpt2x.classify.saved import write_strings
-from gpt2x.classify.weighting import WeightedClassifier, log_shares
+from gpt2x.classify.weighting import NEVER, WeightedClassifier, log_shares
 from gpt2x.classify.word_weights import VOCABULARY, WORDS, probabilities, restore
 from gpt2x.errors import InputDataError
 
@@ -50,7 +50,6 @@ class SparseClassifier(WeightedClassifier):
     calibrates: ClassVar[bool] = False
     """Whether to learn twice: first without a part of the texts, on which the confidence is chosen."""
 
-    objective = "accuracy"  # a hyperparameter of `nb` alone
     min_count: int
     random_state: Any
     reading_: dict[str, Any]
@@ -74,7 +73,7 @@ class SparseClassifier(WeightedClassifier):
         # Weights in float64 while they are learned and in float32 afterwards; texts x classes where classes are coded.
         check_memory(8 * num_classes * (2 * num_features + 2 * num_texts), num_features, num_classes)
         strength = self._calibrate(counts, y, num_classes) if self.calibrates else 0.0
-        weights, intercepts = self._learn(counts, y, self._row_weights, num_classes)
+        weights, intercepts = self._learn_present(counts, y, self._row_weights, num_classes)
         intercepts = intercepts - strength * log_shares(y, num_classes, self._row_weights)
         self.vectorizer_ = vectorizer
         self.weights_ = weights.astype(np.float32)
@@ -84,24 +83,36 @@ class SparseClassifier(WeightedClassifier):
         """Choose the confidence on a part of the texts, with what is learned from the others.
 
         Returns:
-            How much of the classes' log share to take from the scores (`calibration.fit_strength`): 0 for accuracy.
+            How much of the classes' log share to take from the scores: 0 for accuracy.
 
         """
         if len(y) * HELD_BACK < FEWEST:
-            return 0.0
+            none = np.zeros(0, np.int64)
+            return self._use_held_back(none, np.zeros((0, num_classes)), none, np.zeros(num_classes))
         rest, held = split_rows(y, HELD_BACK, np.random.default_rng(draw_seed(self.random_state)))
         learned, unseen = counts[rest], counts[held]
         known = np.flatnonzero(
             np.asarray(learned.sum(axis=0)).ravel()
         )  # words of held-back texts alone are unknown
-        weights, intercepts = self._learn(learned[:, known], y[rest], self._row_weights[rest], num_classes)
-        scores, strength = np.asarray(unseen[:, known] @ weights.T) + intercepts, 0.0
-        if self.objective == "macro":
-            log_prior = log_shares(y[rest], num_classes, self._row_weights[rest])
-            strength = fit_strength(scores, y[held], log_prior)
-            scores = scores - strength * log_prior
-        self._set_confidence(held, self._probabilities(scores), y[held])
-        return strength
+        weights, intercepts = self._learn_present(
+            learned[:, known], y[rest], self._row_weights[rest], num_classes
+        )
+        scores = np.asarray(unseen[:, known] @ weights.T) + intercepts
+        log_prior = log_shares(y[rest], num_classes, self._row_weights[rest])
+        return self._use_held_back(held, scores, y[held], log_prior, self._probabilities)
+
+    def _learn_present(
+        self, x: Any, y: np.ndarray, row_weights: np.ndarray, num_classes: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `_learn`, and for classes without a text weights under which they are never named."""
+        present, own = np.unique(y, return_inverse=True)
+        if len(present) == num_classes:
+            return self._learn(x, y, row_weights, num_classes)
+        weights, intercepts = np.zeros((num_classes, x.shape[1])), np.full(num_classes, NEVER)
+        intercepts[present] = 0.0
+        if len(present) > 1:
+            weights[present], intercepts[present] = self._learn(x, own, row_weights, len(present))
+        return weights, intercepts
 
     def _scores(self, texts: list[str]) -> np.ndarray:
         x = self.vectorizer_.transform(texts)  # (N, F), sparse
@@ -144,7 +155,10 @@ class SparseClassifier(WeightedClassifier):
     def _learn(
         self, x: Any, y: np.ndarray, row_weights: np.ndarray, num_classes: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (K, F) and intercepts (K,) from sparse features (N, F), class numbers (N,) and weights (N,)."""
+        """Weights (K, F) and intercepts (K,) from sparse features (N, F), class numbers (N,) and weights (N,).
+
+        Each class has a text.
+        """
         raise NotImplementedError
 
     def _probabilities(self, scores: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gpt2x.classify.predictor import Predictor
     from gpt2x.data.annotate import TextFile
+    from gpt2x.data.news_rows import Columns
 
 MOST_WORDS = 8
 """So many words are named by --explain."""
@@ -103,18 +104,15 @@ class Asking:
                 answer["words"] = [{"word": word, "weight": part} for word, part in self.words(text)]
             yield json.dumps(answer)  # ASCII, so that no text can end a line or steer a terminal
 
-    def label_file(
-        self, data: Path, text_columns: tuple[str, ...], form: str, skip_bad: bool, out: Path | None
-    ) -> None:
+    def label_file(self, data: Path, columns: Columns, skip_bad: bool, out: Path | None) -> None:
         """Print the rows of a file with their answers, or write them into `out`."""
         from gpt2x.data.annotate import read_texts
-        from gpt2x.data.news_rows import BadRows, Columns, check_form
+        from gpt2x.data.news_rows import BadRows
         from gpt2x.paths import atomic_write
 
-        check_form(form)
         bad, num = BadRows(skip_bad), min(self.top_k, len(self.predictor.classes))
         added = [f"{name}{_suffix(k)}" for k in range(num) for name in ("predicted_label", "probability")]
-        file = read_texts(data, Columns.of(None, text_columns, form), bad, added)
+        file = read_texts(data, columns, bad, added)
         pieces = self._labelled(file, added)
         if out is None:
             for piece in pieces:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt2x.cli.arguments import HELP, Argument, Completion, Option, Parser
 from gpt2x.cli.classify_lines import LIKE_A_TEXT, lines_as_they_come, texts_given
 from gpt2x.console import emit, say, set_quiet
-from gpt2x.errors import UsageError
+from gpt2x.errors import UsageError, quoted
+
+if TYPE_CHECKING:
+    from gpt2x.classify.saved import RowForm
+    from gpt2x.data.news_rows import Columns
 
 ABOUT = """\
 Name the label of each text, one line a text: the label, a tab, its probability.
@@ -57,15 +61,15 @@ OPTIONS = {
     ),
     "text_columns": Option(
         ("--text-column",),
-        "The column of the text; give it again for more. By default those with usual names, such as headline and "
-        "description.",
+        "The column of the text; give it again for more. By default those that were named for training, or those with "
+        "usual names, such as headline and description.",
         metavar="NAME", repeated=True,
     ),
     "form": Option(
         ("--input",),
         "How a row becomes a text: 'playground' (columns joined, the headline in lower case) or 'full' (each column a "
-        "field of its own, in its own case).",
-        default="playground", metavar="FORM",
+        "field of its own, in its own case). By default as for training.",
+        metavar="FORM",
     ),
     "skip_bad": Option(
         ("--skip-bad",), "Leave out rows that cannot be read, and count them, instead of ending.", bool, False
@@ -118,7 +122,7 @@ def predict(
     fields: bool,
     data: Path | None,
     text_columns: list[str] | None,
-    form: str,
+    form: str | None,
     skip_bad: bool,
     out: Path | None,
     as_json: bool,
@@ -133,9 +137,9 @@ def predict(
     given = texts_given(texts)
     if data is not None and given is not None:
         raise UsageError("give texts or --data, not both")
-    if data is None and (out is not None or text_columns or skip_bad):
+    if data is None and (out is not None or text_columns or form is not None or skip_bad):
         raise UsageError(
-            "--out, --text-column and --skip-bad are for the rows of a file; name it with --data"
+            "--out, --text-column, --input and --skip-bad are for the rows of a file; name it with --data"
         )
     if data is not None and (as_json or explain or fields):
         raise UsageError(
@@ -148,11 +152,33 @@ def predict(
     _say_what(folder, predictor)
     asking = Asking(predictor, top_k, abstain, explain)
     if data is not None:
-        asking.label_file(data, tuple(text_columns or ()), form, skip_bad, out)
+        asking.label_file(data, _columns(folder, predictor.row_form, text_columns, form), skip_bad, out)
         return
     for batch in lines_as_they_come() if given is None else [given]:
         emit("\n".join(asking.json_lines(batch, fields) if as_json else asking.lines(batch, fields)))
     asking.say_unknown()
+
+
+def _columns(
+    folder: Path, trained: RowForm | None, text_columns: list[str] | None, form: str | None
+) -> Columns:
+    """Which columns make a text, and how: as the command line has it, else as for training, which is then said."""
+    from gpt2x.data.news_rows import Columns, check_form
+
+    if form is not None:
+        check_form(form)
+    if trained is None:
+        return Columns.of(None, text_columns or (), form or "playground")
+    if form not in (None, trained.form):
+        say(
+            f"{folder} was trained with --input {trained.form}; with --input {form} it reads them another way"
+        )
+    columns = text_columns or trained.text_columns
+    if columns and not text_columns:
+        say(
+            f"{folder} was trained on the text of {', '.join(map(quoted, columns))}; --text-column names other columns"
+        )
+    return Columns.of(None, columns, form or trained.form)
 
 
 def _say_what(folder: Path, predictor: Any) -> None:

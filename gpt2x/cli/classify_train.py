@@ -80,6 +80,7 @@ def train(
     )
     news = read(data, limit, reading)
     from gpt2x.classify.base import check_replaceable
+    from gpt2x.classify.saved import RowForm
 
     check_replaceable(out)
     say(f"{kind.title}: {len(news):,} texts, {len(set(news.labels))} classes")
@@ -87,6 +88,7 @@ def train(
     start = time.perf_counter()
     classifier.fit(news.texts, news.labels)
     seconds = time.perf_counter() - start
+    classifier.row_form_ = RowForm(reading.form, reading.text_columns)
     classifier.save(out)
     if as_json:
         emit_json(

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gpt2x.data.files import lines_of
-from gpt2x.data.news_rows import BadRows, Columns, as_object, decode, is_json, normal, plain
-from gpt2x.data.tables import check_distinct, check_width, read_rows_text, table_rows
+from gpt2x.data.news_rows import BadRows, Columns, as_object, decode, is_json, normal
+from gpt2x.data.tables import check_distinct, check_width, plain, read_rows_text, row_place, table_rows
 from gpt2x.errors import InputDataError, quoted
 
 Answer = list[tuple[str, Any]]
@@ -29,7 +29,7 @@ class TextRow:
     """One row: its text, and itself as it stands in the file (cells, or an object's characters)."""
 
     text: str
-    source: list[str] | str
+    source: list[Any] | str
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TextFile:
         if self.head is None:
             return "".join(_json_line(row.source, answer) for row, answer in both)
         return self._table(
-            [*row.source, *("" if value is None else str(value) for _, value in answer)]
+            [*map(_written, row.source), *("" if value is None else str(value) for _, value in answer)]
             for row, answer in both
         )
 
@@ -68,6 +68,14 @@ class TextFile:
         table = io.StringIO()
         csv.writer(table, delimiter=self.separator, lineterminator="\n").writerows(rows)
         return table.getvalue()
+
+
+def _written(cell: Any) -> str:
+    """A cell as it is written again; one that is no text may stand in a column that is not read."""
+    try:
+        return plain(cell, "", "")
+    except InputDataError:
+        return str(cell)
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
@@ -121,10 +129,11 @@ def _table(path: Path, columns: Columns, bad: BadRows) -> TextFile:
         for row in rows:
             try:
                 check_width(row, len(head), path)
+                cells = [plain(row[1][place], head[place], row_place(row, path)) for place in places]
             except InputDataError as error:
                 bad.take(error)
                 continue
-            yield TextRow(columns.join([row[1][place] for place in places]), row[1])
+            yield TextRow(columns.join(cells), row[1])
 
     is_tabbed = path.name.lower().removesuffix(".gz").removesuffix(".xz").endswith(".tsv")
     return TextFile(read(), head, "\t" if is_tabbed else ",")

@@ -1,9 +1,12 @@
-"""A text may have fields, such as a headline and a description, with a separator between them."""
+"""A row of a file becomes one text, which may have fields, such as a headline and a description."""
 
 from __future__ import annotations
 
 FIELD_SEPARATOR = "\x1f"
 """Stands between the fields of a text: ASCII's unit separator. One that stands in a file is read as a blank."""
+
+FORMS = ("playground", "full")
+"""How the text columns of a row become one text (`news`): joined, or each a field of its own."""
 
 
 def unseparated(text: str) -> str:

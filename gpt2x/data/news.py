@@ -30,10 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from gpt2x.console import say
-from gpt2x.data.fields import FIELD_SEPARATOR
+from gpt2x.data.fields import FIELD_SEPARATOR, FORMS
 from gpt2x.data.news_rows import (
     AG_NEWS_CLASSES,
-    FORMS,
     LABEL_COLUMNS,
     TEXT_COLUMNS,
     BadRows,

@@ -14,8 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from gpt2x.console import say
-from gpt2x.data.fields import FIELD_SEPARATOR, unseparated
-from gpt2x.data.tables import Row, check_distinct, check_width, csv_rows, read_rows_text, table_rows
+from gpt2x.data.fields import FIELD_SEPARATOR, FORMS, unseparated
+from gpt2x.data.tables import (
+    Row,
+    check_distinct,
+    check_width,
+    csv_rows,
+    plain,
+    read_rows_text,
+    row_place,
+    table_rows,
+)
 from gpt2x.errors import InputDataError, UsageError, quoted
 
 AG_NEWS_CLASSES = {"1": "World", "2": "Sports", "3": "Business", "4": "Sci/Tech"}
@@ -26,9 +35,6 @@ LABEL_COLUMNS = ("category", "label", "class", "class index")
 
 TEXT_COLUMNS = ("headline", "title", "short_description", "description", "text")
 """What the columns of a text are called; all that are there are read, in this order."""
-
-FORMS = ("playground", "full")
-"""How the text columns of a row become one text (`news`)."""
 
 NEEDED = f"a label ({', '.join(LABEL_COLUMNS)}) and a text ({', '.join(TEXT_COLUMNS)})"
 
@@ -286,22 +292,6 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def plain(value: Any, key: str, where: str) -> str:
-    """A JSON value as text: null is empty, a truth value its spelling.
-
-    Raises:
-        InputDataError: an array or an object.
-
-    """
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    raise InputDataError(f"{where} has {_kind(value)} for its {key}; give text")
-
-
 def _kind(value: Any) -> str:
     return {dict: "an object", list: "an array", type(None): "null"}.get(type(value), "a single value")
 
@@ -323,12 +313,13 @@ def _table_pairs(rows: list[Row], path: Path, columns: Columns, bad: BadRows, st
     for row in rows:
         try:
             check_width(row, len(head), path)
+            label, *texts = (plain(row[1][i], head[i], row_place(row, path)) for i in (label_at, *text_at))
             if not has_header:
-                _check_ag_news_class(row, path)
+                _check_ag_news_class(label.strip(), row_place(row, path))
         except InputDataError as error:
             bad.take(error)
             continue
-        pairs.append((columns.join([row[1][i] for i in text_at]), row[1][label_at].strip()))
+        pairs.append((columns.join(texts), label.strip()))
     return Rows(pairs, is_ag_news=not has_header)
 
 
@@ -346,13 +337,11 @@ def _no_header(path: Path, head: list[str], columns: Columns, start: str) -> str
     )
 
 
-def _check_ag_news_class(row: Row, path: Path) -> None:
-    line, cells = row
-    label = cells[0].strip()
+def _check_ag_news_class(label: str, where: str) -> None:
     if label and label not in AG_NEWS_CLASSES:
         raise InputDataError(
-            f"{path}: the row that starts on line {line} has the unknown label {quoted(label)}; without a header "
-            "the first field is a class from 1 to 4, so give a header such as label,text if it is another"
+            f"{where} has the unknown label {quoted(label)}; without a header the first field is a class from 1 to 4, "
+            "so give a header such as label,text if it is another"
         )
 
 

@@ -14,6 +14,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _ROWS_AT_ONCE = 256
 _limit_lock = threading.Lock()
 
-Row = tuple[int, list[str]]
-"""The line that a row starts on, counted from 1, and its cells."""
+Row = tuple[int, list[Any]]
+"""The line that a row starts on, counted from 1, and its cells: of csv text, of Parquet any value (`plain`)."""
 
 
 def read_rows_text(path: Path) -> str:
@@ -146,7 +147,7 @@ def _rows_of_lines(lines: Iterable[str], path: Path, is_head: Callable[[list[str
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
-    """The columns' names, then the rows, as text; a row's line is its number, the names being line 1."""
+    """The columns' names, then the rows, as they are; a row's line is its number, the names being line 1."""
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
@@ -159,11 +160,47 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             line = 2
             for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
                 for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    yield line, ["" if cell is None else str(cell) for cell in cells]
+                    yield line, list(cells)
                     line += 1
     except (OSError, ArrowException) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputDataError(f"cannot read {path}: {reason[:120]}; is the file complete?") from error
+
+
+def plain(value: Any, key: str, where: str) -> str:
+    """A cell of Parquet or a value of JSON as text: what is missing is empty, a truth value as JSON spells it.
+
+    Args:
+        value: the cell.
+        key: the name of its column.
+        where: its row, for errors.
+
+    Raises:
+        InputDataError: an array, an object, or bytes that are not UTF-8.
+
+    >>> [plain(value, "label", "row 1") for value in ("a", b"a", None, float("nan"), True, 3, 0.5)]
+    ['a', 'a', '', '', 'true', '3', '0.5']
+    """
+    if isinstance(value, str):
+        return value
+    if value is None or (isinstance(value, float) and isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputDataError(f"{where} has bytes that are not UTF-8 for its {key}; give text") from error
+    if isinstance(value, dict | list | tuple):
+        kind = "an object" if isinstance(value, dict) else "an array"
+        raise InputDataError(f"{where} has {kind} for its {key}; give text")
+    return str(value)
+
+
+def row_place(row: Row, path: Path) -> str:
+    """A row in words, for errors."""
+    return f"{path}: the row that starts on line {row[0]}"
 
 
 def check_width(row: Row, width: int, path: Path) -> None:
@@ -173,11 +210,10 @@ def check_width(row: Row, width: int, path: Path) -> None:
         InputDataError: it has; the sentence names its line.
 
     """
-    line, cells = row
-    if len(cells) != width:
+    if len(row[1]) != width:
         raise InputDataError(
-            f"{path}: the row that starts on line {line} has {len(cells)} fields where the first has {width}; "
-            "is a field with a separator in it not quoted, or the file cut?"
+            f"{row_place(row, path)} has {len(row[1])} fields where the first has {width}; is a field with a separator "
+            "in it not quoted, or the file cut?"
         )
 
 

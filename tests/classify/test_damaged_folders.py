@@ -16,6 +16,8 @@ import safetensors.numpy
 from gpt2x import classify
 from gpt2x.classify.base import ARRAYS, TextClassifier
 from gpt2x.classify.kinds import HEADER
+from gpt2x.classify.predictor import open_predictor
+from gpt2x.classify.saved import RowForm
 from gpt2x.errors import InputDataError
 
 TEXTS = ["rain and wind", "goal of the caf\u00e9", "the price isn\u2019t more", ""]
@@ -43,7 +45,9 @@ def kept(fitted: TextClassifier, tmp_path_factory: pytest.TempPathFactory, tmp_p
     """A copy of a saved classifier of each kind, to be damaged."""
     if fitted.kind not in _saved:
         folder = tmp_path_factory.mktemp(fitted.kind) / "kept"
+        fitted.row_form_ = RowForm("full", ("headline", "text"))
         fitted.save(folder)
+        fitted.row_form_ = None
         _saved[fitted.kind] = folder, classify.load(folder).predict_proba(TEXTS)
     return Path(shutil.copytree(_saved[fitted.kind][0], tmp_path / "kept"))
 
@@ -101,7 +105,9 @@ def test_every_value_of_the_header_may_be_anything(fitted: TextClassifier, kept:
         if path[-1] in ("temperature", "named", "others", "offset", "strength") and new == 0.5:
             continue  # a value that it may have
         write_json(kept / HEADER, altered(header, path, new))
-        listing = path[0] == "files" and (new is GONE or new == ("x" if len(path) > 1 else []))
+        listing = path[0] in ("files", "text_columns") and (
+            new is GONE or new == ("x" if len(path) > 1 else [])
+        )
         harmless = (
             listing
             or path[0] in ("gpt2x", "params")
@@ -312,6 +318,9 @@ def test_what_decides_how_texts_are_read_is_saved(fitted: TextClassifier, kept: 
     header = json.loads((kept / HEADER).read_text())
     assert header["version"] == 6
     assert header["state"]["text_form"] == "nfc-apostrophe"
+    assert (header["input"], header["text_columns"]) == ("full", ["headline", "text"])
+    again = classify.load(kept)
+    assert again.row_form_ == open_predictor(kept).row_form == RowForm("full", ("headline", "text"))
     if fitted.kind in ("nb", "tfidf"):
         words = {"lowercase": True, "token_pattern": r"(?u)\b\w\w+\b"}
         assert header["state"]["reading"] == words | (
@@ -324,3 +333,14 @@ def test_what_decides_how_texts_are_read_is_saved(fitted: TextClassifier, kept: 
     else:
         assert header["params"]["lowercase"] is True
         assert set(header["state"]["tokenizer"]) == {"pattern", "sha256"}
+
+
+def test_a_folder_that_does_not_say_how_rows_were_read_is_read(fitted: TextClassifier, kept: Path) -> None:
+    header = json.loads((kept / HEADER).read_text())
+    write_json(kept / HEADER, {k: v for k, v in header.items() if k not in ("input", "text_columns")})
+    assert classify.load(kept).row_form_ is open_predictor(kept).row_form is None
+    check(kept, fitted.kind)
+    write_json(kept / HEADER, {**header, "input": "odd"})
+    check(kept, fitted.kind, refused=True)
+    with pytest.raises(InputDataError, match="input in classifier.json is not one of playground, full"):
+        open_predictor(kept)

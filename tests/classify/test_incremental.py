@@ -123,3 +123,44 @@ def test_other_classes_later_are_refused() -> None:
     model = learn_in_parts(NaiveBayes(), [slice(0, 30)])
     with pytest.raises(UsageError, match="not those of the first call"):
         model.partial_fit(["rain"], ["rain"], classes=["rain", "sport"])
+
+
+@pytest.mark.parametrize("model", MODELS, ids=IDS)
+def test_a_first_part_without_weights_keeps_its_classes_with_its_counts(model: Any) -> None:
+    texts, labels = make_texts()
+    model = clone(model).set_params(min_count=50)
+    with pytest.raises(InputDataError, match="in 50 or more of the texts so far"):
+        model.partial_fit(texts[:30], labels[:30], classes=["rain", "sport", "food"])
+    for others in (["a", "b", "c"], ["rain", "sport"], ["rain", "sport", "food", "more"]):
+        with pytest.raises(UsageError, match="not those of the first call"):
+            model.partial_fit(texts[30:], labels[30:], classes=others)
+    model.set_params(min_count=2).partial_fit(texts[30:], labels[30:])
+    whole = learn_in_parts(clone(model), [slice(0, 90)])
+    np.testing.assert_array_equal(model.weights_, whole.weights_)
+
+
+@pytest.mark.parametrize("at", ["_as_read", "counting", "_estimate"])
+@pytest.mark.parametrize("model", MODELS, ids=IDS)
+def test_an_interrupted_part_counts_no_text(model: Any, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = learn_in_parts(clone(model), [slice(0, 45)])
+
+    def interrupt(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def interrupt_last(*values: Any, **options: Any) -> np.ndarray:
+        calls.append(1)
+        return interrupt() if len(calls) == (2 if model.kind == "nb" else 1) else bincount(*values, **options)
+
+    calls: list[int] = []
+    bincount = np.bincount
+    with monkeypatch.context() as patch:
+        if at == "counting":
+            patch.setattr(np, "bincount", interrupt_last)  # the last step of counting
+        else:
+            patch.setattr(model, at, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            learn_in_parts(model, [slice(45, 90)])
+    again = learn_in_parts(model, [slice(45, 90)])
+    whole = learn_in_parts(clone(model), [slice(0, 90)])
+    np.testing.assert_array_equal(again.weights_, whole.weights_)
+    np.testing.assert_array_equal(again.predict_proba(["rain"]), whole.predict_proba(["rain"]))

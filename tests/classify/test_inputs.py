@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import OrderedDict
 from collections.abc import Iterator
 from enum import Enum
@@ -12,6 +13,7 @@ import pytest
 
 from gpt2x import classify
 from gpt2x.classify import NaiveBayes
+from gpt2x.classify.comparison import compare
 from gpt2x.classify.inputs import AS_IS, NFC, check_texts, encode_labels, in_form
 from gpt2x.errors import InputDataError, UsageError
 
@@ -179,6 +181,14 @@ def test_many_labels_take_no_more_room_than_they_need() -> None:
     classes, y = encode_labels(labels)
     assert len(classes) == 3
     assert y[:3].tolist() == [0, 1, 2]
+    labels, texts = labels[:40_001], ["rain and wind", "goal"] * 20_000 + ["rain"]
+    twice = [*texts, texts[0]], [*labels, labels[0]]
+    for use in (lambda: NaiveBayes().fit(texts, labels), lambda: compare(twice, ["nb"])):
+        tracemalloc.start()
+        use()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 80e6  # as an array of equal widths the labels would take 160 MB
 
 
 # -- one form of a text ------------------------------------------------------------------------------------------------

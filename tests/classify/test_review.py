@@ -53,6 +53,29 @@ def test_texts_without_a_word_are_no_duplicates_of_each_other() -> None:
     assert group_near_duplicates(["!", "?", "", "!", "a b", "b a"]).tolist() == [0, 1, 2, 0, 3, 3]
 
 
+def test_a_label_that_no_fold_could_learn_is_left_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    texts, labels, turned, _ = spoiled()
+    before = review(texts, labels)
+    assert "cannot be judged" not in capsys.readouterr().err
+    suspects = review([*texts, "rain storm wind", "Storm, wind, rain"], [*labels, "lone", "lone"])
+    assert not {len(texts), len(texts) + 1} & {row for one in suspects for row in one.rows}
+    assert len({row for one in suspects for row in one.rows} & set(turned)) >= 0.8 * len(turned)
+    assert len(before) > 0
+    assert "2 of 402 labels cannot be judged, such as 'lone'" in capsys.readouterr().err
+
+
+def test_folds_that_leave_one_class_to_learn_from_are_no_error_of_the_texts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    texts = [f"rain {word}" for word in ["wind", "snow", "storm", "cloud", "frost", "sunny"]]
+    with pytest.raises(InputDataError, match="all 6 texts have the label 'a'; a review needs at least two"):
+        review(texts, ["a"] * 6)
+    with pytest.raises(InputDataError, match="no label can be judged: outside of each fold"):
+        review(["rain", "goal"], ["a", "b"], folds=2)
+    assert all(one.label == "a" for one in review(texts, ["a"] * 5 + ["b"]))
+    assert "of 6 labels cannot be judged" in capsys.readouterr().err
+
+
 def test_what_cannot_be_reviewed_is_refused() -> None:
     with pytest.raises(InputDataError, match="there are 2 different texts; give at least 5"):
         review(["a", "b", "a"], ["x", "y", "x"])

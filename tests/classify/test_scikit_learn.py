@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from gpt2x.classify import HashedBayes, HashedLinear, NaiveBayes, TfidfLinear, load
+from gpt2x.classify import HashedBayes, HashedLinear, NaiveBayes, RNNClassifier, TfidfLinear, load
 from gpt2x.classify.base import TextClassifier
-from gpt2x.errors import UsageError
+from gpt2x.classify.calibration import UNCHANGED
+from gpt2x.errors import InputDataError, UsageError
 from tests.classify.conftest import make_corpus
 
 Corpus = tuple[list[str], list[str]]
@@ -56,20 +58,112 @@ def test_a_generator_is_a_random_state(quick: Any, corpus: Corpus, unseen: Corpu
     assert first.tolist() == second.tolist()
 
 
+def with_rows_that_do_not_count(num_texts: int) -> tuple[list[str], list[str], np.ndarray]:
+    """Texts, labels and weights; every second text has a wrong label, words of its own, and no weight."""
+    texts, labels = make_corpus(num_texts)
+    wrong = np.arange(num_texts) % 2 == 1
+    names = sorted(set(labels))
+    texts = [f"odd{i % 5} {text}" if wrong[i] else text for i, text in enumerate(texts)]
+    labels = [names[(names.index(label) + 1) % 3] if wrong[i] else label for i, label in enumerate(labels)]
+    return texts, labels, np.where(wrong, 0.0, 1.0 + np.arange(num_texts) % 3)
+
+
+@pytest.mark.parametrize("objective", ["accuracy", "macro"])
 @pytest.mark.parametrize("kind", WEIGHTED)
-def test_a_weight_of_none_is_like_no_text(kind: type[Any]) -> None:
-    texts = ["rain wind", "goal match", "rain goal"] * 20
-    labels = ["weather", "sport", "sport"] * 20
-    weights = np.array([1, 1, 0] * 20)
-    few = [i for i in range(60) if i % 3 < 2]
-    without = kind(random_state=0).fit([texts[i] for i in few], [labels[i] for i in few])
-    weighted = kind(random_state=0).fit(texts, labels, sample_weight=weights)
-    assert weighted.predict(["rain wind", "goal"]).tolist() == ["weather", "sport"]
-    ignored = abs(weighted.predict_proba(["rain"]) - without.predict_proba(["rain"])).max()
-    heeded = abs(
-        kind(random_state=0).fit(texts, labels).predict_proba(["rain"]) - without.predict_proba(["rain"])
+def test_a_weight_of_none_is_like_no_text(kind: type[Any], objective: str) -> None:
+    if objective == "macro" and kind is TfidfLinear:
+        pytest.skip("is not made for macro-F1")
+    dials = {"random_state": 0, "min_count": 2} | (
+        {"objective": objective} if kind is not TfidfLinear else {}
     )
-    assert ignored < heeded.max()
+    texts, labels, weights = with_rows_that_do_not_count(4200)
+    counted = np.flatnonzero(weights)
+    own, own_labels = [texts[i] for i in counted], [labels[i] for i in counted]
+    without = kind(**dials).fit(own, own_labels, sample_weight=weights[counted])
+    weighted = kind(**dials).fit(texts, labels, sample_weight=weights)
+    unseen = [*make_corpus(60, seed=5)[0], "odd1 odd2"]
+    assert weighted.confidence_ == without.confidence_ != UNCHANGED
+    np.testing.assert_array_equal(weighted.predict_proba(unseen), without.predict_proba(unseen))
+    assert weighted.knows(["odd1"]).tolist() == without.knows(["odd1"]).tolist()
+    np.testing.assert_array_equal(weighted.held_back_.rows, counted[without.held_back_.rows])
+    balanced = [
+        kind(**dials, class_weight="balanced").fit(*rows)
+        for rows in ((own, own_labels), (texts, labels, (weights > 0).astype(int)))
+    ]
+    np.testing.assert_array_equal(*(model.predict_proba(unseen) for model in balanced))
+
+
+def test_the_rnn_learns_nothing_of_a_text_without_weight() -> None:
+    texts, labels, weights = with_rows_that_do_not_count(240)
+    counted = np.flatnonzero(weights)
+    make = functools.partial(
+        RNNClassifier, tokenizer="learn", embedding=8, hidden=8, epochs=1, device="cpu", random_state=0
+    )
+    without = make().fit([texts[i] for i in counted], [labels[i] for i in counted], weights[counted])
+    weighted = make().fit(texts, labels, weights)
+    assert weighted.describe() == without.describe()
+    np.testing.assert_array_equal(weighted.predict_proba(texts), without.predict_proba(texts))
+
+
+@pytest.mark.parametrize("objective", ["accuracy", "macro"])
+@pytest.mark.parametrize("kind", WEIGHTED)
+def test_a_class_without_weight_is_known_and_never_named(
+    kind: type[Any], objective: str, tmp_path: Path
+) -> None:
+    texts, labels = make_corpus(4200)
+    own = {"objective": objective} if kind is not TfidfLinear else {}
+    model = kind(random_state=0, class_weight={"sport": 0}, **own).fit(texts, labels)
+    counted = [i for i, label in enumerate(labels) if label != "sport"]
+    assert set(model.held_back_.rows.tolist()) < set(counted)
+    assert model.classes_.tolist() == ["money", "sport", "weather"]
+    assert "sport" not in model.predict(texts[:300]).tolist()
+    model.save(tmp_path / "kept")
+    np.testing.assert_allclose(
+        load(tmp_path / "kept").predict_proba(texts[:9]), model.predict_proba(texts[:9]), rtol=1e-6
+    )
+    one = kind(random_state=0, class_weight={"sport": 0, "money": 0}, **own).fit(texts[:300], labels[:300])
+    assert set(one.predict(texts[:30])) == {"weather"}
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "weight", "sentence"),
+    [
+        ({"a": 0, "b": 0}, 1.0, "is 0 for every text"),
+        ({"a": 0}, [0.0, 1.0, 0.0, 0.0], None),
+        ({"b": 0}, [0.0, 1.0, 0.0, 0.0], "is 0 for every text"),
+        ({"a": 1e-30, "b": 1e-30}, 1e-20, "is 0 for every text"),
+        ({"a": 1e30}, 1e30, "comes to 3e\\+60 for all texts together, and may be 1e\\+18 at most"),
+        (None, 1e39, "comes to 4e\\+39 for all texts together, and may be 1e\\+18 at most"),
+        (None, 1e300, "comes to 4e\\+300 for all texts"),
+        (None, 1e-50, "too small for a float32"),
+    ],
+)
+def test_weights_under_which_nothing_can_be_learned_are_one_sentence(
+    make: Any, class_weight: Any, weight: Any, sentence: str | None
+) -> None:
+    texts, labels, weights = ["rain", "goal", "rain", "rain"], ["a", "b", "a", "a"], np.ones(4) * weight
+    if sentence is None:
+        dials = {"min_count": 1} if make.kind not in ("nb", "gpt2-lstm") else {}
+        model = make(class_weight=class_weight, **dials).fit(texts, labels, sample_weight=weights)
+        assert model.predict(["rain"]).tolist() == ["b"]
+        return
+    with pytest.raises(InputDataError, match=sentence):
+        make(class_weight=class_weight).fit(texts, labels, sample_weight=weights)
+    if hasattr(make(), "partial_fit"):
+        with pytest.raises(InputDataError, match=sentence):
+            make(class_weight=class_weight).partial_fit(texts, labels, ["a", "b"], weights)
+
+
+def test_macro_takes_half_of_the_shares_where_too_few_texts_are_held_back(make: Any) -> None:
+    if make.kind == "tfidf":
+        pytest.skip("is not made for macro-F1")
+    texts, labels = ["rain"] * 60, ["often"] * 48 + ["seldom"] * 12
+    dials = {"epochs": 1} if make.kind in ("rnn", "gpt2-lstm", "linear") else {}
+    plain, macro = (
+        make(objective=objective, **dials).fit(texts, labels).decision_function(["rain"])[0]
+        for objective in ("accuracy", "macro")
+    )
+    assert macro - plain == pytest.approx(0.5 * np.log(48 / 12), rel=1e-3)
 
 
 @pytest.mark.parametrize("kind", WEIGHTED)

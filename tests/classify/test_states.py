@@ -127,6 +127,27 @@ def test_what_is_damaged_is_computed_again(
     np.testing.assert_array_equal(again.predict_proba(corpus[0][:9]), shares)
 
 
+def test_states_that_are_begun_anew_are_never_taken_for_whole(
+    gpt2_folder: Path, corpus: Corpus, read: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = make_lstm(gpt2_folder).fit(*corpus).predict_proba(corpus[0][:9])
+    (file,) = kept()
+    os.truncate(file, 100)
+
+    def interrupted(self: GPT, ids: torch.Tensor) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GPT, "hidden_states", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make_lstm(gpt2_folder).fit(*corpus)
+    assert file.stat().st_size > 100
+    read.clear()
+    again = make_lstm(gpt2_folder).fit(*corpus)
+    assert sum(read) == len(corpus[0]), "the file holds zeros"
+    np.testing.assert_array_equal(again.predict_proba(corpus[0][:9]), shares)
+
+
 def test_the_oldest_states_go_when_all_take_too_much(gpt2_folder: Path, corpus: Corpus) -> None:
     def fit(texts: list[str], **changes: Any) -> Path:
         before = set(kept())

@@ -71,7 +71,10 @@ WRONG = [
     (["kept", "-k", "1.5"], "--top-k is '1.5'; give a whole number"),
     (["kept", "--json=yes"], "--json takes no value; leave '=yes' out"),
     (["kept", "rain", "-"], "give texts or '-', not both"),
-    (["kept", "rain", "--skip-bad"], "--out, --text-column and --skip-bad are for the rows of a file"),
+    (
+        ["kept", "rain", "--skip-bad"],
+        "--out, --text-column, --input and --skip-bad are for the rows of a file",
+    ),
 ]
 
 
@@ -96,7 +99,7 @@ def test_help_says_all_there_is_as_the_other_commands_do(run: Run, monkeypatch: 
     for option in OPTIONS.values():
         assert ", ".join(reversed(option.names)) in shown
         assert " ".join(option.help.split()) in unbroken
-    for fact in ("[required]", "[default: 1; x>=1]", "[default: 0.0; 0.0<=x<=1.0]", "[default: playground]"):
+    for fact in ("[required]", "[default: 1; x>=1]", "[default: 0.0; 0.0<=x<=1.0]"):
         assert fact in unbroken
     theirs = run("train", "--help").stdout
     for line in ("Options:", "  -q, --quiet ", "Show this message and exit.", "  Examples:"):

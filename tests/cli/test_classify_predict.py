@@ -132,5 +132,56 @@ def test_rows_that_cannot_be_read_end_it_or_are_left_out(run: Run, kept: Path, t
 
 
 def test_options_that_do_not_go_together_are_refused(run: Run, kept: Path, news: Path) -> None:
-    for arguments in (("text", "--data", news), ("text", "--skip-bad"), ("--data", news, "--json")):
+    wrong = (
+        ("text", "--data", news),
+        ("text", "--skip-bad"),
+        ("text", "--input", "full"),
+        ("--data", news, "--json"),
+    )
+    for arguments in wrong:
         assert run("predict", kept, *arguments).exit_code == 2
+
+
+SHOUTED = [
+    {"headline": f"{word} {word}", "short_description": more, "category": f"{word[0].upper()} {more}"}
+    for word in ("Rain", "RAIN", "Goal")
+    for more in ("today", "soon")
+] * 10
+
+
+@pytest.mark.parametrize("form", ["full", "playground"])
+def test_rows_are_read_as_they_were_for_training(run: Run, tmp_path: Path, form: str) -> None:
+    data, folder = tmp_path / "rows.jsonl", tmp_path / "kept"
+    data.write_text("\n".join(map(json.dumps, SHOUTED)), encoding="utf-8")
+    assert run("train", "--data", data, "--input", form, "--out", folder).exit_code == 0
+    code, as_trained, stderr = run("predict", folder, "--data", data)
+    assert code == 0
+    assert "--input" not in stderr
+    assert as_trained == run("predict", folder, "--data", data, "--input", form).stdout
+    other = "playground" if form == "full" else "full"
+    code, read_otherwise, stderr = run("predict", folder, "--data", data, "--input", other)
+    assert code == 0
+    assert read_otherwise != as_trained
+    assert (
+        f"{folder} was trained with --input {form}; with --input {other} it reads them another way\n"
+        in stderr
+    )
+    header = json.loads((folder / "classifier.json").read_text())
+    assert (header.pop("input"), header.pop("text_columns")) == (form, [])
+    (folder / "classifier.json").write_text(json.dumps(header), encoding="utf-8")
+    older = run("predict", folder, "--data", data).stdout
+    assert older == (as_trained if form == "playground" else read_otherwise), "as before there was the key"
+
+
+def test_columns_that_were_named_for_training_are_read_again(run: Run, tmp_path: Path) -> None:
+    data, folder = tmp_path / "rows.csv", tmp_path / "kept"
+    rows = [("rain rain", "goal goal", "wet"), ("goal goal", "rain rain", "sport")] * 20
+    data.write_text("body,text,label\n" + "\n".join(map(",".join, rows)), encoding="utf-8")
+    assert run("train", "--data", data, "--text-column", "Body", "--out", folder).exit_code == 0
+    code, stdout, stderr = run("predict", folder, "--data", data)
+    found = list(csv.DictReader(stdout.splitlines()))
+    assert (code, [row["predicted_label"] for row in found]) == (0, [label for *_, label in rows])
+    assert "was trained on the text of 'Body'; --text-column names other columns" in stderr
+    _, stdout, stderr = run("predict", folder, "--data", data, "--text-column", "text")
+    assert next(csv.DictReader(stdout.splitlines()))["predicted_label"] == "sport"
+    assert "was trained on" not in stderr

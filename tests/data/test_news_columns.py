@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
+from gpt2x.data.annotate import read_texts
 from gpt2x.data.news import read_news
+from gpt2x.data.news_rows import BadRows, Columns
+from gpt2x.data.tables import plain
 from gpt2x.errors import InputDataError, UsageError
 
 HEAD = ["id", "Summary", "review", "stars"]
@@ -80,6 +83,71 @@ def test_a_parquet_file_is_read_the_same(tmp_path: Path) -> None:
     assert (news.texts, news.labels) == (TEXTS, LABELS)
     with pytest.raises(InputDataError, match="lacks a column; each row needs a label"):
         read_news(tmp_path / "rows.parquet")
+
+
+CELLS = ["a ", "", None, float("nan"), True, False, 3, 2.5, b"caf\xc3\xa9"]
+
+
+def test_a_cell_is_the_text_that_json_gives_it() -> None:
+    found = [plain(cell, "label", "row 1") for cell in CELLS]
+    assert found == ["a ", "", "", "", "true", "false", "3", "2.5", "caf\u00e9"]
+    for wrong, why in ((b"\xff", "bytes that are not UTF-8"), ([1], "an array"), ({"a": 1}, "an object")):
+        with pytest.raises(InputDataError, match=f"rows.parquet, row 3 has {why} for its label; give text"):
+            plain(wrong, "label", "rows.parquet, row 3")
+
+
+@pytest.mark.parametrize(
+    "of_one_type", [CELLS[:3], [*CELLS[4:6], None], [7, None, 3], [2.5, float("nan"), None]]
+)
+def test_labels_of_each_kind_are_the_same_from_any_file(tmp_path: Path, of_one_type: list[Any]) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [{"text": f"text {i}", "label": label, "unread": [i]} for i, label in enumerate(of_one_type)]
+    if pyarrow.types.is_boolean(pyarrow.array(of_one_type).type):
+        spelled = [str(label).lower() if label is not None else "" for label in of_one_type]
+    else:
+        spelled = ["" if label is None or str(label) == "nan" else str(label) for label in of_one_type]
+    table = pyarrow.table(
+        {
+            "text": [row["text"] for row in rows],
+            "label": pyarrow.array(of_one_type, from_pandas=False),
+            "unread": [row["unread"] for row in rows],
+        }
+    )
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    (tmp_path / "rows.jsonl").write_bytes(lines(rows))
+    content = "".join(f"text {i},{label}\n" for i, label in enumerate(spelled))
+    (tmp_path / "rows.csv").write_text("text,label\n" + content, encoding="utf-8")
+    csv_news, json_news, parquet_news = (
+        read_news(tmp_path / f"rows.{ending}") for ending in ("csv", "jsonl", "parquet")
+    )
+    assert csv_news == json_news == parquet_news
+    assert parquet_news.labels == [label.strip() for label in spelled if label.strip()]
+
+
+def test_cells_that_are_no_text_are_refused_by_their_row(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table(
+        {"text": [b"good", b"\xff", b"fine"], "label": [b"x", b"y", b"z"], "image": [b"\xff"] * 3}
+    )
+    parquet.write_table(table, tmp_path / "bytes.parquet")
+    with pytest.raises(
+        InputDataError, match="row that starts on line 3 has bytes that are not UTF-8 for its text"
+    ):
+        read_news(tmp_path / "bytes.parquet")
+    assert read_news(tmp_path / "bytes.parquet", skip_bad=True).labels == ["x", "z"]
+    parquet.write_table(pyarrow.table({"text": [["a"]], "label": ["x"]}), tmp_path / "lists.parquet")
+    with pytest.raises(
+        InputDataError, match="row that starts on line 2 has an array for its text; give text"
+    ):
+        read_news(tmp_path / "lists.parquet")
+    bad = BadRows(skip=True)
+    file = read_texts(tmp_path / "bytes.parquet", Columns(), bad, ["predicted_label"])
+    rows = list(file.rows)
+    assert ([row.text for row in rows], bad.count) == (["good", "fine"], 1)
+    written = file.lines(rows, [[("predicted_label", None)]] * 2)
+    assert written.splitlines()[0] == "good,x,b'\\xff',"
 
 
 def test_the_order_of_the_names_is_that_of_the_text(tmp_path: Path) -> None:
