@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from gpt2x.errors import Gpt2xError, OutputError, UsageError
-from gpt2x.train.checkpoint import RunFolder, digest
+from gpt2x.train.checkpoint import RunFolder, digest, saved_settings
 from gpt2x.train.command import Command
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.launch import _explain
@@ -215,10 +215,11 @@ def test_a_stage_in_which_another_process_trains_is_not_cleared_nor_are_the_othe
     train_stages(stages(), LYRICS)
     lock = RunLock(tmp_path / "tuned" / "trainer")
     with pytest.raises(UsageError, match="another process trains in .*tuned"):
-        train_stages(stages(), LYRICS, overwrite=True)
+        train_stages(stages(seed=2), LYRICS, overwrite=True)
     lock.release()
     for name in ("base", "tuned"):
         assert RunFolder(tmp_path / name).checkpoints()
+        assert saved_settings(tmp_path / name)["seed"] != 2
 
 
 def test_a_stage_that_started_from_other_weights_is_not_passed_over(
