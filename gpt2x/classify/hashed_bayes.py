@@ -65,8 +65,10 @@ class HashedCounts:
             after[old] = before
             return after
 
-        arrays = (spread(array) for array in (self.in_class, self.texts_with, self.groups, self.group_bits))
-        copy = HashedCounts(union, *arrays, self.of_class.copy())
+        copy = HashedCounts(
+            union, spread(self.in_class), spread(self.texts_with), spread(self.groups), spread(self.group_bits),
+            self.of_class.copy(),
+        )  # fmt: skip
         return copy, np.searchsorted(union, numbers)
 
 
