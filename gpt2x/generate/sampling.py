@@ -22,9 +22,8 @@ from gpt2x.generate.sampling_config import GREEDY, SamplingConfig
 __all__ = ["GREEDY", "SamplingConfig", "adjust", "choose", "draw", "finite_scores", "sample"]
 
 _TINY_TEMPERATURE = 1e-30  # below, a float32 quotient would be 0/0
-_LARGEST = torch.finfo(
-    torch.float32
-).max  # an infinite score, of bias or penalties that add up, would become NaN
+_LARGEST = torch.finfo(torch.float32).max
+"""Of bias and penalties that add up to more, scores would become NaN."""
 
 
 def sample(

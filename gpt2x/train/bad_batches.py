@@ -108,9 +108,8 @@ def _record(setup: Setup, bad: BadStep) -> dict[str, Any]:
         "grad_norm": _finite(bad.grad_norm),
         "limit": _finite(bad.limit),
         "epoch": first / batches.num_blocks,
-        "data": {
-            name: value for name, value in bad.position.items() if name != "token_hash"
-        },  # of rank 0 alone
+        # Without the hash, which is of rank 0's tokens alone.
+        "data": {name: value for name, value in bad.position.items() if name != "token_hash"},
         "micro_batches": [
             {
                 "rank": number % setup.ranks.world_size,
