@@ -231,7 +231,7 @@ void check_look_up(const bpe::Kernels& version, const bpe::Vocabulary& vocabular
                    const Pieces& pieces) {
   using Words = bpe::Words<Id>;
   using Key = typename Words::Key;
-  Words table(16, 64);
+  Words table({.first = 16, .usual = 32, .most = 64});
   Tokens expected;
   std::vector<std::uint32_t> ends;
   std::size_t end = 0;
