@@ -85,7 +85,7 @@ def make_parts(device: str, out: Path, python: str = sys.executable) -> list[Par
                 *(python, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"),
                 "--continue-on-collection-errors",
                 f"--junitxml={out / 'tests.xml'}",
-                *pick(("tests/ops", "-m", "cuda"), ("tests/ops/test_bias_activations.py",)),
+                *pick(("tests/ops", "-m", "cuda"), ("tests/ops/test_bias_gelu.py",)),
             ),
             timeout_s=120,
             modules=("torch", "pytest"),

@@ -1,0 +1,97 @@
+"""bias_relu2: native against its reference, gradients, the kink at 0, bad input."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from ops_support import (
+    DTYPES,
+    SHAPES,
+    assert_as_exact_as_reference,
+    draw,
+    dtype_id,
+    require_native,
+    run_with_gradients,
+    shape_id,
+)
+
+from gpt2x.ops import backend, bias_relu2, reference
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+@pytest.mark.parametrize("dtype", DTYPES, ids=dtype_id)
+@pytest.mark.parametrize("with_bias", [True, False], ids=["bias", "no bias"])
+def test_results_and_gradients_are_as_exact_as_the_references(
+    device: str, shape: tuple[int, ...], dtype: torch.dtype, with_bias: bool
+) -> None:
+    require_native(device, dtype)
+    x = draw(1, *shape, dtype=dtype, scale=2.0, device=device)
+    inputs = [x, draw(2, shape[-1], dtype=dtype, device=device) if with_bias else None]
+    native = run_with_gradients(bias_relu2, inputs)
+    expected = run_with_gradients(reference.bias_relu2, inputs)
+    truth = run_with_gradients(reference.bias_relu2, inputs, torch.float64)
+    assert_as_exact_as_reference(native, expected, truth, dtype)
+
+
+def test_a_float32_bias_serves_beside_bfloat16_activations(device: str) -> None:
+    inputs = [draw(1, 7, 24, dtype=torch.bfloat16, device=device), draw(2, 24, device=device)]
+    native = run_with_gradients(bias_relu2, inputs)
+    expected = run_with_gradients(reference.bias_relu2, inputs)
+    truth = run_with_gradients(reference.bias_relu2, inputs, torch.float64)
+    assert_as_exact_as_reference(native, expected, truth, torch.bfloat16)
+    assert native[-1].dtype == torch.float32
+
+
+def test_gradients_agree_with_finite_differences_in_float64(device: str) -> None:
+    require_native(device, torch.float64)
+    x, bias = (
+        draw(seed, *shape, dtype=torch.float64, device=device) for seed, shape in ((1, (4, 5)), (2, (5,)))
+    )
+    assert torch.autograd.gradcheck(bias_relu2, [x.requires_grad_(), bias.requires_grad_()])
+    assert torch.autograd.gradcheck(bias_relu2, [x.requires_grad_()])
+
+
+def test_in_float32_it_is_torchs_relu_squared_to_the_last_bit(device: str) -> None:
+    inputs = [draw(1, 33, 70, device=device), draw(2, 70, device=device)]
+
+    def plain(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x + bias).square()
+
+    native, expected = run_with_gradients(bias_relu2, inputs), run_with_gradients(plain, inputs)
+    for one, other in zip(
+        native[:2], expected[:2], strict=True
+    ):  # the bias's gradient is a sum in another order
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e20, -1e20, 3e38, -3e38, 0.0, -0.0])
+def test_extreme_numbers_come_out_as_from_the_reference(device: str, value: float) -> None:
+    """Results and slopes; at 0 both are 0, and what overflows is infinite."""
+    x = torch.full((3,), value, device=device)
+    for one, other in zip(
+        run_with_gradients(bias_relu2, [x]), run_with_gradients(reference.bias_relu2, [x]), strict=True
+    ):
+        torch.testing.assert_close(one, other, equal_nan=True, rtol=0, atol=0)
+
+
+def test_non_contiguous_input_gives_what_its_copy_gives(device: str) -> None:
+    x = draw(1, 32, 6, device=device).T
+    bias = draw(2, 64, device=device)[::2]
+    assert torch.equal(bias_relu2(x, bias), bias_relu2(x.contiguous(), bias.contiguous()))
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((torch.zeros(2, 4, dtype=torch.int32),), "x: expected dtype .* got int32"),
+        ((torch.zeros(()),), "x: expected"),
+        ((torch.zeros(2, 4), torch.zeros(3)), r"bias: expected shape \(4,\), got \(3,\)"),
+        ((torch.zeros(2, 4), torch.zeros(4).double()), "bias: expected dtype float32"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(mode: str, arguments: tuple, words: str) -> None:
+    with backend.using(mode), pytest.raises(ValueError, match=words):
+        bias_relu2(*arguments)
