@@ -117,9 +117,8 @@ def _kept(
         return None
     file, done = folder / _STATES, _read_progress(folder, shape, batches)
     if not done:
-        (folder / _PROGRESS).unlink(
-            missing_ok=True
-        )  # it would pass what is empty now for what it was written of
+        # It would pass what is empty now for what it was written of.
+        (folder / _PROGRESS).unlink(missing_ok=True)
         with file.open("wb") as opened:
             _reserve(opened.fileno(), 2 * shape[0] * shape[1])
     values = np.memmap(file, np.float16, "r" if done == batches else "r+", shape=shape)

@@ -17,7 +17,7 @@ from typing import Any
 
 from gpt2x.data.files import lines_of
 from gpt2x.data.news_rows import BadRows, Columns, as_object, decode, is_json, normal
-from gpt2x.data.tables import check_distinct, check_width, plain, read_rows_text, row_place, table_rows
+from gpt2x.data.tables import cell_text, check_distinct, check_width, plain, read_rows_text, table_rows
 from gpt2x.errors import InputDataError, quoted
 
 Answer = list[tuple[str, Any]]
@@ -129,7 +129,7 @@ def _table(path: Path, columns: Columns, bad: BadRows) -> TextFile:
         for row in rows:
             try:
                 check_width(row, len(head), path)
-                cells = [plain(row[1][place], head[place], row_place(row, path)) for place in places]
+                cells = [cell_text(row, place, head, path) for place in places]
             except InputDataError as error:
                 bad.take(error)
                 continue

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gpt2x.console import say
 from gpt2x.data.lines import with_end_words
-from gpt2x.data.tables import check_distinct, check_width, plain, row_place, table_rows
+from gpt2x.data.tables import cell_text, check_distinct, check_width, table_rows
 from gpt2x.errors import InputDataError, UsageError, quoted
 from gpt2x.paths import assets_dir
 
@@ -245,7 +245,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     read = [(name, i) for i, name in enumerate(columns) if name in (*COLUMNS, "tags")]
     for row in rows:
         check_width(row, len(columns), path)
-        yield row[0], {name: plain(row[1][i], name, row_place(row, path)) for name, i in read}
+        yield row[0], {name: cell_text(row, i, columns, path) for name, i in read}
 
 
 def _names(cells: Iterable[str]) -> list[str]:

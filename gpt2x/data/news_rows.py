@@ -17,6 +17,7 @@ from gpt2x.console import say
 from gpt2x.data.fields import FIELD_SEPARATOR, FORMS, unseparated
 from gpt2x.data.tables import (
     Row,
+    cell_text,
     check_distinct,
     check_width,
     csv_rows,
@@ -313,7 +314,7 @@ def _table_pairs(rows: list[Row], path: Path, columns: Columns, bad: BadRows, st
     for row in rows:
         try:
             check_width(row, len(head), path)
-            label, *texts = (plain(row[1][i], head[i], row_place(row, path)) for i in (label_at, *text_at))
+            label, *texts = (cell_text(row, i, head, path) for i in (label_at, *text_at))
             if not has_header:
                 _check_ag_news_class(label.strip(), row_place(row, path))
         except InputDataError as error:

@@ -12,7 +12,7 @@ import csv
 import io
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isnan
 from pathlib import Path
@@ -196,6 +196,12 @@ def plain(value: Any, key: str, where: str) -> str:
         kind = "an object" if isinstance(value, dict) else "an array"
         raise InputDataError(f"{where} has {kind} for its {key}; give text")
     return str(value)
+
+
+def cell_text(row: Row, place: int, columns: Sequence[str], path: Path) -> str:
+    """The cell of a row in one of the `columns`, as `plain` gives it; of a csv it is text already."""
+    cell = row[1][place]
+    return cell if isinstance(cell, str) else plain(cell, columns[place], row_place(row, path))
 
 
 def row_place(row: Row, path: Path) -> str:

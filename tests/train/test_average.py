@@ -18,7 +18,7 @@ from gpt2x.train.average import WeightAverage, decay_at
 from gpt2x.train.config import TrainConfig
 from gpt2x.train.setup import Setup
 from tests.train.conftest import run
-from tests.train.test_loop import assert_equal_weights, interrupt_at, metrics, trained
+from tests.train.test_loop import assert_equal_weights, interrupted_at, metrics, trained
 
 Tiny = Callable[..., TrainConfig]
 YES, NO = torch.tensor(True), torch.tensor(False)
@@ -84,14 +84,12 @@ def test_averaged_weights_are_validated_and_published_and_the_raw_ones_kept(
     ids=["plain", "bf16 weights"],
 )
 def test_a_resumed_average_is_that_of_an_uninterrupted_run_bit_for_bit(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+    tiny: Tiny, changes: dict[str, Any]
 ) -> None:
     whole, broken = (tiny(name, ema=0.8, **changes) for name in ("whole", "broken"))
     trained(whole)
-    with monkeypatch.context() as patch:
-        interrupt_at(5, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(broken)
+    with interrupted_at(5):
+        run(broken)
     trained(broken)
     one, other = averages(whole.out), averages(broken.out)
     assert all(torch.equal(one[name], other[name]) for name in one)

@@ -20,7 +20,7 @@ from gpt2x.train.config import TrainConfig
 from gpt2x.train.loop import Result
 from gpt2x.train.setup import Setup
 from tests.train.conftest import run
-from tests.train.test_loop import assert_equal_weights, interrupt_at, metrics
+from tests.train.test_loop import assert_equal_weights, interrupted_at, metrics
 
 Tiny = Callable[..., TrainConfig]
 
@@ -100,14 +100,10 @@ def test_a_folder_without_checkpoints_has_but_one_kind_of_weights(tmp_path: Path
         weights_of(tmp_path, "worst")
 
 
-def test_a_resumed_run_remembers_its_best(
-    tiny: Tiny, measured: Callable[[list[float]], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_remembers_its_best(tiny: Tiny, measured: Callable[[list[float]], None]) -> None:
     measured([2.0, 2.5, 2.4])
-    with monkeypatch.context() as patch:
-        interrupt_at(6, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(tiny())
+    with interrupted_at(6):
+        run(tiny())
     result = trained(tiny())
     assert (result.best_step, result.best_validation_loss) == (4, 2.0)
     assert about(result.run)["step"] == 4
@@ -151,16 +147,12 @@ def test_a_loss_that_is_no_number_is_never_the_best() -> None:
     assert Best.from_state(None) == Best()
 
 
-def test_the_logged_loss_after_a_resume_is_that_of_the_uninterrupted_run(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_logged_loss_after_a_resume_is_that_of_the_uninterrupted_run(tiny: Tiny) -> None:
     """The line of step 8 tells of steps 5 to 8, also where the run stopped after step 6."""
     whole, broken = tiny("whole", log_every=4), tiny("broken", log_every=4)
     run(whole)
-    with monkeypatch.context() as patch:
-        interrupt_at(6, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(broken)
+    with interrupted_at(6):
+        run(broken)
     run(broken)
     assert metrics(whole.out) == metrics(broken.out)
 
@@ -170,10 +162,8 @@ def test_a_longer_run_with_a_stable_rate_is_the_run_that_was_long_from_the_start
     long = tiny("long", steps=20, schedule="wsd")
     trained(long)
     short = tiny("short", steps=20, schedule="wsd", save_every=8, eval_every=4)
-    with pytest.MonkeyPatch.context() as patch:
-        interrupt_at(8, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(tiny("short", steps=12, schedule="wsd", save_every=8))
+    with interrupted_at(8):
+        run(tiny("short", steps=12, schedule="wsd", save_every=8))
     trained(short, resume=True)
     assert_equal_weights(long.out, short.out)
 

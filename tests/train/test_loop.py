@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,14 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainingStep, "__call__", call)
 
 
+@contextlib.contextmanager
+def interrupted_at(step: int) -> Iterator[None]:
+    """What trains in here is interrupted by Ctrl-C in that step."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_at(step, patch)
+        yield
+
+
 def test_the_loss_falls_and_the_run_folder_is_a_hugging_face_folder(tiny: Tiny) -> None:
     result = trained(tiny(steps=60))
     losses = [line["loss"] for line in metrics(str(result.run))]
@@ -95,14 +104,12 @@ def test_the_loss_falls_and_the_run_folder_is_a_hugging_face_folder(tiny: Tiny) 
     ids=["plain", "everything on"],
 )
 def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+    tiny: Tiny, changes: dict[str, Any]
 ) -> None:
     whole, broken = tiny("whole", **changes), tiny("broken", **changes)
     trained(whole)
-    with monkeypatch.context() as patch:
-        interrupt_at(5, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(broken)
+    with interrupted_at(5):
+        run(broken)
     trained(broken)
     assert_equal_weights(whole.out, broken.out)
     assert metrics(whole.out) == metrics(broken.out)

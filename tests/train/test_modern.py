@@ -25,7 +25,7 @@ from gpt2x.train.records import read_record
 from tests.train.conftest import TINY, run
 from tests.train.test_distributed import flags, losses, torchrun
 from tests.train.test_initial import SHAPE, prepared
-from tests.train.test_loop import assert_equal_weights, interrupt_at
+from tests.train.test_loop import assert_equal_weights, interrupted_at
 
 Tiny = Callable[..., TrainConfig]
 needs_ops = pytest.mark.skipif(
@@ -67,15 +67,13 @@ def test_a_part_that_there_is_not_is_refused_with_the_choices(part: dict[str, st
     ids=["plain", "bf16 weights, attention reset"],
 )
 def test_a_modern_run_is_resumed_bit_for_bit_and_used_as_any(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    tiny: Tiny, changes: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, broken = (tiny(name, modern=True, save_every=4, **changes) for name in ("whole", "broken"))
     result = trained(whole)
     assert "; with rotary positions, QK-norm and ReLU²" in capsys.readouterr().err
-    with monkeypatch.context() as patch:
-        interrupt_at(5, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(broken)
+    with interrupted_at(5):
+        run(broken)
     run(broken)
     assert_equal_weights(whole.out, broken.out)
     model, tokenizer = load_folder(result.run)

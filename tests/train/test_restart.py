@@ -27,7 +27,7 @@ from gpt2x.train.recipe import LYRICS
 from gpt2x.train.step import StepResult, TrainingStep
 from tests.train.conftest import run
 from tests.train.test_initial import SHAPE
-from tests.train.test_loop import assert_equal_weights, interrupt_at
+from tests.train.test_loop import assert_equal_weights, interrupt_at, interrupted_at
 
 Tiny = Callable[..., TrainConfig]
 
@@ -77,10 +77,8 @@ def test_what_a_killed_process_left_half_written_is_swept(tiny: Tiny, tmp_path: 
 def test_overwrite_clears_only_at_the_first_start_under_torchrun(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_at(5, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(tiny())
+    with interrupted_at(5):
+        run(tiny())
     with monkeypatch.context() as patch:
         patch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
         run(tiny(), overwrite=True)
@@ -91,13 +89,11 @@ def test_overwrite_clears_only_at_the_first_start_under_torchrun(
 
 
 def test_what_is_done_to_the_files_on_top_does_not_reach_the_checkpoints(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(tiny("whole"))
-    with monkeypatch.context() as patch:
-        interrupt_at(5, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(tiny("broken"))
+    with interrupted_at(5):
+        run(tiny("broken"))
     for file in (tmp_path / "broken").iterdir():
         if file.is_file() and file.suffix == ".safetensors":
             with file.open("r+b") as opened:  # in place, as save_pretrained writes
@@ -161,10 +157,8 @@ def test_a_disk_without_room_for_a_checkpoint_is_refused_before_the_first_step(
 def test_the_advice_after_an_interruption_keeps_what_was_saved(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_at(5, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(tiny(), overwrite=True)
+    with interrupted_at(5):
+        run(tiny(), overwrite=True)
     said = capsys.readouterr().err
     assert "after step 5 of 12; the same command without --overwrite goes on from there" in said
     with monkeypatch.context() as patch:
@@ -200,10 +194,8 @@ def test_overwrite_clears_all_stages_at_the_first_start(
 ) -> None:
     train_stages(stages(), LYRICS)
     (tmp_path / "tuned" / "README.md").write_text("mine", encoding="utf-8")
-    with monkeypatch.context() as patch:
-        interrupt_at(1, patch)
-        with pytest.raises(KeyboardInterrupt):
-            train_stages(stages(seed=2), LYRICS, overwrite=True)
+    with interrupted_at(1):
+        train_stages(stages(seed=2), LYRICS, overwrite=True)
     assert not RunFolder(tmp_path / "tuned").checkpoints(), "a restart would take it for finished"
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert [result.steps for result in train_stages(stages(seed=2), LYRICS, overwrite=True)] == [2, 2]
@@ -254,14 +246,12 @@ def test_a_run_of_before_that_does_not_know_its_first_weights_goes_on(
     assert run(tuned) is not None
 
 
-def test_a_run_that_wrote_over_its_source_goes_on(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_wrote_over_its_source_goes_on(tiny: Tiny) -> None:
     first = run(tiny(steps=2))
     assert first is not None
     again = tiny(init_from=str(first.run), save_every=2, **SHAPE)
-    with monkeypatch.context() as patch:
-        interrupt_at(4, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(again, overwrite=True)
+    with interrupted_at(4):
+        run(again, overwrite=True)
     assert run(again) is not None
 
 
@@ -270,10 +260,8 @@ def test_a_checkpoint_that_was_just_written_outlives_a_damaged_later_one(tiny: T
     run(config)
     (tmp_path / "run" / "trainer" / "step-00000012" / "optimizer.safetensors").write_bytes(b"damaged")
     changed = dataclasses.replace(config, save_every=2, keep=1)
-    with pytest.MonkeyPatch.context() as patch:
-        interrupt_at(2, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(changed)
+    with interrupted_at(2):
+        run(changed)
     assert [folder.name for folder in RunFolder(tmp_path / "run").checkpoints()] == ["step-00000010"]
     newest = RunFolder(tmp_path / "run").newest_whole()
     assert newest is not None

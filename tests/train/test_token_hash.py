@@ -13,7 +13,7 @@ from gpt2x.data.batches import TokenBatches, hash_of_blocks
 from gpt2x.train.checkpoint import RunFolder
 from gpt2x.train.config import TrainConfig
 from tests.train.conftest import run
-from tests.train.test_loop import interrupt_at
+from tests.train.test_loop import interrupted_at
 
 Tiny = Callable[..., TrainConfig]
 STREAM = np.arange(1003, dtype=np.uint16)
@@ -47,7 +47,7 @@ def test_it_changes_with_one_token_with_the_order_and_with_the_length() -> None:
 
 
 def test_a_run_tells_it_keeps_it_and_goes_on_with_it(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = run(tiny("whole", steps=101, eval_every=0, log_every=50))
     assert whole is not None
@@ -55,10 +55,8 @@ def test_a_run_tells_it_keeps_it_and_goes_on_with_it(
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tokens ")]
     assert [line.endswith("after step 100") for line in lines] == [True, False]
     assert whole.token_hash in lines[1]
-    with monkeypatch.context() as patch:
-        interrupt_at(50, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(tiny("broken", steps=101, eval_every=0))
+    with interrupted_at(50):
+        run(tiny("broken", steps=101, eval_every=0))
     capsys.readouterr()
     other = run(tiny("broken", steps=101, eval_every=0, batch_size=1))
     assert other is not None
@@ -69,13 +67,9 @@ def test_a_run_tells_it_keeps_it_and_goes_on_with_it(
     assert f"{checkpoint.state['data']['token_hash']:016x}" == whole.token_hash
 
 
-def test_a_run_of_an_earlier_version_goes_on_without_one(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_at(5, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(tiny())
+def test_a_run_of_an_earlier_version_goes_on_without_one(tiny: Tiny, tmp_path: Path) -> None:
+    with interrupted_at(5):
+        run(tiny())
     state = next((tmp_path / "run" / "trainer").glob("step-*/state.json"))
     values = json.loads(state.read_text(encoding="utf-8"))
     del values["data"]["token_hash"]

@@ -28,7 +28,7 @@ from gpt2x.train.step import StepResult, TrainingStep
 from gpt2x.train.step_options import StepOptions
 from gpt2x.train.writer import Writer, snapshot
 from tests.train.conftest import run
-from tests.train.test_loop import assert_equal_weights, interrupt_at, metrics, trained
+from tests.train.test_loop import assert_equal_weights, interrupted_at, metrics, trained
 
 Tiny = Callable[..., TrainConfig]
 KILLS = 10 if os.environ.get("GPT2X_TEST_LONG") else 3
@@ -65,10 +65,8 @@ def test_steps_are_computed_while_a_checkpoint_is_written_and_do_not_reach_it(
 ) -> None:
     """The checkpoint of step 4 is written only when step 8 begins, and is what a run of 4 steps ends with."""
     changes = {"eval_every": 0, "keep": 5}
-    with monkeypatch.context() as patch:
-        interrupt_at(4, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(tiny("short", **changes))
+    with interrupted_at(4):
+        run(tiny("short", **changes))
     run(tiny("long", **changes))
     written = threading.Event()
     with monkeypatch.context() as patch:
@@ -108,10 +106,8 @@ def test_an_end_by_ctrl_c_or_by_a_bad_loss_waits_for_the_checkpoint(
         return original(folder, *arguments, **others)
 
     monkeypatch.setattr(RunFolder, "save", slow)
-    with monkeypatch.context() as patch:
-        interrupt_at(3, patch)
-        with pytest.raises(KeyboardInterrupt):
-            run(tiny("stopped"))
+    with interrupted_at(3):
+        run(tiny("stopped"))
     assert read_checkpoint(tmp_path / "stopped" / "trainer" / "step-00000003").step == 3
 
     forward = TrainingStep.forward
