@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from gpt2x.bench.contender import Contender
 from gpt2x.bench.effort import Effort
@@ -117,19 +118,31 @@ def start_all(contenders: Sequence[Contender], listener: Listener) -> None:
             contender.drop(failed)
 
 
+@dataclass
+class Kept:
+    """What became of a block of `whole_rounds`."""
+
+    is_complete: bool = True
+    """False when it was interrupted."""
+
+
 @contextmanager
-def whole_rounds(contenders: Sequence[Contender], listener: Listener) -> Iterator[None]:
+def whole_rounds(contenders: Sequence[Contender], listener: Listener) -> Iterator[Kept]:
     """Close all at the end; Ctrl-C after the first whole round ends the block early and keeps what is measured.
+
+    Whoever shows that raises the interrupt again afterwards, so that the command ends as one that was interrupted.
 
     Raises:
         KeyboardInterrupt: before that.
 
     """
+    kept = Kept()
     try:
-        yield
+        yield kept
     except KeyboardInterrupt:
         if not contenders or any(not (contender.reason or contender.seconds) for contender in contenders):
             raise
+        kept.is_complete = False
         listener.stage("interrupted: the figures are those of the rounds before")
     finally:
         for contender in contenders:

@@ -77,6 +77,13 @@ class Machine:
         gpus = tuple(Gpu(**{**gpu, "capability": tuple(gpu["capability"])}) for gpu in values["gpus"])
         return cls(**{**values, "gpus": gpus, "instruction_sets": tuple(values["instruction_sets"])})
 
+    def is_like(self, other: Machine) -> bool:
+        """True when both have the same processor, as far as they tell, as many cores of it, and the same GPUs."""
+        numbers = ((self.cpu_family, other.cpu_family), (self.cpu_model, other.cpu_model))
+        same_kind = all(ours == theirs for ours, theirs in numbers if ours is not None and theirs is not None)
+        names = ("cpu", "cores", "gpus", "instruction_sets")
+        return same_kind and all(getattr(self, name) == getattr(other, name) for name in names)
+
     def has_fast_bf16(self, device: str) -> bool:
         """True when matrix products in bfloat16 have instructions of their own on that device."""
         if device == "cuda":
@@ -204,14 +211,24 @@ def load_average() -> float:
 
 
 def cpu_seconds() -> tuple[float, float]:
-    """CPU time used so far (by the whole machine, by this process and its finished children); (0, own) off Linux."""
+    """CPU time used so far on the cores that this process may use: (by all programs, by it and its finished children).
+
+    (0, own) off Linux.
+    """
     own = time.process_time() + sum(os.times()[2:4])
     try:
-        fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
+        lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
     except OSError:
         return 0.0, own
+    ours = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    ticks = sum(_busy_ticks(fields) for name, *fields in map(str.split, lines) if name in ours)
+    return ticks / os.sysconf("SC_CLK_TCK"), own
+
+
+def _busy_ticks(fields: list[str]) -> int:
+    """Of a core's line in /proc/stat."""
     user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields[:8])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"), own
+    return user + nice + system + irq + softirq + steal
 
 
 def memory_bytes(key: str) -> int:

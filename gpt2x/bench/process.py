@@ -97,6 +97,7 @@ class Process:
         except queue.Empty:
             raise TookTooLong("took too long and was stopped") from None
         if line is None:
+            self.lines.put(None)  # it has ended for whoever asks next, too
             raise self._why_it_ended()
         reply: dict[str, Any] = json.loads(line)
         if reply["event"] == "failed":

@@ -16,7 +16,7 @@ from gpt2x.cli.bench_common import DATA, MODEL, Text, look_at_machine, terminati
 from gpt2x.cli.lengths import parse_seconds
 from gpt2x.cli.options import Device, Json, Out, Quiet, Seed, examples
 from gpt2x.console import columns, progress, say
-from gpt2x.errors import UsageError
+from gpt2x.errors import Gpt2xError, UsageError
 
 if TYPE_CHECKING:
     from gpt2x.bench.ladder.results import Results
@@ -144,6 +144,8 @@ def bench(
         # Also after Ctrl-C: what is finished is kept.
         if results.measured:
             _finish(results, results_folder, as_json=as_json)
+    if not results.measured:
+        raise Gpt2xError(f"no rung could be measured: {results.rows[0].title}: {results.rows[0].reason}")
 
 
 def _climb(

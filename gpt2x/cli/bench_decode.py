@@ -67,6 +67,8 @@ def decode(
         raise Gpt2xError(f"torch does not work here: {failed}") from failed
     if as_json:
         emit_json(found.as_dict())
-        return
-    emit("\n".join(report.sentences(found)) + "\n")
-    emit_table(list(report.HEAD), report.table_rows(found), right=list(report.RIGHT))
+    else:
+        emit("\n".join(report.sentences(found)) + "\n")
+        emit_table(list(report.HEAD), report.table_rows(found), right=list(report.RIGHT))
+    if not found.complete:
+        raise KeyboardInterrupt

@@ -173,7 +173,12 @@ def _run(results: Results, data: Data, folder: Path) -> None:
     from gpt2x.ops import keep_freed_memory
 
     keep_freed_memory()  # else returning and fetching pages is charged to whoever has the larger tensors
-    results.step, results.threads = step_in_words(results.setting), torch.get_num_threads()
+    step, threads = step_in_words(results.setting), torch.get_num_threads()
+    if any(entry.trials for entry in results.entries):
+        _refuse_other_conditions(
+            results, folder, {"torch": torch.__version__, "threads": threads, "step": step}
+        )
+    results.step, results.threads = step, threads
     start, before_s = time.monotonic(), results.duration_s
     width = columns()
     for line in (report.setting_line(results), results.text):
@@ -198,6 +203,34 @@ def _run(results: Results, data: Data, folder: Path) -> None:
                 advance(1, note=f"slice {number} of {of}")
 
         Race(results, make_run, save=save, listener=Screen()).run()
+
+
+def _refuse_other_conditions(results: Results, folder: Path, here: dict[str, Any]) -> None:
+    """Times of runs are held against one another, so all of them are of one machine, one torch and one way to step.
+
+    Raises:
+        UsageError: this is another machine than the race was begun on, or something of `here` is not as it was then.
+
+    """
+    import dataclasses
+
+    from gpt2x.bench.machine import without_torch
+
+    begun = results.machine
+    now = dataclasses.replace(without_torch(), gpus=begun.gpus)
+    then = {
+        "torch": begun.versions.get("torch", here["torch"]),
+        "threads": results.threads,
+        "step": results.step,
+    }
+    changed = [f"{name} {then[name]} then and {here[name]} now" for name in here if then[name] != here[name]]
+    if not begun.is_like(now):
+        changed.insert(0, f"{begun.describe('cpu')} then and {now.describe('cpu')} now")
+    if changed:
+        raise UsageError(
+            f"the race in {folder} was begun under other conditions ({'; '.join(changed)}), so that its times cannot "
+            "be held against new ones; begin a new race"
+        )
 
 
 def show_race(results: Results, folder: Path | None, written: list[Path], *, as_json: bool) -> None:

@@ -152,7 +152,7 @@ def compare(
         for line in [*side_by_side.notes(compared), *side_by_side.differences(*results)]:
             emit(clean(report.wrap(f"Note: {line}.", columns())))
     if threshold is not None:
-        side_by_side.fail_below(compared, threshold)
+        side_by_side.fail_below(*results, threshold)
 
 
 def explain(

@@ -18,6 +18,7 @@ from gpt2x.tables import emit_table
 if TYPE_CHECKING:
     from gpt2x.bench.ladder.config import Setting
     from gpt2x.bench.ladder.launch import Launcher
+    from gpt2x.bench.step.compare import Comparison
 
 HELP = {
     "peer": "Whom to measure beside us: naive, nanogpt, nanogpt-kept, compile, hf; may be repeated; by default all.",
@@ -70,14 +71,27 @@ def step(
             found = step_peers.compare(
                 contestants, setting, launcher.launch, dtype=dtype, rounds=rounds, steps=steps, stage=say
             )
+    _show(found, as_json=as_json)
+    if not found.complete:
+        raise KeyboardInterrupt
+
+
+def _show(found: Comparison, *, as_json: bool) -> None:
+    """Print the table and what belongs to it, or the JSON."""
+    from gpt2x.bench.records import to_json
+    from gpt2x.bench.step import compare as step_peers
+
     if as_json:
-        emit_json(found.as_dict())
+        emit_json(to_json(found))
         return
     say("")
     emit_table(list(step_peers.HEAD), step_peers.table_rows(found), right=list(step_peers.RIGHT))
+    lines = step_peers.failures(found)
     distance = step_peers.loss_difference(found)
     if distance is not None:
-        emit(f"\nlosses after the same steps differ by at most {distance:.4f} nats")
+        lines.append(f"losses after the same steps differ by at most {distance:.4f} nats")
+    if lines:
+        emit("\n" + "\n".join(lines))
 
 
 @contextmanager

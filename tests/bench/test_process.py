@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,15 @@ from gpt2x.bench.ladder.config import Setting, StepConfig
 from gpt2x.bench.ladder.launch import Launcher, Ranks
 from gpt2x.bench.ladder.step import build_model
 from gpt2x.bench.machine import Machine, cpu_seconds, memory_bytes
-from gpt2x.bench.process import FAILURES, Missing, OutOfMemory, WorkerFailed, probe
+from gpt2x.bench.process import (
+    FAILURES,
+    Missing,
+    OutOfMemory,
+    WorkerFailed,
+    probe,
+    run_worker,
+    worker_environment,
+)
 from gpt2x.errors import MissingComponentError
 from gpt2x.process_memory import peak_memory, reset_peak_memory
 
@@ -188,6 +197,23 @@ def test_a_machine_survives_the_way_through_json(workstation: Machine) -> None:
 
 def test_a_setting_survives_the_way_through_json(tiny_setting: Setting) -> None:
     assert Setting.from_dict(json.loads(json.dumps(tiny_setting.as_dict()))) == tiny_setting
+
+
+def test_a_process_that_has_died_says_so_every_time_it_is_asked(tmp_path: Path) -> None:
+    environment = worker_environment(tmp_path, None)
+    worker = run_worker("gpt2x.bench.no_such_worker", environment, tmp_path / "log")
+    for _ in range(2):
+        with pytest.raises(WorkerFailed, match="no_such_worker"):
+            worker.receive(time.monotonic() + 60)
+    worker.kill()
+
+
+def test_only_the_cores_that_a_process_may_use_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = "cpu  900 0 0 0 0 0 0 0 0 0\ncpu0 100 0 0 0 0 0 0 0 0 0\ncpu1 800 0 0 0 0 0 0 0 0 0\nintr 5\n"
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding: stat)
+    whole, _ = cpu_seconds()
+    assert whole == 100 / os.sysconf("SC_CLK_TCK")
 
 
 def test_memory_and_cpu_time_have_sensible_units() -> None:

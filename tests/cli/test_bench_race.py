@@ -156,6 +156,30 @@ def test_a_race_is_gone_on_with_as_it_was_begun(
     assert "has changed since; begin a new race" in changed.stderr
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"cpu": "Another CPU", "cpu_family": 99, "cpu_model": 1}, "Another CPU (family 99, model 1)"),
+        ({"versions": {"torch": "1.0"}}, "torch 1.0 then"),
+    ],
+)
+def test_a_race_of_another_machine_is_not_gone_on_with(
+    change: dict[str, Any], sentence: str, race: Callable[..., Any], tmp_path: Path, fake: Made
+) -> None:
+    out = tmp_path / "out"
+    assert race("--entrants", "rotary", "--seeds", "2", "--out", str(out)).exit_code == 0
+    file = out / "results.json"
+    values = json.loads(file.read_text(encoding="utf-8"))
+    values["machine"].update(change)
+    file.write_text(json.dumps(values), encoding="utf-8")
+    before = file.read_bytes()
+    refused = race("--resume", str(out), "--seeds", "3")
+    assert refused.exit_code == 2
+    assert "begun under other conditions" in refused.stderr
+    assert sentence in " ".join(refused.stderr.split())
+    assert file.read_bytes() == before
+
+
 def test_the_help_names_every_entrant(race: Callable[..., Any]) -> None:
     told = "".join(race("--help").stdout.split())  # it wraps between any two words
     assert ", ".join(entrant.key for entrant in ENTRANTS[1:]).replace(" ", "") in told

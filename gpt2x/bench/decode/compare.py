@@ -141,6 +141,8 @@ class Decoded:
     bandwidths: list[float]
     """Bytes a second that the memory gave, round by round."""
     entries: list[Entry]
+    complete: bool = True
+    """False when it was interrupted."""
 
     @property
     def bandwidth(self) -> float:
@@ -180,6 +182,7 @@ class Decoded:
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``; the shape is in docs/reference/bench-decode.md."""
         return {
+            "complete": self.complete,
             "setting": dataclasses.asdict(self.setting),
             "machine": self.machine.as_dict(),
             "device": {
@@ -413,7 +416,8 @@ def compare(
             bandwidths=memory.bandwidths,
             entries=[contender.entry for contender in contenders],
         )
-        with whole_rounds(contenders, listener):
+        with whole_rounds(contenders, listener) as kept:
             start_all(contenders, listener)
             interleave([memory, *contenders], Effort(rounds=rounds), listener=listener)
+        found.complete = kept.is_complete
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gpt2x.errors import UsageError
@@ -121,7 +121,7 @@ class Setting:
     """How many batches make one optimizer step on the accumulation rung."""
     device: str = "cpu"
     """The fastest device that the ladder may use; `StepConfig.device` says which one a rung does use."""
-    device_reason: str = "no CUDA GPU here"
+    device_reason: str = field(default="no CUDA GPU here", compare=False)
     """Why there is no GPU rung, where there is none."""
     ranks: int = 2
     """How many processes the DDP rung has."""

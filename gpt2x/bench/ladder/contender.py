@@ -11,6 +11,7 @@ from gpt2x.bench.ladder.config import StepConfig
 from gpt2x.bench.ladder.launch import Runner
 from gpt2x.bench.ladder.results import Row
 from gpt2x.bench.ladder.rungs import Rung
+from gpt2x.bench.process import WorkerFailed
 from gpt2x.bench.stats import MS_PER_SECOND
 
 Turn = Callable[["StepContender", bool], dict[str, Any]]
@@ -75,6 +76,12 @@ class StepContender(Contender):
         steps_s = (self.steps + self.warm_steps) * self.row.step.median / MS_PER_SECOND
         return steps_s + (0.0 if self.runner else self.start_s)
 
+    def drop(self, reason: WorkerFailed) -> None:
+        """Keep the figures that there are, and say in the row why there are no more."""
+        super().drop(reason)
+        stopped = f"failed in round {self.round}, so that its figures are those before: {reason}"
+        self.row.note = f"{self.row.note}; {stopped}" if self.row.note else stopped
+
     def close(self) -> None:
         """End its process; it can be started again."""
         if self.runner is not None:
@@ -106,3 +113,7 @@ class Confirmation(Contender):
         self.newest_ms = [self.scale * ms for ms in measured["samples_ms"]]
         self.samples_ms += self.newest_ms
         return sum(self.newest_ms) / MS_PER_SECOND
+
+    def close(self) -> None:
+        """End the step's process: it may still be at what was asked for here."""
+        self.of.close()

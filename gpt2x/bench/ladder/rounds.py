@@ -85,24 +85,31 @@ class Rounds:
         """After a whole round: its figures count, and where they are certain enough there need be no other."""
         self._count_rounds_in_turn()
         is_early = number - 1 < self.effort.least_rounds
-        return is_early or not all(self._is_certain(*pair) for pair in self._pairs())
+        return is_early or not all(self._is_certain(one.row, other.row) for one, other in self._pairs())
 
     def _count_rounds_in_turn(self) -> None:
-        """From the first whole round in turn on, the figures are those of such rounds; round 1 was time apart."""
-        results = self.results
-        rows = [row for row in [*results.rows, *results.left_out, *results.peers] if row.is_measured]
-        if any(len(row.samples_ms) < 2 for row in rows):
-            return
-        results.interleaved = True
-        for row in rows:
-            row.first_round_counts = False
+        """From the first whole round in turn on, the figures are those of such rounds; round 1 was time apart.
 
-    def _pairs(self) -> list[tuple[Row, Row]]:
-        """What the tables hold against one another: a rung and the one before, the top and what is beside it."""
+        One that failed before it had such a round keeps the figures of its first.
+        """
+        if all(contender.reason for contender in self.contenders):
+            return
+        self.results.interleaved = True
+        for contender in self.contenders:
+            row = contender.row
+            row.first_round_counts = all(number == 1 for number in row.rounds)
+
+    def _pairs(self) -> list[tuple[StepContender, StepContender]]:
+        """What the tables hold against one another: a rung and the one before, the top and what is beside it.
+
+        Without those that failed by now: no more is learned of them.
+        """
         results = self.results
         pairs = [(row, results.before(row)) for row in results.measured]
         pairs += [(row, results.top) for row in [*results.left_out, *results.peers] if row.is_measured]
-        return [(row, other) for row, other in pairs if other is not None]
+        of_row = {id(contender.row): contender for contender in self.contenders if not contender.reason}
+        both = ((of_row.get(id(row)), of_row.get(id(other))) for row, other in pairs)
+        return [(one, other) for one, other in both if one is not None and other is not None]
 
     def _is_certain(self, row: Row, other: Row) -> bool:
         return self.results.ratio(row, other).width <= self.effort.width
@@ -122,17 +129,13 @@ class Rounds:
         self.pair = ()
 
     def _least_certain(self, left_s: float) -> tuple[StepContender, StepContender] | None:
-        of_row = {id(contender.row): contender for contender in self.contenders if not contender.reason}
         widest, found = self.effort.width, None
-        for row, other in self._pairs():
-            pair = of_row.get(id(other)), of_row.get(id(row))
-            if pair[0] is None or pair[1] is None:
-                continue
-            ratio = self.results.ratio(row, other)
-            takes_s = ROUNDS_OF_A_PAIR * (pair[0].expected_s() + pair[1].expected_s())
+        for one, other in self._pairs():
+            ratio = self.results.ratio(one.row, other.row)
+            takes_s = ROUNDS_OF_A_PAIR * (one.expected_s() + other.expected_s())
             may = ratio.rounds < self.effort.rounds and takes_s <= left_s and math.isfinite(ratio.width)
             if may and ratio.width > widest:
-                widest, found = ratio.width, (pair[0], pair[1])
+                widest, found = ratio.width, (other, one)
         return found
 
 

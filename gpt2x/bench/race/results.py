@@ -237,19 +237,32 @@ def load(path: Path) -> Results:
         values = json.loads(text)
         if values["format"] != FORMAT or values["schema"] != SCHEMA:
             raise ValueError("format")
-        return _from_dict(values)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        results = _from_dict(values)
+        _derive(results)
+        return results
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise InputDataError(
             f"{file} is no result of `gpt2x bench race`, or a damaged one ({type(error).__name__}); give another"
         ) from error
+
+
+def _derive(results: Results) -> None:
+    """Derive every figure, so that nobody stumbles over a damaged one later."""
+    results.as_dict()
+    if results.rounds:
+        for entry in results.entries:
+            results.final_loss(entry), results.step_ms(entry)
 
 
 def _from_dict(values: dict[str, Any]) -> Results:
     entries = [_entry_from_dict(entry) for entry in values["entrants"]]
     if not entries or entries[0].entrant is not BASELINE:
         raise ValueError("entrants")
+    setting = Setting.from_dict(values["setting"])
+    if any(entry.runs and len(entry.trials) < len(setting.rates) for entry in entries):
+        raise ValueError("sweep")
     return Results(
-        setting=Setting.from_dict(values["setting"]),
+        setting=setting,
         machine=Machine.from_dict(values["machine"]),
         entries=entries,
         num_seeds=int(values["num_seeds"]),

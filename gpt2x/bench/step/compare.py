@@ -100,7 +100,9 @@ CPU_GOALS: Mapping[tuple[str, str], Goal] = {
     ("bfloat16", "nanogpt-kept"): Goal(goal=1.3, stretch=1.6),
     ("float32", "nanogpt"): Goal(goal=1.4, stretch=1.7),
 }
-"""By dtype and peer; set for GPT-2 124M with B = 4, T = 64 on a CPU with AVX512-BF16."""
+"""By dtype and peer; set for `CPU_GOALS_OF` on a CPU with AVX512-BF16."""
+CPU_GOALS_OF = ("gpt2", 4, 64)
+"""Model, B and T: GPT-2 124M."""
 
 
 def _peer_step(name: str) -> PeerStep:
@@ -203,6 +205,8 @@ class Comparison:
     setting: Setting
     dtype: str
     entries: list[Entry]
+    complete: bool = True
+    """False when it was interrupted."""
 
     @property
     def ours(self) -> Entry:
@@ -229,8 +233,10 @@ class Comparison:
         return entry.cpu_ms / self.ours.cpu_ms
 
     def goal(self, entry: Entry) -> Goal | None:
-        """The goal against this peer, where there is one."""
-        return CPU_GOALS.get((self.dtype, entry.name)) if self.setting.device == "cpu" else None
+        """The goal against this peer, where there is one for this setting."""
+        setting = self.setting
+        is_meant = setting.device == "cpu" and (setting.model, setting.batch, setting.seq) == CPU_GOALS_OF
+        return CPU_GOALS.get((self.dtype, entry.name)) if is_meant else None
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``; the shape is in docs/reference/bench-step.md."""
@@ -248,7 +254,12 @@ class Comparison:
                     "goal": dataclasses.asdict(goal) if goal else None,
                 }
             )
-        return {"setting": self.setting.as_dict(), "dtype": self.dtype, "entries": rows}
+        return {
+            "complete": self.complete,
+            "setting": self.setting.as_dict(),
+            "dtype": self.dtype,
+            "entries": rows,
+        }
 
 
 def select(names: Sequence[str]) -> list[PeerStep]:
@@ -350,10 +361,11 @@ def compare(
         StepContender(step, functools.partial(launch, step.make(setting, dtype)), steps) for step in chosen
     ]
     listener = Teller(stage)
-    with whole_rounds(contenders, listener):
+    with whole_rounds(contenders, listener) as kept:
         start_all(contenders, listener)
         interleave(contenders, Effort(rounds=rounds), listener=listener)
-    return Comparison(setting=setting, dtype=dtype, entries=[contender.entry for contender in contenders])
+    entries = [contender.entry for contender in contenders]
+    return Comparison(setting=setting, dtype=dtype, entries=entries, complete=kept.is_complete)
 
 
 # ----------------------------------------------------------------------------------------------------------------
@@ -383,6 +395,15 @@ def _row(comparison: Comparison, entry: Entry) -> list[str]:
         f"{goal.goal:g} ({goal.stretch:g})" if goal else "",
         f"{entry.peak_memory_bytes / 1e9:.2f} GB",
         f"{entry.losses[-1]:.3f}",
+    ]
+
+
+def failures(comparison: Comparison) -> list[str]:
+    """Which steps have the figures of some rounds only, and why."""
+    return [
+        f"{entry.title} failed after {len(entry.rounds_ms)} round{'s' * (len(entry.rounds_ms) != 1)}: {entry.failed}"
+        for entry in comparison.entries
+        if entry.failed and entry.step_ms
     ]
 
 

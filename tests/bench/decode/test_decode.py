@@ -194,6 +194,7 @@ def test_an_interruption_keeps_whole_rounds_and_without_one_is_passed_on() -> No
     found = run(interrupted_after(10))  # eight in a round
     assert [len(entry.token_ms) for entry in found.entries] == [2, 2, 1, 1, 1, 1, 1, 1]
     assert found.ratio(found.entries[0]) == 2.0
+    assert not found.complete
     bench = interrupted_after(3)
     with pytest.raises(KeyboardInterrupt):
         run(bench)
@@ -323,7 +324,7 @@ def test_the_command_shows_a_table_and_json_has_its_documented_shape() -> None:
     assert "round 5 of 5" in shown.stderr
     told = json.loads(bench_decode("--rounds", "2", "--model", "micro", "--json", "-q").stdout)
     assert set(told) == {
-        "setting", "machine", "device", "bandwidth", "bandwidths", "baseline", "entries",
+        "complete", "setting", "machine", "device", "bandwidth", "bandwidths", "baseline", "entries",
     }  # fmt: skip
     assert told["setting"]["model"] == "micro"
     entry = told["entries"][0]

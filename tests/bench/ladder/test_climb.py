@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 
 import pytest
@@ -10,10 +11,12 @@ import pytest
 from gpt2x.bench.ladder.climb import Climb, Listener
 from gpt2x.bench.ladder.config import Setting, StepConfig
 from gpt2x.bench.ladder.effort import Effort
+from gpt2x.bench.ladder.report import text
 from gpt2x.bench.ladder.results import Results, Row
 from gpt2x.bench.ladder.rungs import RUNGS, select
 from gpt2x.bench.machine import Machine
-from gpt2x.bench.process import Missing, OutOfMemory
+from gpt2x.bench.process import Missing, OutOfMemory, WorkerFailed
+from gpt2x.bench.records import to_json
 from gpt2x.bench.step.compare import ladder_peers
 from tests.bench.fakes import Bench, FakeRunner
 
@@ -451,17 +454,57 @@ def test_ctrl_c_keeps_the_finished_rungs_and_ends_every_process(
     assert bench.closed == len(bench.launched)
 
 
-def test_a_process_that_dies_in_a_later_round_leaves_its_earlier_figures(climb: Run) -> None:
-    from gpt2x.bench.process import WorkerFailed
+def dying(has: Callable[[StepConfig], object], in_round: int) -> Bench:
+    """The process of a step with that property fails in its n-th round."""
 
-    def dies(config: object, rounds: int) -> bool:
-        if rounds == 2 and getattr(config, "autocast", None):
+    def dies(config: StepConfig, rounds: int) -> bool:
+        if rounds == in_round and has(config):
             raise WorkerFailed("killed")
         return False
 
-    results = climb(Bench(interrupt=dies), select("bf16"))
-    assert row(results, "bf16").counts
-    assert len(row(results, "bf16").samples_ms) == 1
+    return Bench(interrupt=dies)
+
+
+def test_a_process_that_dies_in_a_later_round_leaves_its_earlier_figures_and_the_others_theirs(
+    climb: Run,
+) -> None:
+    bench = dying(lambda config: config.attention == "flash" and not config.padded_vocab_size, 2)
+    results = climb(bench, select("flash,vocab"), effort=Effort(steps=2, rounds=4))
+    start, flash, vocab = results.measured
+    assert flash.counts
+    assert flash.note == "failed in round 2, so that its figures are those before: killed"
+    assert (flash.rounds, flash.first_round_counts) == ([1], True)
+    for other in (start, vocab):
+        assert (other.rounds, other.first_round_counts) == ([1, 2, 3, 4], False)
+    assert results.interleaved
+    assert "not in turn" not in text.text(results)
+
+
+def test_a_top_that_dies_before_a_round_in_turn_and_was_measured_beside_peers_keeps_its_figures(
+    climb: Run,
+) -> None:
+    top = dying(lambda config: config.padded_vocab_size and config.network == "gpt2x", 3)
+    results = climb(top, select("vocab"), effort=Effort(steps=2, rounds=4), peers=ladder_peers(["hf"]))
+    vocab = row(results, "vocab")
+    assert (vocab.rounds, vocab.first_round_counts) == ([1, 1], True)
+    assert vocab.step.median == 100.0
+    json.dumps(to_json(results))
+    assert "transformers" in text.text(results)
+
+
+def test_a_ladder_of_which_nothing_is_left_keeps_the_first_round(climb: Run) -> None:
+    results = climb(dying(lambda config: True, 2), select("flash"))
+    assert [r.step.median for r in results.measured] == [100.0, 100.0]
+    assert not results.interleaved
+
+
+def test_a_process_that_dies_while_its_gain_is_confirmed_is_ended_and_started_again(climb: Run) -> None:
+    bench = dying(lambda config: config.attention == "flash", 2)
+    bench.step_ms = lambda config: 200.0 if config.attention == "flash" else 100.0
+    results = climb(bench, select("flash"), effort=Effort(steps=2, rounds=3))
+    flash = row(results, "flash")
+    assert not flash.pays
+    assert sum(config.attention == "flash" for config in bench.launched) == 2
 
 
 def test_compile_time_is_kept_apart_from_step_time(climb: Run) -> None:

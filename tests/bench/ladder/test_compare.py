@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gpt2x.bench import records
+from gpt2x.bench.ladder.loss_check import DIFFERS
 from gpt2x.bench.ladder.report import compare
 from gpt2x.bench.ladder.results import Results
 from gpt2x.cli.app import app
@@ -133,21 +134,21 @@ def test_results_without_a_top_can_be_compared_too() -> None:
 
 def test_the_gate_names_the_rungs_that_are_slower() -> None:
     with pytest.raises(Gpt2xError, match=r"below 0\.95 × A: bf16 autocast 0\.83 ×$"):
-        compare.fail_below(compare.compare(*two()), 0.95)
-    compare.fail_below(compare.compare(*two()), 0.8)
-    compare.fail_below(compare.compare(*two(40.0)), 1.0)
+        compare.fail_below(*two(), 0.95)
+    compare.fail_below(*two(), 0.8)
+    compare.fail_below(*two(40.0), 1.0)
 
 
 def test_the_gate_says_when_the_difference_may_be_noise() -> None:
     with pytest.raises(Gpt2xError, match=r"bf16 autocast 0\.99 × \(within noise\)"):
-        compare.fail_below(compare.compare(*two(50.5)), 0.999)
+        compare.fail_below(*two(50.5), 0.999)
 
 
 def test_the_gate_does_not_pass_a_rung_that_can_no_longer_run() -> None:
     a, b = two(50.0)
     b.rows[1] = made.without_figures("bf16", "it crashed", records.FAILED)
     with pytest.raises(Gpt2xError, match="bf16 autocast not measured in B"):
-        compare.fail_below(compare.compare(a, b), 0.95)
+        compare.fail_below(a, b, 0.95)
 
 
 def test_the_gate_does_not_pass_what_it_cannot_judge() -> None:
@@ -189,3 +190,40 @@ def test_json_is_whole_also_when_the_gate_fails(files: list[str]) -> None:
     assert set(compared) == {"a", "b", "differences", "facts", "rungs"}
     assert compared["rungs"][1]["within_noise"] is False
     assert compared["rungs"][1]["ratio"] == pytest.approx(50 / 60)
+
+
+def test_the_gate_does_not_pass_rungs_that_an_interrupted_run_did_not_reach() -> None:
+    a, b = two(50.0)
+    compare.fail_below(a, b, 0.95)  # B has other rungs by choice
+    b.complete = False
+    assert "B was interrupted" in compare.differences(a, b)
+    with pytest.raises(Gpt2xError, match="flash attention not reached in B"):
+        compare.fail_below(a, b, 0.95)
+
+
+def test_the_gate_does_not_pass_a_rung_that_gets_its_loss_wrong() -> None:
+    a, b = two(50.0)
+    b.rows[1].loss = made.check(DIFFERS, "off by 5 nats")
+    assert "loss is off" in compare.table(compare.compare(a, b), 120)
+    with pytest.raises(Gpt2xError, match=r"below 0\.95 × A: bf16 autocast: loss is off in B$"):
+        compare.fail_below(a, b, 0.95)
+    a.rows[1].loss = b.rows[1].loss
+    compare.fail_below(a, b, 0.95)
+
+
+def test_rungs_that_stand_on_other_steps_are_named() -> None:
+    a, b = two(50.0)
+    b.rows[1].config = {**b.rows[1].config, "world_size": 2, "device": "cuda"}
+    assert "not the same step in A and B (world_size): bf16 autocast" in compare.differences(a, b)
+
+
+def test_processors_of_one_name_and_two_kinds_are_two_machines_and_the_reason_for_a_cpu_is_no_setting() -> (
+    None
+):
+    a, b = two()
+    b.rows = a.rows
+    b.setting = dataclasses.replace(b.setting, device_reason="--device cpu was asked for")
+    b.machine = dataclasses.replace(b.machine, cpu_family=25, cpu_model=17)
+    assert compare.differences(a, b) == [], "an older file does not say which kind it was"
+    a.machine = dataclasses.replace(a.machine, cpu_family=26, cpu_model=2)
+    assert "family 25" in compare.differences(a, b)[0]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,7 @@ from gpt2x.bench.race.entrants import ENTRANTS, select
 from gpt2x.bench.race.race import Race
 from gpt2x.bench.race.results import Results, load, start
 from gpt2x.bench.race.setting import Setting, window_of
+from gpt2x.bench.records import to_json
 from gpt2x.errors import InputDataError, UsageError
 
 from .made import LAPTOP, SETTING, Made, falling
@@ -132,6 +136,31 @@ def test_more_rounds_may_be_asked_for_later(tmp_path: Path) -> None:
 def test_a_file_that_is_no_race_is_one_sentence(text: str, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputDataError, match=r"results\.json is no result of `gpt2x bench race`"):
+        load(tmp_path)
+
+
+def _without_a_sweep(values: dict[str, Any]) -> None:
+    values["entrants"][0]["sweep"] = []
+
+
+def _without_points(values: dict[str, Any]) -> None:
+    values["entrants"][1]["runs"][0].update(steps=[], seconds=[], losses=[])
+
+
+def _without_time(values: dict[str, Any]) -> None:
+    values["entrants"][1]["runs"][0]["seconds"] = [0.0 for _ in values["entrants"][1]["runs"][0]["seconds"]]
+
+
+@pytest.mark.parametrize("damage", [_without_a_sweep, _without_points, _without_time])
+def test_a_file_from_which_no_figures_follow_is_one_sentence(
+    damage: Callable[[dict[str, Any]], None], tmp_path: Path
+) -> None:
+    results = begin(seeds=3)
+    Race(results, Made(falling({}))).run()
+    values = to_json(results)
+    damage(values)
+    (tmp_path / "results.json").write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(InputDataError, match="a damaged one"):
         load(tmp_path)
 
 

@@ -9,12 +9,14 @@ import torch
 
 from gpt2x.bench.ladder.config import Setting, StepConfig
 from gpt2x.bench.ladder.step import TimedStep
+from gpt2x.bench.process import WorkerFailed
 from gpt2x.bench.step.compare import (
     DTYPES,
     HEAD,
     PEER_STEPS,
     Comparison,
     compare,
+    failures,
     loss_difference,
     select,
     table_rows,
@@ -87,6 +89,8 @@ def test_an_interruption_keeps_whole_rounds_and_without_one_is_passed_on(tiny_se
     found = _run(in_round(3), tiny_setting, "nanogpt", rounds=5)
     assert len(found.entries[1].rounds_ms) == 2
     assert found.ratio(found.entries[1]) == 1.0
+    assert not found.complete
+    assert not found.as_dict()["complete"]
     bench = in_round(1)
     with pytest.raises(KeyboardInterrupt):
         _run(bench, tiny_setting, "nanogpt")
@@ -103,12 +107,27 @@ def test_losses_are_compared_with_those_that_start_from_our_weights(tiny_setting
 
 
 def test_goals_stand_beside_the_peers_that_have_one(tiny_setting: Setting) -> None:
-    found = _run(Bench(step_ms=_ms), tiny_setting, "compile", "hf")
+    shape = dataclasses.replace(tiny_setting.shape, block_size=64)
+    setting = dataclasses.replace(tiny_setting, model="gpt2", batch=4, seq=64, shape=shape)
+    found = _run(Bench(step_ms=_ms), setting, "compile", "hf")
     assert found.goal(found.entries[1]) is not None
     assert found.goal(found.entries[2]) is None
     as_dict = found.as_dict()
     assert as_dict["entries"][1]["goal"] == {"goal": 1.6, "stretch": 2.2}
     assert as_dict["entries"][1]["ratio"] == 1.5
+    small = _run(Bench(step_ms=_ms), tiny_setting, "compile")
+    assert small.goal(small.entries[1]) is None, "they are set for GPT-2 124M"
+
+
+def test_a_peer_that_fails_in_a_later_round_keeps_its_figures_and_is_named(tiny_setting: Setting) -> None:
+    def dies(config: StepConfig, rounds: int) -> bool:
+        if config.compile and rounds == 2:
+            raise WorkerFailed("killed")
+        return False
+
+    found = _run(Bench(interrupt=dies), tiny_setting, "compile")
+    assert failures(found) == ["plain model, torch.compile failed after 1 round: killed"]
+    assert found.ratio(found.entries[1]) == 1.0
 
 
 def test_an_unknown_dtype_is_refused(tiny_setting: Setting) -> None:

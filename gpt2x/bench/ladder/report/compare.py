@@ -49,7 +49,7 @@ class Compared:
     """After as many steps as all rungs of both have made; None where the two did not learn the same."""
     b_loss: float | None
     reason: str = ""
-    """Why there is no ratio."""
+    """Why there is no ratio, or none that counts."""
 
 
 def compare(a: Results, b: Results) -> list[Compared]:
@@ -66,7 +66,7 @@ def _compared(a: Row, b: Row, steps: int) -> Compared:
     memory = [row.peak_memory_bytes if row.is_measured else None for row in (a, b)]
     losses = [_finite(row.losses[steps - 1]) if row.is_measured and steps else None for row in (a, b)]
     ratio = between_runs(b, a) if a.is_measured and b.is_measured else None
-    reasons = {name: marks.without_figures(row) for name, row in (("A", a), ("B", b)) if not row.is_measured}
+    reasons = {name: reason for name, row in (("A", a), ("B", b)) if (reason := _reason(row))}
     return Compared(
         key=a.key, title=a.title, a=rates[0], b=rates[1],
         ratio=ratio.median if ratio else None, low=ratio.low if ratio else None, high=ratio.high if ratio else None,
@@ -75,6 +75,13 @@ def _compared(a: Row, b: Row, steps: int) -> Compared:
         a_memory_bytes=memory[0], b_memory_bytes=memory[1], a_loss=losses[0], b_loss=losses[1],
         reason=_one_reason(reasons),
     )  # fmt: skip
+
+
+def _reason(row: Row) -> str:
+    """Why a rung has no figures, or none that count; empty where they do."""
+    if not row.is_measured:
+        return marks.without_figures(row)
+    return marks.BROKEN if row.loss is not None and not row.loss.counts else ""
 
 
 def _one_reason(reasons: dict[str, str]) -> str:
@@ -103,13 +110,14 @@ def check_threshold(ratio: float) -> float:
     return ratio
 
 
-def fail_below(compared: Sequence[Compared], ratio: float) -> None:
-    """Refuse a B that is slower than `ratio` × A on any rung, or could not run one that A could.
+def fail_below(a: Results, b: Results, ratio: float) -> None:
+    """Refuse a B that is slower than `ratio` × A on any rung, or could not run one that A could, or got its loss wrong.
 
     Raises:
         Gpt2xError: naming the rungs; exit code 1.
 
     """
+    compared = compare(a, b)
     slower = [
         f"{entry.title} {entry.ratio:.2f} ×" + (f" ({WITHIN_NOISE})" if entry.within_noise else "")
         for entry in compared
@@ -117,6 +125,14 @@ def fail_below(compared: Sequence[Compared], ratio: float) -> None:
     ]
     slower += [
         f"{entry.title} not measured in B" for entry in compared if entry.a is not None and entry.b is None
+    ]
+    ours, theirs = {row.key: row for row in a.measured}, {row.key: row for row in b.rows}
+    if not b.complete:
+        slower += [f"{row.title} not reached in B" for key, row in ours.items() if key not in theirs]
+    slower += [
+        f"{row.title}: {marks.BROKEN} in B"
+        for key, row in ours.items()
+        if row.counts and key in theirs and theirs[key].is_measured and not theirs[key].counts
     ]
     if slower:
         raise Gpt2xError(f"below {ratio:g} × A: {', '.join(slower)}")
@@ -191,13 +207,11 @@ def differences(a: Results, b: Results) -> list[str]:
     lines = []
     if a.setting != b.setting:
         lines.append(f"the settings differ: A {_setting(a)}, B {_setting(b)}")
-    for name in ("cpu", "cores", "gpus"):
-        if getattr(a.machine, name) != getattr(b.machine, name):
-            lines.append(
-                f"the machines differ: A {a.machine.describe(a.setting.device)}, "
-                f"B {b.machine.describe(b.setting.device)}"
-            )
-            break
+    if not a.machine.is_like(b.machine):
+        lines.append(
+            f"the machines differ: A {a.machine.describe(a.setting.device)}, "
+            f"B {b.machine.describe(b.setting.device)}"
+        )
     versions = (a.machine.versions, b.machine.versions)
     changed = [name for name in versions[0] if versions[0][name] != versions[1].get(name)]
     if changed:
@@ -209,12 +223,30 @@ def differences(a: Results, b: Results) -> list[str]:
         busy = report.busy_share(results)
         if busy > report.BUSY_SHARE:
             lines.append(f"in {name} other programs kept {busy:.0%} of the cores busy")
+    lines += [f"{name} was interrupted" for name, results in (("A", a), ("B", b)) if not results.complete]
+    lines += _other_steps(a, b)
     missing = [
         f"{name} has no {', '.join(sorted(titles))}"
         for name, titles in (("A", _titles(b) - _titles(a)), ("B", _titles(a) - _titles(b)))
         if titles
     ]
     return [*lines, *missing]
+
+
+def _other_steps(a: Results, b: Results) -> list[str]:
+    """Rungs that stand on another step in A than in B, since one of the two passed something over."""
+    others = {row.key: row for row in b.measured}
+    found: dict[str, list[str]] = {}
+    for row in a.measured:
+        if row.key in others and (changed := _changed(row, others[row.key])):
+            found.setdefault(", ".join(changed), []).append(row.title)
+    return [f"not the same step in A and B ({what}): {', '.join(titles)}" for what, titles in found.items()]
+
+
+def _changed(a: Row, b: Row) -> list[str]:
+    """The fields of a step that differ, but for the device, which the settings tell."""
+    both = a.config.keys() & b.config.keys() - {"device"}
+    return sorted(name for name in both if a.config[name] != b.config[name])
 
 
 def _titles(results: Results) -> set[str]:

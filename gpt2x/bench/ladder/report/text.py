@@ -218,8 +218,8 @@ def warnings(results: Results) -> list[str]:
     rounds = [ratio.rounds for ratio in map(results.before_ratio, results.measured) if ratio.has_interval]
     if rounds and min(rounds) < FEW_ROUNDS:
         lines.append(
-            f"there were only {min(rounds)} rounds in turn, whose whole range is the interval, and it holds "
-            "the truth less often than 9 times of 10; measure with a larger --budget"
+            f"there were only {min(rounds)} rounds in turn, too few for an interval that holds the truth 9 times "
+            "of 10; measure with a larger --budget"
         )
     if results.measured and not results.interleaved:
         lines.append(
