@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import lzma
 import os
 import re
@@ -596,3 +597,19 @@ def test_a_place_is_tried_before_work_is_done_for_it(tmp_path: Path, monkeypatch
         OutputError, match="file is no folder; set GPT2X_HOME to a folder that can be written"
     ):
         paths.check_can_write(tmp_path / "file" / "x")
+
+
+def test_an_open_stream_is_read_to_its_end_and_no_further_than_its_kind_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpt2x.paths.reading.PIPE_BYTES", 8)
+    (tmp_path / "long").write_bytes(b"longer than a pipe")
+    with (tmp_path / "long").open("rb") as file:
+        assert paths.read_stream(file, "standard input") == b"longer than a pipe"
+    assert paths.read_stream(io.BytesIO(b"8 bytes."), "standard input") == b"8 bytes."
+    with pytest.raises(
+        InputDataError, match="^standard input has more than 0 MiB, the most that is read of it"
+    ):
+        paths.read_stream(io.BytesIO(b"9 bytes.."), "standard input")
+    with Path("/dev/zero").open("rb") as file, pytest.raises(InputDataError, match="more than 1 MiB"):
+        paths.read_stream(file, "standard input")

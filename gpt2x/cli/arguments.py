@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import typing
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from gpt2x.console import emit_piece
@@ -300,7 +301,16 @@ def _reader(option: Option) -> Any:
     """What makes a value of a word; a word that is none is refused with a whole sentence."""
     if option.choices:
         return lambda word: _read_choice(option, word)
+    if option.type is Path:
+        return lambda word: _read_path(option, word)
     return (lambda word: _read_number(option, word)) if option.type in (int, float) else option.type
+
+
+def _read_path(option: Option, word: str) -> Path:
+    """A path; nothing at all, as a variable of the shell that is not set gives it, would be the current folder."""
+    if not word:
+        raise argparse.ArgumentTypeError(f"{option.names[0]} is empty; give a path")
+    return Path(word)
 
 
 def _read_choice(option: Option, word: str) -> str:

@@ -44,8 +44,7 @@ def _read(name: str) -> bytes:
     from gpt2x.tokenizer.utf8 import NotUtf8Error
 
     source = Source(name, None, any_bytes=False)
-    with source.open() as file:
-        data = file.read()
+    data = source.read()
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:

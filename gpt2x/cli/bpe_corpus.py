@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt2x.console import emit, emit_json, key_value_lines, progress, say
 from gpt2x.errors import InputDataError, UsageError, quoted
+from gpt2x.paths import is_standard_output
 
 if TYPE_CHECKING:
     from gpt2x.cli.bpe_table import Errors, Pattern
@@ -39,6 +40,7 @@ def count_pieces(
         raise UsageError("there is nothing to count; give the files")
     if out is None:
         raise UsageError("there is no place for the counts; name a file with --out")
+    check_json_has_a_place(out, json=json)
     corpus = new_corpus(
         files,
         counts=counts,
@@ -55,6 +57,8 @@ def count_pieces(
         )
     corpus.save_counts(out)
     report = corpus_report(corpus, files) | {"out": str(out)}
+    if is_standard_output(out):
+        return  # nothing may come after the counts themselves
     if json:
         emit_json(report)
     else:
@@ -92,6 +96,17 @@ def check_threads(threads: int | None) -> None:
         raise UsageError(f"--threads is {quoted(threads)}; give 1 or more")
 
 
+def check_json_has_a_place(out: Path | None, *, json: bool) -> None:
+    """See that ``--json`` and the file of ``--out`` do not come through one stdout.
+
+    Raises:
+        UsageError: they would.
+
+    """
+    if json and out is not None and is_standard_output(out):
+        raise UsageError(f"--out {quoted(str(out))} is where --json goes, too; leave out one of them")
+
+
 def new_corpus(
     files: Sequence[str],
     *,
@@ -114,6 +129,8 @@ def new_corpus(
     if counts:
         if not files:
             raise UsageError("--counts is for files that `gpt2x bpe count-pieces` wrote; give at least one")
+        if "-" in files:
+            raise UsageError("--counts reads each file twice, which standard input cannot be; give files")
         if limit_bytes or errors != "strict":
             option = "--limit-bytes" if limit_bytes else "--errors"
             raise UsageError(

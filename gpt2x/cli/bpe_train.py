@@ -109,6 +109,10 @@ def _folders(sizes: Sequence[int], out: Path | None) -> list[Path]:
         folders = [out]
     else:
         prefix = out or Path("bpe")
+        if not prefix.name:
+            raise UsageError(
+                f"--out {prefix} is no name that sizes can be added to; give one, such as {prefix / 'bpe'}"
+            )
         folders = [prefix.with_name(f"{prefix.name}-{size}") for size in sizes]
     for folder in folders:
         if folder.exists() and not folder.is_dir():

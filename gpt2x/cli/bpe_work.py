@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from gpt2x.cli.bpe_corpus import check_threads
+from gpt2x.cli.bpe_corpus import check_json_has_a_place, check_threads
 from gpt2x.console import emit, emit_bytes, emit_json, say
 from gpt2x.errors import InputDataError, UsageError, quoted
-from gpt2x.paths import atomic_write, open_input, read_bytes
+from gpt2x.paths import atomic_write, open_input, read_bytes, read_stream
 from gpt2x.tables import emit_table
 
 if TYPE_CHECKING:
@@ -45,10 +45,11 @@ def encode(
     """Print the ids of each input, or write all of them to a file."""
     if dtype is not None and out is None:
         raise UsageError("--dtype is for the binary file that --out names; give both or neither")
+    check_json_has_a_place(out, json=json)
     num_threads = _threads(threads)
     loaded = load(tokenizer, vocab_pattern)
     report: dict[str, Any] = {"tokenizer": loaded.name, "n_vocab": loaded.n_vocab}
-    sources = _sources(files, text, any_bytes)
+    sources = _sources(files, text, any_bytes, specials)
     if out is None:
         rows = [_encode_source(loaded, source, specials) for source in sources]
     else:
@@ -68,8 +69,8 @@ def encode(
 
 
 def _encode_source(tokenizer: Tokenizer, source: Source, rule: Specials) -> dict[str, Any]:
-    with source.open() as file, _remedies():
-        data = file.read()
+    with _remedies():
+        data = source.read()
         if source.any_bytes:
             ids = tokenizer.encode_bytes(data)
         else:
@@ -86,12 +87,13 @@ def _encode_into(
     from gpt2x.tokenizer.files import write_ids
 
     num_tokens = num_bytes = 0
-    with source.open() as file, _remedies():
+    with _remedies(), contextlib.ExitStack() as stack:
         if source.any_bytes:
-            data = file.read()
+            data = source.read()
             stretches = iter([(np.array(tokenizer.encode_bytes(data), dtype=kind), len(data))])
         else:
             reader = tokenizer.text_reader(**_special_arguments(rule))
+            file = stack.enter_context(source.open())
             stretches = reader.encode(file, source.label, np.dtype(kind), threads)
         for ids, size in stretches:
             write_ids(target, ids)
@@ -115,6 +117,7 @@ def decode(
     quiet: bool,
 ) -> None:
     """Print or write the bytes that ids stand for."""
+    check_json_has_a_place(out, json=json)
     loaded = load(tokenizer, vocab_pattern)
     groups = [_read_ids(word, _id_type(loaded, dtype)) for word in _join_numbers(ids or [STDIN])]
     data = b"".join(map(loaded.decode_bytes, groups))
@@ -149,7 +152,7 @@ def _read_ids(word: str | list[int], kind: str) -> Any:
     """The ids that an argument stands for: itself, or those in a file."""
     if isinstance(word, list):
         return word
-    data = _read_stdin() if word == STDIN else read_bytes(word)
+    data = Source(word, None, any_bytes=True).read()
     if word.endswith(".bin"):
         import numpy as np
 
@@ -190,7 +193,7 @@ def count(
     """Print how many tokens each input has."""
     num_threads = _threads(threads)
     loaded = load(tokenizer, vocab_pattern)
-    sources = _sources(files, text, any_bytes)
+    sources = _sources(files, text, any_bytes, specials)
     rows = [_count_source(loaded, source, specials, num_threads) for source in sources]
     total = sum(row["tokens"] for row in rows)
     if json:
@@ -204,13 +207,14 @@ def count(
 
 
 def _count_source(tokenizer: Tokenizer, source: Source, rule: Specials, threads: int) -> dict[str, Any]:
-    with source.open() as file, _remedies():
+    with _remedies():
         if source.any_bytes:
-            data = file.read()
+            data = source.read()
             num_tokens, num_bytes = len(tokenizer.encode_bytes(data)), len(data)
         else:
             reader = tokenizer.text_reader(**_special_arguments(rule))
-            num_tokens, num_bytes = reader.count(file, source.label, threads)
+            with source.open() as file:
+                num_tokens, num_bytes = reader.count(file, source.label, threads)
     ratio = round(num_bytes / num_tokens, 4) if num_tokens else None
     return {"name": source.name, "bytes": num_bytes, "tokens": num_tokens, "bytes_per_token": ratio}
 
@@ -224,7 +228,8 @@ def explain(text: str | None, *, tokenizer: str, vocab_pattern: str | None, json
     loaded = load(tokenizer, vocab_pattern)
     with _remedies("convert it first"):
         if text is None or text == STDIN:
-            text = _decode(_read_stdin(), Source(STDIN, None, any_bytes=False))
+            source = Source(STDIN, None, any_bytes=False)
+            text = _decode(source.read(), source)
         else:
             text = _decode(_argument_bytes(text), Source("TEXT", None, any_bytes=False))
     pieces = [_explain_piece(piece, loaded) for piece in loaded.split(text)]
@@ -297,8 +302,22 @@ class Source(NamedTuple):
             with open_input(self.name) as file:
                 yield file
 
+    def read(self) -> bytes:
+        """All of it.
 
-def _sources(files: list[str], text: str | None, any_bytes: bool) -> list[Source]:
+        Raises:
+            InputDataError: it is damaged, or has more than is read of such a file (`paths.read_bytes`).
+
+        """
+        if self.data is None and self.name != STDIN:
+            return read_bytes(self.name)
+        with self.open() as file:
+            return read_stream(file, self.label)
+
+
+def _sources(files: list[str], text: str | None, any_bytes: bool, rule: Specials) -> list[Source]:
+    if any_bytes and rule == "allow":
+        raise UsageError("--bytes takes special tokens as any other bytes; leave it out, or --specials allow")
     if text is None:
         return [Source(name, None, any_bytes) for name in files or [STDIN]]
     if files:
@@ -314,11 +333,6 @@ def _argument_bytes(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # other surrogates, which can come on Windows
         return text.encode("utf-8", "surrogatepass")
-
-
-def _read_stdin() -> bytes:
-    with Source(STDIN, None, any_bytes=True).open() as file:
-        return file.read()
 
 
 def _label(name: str) -> str:

@@ -15,6 +15,7 @@ from gpt2x.paths.reading import (
     open_input,
     read_blocks,
     read_bytes,
+    read_stream,
     read_text,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "output_errors",
     "read_blocks",
     "read_bytes",
+    "read_stream",
     "read_text",
     "remove_ours",
     "runs_dir",

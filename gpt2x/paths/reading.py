@@ -51,6 +51,8 @@ def open_input(path: str | os.PathLike[str]) -> IO[bytes]:
         if path.suffix == ".gz":
             return io.BufferedReader(gzip.open(path, "rb"))
         return path.open("rb")
+    except InputDataError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = getattr(error, "strerror", None) or error
         raise InputDataError(f"cannot read {path}: {reason}; check the name") from error
@@ -74,6 +76,31 @@ def read_bytes(path: str | os.PathLike[str], *, limit: int | None = None, regula
         return b"".join(read_blocks(path, limit=limit, regular=regular, block_bytes=-1))
     except MemoryError:
         raise InputDataError(f"{path} does not fit into memory; give a smaller file") from None
+
+
+def read_stream(file: IO[bytes], name: str) -> bytes:
+    """Read what is open already, such as standard input, to its end, under the bounds of `read_bytes`.
+
+    Args:
+        file: binary, at its start.
+        name: what to call it in a message.
+
+    Raises:
+        InputDataError: it is a pipe or a device and longer than is read of one.
+
+    """
+    try:
+        mode = os.fstat(file.fileno()).st_mode
+    except OSError:  # no file of the system, so that nobody knows where it ends
+        mode = stat.S_IFIFO
+    bound = None if stat.S_ISREG(mode) else _most_without_length(mode)
+    blocks, length = [], 0
+    while block := file.read(_BLOCK_BYTES):
+        length += len(block)
+        if bound is not None and length > bound:
+            raise _too_long(Path(name), bound)
+        blocks.append(block)
+    return b"".join(blocks)
 
 
 def read_blocks(
@@ -150,9 +177,13 @@ def _bound(path: Path, limit: int | None, regular: bool) -> tuple[int | None, bo
         return limit, status.st_size > 0  # the files of /proc have no size, but an end
     if regular and not stat.S_ISDIR(status.st_mode):
         raise InputDataError(f"{path} is no regular file; give one in its place")
-    is_device = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
-    most = DEVICE_BYTES if is_device else PIPE_BYTES
+    most = _most_without_length(status.st_mode)
     return min(limit or most, most), False
+
+
+def _most_without_length(mode: int) -> int:
+    """How much is read of a pipe or a device, by its mode."""
+    return DEVICE_BYTES if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else PIPE_BYTES
 
 
 def _too_long(path: Path, bound: int) -> InputDataError:

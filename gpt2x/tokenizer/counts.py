@@ -21,6 +21,7 @@ import io
 import json
 import lzma
 import os
+import stat
 import zlib
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
@@ -133,6 +134,10 @@ def read_summary(path: str | os.PathLike[str]) -> Summary:
         InputDataError: it is missing, damaged, no file of counts, or of a later version.
 
     """
+    if not (stat.S_ISREG(mode := _mode(path)) or stat.S_ISDIR(mode)):
+        raise InputDataError(
+            f"{path} is no regular file, and counts are read twice; save them in a file and give that"
+        )
     checksum = hashlib.sha256()
     with open_input(path) as file:
         batches = _batches(file, path)
@@ -157,6 +162,14 @@ def read_summary(path: str | os.PathLike[str]) -> Summary:
         _field(end, "pieces", int, path),
         _field(end, "bytes", int, path),
     )
+
+
+def _mode(path: str | os.PathLike[str]) -> int:
+    """The kind of a file; that of a regular one where there is none, since opening it says why."""
+    try:
+        return os.stat(path).st_mode
+    except (OSError, ValueError):
+        return stat.S_IFREG
 
 
 Value = TypeVar("Value", str, bool, int)

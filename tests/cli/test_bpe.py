@@ -297,7 +297,24 @@ BAD_INPUT = [
     (["train", "empty.txt"], 3, "there is no text to learn from"),
     (["train", "latin.txt"], 3, "latin.txt is not UTF-8 text: byte 0xe9 at offset 3"),
     (["train", "cut.xz"], 3, "cannot read cut.xz"),
-    (["train", "."], 3, ". is a folder; give a file"),
+    (["train", "."], 3, "gpt2x: . is a folder; give a file"),
+    (["train", "--out=", "book.txt"], 2, "--out is empty; give a path"),
+    (
+        ["train", "--vocab", "300,310", "--out", ".", "book.txt"],
+        2,
+        "--out . is no name that sizes can be added to; give one, such as bpe",
+    ),
+    (["train", "--counts", "-"], 2, "--counts reads each file twice, which standard input cannot be"),
+    (["train", "--counts", "pipe"], 3, "pipe is no regular file, and counts are read twice"),
+    (["train", "--counts", "."], 3, "gpt2x: . is a folder; give a file"),
+    (["encode", *SONGS, "cut.xz"], 3, "cannot unpack cut.xz"),
+    (["encode", *SONGS, "--bytes", "bad.gz"], 3, "cannot unpack bad.gz"),
+    (["encode", *SONGS, "--bytes", "--out", "ids.bin", "bad.gz"], 3, "cannot unpack bad.gz"),
+    (["count", *SONGS, "--bytes", "bad.gz"], 3, "cannot unpack bad.gz"),
+    (["diff", str(GOLDEN), str(GOLDEN), "--pattern", "gpt2", "bad.gz"], 3, "cannot unpack bad.gz"),
+    (["encode", *SONGS, "/dev/zero"], 3, "/dev/zero has more than 1 MiB"),
+    (["count", *SONGS, "--bytes", "/dev/zero"], 3, "/dev/zero has more than 1 MiB"),
+    (["encode", *SONGS, "--bytes", "--specials", "allow", "book.txt"], 2, "--bytes takes special tokens as"),
     (["train", "--out", "book.txt", "book.txt"], 1, "book.txt is a file; name a folder with --out"),
     (["train", "--vocab", "300", "--out", "book.txt/under", "book.txt"], 1, "cannot write book.txt/under"),
     (["encode", *SONGS, "missing.txt"], 3, "cannot read missing.txt"),
@@ -353,7 +370,9 @@ def files(book: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[P
     Path("empty.txt").touch()
     Path("latin.txt").write_bytes("café au lait".encode("latin-1"))
     Path("cut.xz").write_bytes(lzma.compress(TEXT.encode() * 100)[:-40])
+    Path("bad.gz").write_bytes(b"\x1f\x8b no more than its first bytes")
     Path("odd.bin").write_bytes(b"abc")
+    os.mkfifo("pipe")
     Path("folder").mkdir()
     return sorted(Path().rglob("*"))
 
@@ -632,3 +651,21 @@ def test_explain_shows_an_added_token_as_one_piece(run: Run) -> None:
     Path("text").write_text("a<call>", encoding="utf-8")
     assert run("count", "-t", "mine", "text").stdout == "2\n"
     assert "added       <call>" in run("stats", "mine").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["count-pieces", "book.txt"], ["encode", *SONGS, "book.txt"], ["decode", *SONGS, "1", "2"]]
+)
+def test_a_result_that_goes_to_stdout_is_all_that_goes_there(arguments: list[str], book: Path) -> None:
+    run_through(*arguments, "--out", "result")
+    result = Path("result").read_bytes()
+    assert run_through(*arguments, "--out", "/dev/stdout").stdout == result
+    refused = run_through(*arguments, "--json", "--out", "/dev/stdout")
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert b"--out '/dev/stdout' is where --json goes, too; leave out one of them" in refused.stderr
+
+
+def run_through(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    process = start(*arguments)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
