@@ -18,6 +18,7 @@ from pathlib import Path
 
 import dask
 
+from gpt2x.errors import InputDataError
 from gpt2x.tokenizer import Corpus, Tokenizer, training
 
 
@@ -68,7 +69,10 @@ def main() -> None:
         "--scheduler", default="processes", help="processes, threads, or the address of a cluster"
     )
     options = parser.parse_args()
-    tokenizer = learn(options.shards, options.vocab, options.out.name, options.scheduler)
+    try:
+        tokenizer = learn(options.shards, options.vocab, options.out.name, options.scheduler)
+    except InputDataError as error:
+        parser.error(f"{error} (give a smaller --vocab, or more text)")
     tokenizer.save(options.out)
     print(f"{tokenizer.n_vocab} ids in {options.out}/")
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from gpt2x import interrupts
 from gpt2x.child import protect_children
-from gpt2x.console import clean, complain, discard, flush_results, replace_what_it_cannot_hold
+from gpt2x.console import complain, discard, flush_results, replace_what_it_cannot_hold
 from gpt2x.errors import (
     ExitCode,
     Gpt2xError,
@@ -52,7 +52,7 @@ def run(command: Callable[[], object]) -> None:
 
 
 def run_typer(app: Callable[..., Any], name: str) -> None:
-    """Run a typer application; what it says of a wrong command line is cleaned and not endless.
+    """Run a typer application; what it says of a wrong command line is one sentence, too.
 
     Raises:
         SystemExit: as `run`, and with typer's own codes.
@@ -69,9 +69,12 @@ def _run_typer(app: Callable[..., Any], name: str) -> None:
             raise KeyboardInterrupt from error
         if not hasattr(error, "format_message"):
             raise
-        error.message = "\n".join(map(shortened, clean(error.message).split("\n")))  # type: ignore[attr-defined]
-        error.show()  # type: ignore[attr-defined]
-        raise SystemExit(error.exit_code) from None  # type: ignore[attr-defined]
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+            raise SystemExit(ExitCode.USAGE) from None
+        from gpt2x.usage_errors import usage_sentence  # `difflib` is not for a command that starts in 50 ms
+
+        _leave(usage_sentence(error, sys.argv[1:]), ExitCode.USAGE)
     if code == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     if code:

@@ -249,3 +249,25 @@ def test_the_trainer_on_its_own_has_the_same_boundary() -> None:
         command, env=environment, preexec_fn=lambda: os.close(1), stderr=subprocess.PIPE, check=False
     )
     assert (done.returncode, done.stderr.count(b"\n")) == (1, 1), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("sing rain --max-copied 1", "--max-copied is '1': "),
+        ("sing rain --max-copied=1", "--max-copied is '1': "),
+        ("train lyrics --steps many", "--steps is 'many': "),
+        ("sing --temperatur 1", "there is no option --temperatur; did you mean --temperature?"),
+        ("sing --xyz", "there is no option --xyz; see gpt2x sing -h"),
+        ("runs compar", "there is no command 'compar'; did you mean compare?"),
+        ("data nope", "there is no command 'nope'; known: list, get"),
+        ("bench show", "Missing argument 'FILE'; see gpt2x bench show -h"),
+        ("sing rain --lines 3 --min-lines 9", "--min-lines 9 are more than --lines 3; give no more"),
+        ("sing rain --stop=", "--stop is empty; give the text before which a song is to end"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence_that_names_what_is_wrong(line: str, sentence: str) -> None:
+    done = gpt2x(*line.split())
+    *talk, last = done.stderr.decode().splitlines()
+    assert (done.returncode, done.stdout, talk) == (2, b"", [])
+    assert last.startswith(f"gpt2x: {sentence}")

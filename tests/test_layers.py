@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "gpt2x"
 FLOORS = {
     "__init__": 0, "_version": 0, "errors": 0, "paths": 0, "console": 0, "settings": 0, "_bpe": 0, "_ops": 0,
     "_text": 0, "download": 0, "child": 0, "markup": 0, "process_memory": 0, "interrupts": 0, "boundary": 0,
-    "tables": 0,
+    "usage_errors": 0, "tables": 0,
     "tokenizer": 1, "ops": 1,
     "model": 2, "data": 2,
     "generate": 3, "export": 3,

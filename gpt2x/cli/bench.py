@@ -89,7 +89,8 @@ def bench(
 ) -> None:
     """Climb the ladder: each rung adds one optimisation to the training step of the rung before.
 
-    Writes results.json (every sample), report.html, ladder.png and ladder.svg to bench-results/TIME, or to --out.
+    Writes results.json (every sample), report.html and, with matplotlib, ladder.png and ladder.svg to
+    bench-results/TIME, or to --out.
     """
     if ctx.invoked_subcommand is not None:
         return

@@ -58,7 +58,8 @@ def race(
     """Race: how many steps and seconds each of the field's ideas needs to the tuned baseline's loss.
 
     All entrants get the same sweep of learning rates and the same seeds, and run in turn, slice by slice. Writes
-    results.json, race.png and race.svg to bench-results/TIME, or to --out. The models are no GPT-2 and are not kept.
+    results.json and, with matplotlib, race.png and race.svg to bench-results/TIME, or to --out. The models are no GPT-2
+    and are not kept.
     """
     from gpt2x.bench.folder import RESULTS
 

@@ -42,7 +42,10 @@ PACKAGED = {"data": "songs", "validation_share": 0.05, "seed": 1}
 def evaluate(
     run: Annotated[
         str | None,
-        typer.Argument(help="A model folder, or the name of a run; the newest by default.", metavar="[RUN]"),
+        typer.Argument(
+            help="A model folder, or the name of a run; the newest by default, else the model that ships.",
+            metavar="[RUN]",
+        ),
     ] = None,
     *,
     data: Annotated[
@@ -87,8 +90,8 @@ def evaluate(
 
     Documents are predicted one by one, in windows of the model's context. JSON: {run, data, documents, tokens, bytes,
     loss, perplexity, bits_per_byte}; with --choices {run, choices, questions, accuracy, accuracy_normalised}; with
-    --songs {run, topics, seeds, rhymed, unknown, repeated, distinct_2, has_topic, ended, lines, copied, copied_most,
-    bits_per_byte, songs}.
+    --songs {run, topics, seeds, rhymed, unknown, repeated, distinct_2, has_topic, ended, lines, fluency, copied,
+    copied_most, bits_per_byte, songs}.
     """
     if songs and (choices is not None or data is not None or recipe is not None or limit is not None):
         raise UsageError("--songs sings, --choices, --data, --recipe and --limit are for text; leave one out")

@@ -102,6 +102,10 @@ def sing(
         raise UsageError(
             f"{'--port' if port is not None else '--open'} is for --web; add it, or leave both out"
         )
+    if min_lines is not None and lines is not None and min_lines > lines:
+        raise UsageError(f"--min-lines {min_lines} are more than --lines {lines}; give no more")
+    if "" in (stop or ()):
+        raise UsageError("--stop is empty; give the text before which a song is to end")
     first_seed = secrets.randbelow(10**6) if seed is None else seed
     _check_seed(first_seed, count)
     interactive = topic is None and not (web or as_json or out is not None or count > 1) and _can_talk()

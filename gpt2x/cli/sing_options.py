@@ -20,7 +20,9 @@ RunName = Annotated[
 ]
 Lines = Annotated[
     int | None,
-    typer.Option("--lines", min=1, metavar="N", help="End with the stanza that reaches so many."),
+    typer.Option(
+        "--lines", min=1, metavar="N", help="End with the stanza that reaches so many; 32 by default."
+    ),
 ]
 MinLines = Annotated[
     int | None,

@@ -18,7 +18,7 @@ from gpt2x.cli.train_options import HelpOfPreset, with_settings
 from gpt2x.cli.train_rehearsal import overfit_and_show, sweep_and_show
 from gpt2x.cli.train_settings import settings_of_stages
 from gpt2x.cli.train_verify import verify_and_show
-from gpt2x.console import emit, emit_json, set_quiet
+from gpt2x.console import emit, emit_json, say, set_quiet
 from gpt2x.errors import UsageError
 from gpt2x.settings import Resolved
 from gpt2x.tables import emit_table
@@ -343,7 +343,7 @@ def _show(stages: list[Resolved[TrainConfig]], as_json: bool) -> None:
 def _plan(config: TrainConfig, ranks: int, as_json: bool) -> None:
     from gpt2x.train.estimate import estimate
 
-    needs = estimate(config, ranks)
+    needs = estimate(config, ranks, tell=say)
     if as_json:
         emit_json(needs.to_dict())
         return

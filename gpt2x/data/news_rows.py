@@ -92,6 +92,12 @@ class Columns:
         texts = ", ".join(map(quoted, self.texts)) if self.texts else ", ".join(TEXT_COLUMNS)
         return f"a label ({label}) and a text ({texts})"
 
+    @property
+    def remedy(self) -> str:
+        """How to name those that the caller did not, in words; empty where all are."""
+        flags = (("--text-column", bool(self.texts)), ("--label-column", self.label is not None))
+        return " and ".join(flag for flag, is_given in flags if not is_given)
+
     def label_in(self, names: Collection[str]) -> list[str]:
         """The label's column first, then others that could be it."""
         if self.label is not None:
@@ -238,7 +244,9 @@ def _json_pair(row: Any, where: str, columns: Columns) -> Pair:
                 if columns.texts
                 else "headline or other text"
             )
-        raise InputDataError(f"{where} has no {what}: {keys}; each row needs {columns.needed}")
+        raise InputDataError(
+            f"{where} has no {what}: {keys}; each row needs {columns.needed}{_or_name(columns)}"
+        )
     text = columns.join_object(texts, [plain(row[key], key, where) for key in texts])
     return text, plain(row[labels[0]], labels[0], where).strip()
 
@@ -331,11 +339,16 @@ def _no_header(path: Path, head: list[str], columns: Columns, start: str) -> str
             f"{path} has no column {quoted(missing[0])}; its first row is {quoted(', '.join(_names(head)))}"
         )
     if columns.named or not start:
-        return f"{path} lacks a column; each row needs {columns.needed}, and its first row is {quoted(', '.join(head))}"
+        first = quoted(", ".join(head))
+        return f"{path} lacks a column; each row needs {columns.needed}{_or_name(columns)}; its first row is {first}"
     return (
         f"{path} is neither JSON lines nor an AG News csv: line 1 starts {quoted(start)}; give rows of "
-        "class (1-4), title, description, or a header that names a label and a text column"
+        f"class (1-4), title, description, or a header that names a label and a text column{_or_name(columns)}"
     )
+
+
+def _or_name(columns: Columns) -> str:
+    return f", or name yours with {columns.remedy}" if columns.remedy else ""
 
 
 def _check_ag_news_class(label: str, where: str) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,8 @@ from gpt2x.train.step import TrainingStep
 GPT2_VOCABULARY = 50257
 PROBES = 4
 """Steps that are computed; the first warms up and is not counted."""
+SLOW_STEP_S = 20.0
+"""Of steps that take longer one is counted: the hiccups of a machine weigh little on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,16 @@ class Estimate:
         return dataclasses.asdict(self)
 
 
-def estimate(config: TrainConfig, ranks: int = 1) -> Estimate:
+def estimate(
+    config: TrainConfig, ranks: int = 1, tell: Callable[[str], None] = lambda text: None
+) -> Estimate:
     """Compute a few steps of the run with random tokens, and say what all of them will need.
 
     Args:
         config: all settings.
         ranks: how many processes of this machine will share a step; one rank's share is computed, with its share of
             the cores, and nothing is exchanged.
+        tell: told what is computed, since a large model takes minutes on a CPU.
 
     Raises:
         Gpt2xError: the settings cannot work here.
@@ -80,8 +86,12 @@ def estimate(config: TrainConfig, ranks: int = 1) -> Estimate:
     training = TrainingStep(GPT(shape).train(), options, device)
     average = WeightAverage(training.model, config.ema) if config.ema else None
     idx = torch.randint(shape.vocab_size, (micro_batch, shape.block_size), device=device)
-    seconds = []
-    for _ in range(PROBES):
+    tokens = probed * micro_batch * shape.block_size
+    tell(f"computing up to {PROBES} steps of {tokens:,} random tokens …")
+    seconds: list[float] = []
+    while len(seconds) < PROBES and not (
+        len(seconds) == 2 and seconds[1] * probed / num_passes > SLOW_STEP_S
+    ):
         times = _Times(device)
         training([(idx, idx)] * probed, 1e-6, times.mark)
         if average is not None:

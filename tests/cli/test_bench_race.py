@@ -27,6 +27,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny model, and no look at the machine, which has a test of its own."""
     machine = Machine(cpu="a CPU", cores=2, peak_flops={"float32": 1e11})
     monkeypatch.setattr("gpt2x.bench.process.probe", lambda device, visible_gpu=None: machine)
+    monkeypatch.setattr("gpt2x.bench.machine.without_torch", lambda: machine)
     monkeypatch.setattr("gpt2x.bench.charts.is_available", lambda: False)
     monkeypatch.setattr(sizes, "Setting", partial(Setting, shape=TINY, batch=2, eval_windows=2))
 
