@@ -2,6 +2,7 @@
 //! package.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 
 use gpt2x_bpe::{core_version, unicode_version, ErrorKind, Tokenizer, Trainer};
@@ -109,6 +110,18 @@ fn a_batch_gives_the_ids_of_each_text_for_any_number_of_threads() {
         assert_eq!(tokenizer.count_batch(&texts, num_threads), counts);
     }
     assert!(tokenizer.encode_batch::<&[u8]>(&[], 2).is_empty());
+}
+
+#[test]
+fn a_batch_is_done_where_the_system_gives_no_threads() {
+    // One test of the harness's own process, in which a thread would need a stack larger than any address space.
+    let run = Command::new(std::env::current_exe().expect("this program has a path"))
+        .args(["--exact", "a_batch_gives_the_ids_of_each_text_for_any_number_of_threads", "--test-threads=1"])
+        .env("RUST_MIN_STACK", (1_u64 << 60).to_string())
+        .output()
+        .expect("this program starts once more");
+    let output = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && output.contains("1 passed"), "{output}");
 }
 
 #[test]
