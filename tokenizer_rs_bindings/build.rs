@@ -44,7 +44,8 @@ fn link_cpp_runtime() {
     println!("cargo:rustc-link-lib=dylib={}", if cfg!(target_os = "macos") { "c++" } else { "stdc++" });
 }
 
-/// The static library if there is one, else the shared one.
+/// The static library if there is one, else the shared one. Of which version it is, `src/version.rs` asks the library
+/// itself when it runs: no file beside it has to be there, and a shared one may be replaced later.
 fn link_built(folder: &Path) {
     println!("cargo:rustc-link-search=native={}", folder.display());
     println!("cargo:rerun-if-changed={}", folder.display());

@@ -30,7 +30,8 @@ impl Tokenizer {
     }
 }
 
-/// Calls `work` for each item; threads take the next one when they are free, so that unequal ones even out.
+/// Calls `work` for each item; threads take the next one when they are free, so that unequal ones even out. Where the
+/// system gives fewer threads, these do all.
 fn map<Item: Sync, Made: Send>(
     items: &[Item],
     num_threads: usize,
@@ -51,7 +52,8 @@ fn map<Item: Sync, Made: Send>(
         }
     };
     let mut all: Vec<(usize, Made)> = thread::scope(|scope| {
-        let helpers: Vec<_> = (1..num_threads).map(|_| scope.spawn(take_all)).collect();
+        let start = |_| thread::Builder::new().spawn_scoped(scope, take_all).ok();
+        let helpers: Vec<_> = (1..num_threads).map_while(start).collect();
         let mut all = take_all();
         for helper in helpers {
             all.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

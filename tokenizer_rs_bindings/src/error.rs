@@ -19,6 +19,8 @@ pub enum ErrorKind {
     UnknownToken,
     /// Memory ran out.
     OutOfMemory,
+    /// The C++ core that is linked is not of this crate's minor version.
+    WrongVersion,
     /// Anything else; a defect of this crate.
     Internal,
 }
@@ -46,8 +48,8 @@ impl Error {
         Self { kind, message: message.to_string_lossy().into_owned() }
     }
 
-    pub(crate) fn invalid_argument(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::InvalidArgument, message: message.into() }
+    pub(crate) fn new(kind: ErrorKind, message: String) -> Self {
+        Self { kind, message }
     }
 
     /// What kind of failure this is.

@@ -21,14 +21,16 @@ mod error;
 mod ffi;
 mod stream;
 mod trainer;
+mod version;
 
-use std::ffi::{c_char, c_int, CStr, CString};
+use std::ffi::{c_char, c_int, CString};
 use std::path::Path;
 use std::ptr::{self, NonNull};
 
 pub use error::{Error, ErrorKind};
 pub use stream::Stream;
 pub use trainer::Trainer;
+pub use version::{core_version, unicode_version};
 
 /// An immutable tokenizer; it may be shared between threads.
 #[derive(Debug)]
@@ -43,6 +45,11 @@ unsafe impl Sync for Tokenizer {}
 
 impl Tokenizer {
     /// Load a rank file (tiktoken's format: base64 token, space, rank). `pattern` names how text is split ("gpt2").
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the path, the file or the pattern; [`ErrorKind::WrongVersion`] where the library that is linked
+    /// is not of this crate's minor version.
     pub fn load(path: impl AsRef<Path>, pattern: &str) -> Result<Self, Error> {
         let path = path_text(path.as_ref())?;
         let pattern = c_text(pattern)?;
@@ -51,6 +58,10 @@ impl Tokenizer {
     }
 
     /// The same from a rank file in memory.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Tokenizer::load`].
     pub fn from_ranks(data: &[u8], pattern: &str) -> Result<Self, Error> {
         let pattern = c_text(pattern)?;
         // SAFETY: `data` is valid for its length, the pattern is zero-terminated, `out` is valid for writing.
@@ -60,6 +71,7 @@ impl Tokenizer {
     }
 
     fn adopt(make: impl FnOnce(*mut *mut ffi::RawTokenizer) -> c_int) -> Result<Self, Error> {
+        version::check_core()?;
         let mut raw = ptr::null_mut();
         match (make(&mut raw), NonNull::new(raw)) {
             (ffi::OK, Some(raw)) => Ok(Self { raw }),
@@ -77,7 +89,7 @@ impl Tokenizer {
     ///
     /// # Panics
     ///
-    /// When memory runs out, as `Vec` does, or a piece of the text without a break has 4 GiB or more.
+    /// When memory runs out, or a piece of the text without a break has 4 GiB or more.
     pub fn encode(&self, text: &[u8]) -> Vec<u32> {
         let ids = self.encode_with(text, ffi::gpt2x_bpe_encode);
         ids.unwrap_or_else(|error| panic!("encoding failed: {error}"))
@@ -87,12 +99,12 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidArgument`] for a vocabulary of more than 65,536 ids.
+    /// [`ErrorKind::InvalidArgument`] for a vocabulary of more than 65,536 ids, or a piece of the text without a break
+    /// of 4 GiB or more; [`ErrorKind::OutOfMemory`] when memory runs out.
     pub fn encode16(&self, text: &[u8]) -> Result<Vec<u16>, Error> {
         self.encode_with(text, ffi::gpt2x_bpe_encode16)
     }
 
-    /// One pass: a text has no more ids than bytes, and memory that is not written to costs nothing.
     fn encode_with<Id>(
         &self,
         text: &[u8],
@@ -105,7 +117,7 @@ impl Tokenizer {
             *mut usize,
         ) -> c_int,
     ) -> Result<Vec<Id>, Error> {
-        let mut ids: Vec<Id> = Vec::with_capacity(text.len());
+        let mut ids: Vec<Id> = self.room_for_ids(text)?;
         let mut count = 0;
         let capacity = ids.capacity();
         // SAFETY: `text` and the vector's capacity are valid for the lengths that are passed.
@@ -126,18 +138,35 @@ impl Tokenizer {
         Ok(ids)
     }
 
+    /// Room for the ids of a text, so that one pass is enough: a text has no more ids than bytes, and memory that is
+    /// not written to costs nothing. Where the system does not promise so much, a pass before says what is needed.
+    fn room_for_ids<Id>(&self, text: &[u8]) -> Result<Vec<Id>, Error> {
+        let mut ids = Vec::new();
+        if ids.try_reserve_exact(text.len()).is_ok() {
+            return Ok(ids);
+        }
+        let count = self.try_count(text)?;
+        let out_of_memory = |_| Error::new(ErrorKind::OutOfMemory, format!("no memory for {count} ids"));
+        ids.try_reserve_exact(count).map_err(out_of_memory)?;
+        Ok(ids)
+    }
+
     /// How many ids a text has, without keeping them.
     ///
     /// # Panics
     ///
     /// When memory runs out, or a piece of the text without a break has 4 GiB or more.
     pub fn count(&self, text: &[u8]) -> usize {
+        self.try_count(text).unwrap_or_else(|error| panic!("counting failed: {error}"))
+    }
+
+    fn try_count(&self, text: &[u8]) -> Result<usize, Error> {
         let mut count = 0;
         // SAFETY: `text` is valid for its length.
         let status =
             unsafe { ffi::gpt2x_bpe_count(self.raw.as_ptr(), text.as_ptr().cast(), text.len(), &mut count) };
-        check(status).unwrap_or_else(|error| panic!("counting failed: {error}"));
-        count
+        check(status)?;
+        Ok(count)
     }
 
     /// The bytes of one id.
@@ -236,18 +265,6 @@ impl Drop for Tokenizer {
     }
 }
 
-/// The version of the C++ core, "major.minor.patch".
-pub fn core_version() -> &'static str {
-    // SAFETY: the core returns a constant, zero-terminated ASCII text.
-    unsafe { CStr::from_ptr(ffi::gpt2x_bpe_version()) }.to_str().unwrap_or("?")
-}
-
-/// The Unicode version of the character classes, "16.0.0".
-pub fn unicode_version() -> &'static str {
-    // SAFETY: as above.
-    unsafe { CStr::from_ptr(ffi::gpt2x_bpe_unicode_version()) }.to_str().unwrap_or("?")
-}
-
 fn check(status: c_int) -> Result<(), Error> {
     if status == ffi::OK {
         return Ok(());
@@ -255,20 +272,24 @@ fn check(status: c_int) -> Result<(), Error> {
     Err(Error::from_status(status))
 }
 
+fn invalid_argument(message: String) -> Error {
+    Error::new(ErrorKind::InvalidArgument, message)
+}
+
 fn c_text(text: &str) -> Result<CString, Error> {
-    CString::new(text).map_err(|_| Error::invalid_argument(format!("{text:?} has a zero byte inside")))
+    CString::new(text).map_err(|_| invalid_argument(format!("{text:?} has a zero byte inside")))
 }
 
 #[cfg(unix)]
 fn path_text(path: &Path) -> Result<CString, Error> {
     use std::os::unix::ffi::OsStrExt;
     CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| Error::invalid_argument(format!("the path {path:?} has a zero byte inside")))
+        .map_err(|_| invalid_argument(format!("the path {path:?} has a zero byte inside")))
 }
 
 #[cfg(not(unix))]
 fn path_text(path: &Path) -> Result<CString, Error> {
     path.to_str()
-        .ok_or_else(|| Error::invalid_argument(format!("the path {path:?} is not Unicode")))
+        .ok_or_else(|| invalid_argument(format!("the path {path:?} is not Unicode")))
         .and_then(c_text)
 }

@@ -2,7 +2,7 @@
 
 use std::ptr::{self, NonNull};
 
-use crate::{c_text, check, ffi, Error, Tokenizer};
+use crate::{c_text, check, ffi, version, Error, Tokenizer};
 
 /// Counts the pieces of texts, and learns a vocabulary from these counts.
 ///
@@ -30,8 +30,10 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for an unknown pattern.
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for an unknown pattern;
+    /// [`ErrorKind::WrongVersion`](crate::ErrorKind::WrongVersion) as for [`Tokenizer::load`].
     pub fn new(pattern: &str) -> Result<Self, Error> {
+        version::check_core()?;
         let pattern = c_text(pattern)?;
         let mut raw = ptr::null_mut();
         // SAFETY: the pattern is zero-terminated and outlives the call; `raw` is valid for writing.

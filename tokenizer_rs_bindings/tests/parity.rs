@@ -2,6 +2,7 @@
 //! package.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 
 use gpt2x_bpe::{core_version, unicode_version, ErrorKind, Tokenizer, Trainer};
@@ -70,6 +71,37 @@ fn a_text_with_more_tokens_than_guessed_is_encoded_whole() {
     assert_eq!(tokenizer().decode(&tokenizer().encode(&text)).expect("known ids"), text);
 }
 
+#[cfg(target_os = "linux")] // elsewhere `ulimit -v` limits nothing
+#[test]
+fn a_text_is_encoded_in_the_memory_that_its_ids_need() {
+    const INSIDE: &str = "GPT2X_TEST_LITTLE_MEMORY";
+    if std::env::var_os(INSIDE).is_some() {
+        return encode_in_little_memory();
+    }
+    let script = "ulimit -v 262144 && exec \"$0\" --exact \"$1\" --test-threads=1"; // KiB
+    let run = Command::new("sh")
+        .args(["-c", script])
+        .arg(std::env::current_exe().expect("this program has a path"))
+        .arg("a_text_is_encoded_in_the_memory_that_its_ids_need")
+        .env(INSIDE, "1")
+        .output()
+        .expect("a shell starts");
+    let output = String::from_utf8_lossy(&run.stdout);
+    let errors = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success() && output.contains("1 passed"), "{output}{errors}");
+}
+
+/// With 256 MiB: the ids that a text could have find no room, those that it has do; then these do not, either.
+#[cfg(target_os = "linux")]
+fn encode_in_little_memory() {
+    let tokenizer = tokenizer();
+    let text = b" the".repeat(1 << 24); // 64 MiB
+    assert_eq!(tokenizer.encode(&text).len(), 1 << 24);
+    drop(text);
+    let text = vec![1; 1 << 27]; // 128 MiB, and an id for each byte
+    assert_eq!(tokenizer.encode16(&text).expect_err("no room").kind(), ErrorKind::OutOfMemory);
+}
+
 #[test]
 fn one_tokenizer_serves_many_threads() {
     let tokenizer = tokenizer();
@@ -109,6 +141,18 @@ fn a_batch_gives_the_ids_of_each_text_for_any_number_of_threads() {
         assert_eq!(tokenizer.count_batch(&texts, num_threads), counts);
     }
     assert!(tokenizer.encode_batch::<&[u8]>(&[], 2).is_empty());
+}
+
+#[test]
+fn a_batch_is_done_where_the_system_gives_no_threads() {
+    // One test of the harness's own process, in which a thread would need a stack larger than any address space.
+    let run = Command::new(std::env::current_exe().expect("this program has a path"))
+        .args(["--exact", "a_batch_gives_the_ids_of_each_text_for_any_number_of_threads", "--test-threads=1"])
+        .env("RUST_MIN_STACK", (1_u64 << 60).to_string())
+        .output()
+        .expect("this program starts once more");
+    let output = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && output.contains("1 passed"), "{output}");
 }
 
 #[test]
