@@ -103,6 +103,23 @@ def test_ctrl_c_writes_the_finished_rungs_and_exits_with_130(fake: Bench, tmp_pa
     assert saved["rungs"][-1]["number"] == 6, "the last row is that of the rung before"
 
 
+def test_a_ladder_of_which_nothing_can_be_measured_is_an_error_that_says_why(
+    fake: Bench, tmp_path: Path
+) -> None:
+    fake.broken = lambda config: "no such luck"
+    done = bench("--rungs", "2", "--json", "--out", str(tmp_path / "result"))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "gpt2x: no rung could be measured: naive start: no such luck"
+    assert not (tmp_path / "result").exists()
+
+
+def test_a_step_that_is_interrupted_shows_what_it_has_and_exits_with_130(fake: Bench) -> None:
+    fake.interrupt = lambda config, rounds: config.fused_loss and rounds == 3
+    done = bench("step", "--model", "tiny", "--seq", "8", "--peer", "nanogpt", "--json")
+    assert done.exit_code == 130, done.output
+    assert not json.loads(done.stdout)["complete"]
+
+
 def test_ctrl_c_before_the_first_rung_is_done_writes_nothing(fake: Bench, tmp_path: Path) -> None:
     fake.interrupt = lambda config, rounds: True
     assert bench("--out", str(tmp_path / "result")).exit_code == 130
