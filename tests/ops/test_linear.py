@@ -118,6 +118,31 @@ def test_both_libraries_multiply_alike(choice: str) -> None:
         assert done.stdout.strip() == "False"
 
 
+@pytest.mark.parametrize("choice", ["torch", "onednn"])
+def test_both_libraries_take_rows_that_overlap_and_columns_with_gaps(choice: str) -> None:
+    program = (
+        "import torch\nfrom gpt2x.ops import linear\n"
+        "numbers, x = torch.arange(700.0) % 7 - 3, torch.ones(5, 33)\n"
+        "for strides in ((1, 1), (2, 1), (0, 1), (1, 0), (0, 0), (33, 2), (66, 2), (40, 1), (1, 9), (1, 12)):\n"
+        "    odd = numbers.as_strided((9, 33), strides)\n"
+        "    assert torch.equal(linear(x, odd, numbers[:18:2]), x @ odd.clone().T + numbers[:18:2]), strides\n"
+        "    assert torch.equal(linear(odd, x), odd.clone() @ x.T), strides\n"
+        "    for pair in ((odd, x), (x, odd)):\n"
+        "        a, b = (t.detach().requires_grad_() for t in pair)\n"
+        "        linear(a, b).sum().backward()\n"
+        "        assert torch.equal(a.grad, b.detach().clone().sum(0).expand(len(a), 33)), strides\n"
+        "        assert torch.equal(b.grad, a.detach().clone().sum(0).expand(len(b), 33)), strides\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "GPT2X_GEMM": choice, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_unknown_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPT2X_GEMM", "abacus")
     with pytest.raises(UsageError, match="GPT2X_GEMM='abacus' is not one of auto, torch, onednn"):
