@@ -47,8 +47,8 @@ Tensor onednn_linear(const Tensor& x, const Tensor& weight, const std::optional<
   const Tensor from = without_gaps(x), by = without_gaps(weight);
   const std::optional<Tensor> plus = dense(bias);
   AtenTensorHandle plus_handle = plus ? plus->get() : nullptr, result = nullptr;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_cpu__linear_pointwise(
-      from.get(), by.get(), plus ? &plus_handle : nullptr, "none", nullptr, 0, nullptr, &result));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_cpu__linear_pointwise(from.get(), by.get(), plus ? &plus_handle : nullptr,
+                                                          "none", nullptr, 0, nullptr, &result));
   return Tensor(result);
 }
 
