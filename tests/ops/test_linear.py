@@ -8,7 +8,14 @@ import sys
 
 import pytest
 import torch
-from ops_support import DTYPES, assert_as_exact_as_reference, draw, dtype_id, run_with_gradients
+from ops_support import (
+    DTYPES,
+    assert_as_exact_as_reference,
+    draw,
+    dtype_id,
+    require_native,
+    run_with_gradients,
+)
 
 from gpt2x.errors import UsageError
 from gpt2x.ops import backend, linear, reference
@@ -56,6 +63,13 @@ def test_an_upstream_gradient_of_any_strides(device: str) -> None:
 def test_gradients_agree_with_finite_differences_in_float64() -> None:
     inputs = [draw(k, *shape, dtype=torch.float64) for k, shape in ((1, (4, 3)), (2, (5, 3)), (3, (5,)))]
     assert torch.autograd.gradcheck(linear, [t.requires_grad_() for t in inputs])
+
+
+def test_a_bias_gradient_over_many_rows_loses_nothing() -> None:
+    require_native("cpu")
+    x, weight, bias = torch.zeros(200_000, 4), torch.zeros(4, 4), torch.zeros(4, requires_grad=True)
+    torch.ops.gpt2x.linear(x, weight, bias).backward(torch.full_like(x, 1 / len(x)))
+    assert (bias.grad - 1).abs().max() < 2e-6
 
 
 def test_only_the_gradients_that_are_wanted_are_made() -> None:
