@@ -232,7 +232,8 @@ def causal_attention(qkv: Tensor, num_heads: int) -> Tensor:
     T = q.shape[2]
     hidden = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
     with without_autocast(qkv):
-        scores = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).masked_fill(hidden, -math.inf)  # (B, H, T, T)
+        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, T)
+        scores = scores.masked_fill(hidden, -math.inf)
         return (F.softmax(scores, dim=-1) @ v).to(qkv.dtype).transpose(1, 2).flatten(2)
 
 
