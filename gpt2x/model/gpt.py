@@ -321,8 +321,12 @@ class TiedEmbedding(torch.autograd.Function):
     def backward(ctx: Any, dx: Tensor, dhead: Tensor) -> tuple[Tensor, None]:
         """Both gradients in one: `dhead` is the output layer's own tensor, which nobody else holds."""
         from gpt2x import ops
+        from gpt2x.ops import derivatives
 
         (idx,) = ctx.saved_tensors
+        if derivatives.transformed() or derivatives.stands_for_many(dx):
+            V = dhead.shape[-2]
+            return dhead + torch.ops.aten.embedding_dense_backward(dx, idx, V, -1, False), None
         ops.embedding_backward_(dhead, dx, idx)
         return dhead, None
 
@@ -477,7 +481,10 @@ class GPT(nn.Module):
     def _embed(self, idx: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T) -> (B, T, C), and the matrix of the output layer."""
         if self.config.fused_loss and self.config.tie_weights and torch.is_grad_enabled():
-            return TiedEmbedding.apply(self.wte.weight, idx)
+            from gpt2x.ops import derivatives
+
+            if not derivatives.transformed():
+                return TiedEmbedding.apply(self.wte.weight, idx)
         return self.wte(idx), self.lm_head.weight
 
     def new_cache(self, batch_size: int = 1, max_length: int | None = None) -> KVCache:

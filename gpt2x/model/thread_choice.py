@@ -9,6 +9,7 @@ What is computed is the same either way: the operators of a token give the same 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,6 +17,8 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
+
+_THIS_THREAD = threading.local()  # `.seen`: its number of threads has been looked at, and is what it shall be
 
 TRIAL_CALLS = 4
 """How many calls show how fast the other number of threads is."""
@@ -37,6 +40,11 @@ class ThreadChoice:
     once when calls have become slower than the other number's were. After each call torch's own number of threads is
     what it was.
 
+    torch's number of threads is that of the calling thread, and what a thread has at its first call of torch. One that
+    makes that call while a token of another is computed on one thread keeps 1 for good. Here that is found when such a
+    thread first calls `run`: it gets as many threads as there were when this was made. A thread that shall have fewer
+    asks torch for them after its first `run`; threads that never call `run` stay as torch has left them.
+
     Args:
         clock: seconds that go forward.
 
@@ -44,6 +52,8 @@ class ThreadChoice:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
+        self._num_threads = torch.get_num_threads()
+        _THIS_THREAD.seen = True
         self._pace, self._other = _Pace(), _Pace()  # of what runs now, and of the other number of threads
         self.single = True
         """Whether the next call runs on one thread."""
@@ -52,7 +62,7 @@ class ThreadChoice:
 
     def run(self, call: Callable[[], T]) -> T:
         """What `call` returns. Where torch has one thread only, nothing is measured."""
-        threads = torch.get_num_threads()
+        threads = self._threads_here()
         if threads == 1:
             return call()
         single, start = self.single, self._clock()
@@ -66,6 +76,16 @@ class ThreadChoice:
         end = self._clock()
         self._learn(end - start, end)
         return result
+
+    def _threads_here(self) -> int:
+        """How many threads torch has in this thread, once it is not those of another thread's token."""
+        threads = torch.get_num_threads()
+        if not hasattr(_THIS_THREAD, "seen"):
+            _THIS_THREAD.seen = True
+            if threads < self._num_threads:
+                threads = self._num_threads
+                torch.set_num_threads(threads)
+        return threads
 
     def _learn(self, seconds: float, now: float) -> None:
         self._pace.add(seconds)

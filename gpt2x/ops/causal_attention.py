@@ -98,7 +98,8 @@ def _gradient(ctx: Any, dy: Tensor, _: Any) -> tuple[Tensor | None, None]:
 
 def _by_torch(qkv: Tensor, num_heads: int) -> Tensor:
     q, k, v = reference.heads_of(qkv, num_heads)
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+    with reference.without_autocast(qkv):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
 
 
 @operator.torch_on_cuda

@@ -37,6 +37,11 @@ def _transforms_while_tracing() -> bool:
 _transforms_while_tracing._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
+def stands_for_many(gradient: Tensor) -> bool:
+    """In a backward pass: True for a gradient of `is_grads_batched`, which many operations in place refuse."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.is_legacy_batchedtensor(gradient)
+
+
 def asked_again() -> bool:
     """In a backward formula: True when what it returns will itself be differentiated, or transformed."""
     return torch.is_grad_enabled() or transformed()

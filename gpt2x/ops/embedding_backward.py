@@ -7,7 +7,15 @@ from torch import Tensor
 
 from gpt2x.ops import cuda, reference
 from gpt2x.ops.calling import as_rows, is_native, note_changes
-from gpt2x.ops.checks import check_ids, check_parameter, check_range, check_storage, require, shape_or_type
+from gpt2x.ops.checks import (
+    check_apart,
+    check_ids,
+    check_parameter,
+    check_range,
+    check_storage,
+    require,
+    shape_or_type,
+)
 from gpt2x.ops.derivatives import differentiates
 from gpt2x.ops.library import OP, Operator
 
@@ -20,12 +28,13 @@ def embedding_backward_(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
     Where autograd records and one of the two needs a gradient, torch's own indexing serves, so that the gradient flows.
 
     Args:
-        dweight: (V, C), contiguous; in dy's dtype, or float32 beside a 16-bit dy.
+        dweight: (V, C), contiguous, in memory of its own; in dy's dtype, or float32 beside a 16-bit dy.
         dy: (..., C) gradient of the embedded tokens.
         ids: (...) int64 in 0..V-1; there is no id for padding, and none is counted from the end.
 
     Raises:
-        ValueError: a dtype, shape or device does not fit; the message names the argument.
+        ValueError: a dtype, shape or device does not fit, or dy shares memory with dweight; the message names the
+            argument.
         IndexError: an id is out of range; nothing is written then. On a GPU torch's device-side assertion stops the
             program instead, as for `torch.nn.functional.embedding`.
 
@@ -47,6 +56,7 @@ def embedding_backward_(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
     )
     check_parameter("dweight", dweight, "dy", dy, (V, C))
     check_ids("ids", ids, tuple(dy.shape[:-1]), "dy", dy)
+    check_apart({"dweight": [dweight]}, {"dy": [dy]})
     if differentiates(dweight, dy) or not is_native(dy):
         check_range("ids", ids, V)  # the kernel does it itself
         reference.embedding_backward_(dweight, dy, ids)

@@ -236,10 +236,8 @@ def _scaled(gradient: Tensor, dloss: Tensor) -> Tensor:
 
     The weight's gradient is as large as the weight, so a graph that ends here gives away the tensor it has.
     """
-    stands_for_many = torch._C._functorch.is_legacy_batchedtensor(
-        dloss
-    )  # in a backward with is_grads_batched
-    if torch.compiler.is_compiling() or type(gradient) is not Tensor or stands_for_many or _graph_is_kept():
+    many = derivatives.stands_for_many(dloss)
+    if torch.compiler.is_compiling() or type(gradient) is not Tensor or many or _graph_is_kept():
         return gradient * dloss
     if gradient.device.type == "cpu" and dloss.item() == 1.0:
         return gradient

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,11 @@ from torch import Tensor
 def _accumulation(tensor: Tensor) -> Tensor:
     """The tensor in the accumulation dtype: float64 stays, all else becomes float32."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
+    """For products that autocast would round to 16 bits; torch has none for a device without data, as meta is."""
+    return nullcontext() if tensor.is_meta else torch.autocast(tensor.device.type, enabled=False)
 
 
 def add_layer_norm(
@@ -200,7 +206,8 @@ def embedding_backward_(dweight: Tensor, dy: Tensor, ids: Tensor) -> None:
 def gemv(x: Tensor, weight: Tensor, scale: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
     """``x @ (weight * scale[:, None]).T + bias`` for few rows of x; `scale` is that of an int8 weight."""
     rows = _accumulation(x)
-    y = rows @ weight.to(rows.dtype).T
+    with without_autocast(x):
+        y = rows @ weight.to(rows.dtype).T
     if scale is not None:
         y = y * scale.to(rows.dtype)
     if bias is not None:
@@ -211,8 +218,9 @@ def gemv(x: Tensor, weight: Tensor, scale: Tensor | None = None, bias: Tensor | 
 def decode_attention(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """``softmax(query keys^T / sqrt(D)) values`` for one new token a head, in the accumulation dtype."""
     q, k, v = _accumulation(query), _accumulation(keys), _accumulation(values)
-    scores = torch.einsum("bhd,bhsd->bhs", q, k) / math.sqrt(query.shape[-1])
-    return torch.einsum("bhs,bhsd->bhd", F.softmax(scores, dim=-1), v).to(query.dtype)
+    with without_autocast(query):
+        scores = torch.einsum("bhd,bhsd->bhs", q, k) / math.sqrt(query.shape[-1])
+        return torch.einsum("bhs,bhsd->bhd", F.softmax(scores, dim=-1), v).to(query.dtype)
 
 
 def causal_attention(qkv: Tensor, num_heads: int) -> Tensor:
@@ -223,8 +231,10 @@ def causal_attention(qkv: Tensor, num_heads: int) -> Tensor:
     q, k, v = (_accumulation(t) for t in heads_of(qkv, num_heads))  # (B, H, T, D) each
     T = q.shape[2]
     hidden = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
-    scores = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).masked_fill(hidden, -math.inf)  # (B, H, T, T)
-    return (F.softmax(scores, dim=-1) @ v).to(qkv.dtype).transpose(1, 2).flatten(2)
+    with without_autocast(qkv):
+        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, T, T)
+        scores = scores.masked_fill(hidden, -math.inf)
+        return (F.softmax(scores, dim=-1) @ v).to(qkv.dtype).transpose(1, 2).flatten(2)
 
 
 def qk_norm_rotary(

@@ -219,6 +219,32 @@ def test_a_tied_matrix_gets_both_gradients_and_a_kept_graph_gives_them_twice(tin
     assert torch.equal(first, second)
 
 
+def test_a_tied_matrix_has_the_gradients_of_torch_func(tiny: GPTConfig) -> None:
+    torch.manual_seed(1)
+    model = GPT(replace(tiny, **fused()))
+    idx, targets = random_ids(tiny, 2, 8), random_ids(tiny, 2, 8)
+    parameters = dict(model.named_parameters())
+
+    def loss(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.func.functional_call(model, parameters, (idx, targets))[1]
+
+    got = torch.func.grad(loss)(parameters)
+    expected = loss_and_gradients(model, idx, targets)
+    for name in parameters:
+        torch.testing.assert_close(got[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+def test_a_tied_matrix_has_gradients_in_batches(tiny: GPTConfig) -> None:
+    torch.manual_seed(1)
+    model = GPT(replace(tiny, **fused()))
+    _, loss = model(random_ids(tiny, 2, 8), random_ids(tiny, 2, 8))
+    weight, factors = model.wte.weight, torch.tensor([1.0, -2.0])
+    (batch,) = torch.autograd.grad(loss, weight, factors, is_grads_batched=True, retain_graph=True)
+    (single,) = torch.autograd.grad(loss, weight)
+    torch.testing.assert_close(batch, factors[:, None, None] * single, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("T", [5, 128, 130])
 def test_short_sequences_in_bfloat16_attend_as_exactly_as_flash(tiny: GPTConfig, T: int) -> None:
     torch.manual_seed(1)

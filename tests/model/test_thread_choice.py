@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ import torch
 from gpt2x.model.thread_choice import LONGEST_WAIT, TRIAL_CALLS, ThreadChoice
 
 MS = 0.001
+T = TypeVar("T")
 
 
 class Machine:
@@ -106,6 +109,35 @@ def test_one_thread_is_left_alone() -> None:
     torch.set_num_threads(1)
     choice = ThreadChoice(lambda: pytest.fail("measured, where there is nothing to choose"))
     assert choice.run(torch.get_num_threads) == 1
+
+
+def in_a_new_thread(call: Callable[[], T]) -> T:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
+def test_a_thread_that_starts_during_a_token_on_one_thread_has_all_of_them_for_its_own() -> None:
+    choice = ThreadChoice()
+    started = ThreadPoolExecutor(1)
+    assert choice.run(lambda: started.submit(torch.get_num_threads).result()) == 1  # as torch has it
+    choice.single = False
+    assert started.submit(lambda: choice.run(torch.get_num_threads)).result() == 3
+    assert in_a_new_thread(torch.get_num_threads) == torch.get_num_threads() == 3
+    started.shutdown()
+
+
+def test_a_thread_that_asks_for_one_thread_later_keeps_it() -> None:
+    choice = ThreadChoice()
+    choice.single = False
+
+    def ask() -> list[int]:
+        before = choice.run(torch.get_num_threads)
+        torch.set_num_threads(1)
+        return [before, choice.run(torch.get_num_threads)]
+
+    assert ask() == [3, 1]
+    torch.set_num_threads(3)
+    assert in_a_new_thread(ask) == [3, 1]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

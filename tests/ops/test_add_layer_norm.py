@@ -115,6 +115,37 @@ def test_a_row_far_from_zero_keeps_its_precision(device: str) -> None:
     assert (y - truth).abs().max() < 1e-3  # E[x²] - E[x]² would be off by about 0.06
 
 
+@pytest.mark.parametrize("distance", [100.0, 1000.0])
+@pytest.mark.parametrize("channels", [4096, 50304])
+def test_long_rows_far_from_zero_are_as_exact_as_the_references(
+    device: str, channels: int, distance: float
+) -> None:
+    inputs = [draw(1, 4, channels, device=device) + distance, None, torch.ones(channels, device=device)]
+    results = [
+        function(*(None if t is None else t.to(dtype) for t in inputs))[0]
+        for function, dtype in (
+            (add_layer_norm, torch.float32),
+            (reference.add_layer_norm, torch.float32),
+            (reference.add_layer_norm, torch.float64),
+        )
+    ]
+    assert_as_exact_as_reference(*([result] for result in results), torch.float32)
+
+
+def test_equal_numbers_far_from_zero_have_no_variance(device: str) -> None:
+    x, weight = torch.full((1, 50304), 1e8 / 3, device=device), torch.ones(50304, device=device)
+    y, _ = add_layer_norm(x, None, weight)
+    assert (y.abs() < 1e4).all()  # one rounding of the mean, 2, times 316
+
+
+def test_parameter_gradients_over_many_rows_lose_nothing() -> None:
+    require_native("cpu")
+    x, weight, bias = draw(1, 200_000, 4), torch.ones(4), torch.zeros(4, requires_grad=True)
+    y, _ = add_layer_norm(x, None, weight, bias)
+    y.backward(torch.full_like(x, 1 / len(x)))
+    assert (bias.grad - 1).abs().max() < 2e-6
+
+
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
 def test_one_bad_number_spoils_its_row_and_no_other(device: str, poison: float) -> None:
     x, residual, weight, bias = _inputs((4, 40), torch.float32, torch.float32, device)

@@ -10,6 +10,7 @@ from ops_support import (
     assert_as_exact_as_reference,
     draw,
     dtype_id,
+    relative_error,
     require_native,
     run_with_gradients,
     shape_id,
@@ -40,6 +41,15 @@ def test_a_float32_bias_serves_beside_bfloat16_activations(device: str) -> None:
     truth = run_with_gradients(reference.bias_gelu, inputs, torch.float64)
     assert_as_exact_as_reference(native, expected, truth, torch.bfloat16)
     assert native[-1].dtype == torch.float32
+
+
+def test_a_bias_gradient_over_many_rows_loses_nothing() -> None:
+    require_native("cpu")
+    bias = torch.full((4,), 0.5, requires_grad=True)
+    bias_gelu(torch.zeros(200_000, 4), bias).backward(torch.full((200_000, 4), 1 / 200_000))
+    one = torch.full((4,), 0.5, dtype=torch.float64, requires_grad=True)
+    reference.bias_gelu(torch.zeros(1, 4).double(), one).sum().backward()
+    assert relative_error(bias.grad, one.grad) < 2e-6
 
 
 def test_gradients_agree_with_finite_differences_in_float64(device: str) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.library import opcheck
 
 from gpt2x.ops import backend, causal_attention, reference
+from gpt2x.ops.causal_attention import _by_torch
 
 # B, T, H, D: one token; one row of vectors and its neighbours; tiles and parts of tiles; every head size of GPT-2's
 # relatives; sizes that are no multiple of a vector; nothing at all.
@@ -62,6 +63,18 @@ def test_it_is_torchs_attention_with_the_heads_side_by_side(device: str) -> None
     q, k, v = qkv.view(2, 70, 3, 6, 8).permute(2, 0, 3, 1, 4)
     expected = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
     torch.testing.assert_close(causal_attention(qkv, 6), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=dtype_id)
+@pytest.mark.parametrize("function", [causal_attention, reference.causal_attention, _by_torch])
+def test_under_autocast_it_computes_what_it_computes_without(
+    function: Callable[[Tensor, int], Tensor], dtype: torch.dtype
+) -> None:
+    qkv = draw(1, 2, 20, 3 * 16, dtype=dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = function(qkv, 2)
+    assert y.dtype == dtype
+    assert torch.equal(y, function(qkv, 2))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=dtype_id)

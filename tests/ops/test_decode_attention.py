@@ -47,6 +47,14 @@ def test_it_is_torchs_attention_of_the_last_token_over_a_part_of_a_longer_cache(
     torch.testing.assert_close(decode_attention(query, keys, values), expected)
 
 
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+def test_under_autocast_sums_are_float32(mode: str) -> None:
+    query, keys, values = draw(1, 2, 3, 16), draw(2, 2, 3, 40, 16), draw(3, 2, 3, 40, 16)
+    with backend.using(mode), torch.autocast("cpu", torch.bfloat16):
+        y = decode_attention(query, keys, values)
+    torch.testing.assert_close(y, decode_attention(query, keys, values))
+
+
 def test_elements_that_do_not_stand_side_by_side(device: str) -> None:
     query, keys = draw(1, 1, 2, 4, device=device), draw(2, 1, 2, 4, 6, device=device).transpose(2, 3)
     torch.testing.assert_close(

@@ -68,6 +68,15 @@ def test_what_does_not_fit_is_refused_by_name(mode: str, arguments: tuple, words
 
 
 @pytest.mark.parametrize("mode", ["auto", "reference"])
+def test_a_gradient_in_the_memory_that_is_written_is_refused(mode: str) -> None:
+    both = torch.ones(5, 3)
+    with backend.using(mode), pytest.raises(ValueError, match=r"dweight\[0\] and dy\[0\] share memory"):
+        embedding_backward_(both[:4], both[1:3], torch.tensor([2, 0]))
+    embedding_backward_(both[:3], both[3:], torch.tensor([2, 0]))  # beside each other in one tensor
+    assert both.tolist() == [[2] * 3, [1] * 3, [2] * 3, [1] * 3, [1] * 3]
+
+
+@pytest.mark.parametrize("mode", ["auto", "reference"])
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.float16], ids=dtype_id)
 @pytest.mark.parametrize("bad", [-1, -4, -5, 4, 2**40, -(2**63)])
 def test_an_id_out_of_range_is_an_index_error_and_nothing_is_written(

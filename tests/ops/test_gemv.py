@@ -43,6 +43,14 @@ def test_any_strides_and_leading_dimensions() -> None:
     torch.testing.assert_close(gemv(x, weight), x @ weight.T)
 
 
+@pytest.mark.parametrize("mode", ["auto", "reference"])
+def test_under_autocast_sums_are_float32(mode: str) -> None:
+    x, weight = draw(1, 3, 70), draw(2, 5, 70)
+    with backend.using(mode), torch.autocast("cpu", torch.bfloat16):
+        y = gemv(x, weight)
+    torch.testing.assert_close(y, x @ weight.T)
+
+
 def test_int8_is_off_by_at_most_half_a_step_a_weight() -> None:
     weight = draw(1, 9, 40)
     weight[3] = 0

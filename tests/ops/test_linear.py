@@ -8,7 +8,14 @@ import sys
 
 import pytest
 import torch
-from ops_support import DTYPES, assert_as_exact_as_reference, draw, dtype_id, run_with_gradients
+from ops_support import (
+    DTYPES,
+    assert_as_exact_as_reference,
+    draw,
+    dtype_id,
+    require_native,
+    run_with_gradients,
+)
 
 from gpt2x.errors import UsageError
 from gpt2x.ops import backend, linear, reference
@@ -56,6 +63,13 @@ def test_an_upstream_gradient_of_any_strides(device: str) -> None:
 def test_gradients_agree_with_finite_differences_in_float64() -> None:
     inputs = [draw(k, *shape, dtype=torch.float64) for k, shape in ((1, (4, 3)), (2, (5, 3)), (3, (5,)))]
     assert torch.autograd.gradcheck(linear, [t.requires_grad_() for t in inputs])
+
+
+def test_a_bias_gradient_over_many_rows_loses_nothing() -> None:
+    require_native("cpu")
+    x, weight, bias = torch.zeros(200_000, 4), torch.zeros(4, 4), torch.zeros(4, requires_grad=True)
+    torch.ops.gpt2x.linear(x, weight, bias).backward(torch.full_like(x, 1 / len(x)))
+    assert (bias.grad - 1).abs().max() < 2e-6
 
 
 def test_only_the_gradients_that_are_wanted_are_made() -> None:
@@ -116,6 +130,31 @@ def test_both_libraries_multiply_alike(choice: str) -> None:
     assert done.returncode == 0, done.stderr
     if choice == "torch":
         assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("choice", ["torch", "onednn"])
+def test_both_libraries_take_rows_that_overlap_and_columns_with_gaps(choice: str) -> None:
+    program = (
+        "import torch\nfrom gpt2x.ops import linear\n"
+        "numbers, x = torch.arange(700.0) % 7 - 3, torch.ones(5, 33)\n"
+        "for strides in ((1, 1), (2, 1), (0, 1), (1, 0), (0, 0), (33, 2), (66, 2), (40, 1), (1, 9), (1, 12)):\n"
+        "    odd = numbers.as_strided((9, 33), strides)\n"
+        "    assert torch.equal(linear(x, odd, numbers[:18:2]), x @ odd.clone().T + numbers[:18:2]), strides\n"
+        "    assert torch.equal(linear(odd, x), odd.clone() @ x.T), strides\n"
+        "    for pair in ((odd, x), (x, odd)):\n"
+        "        a, b = (t.detach().requires_grad_() for t in pair)\n"
+        "        linear(a, b).sum().backward()\n"
+        "        assert torch.equal(a.grad, b.detach().clone().sum(0).expand(len(a), 33)), strides\n"
+        "        assert torch.equal(b.grad, a.detach().clone().sum(0).expand(len(b), 33)), strides\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "GPT2X_GEMM": choice, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_unknown_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

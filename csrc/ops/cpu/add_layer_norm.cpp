@@ -107,21 +107,17 @@ std::tuple<Tensor, Tensor, Tensor> add_layer_norm_backward(const Tensor& dy, std
     using T = decltype(activation);
     using P = decltype(parameter);
     using W = rows::Accumulation<T>;
-    const RowBlocks blocks(N);
-    Partials<W> partials(blocks.count(), 2 * C);  // a block's dweight, then its dbias
+    RowSums<W> sums(N, 2 * C);  // dweight, then dbias
     const T *from_dy = read<T>(upstream), *from_dsum = read<T>(upstream_sum), *from_sum = read<T>(rows_in);
     const P* by = read<P>(scale);
     const W *from_mean = read<W>(means), *from_rstd = read<W>(rstds);
     T* to_dx = write<T>(dx);
-    parallel_for(0, blocks.count(), 1, [&](int64_t first, int64_t last) {
-      for (int64_t block = first; block < last; ++block) {
-        W* partial = partials.zeroed(block);
-        backward_rows(blocks.begin(block), blocks.end(block), from_dy, from_dsum, from_sum, by, from_mean,
-                      from_rstd, C, to_dx, partial, partial + C);
-      }
+    sums.add([=](int64_t begin, int64_t end, W* run) {
+      backward_rows(begin, end, from_dy, from_dsum, from_sum, by, from_mean, from_rstd, C, to_dx, run,
+                    run + C);
     });
-    partials.sum(0, C, write<P>(dweight));
-    if (has_bias) partials.sum(C, C, write<P>(dbias));
+    sums.sum(0, C, write<P>(dweight));
+    if (has_bias) sums.sum(C, C, write<P>(dbias));
   });
   return {dx, dweight, dbias};
 }

@@ -66,30 +66,26 @@ Tensor bias_activation(const Tensor& x, std::optional<Tensor> bias) {
 template <class F>
 std::tuple<Tensor, Tensor> bias_activation_backward(const Tensor& dy, const Tensor& x,
                                                     std::optional<Tensor> bias) {
-  const auto [N, columns] = check_input(x, bias);
-  const int64_t C = columns;  // structured bindings cannot be captured everywhere
+  const auto [num_rows, columns] = check_input(x, bias);
+  const int64_t N = num_rows, C = columns;  // structured bindings cannot be captured everywhere
   check_like("dy", dy, x);
   const Tensor upstream = dense(dy), rows_in = dense(x);
   const std::optional<Tensor> shift = dense(bias);
   Tensor dx = torch::stable::new_empty(rows_in, x.sizes());
   Tensor dbias = bias ? torch::stable::new_empty(*bias, {C}) : torch::stable::new_empty(rows_in, {0});
-  const RowBlocks blocks(N);
   with_storage("x", x.scalar_type(), bias ? bias->scalar_type() : x.scalar_type(),
                [&](auto activation, auto parameter) {
                  using T = decltype(activation);
                  using P = decltype(parameter);
                  using W = rows::Accumulation<T>;
-                 Partials<W> partials(blocks.count(), bias ? C : 0);
+                 RowSums<W> sums(N, bias ? C : 0);
                  const T *from_dy = read<T>(upstream), *from = read<T>(rows_in);
                  const P* plus = read<P>(shift);
                  T* to = write<T>(dx);
-                 parallel_for(0, blocks.count(), 1, [&](int64_t first, int64_t last) {
-                   for (int64_t block = first; block < last; ++block) {
-                     backward_rows<F>(blocks.begin(block), blocks.end(block), from_dy, from, plus, C, to,
-                                      partials.zeroed(block));
-                   }
+                 sums.add([=](int64_t begin, int64_t end, W* run) {
+                   backward_rows<F>(begin, end, from_dy, from, plus, C, to, run);
                  });
-                 if (bias) partials.sum(0, C, write<P>(dbias));
+                 if (bias) sums.sum(0, C, write<P>(dbias));
                });
   return {dx, dbias};
 }

@@ -32,17 +32,23 @@ Tensor torch_linear(const Tensor& x, const Tensor& weight, const std::optional<T
   return to<Tensor>(stack[0]);
 }
 
-// The operator that torch.compile calls for a float32 linear layer. It takes any strides of x and weight, and
-// copies an x that is not contiguous. Nothing is fused behind it here, so no numbers and no algorithm for
-// that.
+// oneDNN refuses rows that overlap, as those of `unfold` do, and columns that are spread out.
+Tensor without_gaps(const Tensor& matrix) {
+  return transposed(matrix).is_contiguous() ? matrix : dense(matrix);
+}
+
+// The operator that torch.compile calls for a float32 linear layer. It copies an x that is not contiguous.
+// Nothing is fused behind it here, so no numbers and no algorithm for that.
 //
 // Called by its C name and not through the dispatcher: torch 2.13 leaks every string argument that
 // comes that way, 160 bytes a call, and each such crumb cut the heap in two; a float32 training step grew by
 // 110 MB a step.
 Tensor onednn_linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
-  AtenTensorHandle bias_handle = bias ? bias->get() : nullptr, result = nullptr;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_cpu__linear_pointwise(
-      x.get(), weight.get(), bias ? &bias_handle : nullptr, "none", nullptr, 0, nullptr, &result));
+  const Tensor from = without_gaps(x), by = without_gaps(weight);
+  const std::optional<Tensor> plus = dense(bias);
+  AtenTensorHandle plus_handle = plus ? plus->get() : nullptr, result = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_cpu__linear_pointwise(from.get(), by.get(), plus ? &plus_handle : nullptr,
+                                                          "none", nullptr, 0, nullptr, &result));
   return Tensor(result);
 }
 

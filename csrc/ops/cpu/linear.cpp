@@ -47,15 +47,10 @@ Tensor bias_gradient(const Tensor& dy) {
   Tensor dbias = torch::stable::new_empty(dy, {C});
   with_storage("dy", dy.scalar_type(), [&](auto value) {
     using T = decltype(value);
-    const RowBlocks blocks(N);
-    Partials<rows::Accumulation<T>> partials(blocks.count(), C);
+    RowSums<rows::Accumulation<T>> sums(N, C);
     const T* from = read<T>(dy);
-    parallel_for(0, blocks.count(), 1, [&](int64_t first, int64_t last) {
-      for (int64_t block = first; block < last; ++block) {
-        bias_rows(blocks.begin(block), blocks.end(block), from, C, partials.zeroed(block));
-      }
-    });
-    partials.sum(0, C, write<T>(dbias));
+    sums.add([=](int64_t begin, int64_t end, auto* dbias) { bias_rows(begin, end, from, C, dbias); });
+    sums.sum(0, C, write<T>(dbias));
   });
   return dbias;
 }

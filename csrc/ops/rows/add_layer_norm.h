@@ -7,6 +7,9 @@
 
 namespace gpt2x::rows {
 
+// A mean of more standard deviations than this is corrected: up to here its rounding stays below 1e-6 of y.
+constexpr int kFar = 8;
+
 // `sum` is written only where there is a residual. The statistics are those of the *stored* sum, so that
 // backward, which reads it, sees the numbers that forward saw.
 template <class Team, class T, class P, class W = Accumulation<T>>
@@ -23,14 +26,22 @@ GPT2X_HD void add_layer_norm_row(const Team& team, const T* x, const T* residual
     total = sum_each<W>(team, C, [](T stored) { return to_accumulation(stored); }, In<T>{x});
   }
   const In<T> row{residual != nullptr ? sum : x};  // each lane reads back only what it wrote itself
-  const W center = team.sum(total) / static_cast<W>(C);
+  W center = team.sum(total) / static_cast<W>(C);
   // Squares of the centred values: E[x^2] - E[x]^2 would cancel for rows far from zero.
   const auto square = [=](T stored) {
     const W d = to_accumulation(stored) - center;
     return d * d;
   };
-  const W squares = team.sum(sum_each<W>(team, C, square, row));
-  const W scale = W(1) / static_cast<W>(sqrt(squares / static_cast<W>(C) + eps));
+  W variance = team.sum(sum_each<W>(team, C, square, row)) / static_cast<W>(C);
+  // What the mean of a row far from zero has lost to rounding is the mean of the centred values. In every row
+  // this would take up to 7 % longer in the caches.
+  if (center * center > W(kFar * kFar) * variance) {
+    const auto centred = [=](T stored) { return to_accumulation(stored) - center; };
+    const W rest = team.sum(sum_each<W>(team, C, centred, row)) / static_cast<W>(C);
+    center += rest;
+    variance = variance > rest * rest ? variance - rest * rest : W(0);
+  }
+  const W scale = W(1) / static_cast<W>(sqrt(variance + eps));
   const auto normalise = [=](T stored, P gain, P shift, T& out) {
     out = to_storage<T>((to_accumulation(stored) - center) * scale * convert_to<W>(gain) +
                         convert_to<W>(shift));
