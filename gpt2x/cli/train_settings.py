@@ -149,11 +149,21 @@ def _resolve(
     values, sources = resolved.values, resolved.sources
     if sources["min_lr"] == "default":
         _follow(resolved, preset)
-    if values.epochs is not None and sources["steps"] == "flag" and sources["epochs"] != "flag":
-        values.epochs, sources["epochs"] = None, "flag --steps"
+    # A resumed run has steps and epochs of its own, which only a flag changes.
+    counts = sources["steps"] == "flag" or not resume
+    if values.epochs is not None and counts and _strength(sources["steps"]) > _strength(sources["epochs"]):
+        values.epochs, sources["epochs"] = None, sources["steps"].replace("flag", "flag --steps")
     if values.out is None:
         values.out, sources["out"] = str(chosen.default_out), f"preset {chosen.name}"
     return resolved
+
+
+STRENGTHS = {"default": 0, "preset": 1, "file": 2, "stage": 2, "environment": 3, "flag": 4}
+"""How strong a source of settings is, by the first word of its name."""
+
+
+def _strength(source: str) -> int:
+    return STRENGTHS[source.split(maxsplit=1)[0]]
 
 
 SHAPE = frozenset(("model", "n_layer", "n_head", "n_embd", "block_size", "tokenizer"))

@@ -17,7 +17,7 @@ MODEL_FILES = (CONFIG, WEIGHTS, *TOKENIZER_FILES)
 TRAINER, SETTINGS, STATE = "trainer", "config.json", "state.json"
 """Where in a run folder the trainer keeps its own files; that with the settings of the run; and in each checkpoint."""
 
-DATA, SONG_INDEX, METRIC_INDEX = "data.json", "songs.index", "metrics.index"
+DATA, SONG_INDEX, METRIC_INDEX, LAUNCH = "data.json", "songs.index", "metrics.index", "launch"
 """Beside the settings: where the data of the run are and their digest; for songs, what was in them; and the numbers of
 the log from which curves are drawn."""
 

@@ -38,6 +38,7 @@ from gpt2x.errors import InputDataError, OutputError, UsageError, quoted
 from gpt2x.model.runs import (
     CONFIG,
     DATA,
+    LAUNCH,
     METRIC_INDEX,
     MODEL_FILES,
     RUN_FORMAT,
@@ -154,7 +155,7 @@ class RunFolder:
                 (self.path / name).unlink(missing_ok=True)
             for folder in self.checkpoints():
                 remove_ours(folder, files_of_checkpoint(folder))
-            remove_ours(self.trainer, [SETTINGS, DATA, SONG_INDEX, METRIC_INDEX])
+            remove_ours(self.trainer, [SETTINGS, DATA, SONG_INDEX, METRIC_INDEX, LAUNCH])
 
     def checkpoints(self) -> list[Path]:
         """The folders of all checkpoints, the oldest first, whole or not."""

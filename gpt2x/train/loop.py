@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,8 +31,9 @@ from gpt2x.train.mfu import flops_a_token
 from gpt2x.train.panel import watch
 from gpt2x.train.plan import scheduled_rate
 from gpt2x.train.recipe import Recipe
+from gpt2x.train.relaunch import has_cleared
 from gpt2x.train.report import show_curves
-from gpt2x.train.setup import VALIDATION_BATCH, Setup, prepare
+from gpt2x.train.setup import VALIDATION_BATCH, Setup, folder_of, prepare
 from gpt2x.train.step import Batch, StepResult, documents_of
 from gpt2x.train.window import Window
 
@@ -110,29 +110,33 @@ def train_stages(
     results = []
     overwrite = overwrite and not resume
     with all_ranks(configs[0].device) as ranks:
-        anew = overwrite and not ranks.any(_is_restarted())  # torchrun counts for each machine by itself
+        anew = overwrite and not ranks.any(has_cleared(folder_of(configs[0])))
         for number, config in enumerate(configs, 1):
             if len(configs) > 1:
                 say(f"stage      {number} of {len(configs)}: {config.out}")
             command = Command(overwrite=overwrite, stage=number if len(configs) > 1 else None)
             # The first clears all: after a restart in it, the old runs of the others would pass for what follows.
             begins = {"overwrite": anew and number == 1, "later": configs[number:], "resume": resume}
-            results.append(_prepared_and_trained(config, recipe, ranks, command=command, **begins))
+            result, must_stop = _prepared_and_trained(config, recipe, ranks, command=command, **begins)
+            results.append(result)
+            if must_stop and number < len(configs):
+                say(
+                    f"interrupted before stage {number + 1} of {len(configs)}; the same command goes on with it"
+                )
+                raise KeyboardInterrupt
         return results if ranks.is_first else []
 
 
-def _prepared_and_trained(config: TrainConfig, recipe: Recipe, ranks: Ranks, **how: Any) -> Result:
+def _prepared_and_trained(
+    config: TrainConfig, recipe: Recipe, ranks: Ranks, **how: Any
+) -> tuple[Result, bool]:
+    """What came of a run, and whether a signal asked a rank to stop when there was nothing left of it to stop."""
     setup = prepare(config, recipe, ranks, **how)
     try:
-        return train(setup)
+        return train(setup), ranks.any(setup.stop_requested)
     finally:
         if setup.lock is not None:
             setup.lock.release()
-
-
-def _is_restarted() -> bool:
-    """True when torchrun has started this process anew after a failure: what it saved by then is not to be lost."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def train(setup: Setup) -> Result:
@@ -148,8 +152,7 @@ def train(setup: Setup) -> Result:
 
     """
     config, ranks, steps = setup.config, setup.ranks, setup.steps
-    window, is_over = Window(setup), setup.is_over
-    loss, validation_loss = setup.losses_before
+    window, is_over, (loss, validation_loss) = Window(setup), setup.is_over, setup.losses_before
     with _watched(setup) as (loggers, advance), interrupts() as stop, setup.writer:
         batches = _until(stop, setup)
         for step in range(setup.first_step, 0 if is_over else steps):
@@ -201,6 +204,7 @@ def train(setup: Setup) -> Result:
                 )
                 steps = done
                 break
+    setup.stop_requested = stop.requested
     if is_over:
         steps = _say_finished(setup)
     return _finish(setup, window, steps, loss, validation_loss)

@@ -5,6 +5,7 @@ Add a logger by writing a class with `log` and `close` and putting it into `Logg
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +83,8 @@ class JsonLines:
 
     def close(self) -> None:
         """Close the files."""
-        self.file.close()
+        with contextlib.suppress(OSError):  # each line is flushed: what is left is one that `log` has refused
+            self.file.close()
         self.index.close()
 
 

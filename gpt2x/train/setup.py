@@ -47,6 +47,7 @@ from gpt2x.train.plan import (
     with_vocabulary,
 )
 from gpt2x.train.recipe import Recipe
+from gpt2x.train.relaunch import leave_mark
 from gpt2x.train.schedule import fitted_warmup
 from gpt2x.train.step import Batch, TrainingStep
 from gpt2x.train.step_options import StepOptions
@@ -99,6 +100,8 @@ class Setup:
     """Writes checkpoints beside the training; idle on ranks other than 0."""
     command: Command = PLAIN
     """How the run was started, for the words that say how it goes on."""
+    stop_requested: bool = False
+    """Whether a signal asked this rank to stop, also one that came when nothing was left to train."""
     initial_digest: str | None = None
     """sha256 of the weights that it started from (`weights_digest`); None where it started at random."""
 
@@ -160,7 +163,7 @@ def prepare(
         Gpt2xError: on all ranks alike.
 
     """
-    folder, overwrite = _folder_of(config), overwrite and not resume
+    folder, overwrite = folder_of(config), overwrite and not resume
     cleared = later if overwrite else ()
     ranks.together(lambda: _check_places(folder, cleared, ranks))
     data_file = ranks.first_then_all(lambda: find_file(config.data))
@@ -252,7 +255,7 @@ def prepare(
     return prepared
 
 
-def _folder_of(config: TrainConfig) -> RunFolder:
+def folder_of(config: TrainConfig) -> RunFolder:
     if config.out is None:
         raise UsageError("a run needs a folder; give --out")
     return RunFolder(Path(config.out))
@@ -260,7 +263,7 @@ def _folder_of(config: TrainConfig) -> RunFolder:
 
 def _check_places(folder: RunFolder, later: Sequence[TrainConfig], ranks: Ranks) -> None:
     """Refuse places that cannot work before anything is read, downloaded or computed for them."""
-    for place in (folder, *map(_folder_of, later)):
+    for place in (folder, *map(folder_of, later)):
         place.check_free()
     if ranks.is_first:  # the one that writes
         check_can_write(folder.path)
@@ -318,6 +321,8 @@ def _start(
             _clear(folder, later)
         folder.sweep()
         folder.start(config.to_dict())
+        if overwrite:
+            leave_mark(folder)
         data.write(folder)
     except BaseException:
         lock.release()
@@ -327,7 +332,7 @@ def _start(
 
 def _clear(folder: RunFolder, later: Sequence[TrainConfig]) -> None:
     """Remove the run in a folder whose lock is held, and those of later stages, unless a process trains in one."""
-    runs = [(run, config) for config in later if (run := _folder_of(config)).holds_a_run()]
+    runs = [(run, config) for config in later if (run := folder_of(config)).holds_a_run()]
     with contextlib.ExitStack() as held:
         for run, _ in runs:
             held.callback(RunLock(run.trainer).release)

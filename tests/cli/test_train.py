@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -285,6 +286,24 @@ def test_a_variable_that_is_no_setting_is_refused_with_the_nearest(monkeypatch: 
     result = invoke(app, ["train", "lyrics", "--show-config"])
     assert result.exit_code == 2
     assert "GPT2X_TRAIN_STEP, which is no setting; did you mean GPT2X_TRAIN_STEPS?" in result.stderr
+
+
+def test_steps_of_a_file_or_the_environment_beat_epochs_of_a_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").write_text("steps = 500\n", encoding="utf-8")
+    (tmp_path / "both.toml").write_text("steps = 500\nepochs = 2\n", encoding="utf-8")
+
+    def epochs(*more: str) -> Any:
+        words = ["train", "lyrics", "--preset", "gpt2", *more, "--show-config", "--json"]
+        return json.loads(invoke(app, words).stdout)["epochs"]["value"]
+
+    assert epochs() == 50
+    assert epochs("--config", str(tmp_path / "mine.toml")) is None
+    assert epochs("--config", str(tmp_path / "both.toml")) == 2
+    monkeypatch.setenv("GPT2X_TRAIN_STEPS", "500")
+    assert epochs() is None
+    assert epochs("--epochs", "3") == 3
 
 
 def test_steps_given_by_hand_beat_epochs_of_a_preset() -> None:

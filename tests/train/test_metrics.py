@@ -33,6 +33,20 @@ def test_a_resumed_run_forgets_the_steps_that_it_lives_again(tmp_path: Path) -> 
     assert lines(path) == [{"step": 1}, {"step": 2}, {"step": 3, "loss": 1.0}]
 
 
+def test_a_disk_that_is_full_is_named_and_closing_says_nothing_else(tmp_path: Path) -> None:
+    log = JsonLines(tmp_path / "metrics.jsonl")
+    log.file.close()
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        log.file = full
+        with pytest.raises(
+            OutputError, match=r"cannot write .*metrics\.jsonl: No space left.*; free some space"
+        ):
+            try:
+                log.log({"loss": 1.0}, 1)
+            finally:
+                log.close()
+
+
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OutputError, match="cannot write"):

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from gpt2x.errors import Gpt2xError, OutputError, UsageError
+from gpt2x.train import loop, relaunch
 from gpt2x.train.checkpoint import RunFolder, digest, saved_settings
 from gpt2x.train.command import Command
 from gpt2x.train.config import TrainConfig
@@ -24,6 +25,7 @@ from gpt2x.train.launch import _explain
 from gpt2x.train.lock import RunLock
 from gpt2x.train.loop import train_stages
 from gpt2x.train.recipe import LYRICS
+from gpt2x.train.setup import Setup
 from gpt2x.train.step import StepResult, TrainingStep
 from tests.train.conftest import run
 from tests.train.test_initial import SHAPE
@@ -78,7 +80,7 @@ def test_overwrite_clears_only_at_the_first_start_under_torchrun(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with interrupted_at(5):
-        run(tiny())
+        run(tiny(), overwrite=True)
     with monkeypatch.context() as patch:
         patch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
         run(tiny(), overwrite=True)
@@ -86,6 +88,27 @@ def test_overwrite_clears_only_at_the_first_start_under_torchrun(
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
     run(tiny(), overwrite=True)
     assert "resumes" not in capsys.readouterr().err
+
+
+def test_a_first_start_that_died_before_it_cleared_anything_is_made_up_for(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a launch before, the old run may even bear a mark."""
+    run(tiny(), overwrite=True)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    monkeypatch.setattr(relaunch, "_mark", lambda: "a later launch")
+    run(tiny(lr=2e-3), overwrite=True)
+    run(tiny(lr=2e-3), overwrite=True)
+    assert capsys.readouterr().err.count("is finished") == 1, "the second was cleared by this launch"
+
+
+def test_ranks_of_several_machines_count_their_restarts(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    folder = RunFolder(Path(str(tiny().out)))
+    assert not relaunch.has_cleared(folder)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert relaunch.has_cleared(folder), "whoever cleared it may be on another machine"
 
 
 def test_what_is_done_to_the_files_on_top_does_not_reach_the_checkpoints(
@@ -199,6 +222,26 @@ def test_overwrite_clears_all_stages_at_the_first_start(
     assert not RunFolder(tmp_path / "tuned").checkpoints(), "a restart would take it for finished"
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert [result.steps for result in train_stages(stages(seed=2), LYRICS, overwrite=True)] == [2, 2]
+
+
+def test_a_stop_in_the_last_step_of_a_stage_keeps_the_next_from_starting(
+    stages: Callable[..., list[TrainConfig]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def told_to_stop(setup: Setup) -> float:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return measured(setup)
+
+    measured = loop.validate
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "validate", told_to_stop)
+        train_stages(stages(), LYRICS)
+    assert "interrupted before stage 2 of 2" in capsys.readouterr().err
+    assert RunFolder(tmp_path / "base").checkpoints()
+    assert not RunFolder(tmp_path / "tuned").checkpoints()
+    assert [result.steps for result in train_stages(stages(), LYRICS)] == [2, 2]
 
 
 def test_a_stage_in_which_another_process_trains_is_not_cleared_nor_are_the_others(
