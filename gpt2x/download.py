@@ -21,6 +21,7 @@ from typing import IO, Any
 from gpt2x._version import __version__
 from gpt2x.errors import InputDataError, MissingComponentError
 from gpt2x.paths import output_errors, try_lock
+from gpt2x.paths.files import umask
 
 STALL_SECONDS = 20.0
 """How long to wait for a server that says nothing."""
@@ -221,6 +222,7 @@ class _Part:
         self.file.flush()
         os.fsync(self.file.fileno())
         self.about.unlink(missing_ok=True)
+        self.path.chmod(0o666 & ~umask())  # others may read a cache that is shared
         self.path.replace(os.path.realpath(target))
 
     def remove(self) -> None:

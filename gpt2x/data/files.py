@@ -13,6 +13,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator
+from lzma import LZMAError
 from pathlib import Path
 
 from gpt2x.errors import InputDataError, OutputError, quoted
@@ -50,7 +51,16 @@ def _zip_blocks(path: Path) -> Iterator[bytes]:
             with archive.open(names[0]) as file:
                 while block := file.read(BLOCK_BYTES):
                     yield block
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except (
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        LZMAError,
+        NotImplementedError,
+        RuntimeError,
+        UnicodeDecodeError,
+    ) as error:
         if isinstance(error, InputDataError):
             raise
         raise InputDataError(f"cannot unpack {path}: {error}; is the file complete?") from error

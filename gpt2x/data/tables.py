@@ -159,12 +159,21 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             yield 1, list(file.schema_arrow.names)
             line = 2
             for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
-                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                for cells in zip(*map(_values, batch.columns), strict=True):
                     yield line, list(cells)
                     line += 1
-    except (OSError, ArrowException) as error:
+    except (OSError, ValueError, ArrowException) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputDataError(f"cannot read {path}: {reason[:120]}; is the file complete?") from error
+
+
+def _values(column: Any) -> list[Any]:
+    """The cells of a column of Parquet; times that Python cannot hold, such as those to the nanosecond, as text."""
+    try:
+        cells: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError):
+        cells = column.cast("string").to_pylist()
+    return cells
 
 
 def plain(value: Any, key: str, where: str) -> str:

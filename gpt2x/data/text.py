@@ -85,10 +85,13 @@ def _json_documents(path: Path) -> Iterator[str]:
 
 def _passages(path: Path) -> Iterator[str]:
     """The parts between separators; where there are none, passages."""
-    separated = any(SEPARATOR in line for line in lines_of(path))
+    kept = (
+        None if path.is_file() else list(lines_of(path))
+    )  # a pipe gives its lines once; its length is bounded
+    separated = any(SEPARATOR in line for line in (lines_of(path) if kept is None else kept))
     passage: list[str] = []
     size = 0
-    for line in lines_of(path):
+    for line in lines_of(path) if kept is None else kept:
         if SEPARATOR in line:
             before, *others = line.split(SEPARATOR)
             yield "".join([*passage, before])

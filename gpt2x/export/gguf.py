@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpt2x.errors import InputDataError, MissingComponentError, OutputError, quoted
-from gpt2x.export.refusal import check_is_gpt2
+from gpt2x.export.refusal import check_finite, check_is_gpt2
 from gpt2x.model.folder import load_folder, read_config
 from gpt2x.model.gpt import GPT
 from gpt2x.paths import atomic_path
@@ -105,10 +105,10 @@ def named_tensors(model: GPT, *, dtype: str = "f32") -> Iterator[tuple[str, npt.
             value = value[: model.config.vocab_size]
         is_matrix = value.dim() == 2 and name != "wpe.weight"
         is_16_bit = is_matrix and (dtype == "f16" or (dtype == "q8_0" and value.shape[1] % _BLOCK != 0))
-        yield (
-            gguf_name(name),
-            np.ascontiguousarray(value.numpy(), dtype=np.float16 if is_16_bit else np.float32),
-        )
+        with np.errstate(over="ignore"):  # what is too large for it is refused below
+            array = np.ascontiguousarray(value.numpy(), dtype=np.float16 if is_16_bit else np.float32)
+        check_finite(name, bool(np.isfinite(array).all()), "f16" if is_16_bit else "f32")
+        yield gguf_name(name), array
 
 
 def _add_tensor(writer: Any, gguf: Any, name: str, tensor: npt.NDArray[Any], dtype: str) -> None:

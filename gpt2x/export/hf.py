@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from gpt2x.errors import OutputError
-from gpt2x.export.refusal import check_is_gpt2
+from gpt2x.export.refusal import check_finite, check_is_gpt2
 from gpt2x.model.folder import load_folder, model_files, read_config, save_folder
 from gpt2x.paths import atomic_folder, check_folder
 
@@ -36,6 +36,8 @@ def export_hf(run: Path, out: Path, *, dtype: str = "f32") -> None:
     check_folder(out, exported_files, "an export")
     check_is_gpt2(read_config(run)[0], run, "transformers")
     model, tokenizer = load_folder(run, dtype=DTYPES[dtype])
+    for name, tensor in model.state_dict().items():
+        check_finite(name, bool(tensor.isfinite().all()), dtype)
     with atomic_folder(out, exported_files, "an export") as folder:
         try:
             save_folder(model, tokenizer, folder, extra={"format": FORMAT})

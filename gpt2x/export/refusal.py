@@ -20,3 +20,17 @@ def check_is_gpt2(config: GPTConfig, run: Path, program: str) -> None:
             f"{run} has {config.beyond_gpt2}, which GPT-2 does not have and {program} would not compute; "
             "use it with gpt2x, or train one without --modern"
         )
+
+
+def check_finite(name: str, is_finite: bool, dtype: str) -> None:
+    """Refuse a tensor with values that are no numbers in the dtype that it is written in.
+
+    Raises:
+        InputDataError: NaN or infinity, among the weights or too large for the dtype.
+
+    """
+    if not is_finite:
+        remedy = (
+            "give --dtype f32, or a model that is not damaged" if dtype != "f32" else "give another model"
+        )
+        raise InputDataError(f"{name} holds NaN, infinity or numbers too large for {dtype}; {remedy}")

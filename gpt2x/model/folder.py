@@ -236,7 +236,12 @@ def _read_weights(path: Path, config: GPTConfig, dtype: torch.dtype) -> dict[str
                 raise InputDataError(
                     f"{source} has {plain!r} in {tensor.dtype}; gpt2x reads floating point only"
                 )
-            state[plain] = tensor_from_hf(plain, tensor.to(dtype), config)
+            try:
+                state[plain] = tensor_from_hf(plain, tensor.to(dtype), config)
+            except NotImplementedError as error:  # one of four bits, which torch computes nothing with
+                raise InputDataError(
+                    f"{source} has {plain!r} in {tensor.dtype}, which gpt2x does not read; save it in float16 or more"
+                ) from error
     if config.tie_weights:
         state["lm_head.weight"] = state["wte.weight"]
     return state

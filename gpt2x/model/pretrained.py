@@ -188,7 +188,7 @@ def check_shapes(
         InputDataError: a tensor is missing, has another shape, or belongs to no part of the model.
 
     """
-    in_file = {int(name.split(".")[1]) for name in shapes if re.match(r"h\.\d+\.", name)}
+    in_file = {int(name.split(".")[1]) for name in shapes if re.match(r"h\.\d{1,9}\.", name)}
     if len(in_file) != config.n_layer:  # before a list of a billion layers is made from a damaged number
         raise InputDataError(
             f"{source} holds {len(in_file)} layers and {expected} says n_layer = {config.n_layer}"

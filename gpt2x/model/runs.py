@@ -33,8 +33,11 @@ _RUN_SETTINGS = {
 
 
 def is_model_folder(path: Path) -> bool:
-    """True when the folder holds a whole model: a configuration and weights."""
-    return (path / CONFIG).is_file() and ((path / WEIGHTS).is_file() or (path / INDEX).is_file())
+    """True when the folder holds a whole model, a configuration and weights; False where nobody may look."""
+    try:
+        return (path / CONFIG).is_file() and ((path / WEIGHTS).is_file() or (path / INDEX).is_file())
+    except PermissionError:
+        return False
 
 
 def packaged_model() -> Path:

@@ -89,6 +89,9 @@ def token_losses(model: GPT, sequences: Iterable[Ids]) -> Iterator[npt.NDArray[n
         model: computes where it is, in its own dtype.
         sequences: token ids, 1-D, at least two each.
 
+    Raises:
+        InputDataError: a loss is NaN or infinite, because weights are.
+
     """
     iterator = iter(sequences)
     while group := list(islice(iterator, SEQUENCES_AT_ONCE)):
@@ -123,6 +126,10 @@ def _group_losses(model: GPT, group: list[Ids]) -> list[npt.NDArray[np.float64]]
         ).view(len(rows), length)
         for (owner, start), row, values in zip(batch, rows, found.double().cpu().numpy(), strict=True):
             losses[owner][start : start + len(row) - 1] = values[: len(row) - 1]
+    if not all(np.isfinite(values).all() for values in losses):
+        raise InputDataError(
+            "the model's logits are not finite numbers; its weights are damaged, train or load others"
+        )
     return losses
 
 
@@ -130,7 +137,7 @@ def evaluate(model: GPT, tokenizer: Tokenizer, documents: Iterable[Ids]) -> Eval
     """Measure a model on documents, given as their ids without ``<|endoftext|>``.
 
     Raises:
-        InputDataError: there is no document with a token.
+        InputDataError: there is no document with a token, or the model's weights are damaged.
 
     """
     num_documents = num_tokens = num_bytes = 0

@@ -63,9 +63,17 @@ def read_record(folder: Path) -> Record:
     """Read what a run folder tells.
 
     Raises:
-        InputDataError: it is no run of gpt2x's trainer, it has logged nothing yet, or a file of it is damaged.
+        InputDataError: it is no run of gpt2x's trainer, it has logged nothing yet, a file of it is damaged, or it may
+            not be read.
 
     """
+    try:
+        return _read_record(folder)
+    except OSError as error:
+        raise InputDataError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+def _read_record(folder: Path) -> Record:
     if not holds_a_run(folder):
         raise InputDataError(f"{folder} is no run of gpt2x train; give the folder of one")
     metrics = folder / METRICS
@@ -75,16 +83,12 @@ def read_record(folder: Path) -> Record:
     config = _object(folder / CONFIG) if (folder / CONFIG).is_file() else {}
     about = config.get("gpt2x")
     recipe = about.get("recipe") if isinstance(about, dict) else None
-    try:
-        modified = metrics.stat().st_mtime
-    except OSError as error:
-        raise InputDataError(f"{metrics} cannot be read: {error.strerror}") from error
     return Record(
         folder,
         {name: value for name, value in settings.items() if name not in _PLACES},
         recipe if isinstance(recipe, str) else None,
         _num_parameters(config),
-        modified,
+        metrics.stat().st_mtime,
         read_curves(metrics),
     )
 

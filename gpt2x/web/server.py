@@ -332,9 +332,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.refused:
             with contextlib.suppress(OSError):
                 self.connection.shutdown(socket.SHUT_WR)
-                self.connection.settimeout(_LINGER_SECONDS)
+                rest = TimedReader(self.connection, within=_LINGER_SECONDS, silent=_LINGER_SECONDS)
                 left = _LINGER_BYTES
-                while left > 0 and (read := len(self.connection.recv(MAX_BODY_BYTES))):
+                while left > 0 and (read := len(rest.read(MAX_BODY_BYTES) or b"")):
                     left -= read
         with contextlib.suppress(ConnectionError, TimeoutError):
             super().finish()

@@ -225,3 +225,32 @@ def test_an_archive_may_not_unpack_to_more_than_other_packed_files(
     monkeypatch.setattr("gpt2x.data.tables.UNPACKED_BYTES", 1 << 20)
     with pytest.raises(InputDataError, match="unpacks to more than"):
         read_news(tmp_path / "big.zip")
+
+
+def test_a_column_of_parquet_that_nobody_reads_may_hold_any_time(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    seen = pyarrow.array([1_600_000_000_000_000_001], pyarrow.timestamp("ns"))
+    rows = {"label": ["rain"], "text": ["wet"], "seen": seen}
+    parquet.write_table(pyarrow.table(rows), tmp_path / "rows.parquet")
+    assert read_news(tmp_path / "rows.parquet").texts == ["wet"]
+
+
+def test_text_of_parquet_that_is_no_utf8_is_one_sentence(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    broken = pyarrow.array([b"caf\xe9"]).view(pyarrow.string())
+    rows = {"label": ["rain"], "text": broken}
+    parquet.write_table(pyarrow.table(rows), tmp_path / "rows.parquet")
+    with pytest.raises(InputDataError, match=r"cannot read .*rows\.parquet"):
+        read_news(tmp_path / "rows.parquet")
+
+
+def test_damage_within_an_archive_is_one_sentence(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "rows.csv.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("rows.csv", table(",") * 99)
+    data = bytearray((tmp_path / "rows.csv.zip").read_bytes())
+    data[60:120] = bytes(60)
+    (tmp_path / "rows.csv.zip").write_bytes(data)
+    with pytest.raises(InputDataError, match="cannot unpack"):
+        read_news(tmp_path / "rows.csv.zip")

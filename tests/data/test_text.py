@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,14 @@ def test_a_packed_file_has_the_digest_of_its_content_also_when_it_is_remembered(
     assert [content_digest(packed), content_digest(packed)] == [plain, plain]
     write(packed, gzip.compress(b"other words"))
     assert content_digest(packed) != plain
+
+
+@pytest.mark.parametrize("content", ["One.\n<|endoftext|>\nTwo.\n" * 20_000, "no mark of an end\n\n" * 9000])
+def test_a_pipe_gives_the_documents_of_the_file(tmp_path: Path, content: str) -> None:
+    whole = list(text_documents(write(tmp_path / "tales.txt", content)))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(content,), daemon=True)
+    writer.start()
+    assert list(text_documents(pipe)) == whole
+    writer.join()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gpt2x.errors import InputDataError, OutputError
+from gpt2x.export.gguf import export_gguf
 from gpt2x.export.hf import export_hf
 from gpt2x.model import load_folder, save_folder
 
@@ -95,4 +96,21 @@ def test_a_model_that_is_no_gpt2_is_refused_with_the_parts_that_it_has(
     reason = "has rotary positions, QK-norm and ReLU², which GPT-2 does not have and transformers would not compute"
     with pytest.raises(InputDataError, match=reason):
         export_hf(modern_run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("value", "dtypes"), [(1e5, ["f16"]), (float("nan"), ["f16", "f32"])])
+def test_numbers_that_a_dtype_does_not_have_are_refused(
+    run: Path, tmp_path: Path, value: float, dtypes: list[str]
+) -> None:
+    model, tokenizer = load_folder(run)
+    with torch.no_grad():
+        model.wte.weight[0, 0] = value
+    save_folder(model, tokenizer, tmp_path / "large")
+    for export in (export_hf, export_gguf):
+        for dtype in dtypes:
+            with pytest.raises(
+                InputDataError, match=rf"^wte\.weight holds NaN, infinity or .* {dtype}; give"
+            ):
+                export(tmp_path / "large", tmp_path / "out", dtype=dtype)
     assert not (tmp_path / "out").exists()

@@ -18,6 +18,7 @@ from gpt2x.errors import InputDataError, OutputError, UsageError
 from gpt2x.model import GPT, GPTConfig, load_folder, save_folder
 from gpt2x.model.folder import read_config
 from gpt2x.model.runs import find_run, is_model_folder, newest_run, packaged_model
+from gpt2x.train.records import read_record
 
 TEXT = "la la love, la la rain, the rain of love is falling on the town " * 3
 
@@ -330,3 +331,17 @@ def test_a_variable_that_names_a_file_is_named(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setenv(variable, str(value))
         with pytest.raises(UsageError, match=f"{variable} is {value}, .*{part}"):
             newest_run()
+
+
+def test_a_folder_that_nobody_may_look_into_is_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert not is_model_folder(tmp_path)
+    with pytest.raises(InputDataError, match="cannot be read: Permission denied"):
+        (tmp_path / "trainer").mkdir()
+        (tmp_path / "trainer" / "config.json").write_text('{"format": "gpt2x-run"}', encoding="utf-8")
+        read_record(tmp_path)

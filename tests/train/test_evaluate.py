@@ -173,3 +173,12 @@ def test_losses_are_those_of_transformers(tmp_path: Path, model: GPT, tokenizer:
         logits = theirs(torch.tensor([ids[:-1]])).logits[0]
     expected = F.cross_entropy(logits.double(), torch.tensor(ids[1:]), reduction="none")
     np.testing.assert_allclose(ours, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_whose_weights_are_damaged_has_no_figures(model: GPT, tokenizer: Tokenizer) -> None:
+    with torch.no_grad():
+        model.ln_f.weight.fill_(float("nan"))
+    with pytest.raises(InputDataError, match="weights are damaged"):
+        evaluate(model, tokenizer, [np.array([1, 2, 3])])
+    with pytest.raises(InputDataError, match="weights are damaged"):
+        answer_questions(model, tokenizer, [Question("rain is", ("wet", "dry"), 0)])

@@ -287,6 +287,18 @@ def test_a_body_that_never_comes_is_refused(server: SongServer, monkeypatch: pyt
     assert send(server, HEAD + b"Content-Length: 50\r\n\r\n{").startswith(b"HTTP/1.1 408 ")
 
 
+def test_a_refused_client_that_goes_on_byte_by_byte_does_not_keep_its_place(
+    server: SongServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpt2x.web.server._LINGER_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=60) as connection:
+        connection.sendall(b"GET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            for _ in range(400):  # 20 seconds
+                connection.sendall(b"x")
+                time.sleep(0.05)
+
+
 def test_a_topic_cannot_steer_a_terminal_nor_end_a_header(
     server: SongServer, capfd: pytest.CaptureFixture[str]
 ) -> None:
