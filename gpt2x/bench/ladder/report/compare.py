@@ -288,7 +288,7 @@ def table(compared: Sequence[Compared], width: int = report.tables.WIDTH) -> str
             cells=[
                 entry.title,
                 _ratio(entry),
-                WITHIN_NOISE if entry.within_noise else entry.reason,
+                entry.reason or (WITHIN_NOISE if entry.within_noise else ""),
                 _rate(entry.a),
                 _rate(entry.b),
                 _memory(entry.a_memory_bytes),
