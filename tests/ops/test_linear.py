@@ -111,6 +111,19 @@ def test_what_does_not_fit_is_refused_by_name(mode: str, arguments: tuple, words
         linear(*arguments)
 
 
+def printed_with(choice: str, program: str) -> str:
+    """What a program prints in a process of its own, where that library multiplies."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "GPT2X_GEMM": choice, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.parametrize("choice", ["torch", "onednn"])
 def test_both_libraries_multiply_alike(choice: str) -> None:
     program = (
@@ -120,16 +133,9 @@ def test_both_libraries_multiply_alike(choice: str) -> None:
         "assert torch.equal(y, x @ w.T + b[0, :4])\n"
         "print(backend.multiplies('cpu', torch.float32))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "GPT2X_GEMM": choice, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    printed = printed_with(choice, program)
     if choice == "torch":
-        assert done.stdout.strip() == "False"
+        assert printed.strip() == "False"
 
 
 @pytest.mark.parametrize("choice", ["torch", "onednn"])
@@ -147,14 +153,7 @@ def test_both_libraries_take_rows_that_overlap_and_columns_with_gaps(choice: str
         "        assert torch.equal(a.grad, b.detach().clone().sum(0).expand(len(a), 33)), strides\n"
         "        assert torch.equal(b.grad, a.detach().clone().sum(0).expand(len(b), 33)), strides\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "GPT2X_GEMM": choice, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    printed_with(choice, program)
 
 
 def test_an_unknown_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
