@@ -152,7 +152,8 @@ def _resolve(
     # A resumed run has steps and epochs of its own, which only a flag changes.
     counts = sources["steps"] == "flag" or not resume
     if values.epochs is not None and counts and _strength(sources["steps"]) > _strength(sources["epochs"]):
-        values.epochs, sources["epochs"] = None, sources["steps"].replace("flag", "flag --steps")
+        source = sources["steps"]
+        values.epochs, sources["epochs"] = None, "flag --steps" if source == "flag" else source
     if values.out is None:
         values.out, sources["out"] = str(chosen.default_out), f"preset {chosen.name}"
     return resolved

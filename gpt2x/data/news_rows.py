@@ -94,9 +94,10 @@ class Columns:
 
     @property
     def remedy(self) -> str:
-        """How to name those that the caller did not, in words; empty where all are."""
+        """The end of a sentence on how to name those that the caller did not; empty where all are named."""
         flags = (("--text-column", bool(self.texts)), ("--label-column", self.label is not None))
-        return " and ".join(flag for flag, is_given in flags if not is_given)
+        missing = " and ".join(flag for flag, is_given in flags if not is_given)
+        return missing and f", or name yours with {missing}"
 
     def label_in(self, names: Collection[str]) -> list[str]:
         """The label's column first, then others that could be it."""
@@ -245,7 +246,7 @@ def _json_pair(row: Any, where: str, columns: Columns) -> Pair:
                 else "headline or other text"
             )
         raise InputDataError(
-            f"{where} has no {what}: {keys}; each row needs {columns.needed}{_or_name(columns)}"
+            f"{where} has no {what}: {keys}; each row needs {columns.needed}{columns.remedy}"
         )
     text = columns.join_object(texts, [plain(row[key], key, where) for key in texts])
     return text, plain(row[labels[0]], labels[0], where).strip()
@@ -340,15 +341,11 @@ def _no_header(path: Path, head: list[str], columns: Columns, start: str) -> str
         )
     if columns.named or not start:
         first = quoted(", ".join(head))
-        return f"{path} lacks a column; each row needs {columns.needed}{_or_name(columns)}; its first row is {first}"
+        return f"{path} lacks a column; each row needs {columns.needed}{columns.remedy}; its first row is {first}"
     return (
         f"{path} is neither JSON lines nor an AG News csv: line 1 starts {quoted(start)}; give rows of "
-        f"class (1-4), title, description, or a header that names a label and a text column{_or_name(columns)}"
+        f"class (1-4), title, description, or a header that names a label and a text column{columns.remedy}"
     )
-
-
-def _or_name(columns: Columns) -> str:
-    return f", or name yours with {columns.remedy}" if columns.remedy else ""
 
 
 def _check_ag_news_class(label: str, where: str) -> None:

@@ -85,9 +85,8 @@ def _json_documents(path: Path) -> Iterator[str]:
 
 def _passages(path: Path) -> Iterator[str]:
     """The parts between separators; where there are none, passages."""
-    kept = (
-        None if path.is_file() else list(lines_of(path))
-    )  # a pipe gives its lines once; its length is bounded
+    # A pipe gives its lines once, and no more than may be held in memory.
+    kept = None if path.is_file() else list(lines_of(path))
     separated = any(SEPARATOR in line for line in (lines_of(path) if kept is None else kept))
     passage: list[str] = []
     size = 0

@@ -301,6 +301,18 @@ def test_steps_of_a_file_or_the_environment_beat_epochs_of_a_preset(
     assert epochs() == 50
     assert epochs("--config", str(tmp_path / "mine.toml")) is None
     assert epochs("--config", str(tmp_path / "both.toml")) == 2
+    words = [
+        "train",
+        "lyrics",
+        "--preset",
+        "gpt2",
+        "--config",
+        str(tmp_path / "flag.toml"),
+        "--show-config",
+        "--json",
+    ]
+    (tmp_path / "flag.toml").write_text("steps = 500\n", encoding="utf-8")
+    assert json.loads(invoke(app, words).stdout)["epochs"]["source"] == f"file {tmp_path / 'flag.toml'}"
     monkeypatch.setenv("GPT2X_TRAIN_STEPS", "500")
     assert epochs() is None
     assert epochs("--epochs", "3") == 3
